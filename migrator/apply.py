@@ -1,0 +1,293 @@
+"""The run: lock, execute, record, retry.
+
+Every migration is one transaction that takes the lock, reads the history again under it, runs the
+file, records it and commits. Whatever happens to us or to the server in between, the file and its
+record stand or fall together.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+import structlog
+
+from migrator import __version__, database, execute, history, lock, retry, stepwise
+from migrator import plan as planning
+from migrator.errors import DatabaseUnavailable, Interrupted, Problem, ProblemsFound
+from migrator.failure import MigrationFailed, StatementFailed, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from migrator.database import Session
+    from migrator.history import History
+    from migrator.migration import Migration
+    from migrator.plan import Plan
+    from migrator.settings import Settings
+    from migrator.signals import Stop
+
+log = structlog.get_logger()
+
+_MOST_LOSSES = 5  # of the connection, without a migration applied in between
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One migration that this run applied; `duration_ms` is in milliseconds."""
+
+    version: int
+    file: str
+    description: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        applied: in the order in which they were applied.
+        current: the highest version in the history now.
+    """
+
+    applied: tuple[Applied, ...]
+    current: int
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a run has come; it outlives the connections of the run."""
+
+    applied: list[Applied] = field(default_factory=list)
+    current: int = 0
+    running: str = ""
+    losses: int = 0
+
+    def __str__(self) -> str:
+        files = ", ".join(done.file for done in self.applied[-3:])
+        more = len(self.applied) - 3
+        earlier = f" and {more} before" if more > 0 else ""
+        done = f"applied {files}{earlier}" if files else "applied nothing"
+        return f"the database is at version {self.current}, this run has {done}"
+
+
+def run(
+    settings: Settings,
+    migrations: Sequence[Migration],
+    stop: Stop,
+    *,
+    single_transaction: bool = False,
+) -> Outcome:
+    """Apply everything pending.
+
+    Args:
+        settings: where, and with which limits.
+        migrations: all that are on disk, ordered by version.
+        stop: tells when a signal has arrived.
+        single_transaction: whether all of them are applied together or not at all.
+
+    Raises:
+        ProblemsFound: the files and the history disagree; nothing was applied.
+        MigrationFailed: a statement failed; its migration was rolled back.
+        LockUnavailable: another migrator held the lock for the whole budget.
+        DatabaseUnavailable: the database could not be reached, or the connection kept breaking.
+        Interrupted: a signal arrived; the running migration was rolled back.
+    """
+    progress = _Progress()
+    deadline = time.monotonic() + settings.wait
+    while True:
+        try:
+            with database.connect(settings, stop, write=True) as session:
+                return _apply_pending(session, migrations, progress, single=single_transaction)
+        except database.ConnectionLost as lost:
+            progress.losses += 1
+            log.warning("connection lost", reason=str(lost), file=progress.running or None)
+            if progress.losses >= _MOST_LOSSES:
+                during = f" while {progress.running} was running" if progress.running else ""
+                raise DatabaseUnavailable(
+                    f"the connection was lost {progress.losses} times{during}; {progress}",
+                    "Look for the reason in the server's log: a crash, memory, an administrator.",
+                ) from None
+            stop.sleep(0.1 * progress.losses)
+        except lock.ServerReadOnly:
+            if time.monotonic() >= deadline:
+                raise
+            log.info("waiting for the database", reason=database.READ_ONLY)
+            stop.sleep(1.0)
+        except Interrupted as interrupted:
+            interrupted.message += f"; {progress}"
+            raise
+
+
+def applied_by() -> str:
+    """Return what is recorded beside the role: the tool, its version, the machine it ran on."""
+    return f" by migrator {__version__} on {socket.gethostname()}"
+
+
+def _apply_pending(
+    session: Session, migrations: Sequence[Migration], progress: _Progress, *, single: bool
+) -> Outcome:
+    while True:
+        found = history.read(session)
+        plan = _checked_plan(session.settings, migrations, found)
+        progress.current = plan.current
+        if plan.ahead:
+            log.warning(
+                "the database is ahead of the files",
+                versions=[row.version for row in plan.ahead],
+                newest_file=migrations[-1].file,
+            )
+        if single:
+            _refuse_no_transaction(plan.pending)
+        if plan.pending and not _apply_planned(session, found, plan, progress, single=single):
+            continue  # another migrator was quicker
+        log.info("up to date", version=progress.current, applied=len(progress.applied))
+        return Outcome(tuple(progress.applied), progress.current)
+
+
+def _checked_plan(
+    settings: Settings, migrations: Sequence[Migration], found: History
+) -> planning.Plan:
+    plan = planning.make(migrations, found.rows)
+    problems = planning.problems(
+        plan,
+        table=settings.table,
+        allow_out_of_order=settings.allow_out_of_order,
+        refuse_ahead=settings.refuse_ahead,
+    )
+    if problems:
+        raise ProblemsFound(problems)
+    return plan
+
+
+def _refuse_no_transaction(pending: Sequence[Migration]) -> None:
+    problems = [
+        Problem(
+            migration.file,
+            "cannot be part of --single-transaction, because it has the directive no-transaction",
+            "Apply the pending migrations without --single-transaction.",
+        )
+        for migration in pending
+        if not migration.directives.transaction
+    ]
+    if problems:
+        raise ProblemsFound(problems)
+
+
+def _apply_planned(
+    session: Session, found: History, plan: Plan, progress: _Progress, *, single: bool
+) -> bool:
+    """Apply what is pending, one transaction after the other.
+
+    Returns:
+        False when another migrator has changed the history meanwhile: it takes a new plan.
+    """
+    stepwise.check(session, plan.pending)
+    highest = plan.pending[-1].version
+    if not found.ready or highest > found.largest:
+        _prepare_history(session, highest)
+    fingerprint = found.fingerprint
+    for group in [plan.pending] if single else [(migration,) for migration in plan.pending]:
+        progress.running = ", ".join(migration.file for migration in group)
+        if group[0].directives.transaction:
+            durations = _with_retries(session, group, fingerprint, progress)
+        else:
+            durations = stepwise.run(session, group[0], fingerprint, applied_by())
+        progress.running = ""
+        if durations is None:
+            return False
+        for migration, seconds in zip(group, durations, strict=True):
+            _note_applied(migration, seconds, progress)
+        fingerprint = _plus(fingerprint, group)
+    return True
+
+
+def _note_applied(migration: Migration, seconds: float, progress: _Progress) -> None:
+    done = Applied(migration.version, migration.file, migration.description, round(seconds * 1000))
+    log.info("applied", **asdict(done))
+    progress.applied.append(done)
+    progress.current = max(progress.current, done.version)
+    progress.losses = 0
+
+
+def _plus(fingerprint: tuple[int, int], group: Sequence[Migration]) -> tuple[int, int]:
+    return fingerprint[0] + len(group), fingerprint[1] + sum(m.version for m in group)
+
+
+def _prepare_history(session: Session, highest: int) -> None:
+    """Create or upgrade the history table, under the lock, since CREATE TABLE races with itself."""
+    settings = session.settings
+    lock.begin(session, lock.limits_sql(session, "migrator", settings.lock_timeout, 0, local=True))
+    history.ensure(session, highest)
+    session.execute("COMMIT")
+
+
+def _with_retries(
+    session: Session,
+    group: Sequence[Migration],
+    fingerprint: tuple[int, int],
+    progress: _Progress,
+) -> list[float] | None:
+    """Run a group of migrations in one transaction, as often as its errors call for.
+
+    Returns:
+        How long each took, in seconds; None when another migrator has changed the history.
+    """
+    try:
+        return retry.run(
+            session, lambda tries: _transaction(session, group, fingerprint, exact=tries > 1)
+        )
+    except StatementFailed as failed:
+        state = f"{progress.running} was rolled back; {progress}"
+        raise MigrationFailed(describe(failed, state)) from None
+
+
+def _transaction(
+    session: Session,
+    group: Sequence[Migration],
+    fingerprint: tuple[int, int],
+    *,
+    exact: bool,
+) -> list[float] | None:
+    """Run and record a group of migrations in one transaction.
+
+    Returns:
+        None when the history is not what the plan was made from.
+    """
+    table = session.settings.table
+    seen = lock.begin(session, _limits(session, group[0]), history.fingerprint_sql(table))
+    if tuple(map(int, seen)) != fingerprint:
+        session.rollback()
+        return None
+    durations = []
+    for migration, following in zip_longest(group, group[1:]):
+        started = time.monotonic()
+        log.debug("applying", version=migration.version, file=migration.file)
+        record = history.record_sql(
+            table,
+            version=migration.version,
+            description=migration.description,
+            checksum=migration.checksum,
+            applied_by=applied_by(),
+            others=fingerprint,
+        )
+        last = _limits(session, following) if following else "COMMIT"
+        tail = f"{database.RESET_SESSION};\n{record};\n{last}"
+        try:
+            execute.run(session, migration, tail, exact=exact)
+        except StatementFailed:
+            session.rollback()
+            raise
+        fingerprint = _plus(fingerprint, [migration])
+        durations.append(time.monotonic() - started)
+    return durations
+
+
+def _limits(session: Session, migration: Migration) -> str:
+    lock_timeout, statement_timeout = migration.limits(session.settings)
+    label = f"migrator: {migration.file}"
+    return lock.limits_sql(session, label, lock_timeout, statement_timeout, local=True)

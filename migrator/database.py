@@ -1,0 +1,392 @@
+"""Reaching the database and talking to it: waiting, connecting, sessions, kinds of error."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg2
+import structlog
+from psycopg2 import errorcodes, extensions
+
+from migrator import log as logging
+from migrator.errors import DatabaseUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from migrator.settings import Settings
+    from migrator.signals import Stop
+
+log = structlog.get_logger()
+
+_CONNECT_TIMEOUT = 5  # seconds for one attempt
+_FIRST_PAUSE = 0.1  # seconds between two attempts
+_LONGEST_PAUSE = 1.0
+# A server that vanished is noticed after about ten seconds: the keepalives find it while we wait
+# for an answer, tcp_user_timeout while we send.
+_KEEPALIVE = {
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+_NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
+
+READ_ONLY = "the server is read-only"
+_READ_ONLY_DETAIL = "it is a standby, or default_transaction_read_only is on"
+READ_ONLY_HINT = "Connect to the primary (libpq: target_session_attrs=read-write)."
+
+RETRYABLE = frozenset(
+    {
+        errorcodes.LOCK_NOT_AVAILABLE,
+        errorcodes.DEADLOCK_DETECTED,
+        errorcodes.SERIALIZATION_FAILURE,
+    }
+)
+_LOST = frozenset(
+    {errorcodes.ADMIN_SHUTDOWN, errorcodes.CRASH_SHUTDOWN, errorcodes.CANNOT_CONNECT_NOW}
+)
+
+# What a session is given back as, whatever a migration did to it: DISCARD ALL, which is refused in
+# a transaction, by its parts (PostgreSQL documentation, "DISCARD"). It runs in the migration's own
+# transaction, so that nothing leaks even where a pooler hands the connection on after the commit.
+RESET_SESSION = """SET CONSTRAINTS ALL IMMEDIATE;
+CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *;
+SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES;
+SET LOCAL search_path TO pg_catalog"""
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The connection broke; what was running may or may not have happened."""
+
+
+class _Refusal(NamedTuple):
+    pattern: str
+    reason: str
+    final: bool
+    hint: str = ""
+
+
+# The SQLSTATE of a refused connection is not available through libpq, so its words have to do. What
+# is not in this table is tried again until the wait is over.
+_REFUSALS = (
+    _Refusal(
+        r"password authentication failed|SCRAM authentication|no password supplied",
+        "wrong password",
+        final=True,
+        hint="Check the user and the password in DATABASE_URL or POSTGRES_PASSWORD_FILE. A volume "
+        "keeps the password that it was first started with.",
+    ),
+    _Refusal(
+        r'role "[^"]*" does not exist',
+        "the role does not exist",
+        final=True,
+        hint="Create it, or correct the user in DATABASE_URL.",
+    ),
+    _Refusal(
+        r"is not permitted to log in",
+        "the role may not log in",
+        final=True,
+        hint="ALTER ROLE ... LOGIN.",
+    ),
+    _Refusal(
+        r'database "[^"]*" does not exist|no such database',
+        "the database does not exist",
+        final=True,
+        hint="Create it (CREATE DATABASE), or correct the name in DATABASE_URL.",
+    ),
+    _Refusal(
+        r"permission denied for database",
+        "the role may not connect to the database",
+        final=True,
+        hint="GRANT CONNECT ON DATABASE ... TO the role.",
+    ),
+    _Refusal(
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
+        "the server's pg_hba.conf does not allow it",
+        final=True,
+        hint="Add an entry for this client, or set sslmode as the server demands.",
+    ),
+    _Refusal(
+        r"does not support SSL|certificate verify failed|certificate \"|SSL error|sslmode",
+        "TLS could not be agreed on",
+        final=True,
+        hint="Check sslmode and sslrootcert.",
+    ),
+    _Refusal(
+        r"could not translate host name|Name or service not known|name resolution",
+        "the host name does not resolve",
+        final=False,
+        hint="Check the host in DATABASE_URL, and that both containers share a network.",
+    ),
+    _Refusal(
+        r"Connection refused|No such file or directory",
+        "the connection is refused",
+        final=False,
+        hint="Check that the server runs and listens on that host and port.",
+    ),
+    _Refusal(r"not yet accepting connections", "the server is in recovery", final=False),
+    _Refusal(r"starting up", "the server is starting up", final=False),
+    _Refusal(r"shutting down", "the server is shutting down", final=False),
+    _Refusal(r"in recovery mode", "the server is in recovery after a crash", final=False),
+    _Refusal(
+        r"too many (clients|connections)|remaining connection slots|no more connections allowed",
+        "too many clients",
+        final=False,
+        hint="Raise max_connections, or let the other clients use fewer connections.",
+    ),
+    _Refusal(
+        r"timeout expired|timed out|No route to host|unreachable",
+        "the server does not answer",
+        final=False,
+        hint="Check the host and the port in DATABASE_URL, and firewalls in between.",
+    ),
+    _Refusal(
+        r"closed the connection|reset by peer|terminating connection",
+        "the connection was closed",
+        final=False,
+    ),
+)
+
+
+class _Refused(Exception):
+    """One attempt to connect failed."""
+
+    def __init__(self, reason: str, detail: str, hint: str, *, final: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+        self.hint = hint
+        self.final = final
+
+
+class _Notices:
+    """Passes the server's notices on to the log as they arrive."""
+
+    def append(self, text: str) -> None:
+        match = _NOTICE.match(text.strip())
+        severity, message = match.groups() if match else ("NOTICE", text.strip())
+        write = log.warning if severity == "WARNING" else log.info
+        write("server notice", severity=severity, message=message)
+
+
+class Session:
+    """A connection in autocommit, on which every transaction is begun and ended by our own SQL.
+
+    Attributes:
+        connection: the driver's connection.
+        settings: what the run was given.
+        stop: tells whether a signal has arrived.
+    """
+
+    def __init__(self, connection: Any, settings: Settings, stop: Stop) -> None:  # noqa: ANN401
+        connection.autocommit = True
+        connection.notices = _Notices()
+        self.connection = connection
+        self.settings = settings
+        self.stop = stop
+        self.cursor = connection.cursor()
+
+    def query(self, text: str, arguments: Sequence[object] | None = None) -> list[Any]:
+        """Send one message and return the rows of its last statement.
+
+        Args:
+            text: one or more statements; `%` is not special without arguments.
+            arguments: for the placeholders `%s`.
+
+        Raises:
+            Interrupted: a signal has arrived; the statement was cancelled.
+            ConnectionLost: the connection broke.
+            psycopg2.Error: the server reported an error.
+        """
+        self.execute(text, arguments)
+        return self.cursor.fetchall() if self.cursor.description else []
+
+    def execute(self, text: str, arguments: Sequence[object] | None = None) -> None:
+        """Send one message, as `query` does, and leave the rows where they are."""
+        with self._guarded():
+            self.cursor.execute(text, arguments)
+
+    def copy(self, text: str, rows: Any) -> None:  # noqa: ANN401
+        """Run a COPY … FROM STDIN.
+
+        Args:
+            text: the statement.
+            rows: an object with `read(size)` that returns the rows as text.
+
+        Raises:
+            Interrupted: a signal has arrived; the statement was cancelled.
+            ConnectionLost: the connection broke.
+            psycopg2.Error: the server reported an error.
+        """
+        with self._guarded():
+            self.cursor.copy_expert(text, rows)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        self.stop.check()
+        try:
+            yield
+        except psycopg2.Error as error:
+            self.stop.check()
+            if self.connection.closed or error.pgcode in _LOST:
+                raise ConnectionLost(str(error).strip()) from error
+            raise
+
+    @property
+    def server_version(self) -> int:
+        """The server's version as libpq gives it: 150018 is 15.18."""
+        return int(self.connection.server_version)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, failed or not."""
+        return bool(self.connection.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE)
+
+    @property
+    def through_pooler(self) -> bool:
+        """Whether something between us and the server may change the server's process under us.
+
+        A pooler makes the process number up that it gives to its client.
+        """
+        return bool(
+            self.query("SELECT pg_catalog.pg_backend_pid()")[0][0]
+            != self.connection.info.backend_pid
+        )
+
+    def rollback(self) -> None:
+        """Undo the open transaction, if any, and whatever outlives a rollback."""
+        if self.in_transaction:
+            self.query(
+                "ROLLBACK; DEALLOCATE ALL; SELECT pg_catalog.pg_advisory_unlock_all();"
+                " DISCARD SEQUENCES"
+            )
+
+
+@contextmanager
+def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]:
+    """Wait for the server, log in to the target database, and hang up at the end.
+
+    A refused connection, a name that does not resolve, a server that starts up or has too many
+    clients are tried again with growing, jittered pauses, each attempt being logged.
+
+    Args:
+        settings: where to connect to, and for how long to try.
+        stop: ends the wait when a signal arrives.
+        write: whether a server in recovery or read-only is no use.
+
+    Raises:
+        DatabaseUnavailable: the wait is over, or we were refused for good.
+        Interrupted: a signal has arrived.
+        UsageError: libpq does not understand the URL.
+    """
+    connection = _wait(settings, stop, write=write)
+
+    def cancel() -> None:
+        with suppress(psycopg2.Error):
+            connection.cancel()
+
+    stop.cancel = cancel
+    try:
+        yield Session(connection, settings, stop)
+    except psycopg2.Error as error:
+        message = error.diag.message_primary or " ".join(str(error).split())
+        raise DatabaseUnavailable(
+            f"the server refused: {message} ({error.pgcode})", error.diag.message_hint or ""
+        ) from None
+    finally:
+        stop.cancel = None
+        connection.close()
+
+
+def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN401
+    import tenacity  # noqa: PLC0415 - 14 ms that nobody else needs
+
+    parameters = _parameters(settings)
+    deadline = time.monotonic() + settings.wait
+
+    def attempt() -> Any:  # noqa: ANN401
+        left = deadline - time.monotonic()
+        timeout = str(max(2, min(_CONNECT_TIMEOUT, round(left))))  # libpq's least is 2
+        return _connect({"connect_timeout": timeout} | parameters, write=write)
+
+    def report(state: tenacity.RetryCallState) -> None:
+        refused = state.outcome.exception() if state.outcome else None
+        if isinstance(refused, _Refused) and state.next_action:
+            log.info(
+                "waiting for the database",
+                reason=refused.reason,
+                detail=refused.detail,
+                attempt=state.attempt_number,
+                left_s=round(max(0.0, deadline - time.monotonic()), 1),
+            )
+
+    try:
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(
+                lambda error: isinstance(error, _Refused) and not error.final
+            ),
+            wait=tenacity.wait_exponential_jitter(_FIRST_PAUSE, _LONGEST_PAUSE, jitter=0.1),
+            stop=lambda _: time.monotonic() >= deadline,
+            before_sleep=report,
+            sleep=stop.sleep,
+            reraise=True,
+        )(attempt)
+    except _Refused as refused:
+        waited = "" if refused.final else f", and the wait of {settings.wait:g} s is over"
+        raise DatabaseUnavailable(
+            f"{refused.reason}{waited}: {refused.detail}", refused.hint
+        ) from None
+
+
+def _parameters(settings: Settings) -> dict[str, Any]:
+    try:
+        given = extensions.parse_dsn(settings.url)
+    except psycopg2.ProgrammingError as error:
+        # The driver's words are shown only when they cannot hold a part of the password.
+        option = re.search(
+            r'invalid (?:URI query parameter|connection option)[^"]*"(\w+)"', str(error)
+        )
+        what = f"libpq has no option {option[1]!r}" if option else "libpq cannot read it"
+        raise UsageError(
+            f"DATABASE_URL is not valid: {what}",
+            "Write postgresql://user:password@host:5432/database?sslmode=require.",
+        ) from None
+    parameters = {**_KEEPALIVE, "fallback_application_name": "migrator", **given}
+    if "password" not in given and not os.environ.get("PGPASSWORD") and settings.password:
+        parameters["password"] = settings.password
+    parameters["client_encoding"] = "UTF8"
+    names = {parameters.get("user"), parameters.get("dbname"), parameters.get("host")}
+    for secret in (parameters.get("password"), os.environ.get("PGPASSWORD")):
+        if secret not in names:  # hiding `postgres` would make every message unreadable
+            logging.hide(secret)
+    return parameters
+
+
+def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
+    try:
+        connection = psycopg2.connect(**parameters)
+    except psycopg2.OperationalError as error:
+        raise _refused(str(error)) from None
+    info = connection.info
+    if write and "on" in (
+        info.parameter_status("in_hot_standby"),
+        info.parameter_status("default_transaction_read_only"),
+    ):
+        connection.close()
+        raise _Refused(READ_ONLY, _READ_ONLY_DETAIL, READ_ONLY_HINT, final=False)
+    return connection
+
+
+def _refused(text: str) -> _Refused:
+    detail = logging.redact(" ".join(text.split()))
+    found = [r for r in _REFUSALS if re.search(r.pattern, text)]
+    if not found:
+        return _Refused("the server refuses the connection", detail, "", final=False)
+    # With several hosts each has its own line; one that may come up is worth waiting for.
+    first = next((r for r in found if not r.final), found[0])
+    return _Refused(first.reason, detail, first.hint, final=first.final)

@@ -1,0 +1,217 @@
+"""One file's statements to the server: few messages, and the exact statement when one fails.
+
+Statements that take no time are sent together, one message for many, behind a savepoint that the
+message sets itself. When such a message fails and the server does not say where, its statements are
+run again one by one from the savepoint. Statements that may take long go alone, so they never run
+twice for that.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg2
+
+from migrator.database import RETRYABLE
+from migrator.failure import StatementFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from migrator.database import Session
+    from migrator.migration import Migration
+
+_MOST_STATEMENTS = 1000
+_MOST_CHARACTERS = 1_000_000
+_SAVEPOINT = "SAVEPOINT migrator"
+_NAME = r'((?:"[^"]+"|[\w$]+)(?:\s*\.\s*(?:"[^"]+"|[\w$]+))?)'
+_ALWAYS_QUICK = re.compile(
+    r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?"
+    r"(?:TYPE|DOMAIN|SEQUENCE|FUNCTION|PROCEDURE|TRIGGER|VIEW|SCHEMA)"
+    r"|COMMENT\s+ON|GRANT|REVOKE)\b",
+    re.IGNORECASE,
+)
+_USUALLY_QUICK = re.compile(r"(?:CREATE\s+TABLE|INSERT\s+INTO|SET|RESET)\b", re.IGNORECASE)
+_MAKES_IT_SLOW = re.compile(r"\b(?:SELECT|EXECUTE|AS\s+TABLE|CLIENT_ENCODING)\b", re.IGNORECASE)
+_CREATES = re.compile(rf"CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE)
+_CHANGES = re.compile(
+    rf"(?:ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
+    rf"|CREATE\s+(?:UNIQUE\s+)?INDEX\s[^(]*?\sON\s+(?:ONLY\s+)?){_NAME}",
+    re.IGNORECASE,
+)
+# Until PostgreSQL 16 a value that is added to an enum in another subtransaction than the one that
+# created the type cannot be used (PostgreSQL documentation, "ALTER TYPE", Notes).
+_NEEDS_ONE_TRANSACTION = re.compile(r"ALTER\s+TYPE\b[^;]*\bADD\s+VALUE\b", re.IGNORECASE)
+
+
+class Batch(NamedTuple):
+    """Statements that go to the server in one message.
+
+    Attributes:
+        indices: which of the file's statements, from 0.
+        quick: whether none of them takes long, so that all may be run again.
+    """
+
+    indices: range
+    quick: bool
+
+
+def run(session: Session, migration: Migration, tail: str, *, exact: bool) -> None:
+    """Run a file's statements in the open transaction, and then the tail.
+
+    Args:
+        session: in a transaction.
+        migration: the file.
+        tail: SQL that follows the last statement, if possible in the same message.
+        exact: whether every statement is a message of its own.
+
+    Raises:
+        StatementFailed: says which; the transaction is still open, and failed.
+        ConnectionLost: the connection broke.
+        Interrupted: a signal has arrived.
+    """
+    groups = batches(migration, exact=exact)
+    for number, batch in enumerate(groups, 1):
+        if not batch.quick:
+            run_one(session, migration, batch.indices[0])
+        elif number == len(groups):
+            _run_batch(session, migration, batch, tail)
+            return
+        else:
+            _run_batch(session, migration, batch, "")
+    run_tail(session, migration, tail)
+
+
+def run_one(session: Session, migration: Migration, index: int) -> None:
+    """Run one statement as a message of its own.
+
+    Raises:
+        StatementFailed: the server reported an error.
+    """
+    statement = migration.statements[index]
+    text = migration.script.text(statement)
+    started = time.monotonic()
+    try:
+        if statement.copy_data is None:
+            session.execute(text)
+        else:
+            session.copy(text, _Rows(migration.script.source, *statement.copy_data))
+    except psycopg2.Error as error:
+        given = error.diag.statement_position
+        position = int(given) - 1 if given else None
+        raise StatementFailed(
+            error, migration, index, position, time.monotonic() - started
+        ) from None
+
+
+def batches(migration: Migration, *, exact: bool) -> list[Batch]:
+    """Divide a file's statements into messages.
+
+    Args:
+        migration: the file.
+        exact: whether every statement is to be a message of its own.
+    """
+    texts = [migration.script.text(statement) for statement in migration.statements]
+    exact = exact or any(_NEEDS_ONE_TRANSACTION.match(text) for text in texts)
+    groups: list[Batch] = []
+    created: set[str] = set()
+    start = size = 0
+    for index, (text, statement) in enumerate(zip(texts, migration.statements, strict=True)):
+        quick = not exact and statement.copy_data is None and is_quick(text, created)
+        if size and (
+            not quick or index - start == _MOST_STATEMENTS or size + len(text) > _MOST_CHARACTERS
+        ):
+            groups.append(Batch(range(start, index), quick=True))
+            size = 0
+        if not quick:
+            groups.append(Batch(range(index, index + 1), quick=False))
+        elif not size:
+            start = index
+        size = size + len(text) if quick else 0
+    if size:
+        groups.append(Batch(range(start, len(texts)), quick=True))
+    return groups
+
+
+def is_quick(text: str, created: set[str]) -> bool:
+    """Tell whether a statement takes no time, whatever the size of the tables.
+
+    Args:
+        text: the statement.
+        created: the tables that the file has created so far, which are small; is added to.
+    """
+    table = _CREATES.match(text)
+    if table:
+        created.add(table[1].lower())
+    if _ALWAYS_QUICK.match(text):
+        return True
+    if _USUALLY_QUICK.match(text):
+        return _MAKES_IT_SLOW.search(text) is None
+    changed = _CHANGES.match(text)
+    return changed is not None and changed[1].lower() in created
+
+
+def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) -> None:
+    texts = [migration.script.text(migration.statements[index]) for index in batch.indices]
+    pieces = [_SAVEPOINT, *texts, tail or f"RELEASE {_SAVEPOINT}"]
+    started = time.monotonic()
+    try:
+        session.execute(";\n".join(pieces))
+    except psycopg2.Error as error:
+        elapsed = time.monotonic() - started
+        if not session.in_transaction:  # it was the COMMIT that failed
+            raise StatementFailed(error, migration, elapsed=elapsed) from None
+        piece, position = _locate(pieces, error)
+        if piece is not None:
+            index = batch.indices[piece - 1] if 0 < piece <= len(texts) else None
+            raise StatementFailed(error, migration, index, position, elapsed) from None
+        if error.pgcode in RETRYABLE:  # the next try is exact
+            raise StatementFailed(error, migration, batch.indices[0], None, elapsed) from None
+    else:
+        return
+    session.execute(f"ROLLBACK TO {_SAVEPOINT}")
+    for index in batch.indices:
+        run_one(session, migration, index)
+    run_tail(session, migration, tail)
+
+
+def run_tail(session: Session, migration: Migration, tail: str) -> None:
+    """Run what comes after the last statement; nothing when it is empty.
+
+    Raises:
+        StatementFailed: the server reported an error.
+    """
+    started = time.monotonic()
+    try:
+        if tail:
+            session.execute(tail)
+    except psycopg2.Error as error:
+        raise StatementFailed(error, migration, elapsed=time.monotonic() - started) from None
+
+
+def _locate(pieces: Sequence[str], error: psycopg2.Error) -> tuple[int | None, int | None]:
+    """Return the piece that the server points at, and the character in it; both from 0."""
+    if not error.diag.statement_position:
+        return None, None
+    offset = int(error.diag.statement_position) - 1
+    for number, piece in enumerate(pieces):
+        if offset < len(piece) + len(";\n"):
+            return number, offset
+        offset -= len(piece) + len(";\n")
+    return None, None
+
+
+class _Rows:
+    """The rows of a COPY, for the driver to read without a copy of all of them."""
+
+    def __init__(self, source: str, start: int, end: int) -> None:
+        self._source = source
+        self._next = start
+        self._end = end
+
+    def read(self, size: int) -> str:
+        start = self._next
+        self._next = min(start + size, self._end)
+        return self._source[start : self._next]

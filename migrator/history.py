@@ -1,0 +1,238 @@
+"""The history table, `schema_migrations`: create, upgrade, read and record.
+
+The first three columns are the contract with hand-written INSERTs and older tools; ours are beside
+them and may be NULL. Statements name the table's schema, because a migration may have changed
+`search_path`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg2
+from psycopg2 import errorcodes
+
+from migrator.errors import Problem, ProblemsFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migrator.database import Session
+    from migrator.settings import Table
+
+CHANGED_HISTORY = "MG001"  # our own SQLSTATE: a class that the standard and PostgreSQL leave free
+
+_COLUMNS = {
+    "version": "bigint PRIMARY KEY",
+    "applied_at": "timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP",
+    "description": "text",
+    "checksum": "text",
+    "execution_ms": "integer",
+    "applied_by": "text",
+}
+_ADDED = ("checksum", "execution_ms", "applied_by")
+_LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+_TYPE_OIDS = {21: "smallint", 23: "integer", 20: "bigint"}  # fixed in pg_type.dat
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One applied migration.
+
+    Attributes:
+        version: its number.
+        description: what it did.
+        applied_at: when, UTC, as `YYYY-MM-DD HH:MM:SS`.
+        checksum: of the file then; None when recorded by hand or by a baseline, and so trusted.
+        execution_ms: how long it took, in milliseconds.
+        applied_by: the role and the version of the migrator.
+    """
+
+    version: int
+    description: str | None
+    applied_at: str
+    checksum: str | None
+    execution_ms: int | None
+    applied_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The table as it was read.
+
+    Attributes:
+        rows: ordered by version.
+        exists: whether there is a table.
+        ready: whether it has all the columns that recording needs.
+        largest: the highest version that its column can hold.
+    """
+
+    rows: tuple[Row, ...] = ()
+    exists: bool = False
+    ready: bool = False
+    largest: int = 0
+
+    @property
+    def fingerprint(self) -> tuple[int, int]:
+        """How many rows, and the sum of their versions; as `fingerprint_sql` on the server."""
+        return len(self.rows), sum(row.version for row in self.rows)
+
+
+def read(session: Session) -> History:
+    """Read the history, in one round trip when the table is as we make it.
+
+    Raises:
+        ProblemsFound: there is a table of that name, but it is not a history table.
+    """
+    try:
+        return _read(session, _COLUMNS)
+    except psycopg2.Error as error:
+        if error.pgcode in (errorcodes.UNDEFINED_TABLE, errorcodes.INVALID_SCHEMA_NAME):
+            return History()
+        if error.pgcode not in (errorcodes.UNDEFINED_COLUMN, errorcodes.UNDEFINED_FUNCTION):
+            raise
+    return _read(session, _check_shape(session))
+
+
+def ensure(session: Session, highest: int) -> None:
+    """Create the table, or bring it to the shape that recording needs. The caller holds the lock.
+
+    Args:
+        session: in a transaction that holds the lock.
+        highest: the highest version that will be recorded.
+
+    Raises:
+        ProblemsFound: there is a table of that name, but it is not a history table.
+    """
+    table = session.settings.table
+    exists, schema_exists = session.query(
+        "SELECT to_regclass(%s) IS NOT NULL, to_regnamespace(%s) IS NOT NULL",
+        (table.quoted, f'"{table.schema}"'),
+    )[0]
+    if not exists:
+        if not schema_exists:
+            session.execute(f'CREATE SCHEMA "{table.schema}"')
+        columns = ", ".join(f"{name} {definition}" for name, definition in _COLUMNS.items())
+        session.execute(f"CREATE TABLE {table.quoted} ({columns})")
+        return
+    columns_now = _check_shape(session)
+    changes = [f"ADD COLUMN {c} {_COLUMNS[c]}" for c in _ADDED if c not in columns_now]
+    if highest > _LARGEST[columns_now["version"]]:
+        changes.append("ALTER COLUMN version TYPE bigint")
+    if changes:
+        session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
+
+
+def record_sql(
+    table: Table,
+    *,
+    version: int,
+    description: str,
+    checksum: str | None,
+    applied_by: str,
+    others: tuple[int, int],
+    execution_ms: int | None = None,
+) -> str:
+    """Return the SQL that records a migration in the transaction that ran it.
+
+    A file may have recorded itself: then its description is kept. Any other change that it made to
+    the versions in the history is an error with SQLSTATE `CHANGED_HISTORY`, raised on the server so
+    that the record and the check cost no round trip of their own.
+
+    Args:
+        table: the history table.
+        version: the migration's version.
+        description: used unless the file has recorded one.
+        checksum: the file's checksum.
+        applied_by: the tool and its version; the role is put before it.
+        others: how many rows the history had before, and the sum of their versions.
+        execution_ms: how long it took, in milliseconds; None: since the transaction began.
+    """
+    count, total = others
+    since_begin = "extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000"
+    milliseconds = since_begin if execution_ms is None else str(execution_ms)
+    return f"""
+INSERT INTO {table.quoted} AS h
+  (version, applied_at, description, checksum, execution_ms, applied_by)
+VALUES ({version}, clock_timestamp() AT TIME ZONE 'UTC', {literal(description)},
+  {literal(checksum)}, least({milliseconds}, 2147483647), session_user || {literal(applied_by)})
+ON CONFLICT (version) DO UPDATE SET
+  applied_at = excluded.applied_at, description = coalesce(h.description, excluded.description),
+  checksum = excluded.checksum, execution_ms = excluded.execution_ms,
+  applied_by = excluded.applied_by;
+DO $migrator$ BEGIN
+  IF (SELECT (count(*), coalesce(sum(version), 0)) FROM {table.quoted} WHERE version <> {version})
+     IS DISTINCT FROM ({count}::bigint, {total}::numeric) THEN
+    RAISE EXCEPTION 'the file changed other versions in the history table {table}'
+      USING ERRCODE = '{CHANGED_HISTORY}';
+  END IF;
+END $migrator$"""
+
+
+def baseline_sql(table: Table, *, version: int, description: str, applied_by: str) -> str:
+    """Return the SQL that records a migration that was not run, and so has no checksum."""
+    return f"""
+INSERT INTO {table.quoted} (version, applied_at, description, applied_by)
+VALUES ({version}, clock_timestamp() AT TIME ZONE 'UTC', {literal(description)},
+  session_user || {literal(applied_by)})"""
+
+
+def fingerprint_sql(table: Table) -> str:
+    """Return the rest of a SELECT that sums a history up: how many rows, the sum of versions."""
+    return f"count(*), coalesce(sum(version), 0) FROM {table.quoted}"
+
+
+def literal(text: str | None) -> str:
+    """Quote a string as SQL; right in any setting of `standard_conforming_strings`."""
+    if text is None:
+        return "NULL"
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'" if "\\" in text else f"'{escaped}'"
+
+
+def _read(session: Session, columns: Mapping[str, str]) -> History:
+    selected = ", ".join(
+        "NULL"
+        if name not in columns
+        else "to_char(applied_at, 'YYYY-MM-DD HH24:MI:SS')"
+        if name == "applied_at"
+        else name
+        for name in ("version", "description", "applied_at", *_ADDED)
+    )
+    table = session.settings.table
+    rows = session.query(f"SELECT {selected} FROM {table.quoted} ORDER BY version")
+    kind = _TYPE_OIDS.get(session.cursor.description[0].type_code)
+    if kind is None:
+        _check_shape(session)
+    return History(
+        rows=tuple(Row(*row) for row in rows),
+        exists=True,
+        ready=all(name in columns for name in _ADDED),
+        largest=_LARGEST[kind or "smallint"],
+    )
+
+
+def _check_shape(session: Session) -> dict[str, str]:
+    """Return the table's columns and their types, or say whose table it is."""
+    table = session.settings.table
+    columns = dict(
+        session.query(
+            "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a"
+            " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
+            (table.quoted,),
+        )
+    )
+    needed = {"version", "applied_at", "description"}
+    if columns.get("version") in _LARGEST and needed <= columns.keys():
+        return columns
+    shape = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    raise ProblemsFound(
+        [
+            Problem(
+                str(table),
+                f"is not a history table of migrator: it has the columns {shape}",
+                "It belongs to another tool: name another table in MIGRATOR_TABLE, or rename it.",
+            )
+        ]
+    )

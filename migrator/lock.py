@@ -1,0 +1,197 @@
+"""The migrator lock: one advisory lock, polled, whose key is made from the history table's name.
+
+A connection that waits inside `pg_advisory_lock()` holds a snapshot, and CREATE INDEX CONCURRENTLY
+waits for every snapshot: if the holder runs one, the two deadlock. So the lock is only ever tried
+for, in short transactions with pauses in between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from migrator import history
+from migrator.database import READ_ONLY, READ_ONLY_HINT
+from migrator.errors import DatabaseUnavailable, LockUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from migrator.database import Session
+    from migrator.settings import Table
+
+log = structlog.get_logger()
+
+_FIRST_PAUSE = 0.05  # seconds, the mean doubles with every try
+_LONGEST_PAUSE = 1.0
+_SAY_AGAIN = 10.0  # seconds between two lines about the same wait
+# The server notices within half a second that we are gone (PostgreSQL 14), within some seconds that
+# the network is, and in a minute that we hang; each of them rolls back and lets go of the locks.
+# Some of these do not exist on every platform that a server runs on, so they are set on Linux only.
+_LEASH = {
+    "client_connection_check_interval": "500ms",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10s",
+}
+_SINCE = {"client_connection_check_interval": 140000}
+
+
+class ServerReadOnly(DatabaseUnavailable):
+    """The transaction that was begun cannot write: a standby, or default_transaction_read_only."""
+
+
+def key(table: Table) -> int:
+    """Return the advisory lock's key for a history table, a signed 64-bit number."""
+    digest = hashlib.sha256(f"migrator:{table}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def limits_sql(
+    session: Session, label: str, lock_timeout: float, statement_timeout: float, *, local: bool
+) -> str:
+    """Return the statement that sets the limits for what comes next.
+
+    Args:
+        session: where it will run.
+        label: becomes `application_name`, for a DBA who looks at pg_stat_activity.
+        lock_timeout: seconds.
+        statement_timeout: seconds; 0 is without limit.
+        local: whether they end with the transaction.
+    """
+    scope = "true" if local else "false"
+    values = {
+        "application_name": label[:63],
+        "lock_timeout": f"{round(lock_timeout * 1000)}ms",
+        "statement_timeout": f"{round(statement_timeout * 1000)}ms",
+        "idle_in_transaction_session_timeout": "60s",
+        "standard_conforming_strings": "on",
+    }
+    calls = [f"set_config('{name}', {history.literal(v)}, {scope})" for name, v in values.items()]
+    on_linux = "pg_catalog.version() LIKE '%linux%'"
+    leash = [
+        f"set_config('{name}', CASE WHEN {on_linux} THEN '{value}' ELSE '0' END, {scope})"
+        for name, value in _LEASH.items()
+        if session.server_version >= _SINCE.get(name, 0)
+    ]
+    return "SELECT " + ", ".join(f"pg_catalog.{call}" for call in calls + leash)
+
+
+def begin(session: Session, limits: str, columns: str = "") -> tuple[Any, ...]:
+    """Begin a transaction that holds the lock.
+
+    One message begins, sets the limits, tries the lock and reads, so the read sees everything that
+    was committed before the lock was had.
+
+    Args:
+        session: outside a transaction.
+        limits: what `limits_sql` returned.
+        columns: what to read under the lock, as the rest of a SELECT list; may be empty.
+
+    Returns:
+        What was read.
+
+    Raises:
+        LockUnavailable: somebody else held the lock for all of `lock_wait`.
+        ServerReadOnly: the transaction could not write.
+    """
+    number = key(session.settings.table)
+    message = f"""BEGIN ISOLATION LEVEL READ COMMITTED;
+{limits};
+SELECT pg_catalog.set_config('migrator.locked',
+  pg_catalog.pg_try_advisory_xact_lock({number})::text, true);
+SELECT pg_catalog.current_setting('migrator.locked') = 'true',
+  pg_catalog.current_setting('transaction_read_only') = 'on'{", " + columns if columns else ""}"""
+
+    def attempt() -> tuple[Any, ...] | None:
+        locked, read_only, *rest = session.query(message)[0]
+        if read_only:
+            session.rollback()
+            raise ServerReadOnly(READ_ONLY, READ_ONLY_HINT)
+        if locked:
+            return tuple(rest)
+        session.rollback()
+        return None
+
+    return _poll(session, attempt)
+
+
+def acquire(session: Session) -> None:
+    """Take the lock for the session, outside a transaction.
+
+    Raises:
+        LockUnavailable: somebody else held the lock for all of `lock_wait`.
+    """
+    number = key(session.settings.table)
+
+    def attempt() -> tuple[Any, ...] | None:
+        row = session.query(f"SELECT pg_catalog.pg_try_advisory_lock({number})")[0]
+        return tuple(row) if row[0] else None
+
+    _poll(session, attempt)
+
+
+def holder(session: Session) -> str:
+    """Say who holds the lock: process, application, role, client, since when; empty for nobody."""
+    number = key(session.settings.table) % 2**64
+    rows = session.query(
+        """
+        SELECT a.pid, a.application_name, a.usename::text, coalesce(a.client_addr::text, 'local'),
+          extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.backend_start))::int
+        FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+          AND l.database = (
+            SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+          AND l.classid = %s::bigint::oid AND l.objid = %s::bigint::oid
+        """,
+        (number >> 32, number & 0xFFFFFFFF),
+    )
+    if not rows:
+        return ""
+    pid, application, role, client, seconds = rows[0]
+    return (
+        f"pid {pid} ({application or 'unnamed'}, role {role}, client {client}), since {seconds} s"
+    )
+
+
+def _poll(session: Session, attempt: Callable[[], tuple[Any, ...] | None]) -> tuple[Any, ...]:
+    import tenacity  # noqa: PLC0415 - not needed when nothing is pending
+
+    budget = session.settings.lock_wait
+    deadline = time.monotonic() + budget
+    said_at = float("-inf")
+    last_holder = ""
+
+    def report(state: tenacity.RetryCallState) -> None:
+        nonlocal said_at, last_holder
+        if time.monotonic() - said_at < _SAY_AGAIN:
+            return
+        said_at = time.monotonic()
+        last_holder = holder(session) or last_holder
+        log.info(
+            "waiting for another migrator",
+            holder=last_holder,
+            attempt=state.attempt_number,
+            left_s=round(deadline - time.monotonic(), 1),
+        )
+
+    try:
+        row: tuple[Any, ...] | None = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda result: result is None),
+            wait=tenacity.wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE),
+            stop=lambda _: time.monotonic() >= deadline,
+            before_sleep=report,
+            sleep=session.stop.sleep,
+        )(attempt)
+    except tenacity.RetryError:
+        who = holder(session) or last_holder or "unknown"
+        raise LockUnavailable(
+            f"another migrator held the lock for all of {budget:g} s: {who}",
+            "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
+            "MIGRATOR_LOCK_WAIT waits longer.",
+        ) from None
+    return row or ()

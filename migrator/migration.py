@@ -1,0 +1,323 @@
+"""A folder of SQL files becomes ordered migrations, and a list of what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from migrator import sql
+from migrator.errors import Problem, UsageError
+from migrator.settings import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from migrator.settings import Settings
+
+_NAME = re.compile(r"(\d+)_(\w[\w-]*)\.sql")
+_MAX_VERSION = 2**63 - 1  # the largest bigint
+_DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
+_DIRECTIVE_LINE = re.compile(r"^[ \t]*--[ \t]*migrator[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
+
+
+@dataclass(frozen=True, slots=True)
+class Directives:
+    """How one file wants to be run.
+
+    Attributes:
+        transaction: whether it runs in a transaction.
+        lock_timeout: seconds; None: as set for the run.
+        statement_timeout: seconds; None: as set for the run.
+    """
+
+    transaction: bool = True
+    lock_timeout: float | None = None
+    statement_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One SQL file.
+
+    Attributes:
+        version: the number its name begins with.
+        file: its name.
+        path: where it is.
+        description: its first comment line, or the words of its name.
+        checksum: SHA-256 of its text, line endings normalised to LF, without a byte-order mark.
+        directives: how it wants to be run.
+        script: its text, split into statements.
+        statements: what is run: those of the script without a BEGIN and COMMIT around the file.
+    """
+
+    version: int
+    file: str
+    path: Path
+    description: str
+    checksum: str
+    directives: Directives
+    script: sql.Script
+    statements: tuple[sql.Statement, ...]
+
+    def limits(self, settings: Settings) -> tuple[float, float]:
+        """Return lock_timeout and statement_timeout in seconds: its directives', else the run's."""
+        lock, statement = self.directives.lock_timeout, self.directives.statement_timeout
+        return (
+            settings.lock_timeout if lock is None else lock,
+            settings.statement_timeout if statement is None else statement,
+        )
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Return the 1-based line and column of a character of the text."""
+        return sql.place(self.script.source, offset)
+
+
+class Folder(NamedTuple):
+    """What a folder holds: its migrations, ordered by version, and everything wrong with them."""
+
+    migrations: tuple[Migration, ...]
+    problems: tuple[Problem, ...]
+
+
+def load(directory: Path) -> Folder:
+    """Read and check every migration in a folder.
+
+    Files whose name does not end in `.sql` and hidden files are not looked at.
+
+    Args:
+        directory: the folder.
+
+    Raises:
+        UsageError: the folder does not exist, cannot be read, or has no migration in it.
+    """
+    names = [name for name in _list(directory) if name.lower().endswith(".sql")]
+    if not names:
+        raise UsageError(
+            f"no migrations in {directory.resolve()}: it has no file named *.sql",
+            "Check MIGRATIONS_DIR or the mount; `migrator new DESCRIPTION` creates the first one.",
+        )
+    migrations: list[Migration] = []
+    problems: list[Problem] = []
+    for name in names:
+        loaded = _load_file(directory / name)
+        if isinstance(loaded, Migration):
+            migrations.append(loaded)
+            problems += check(loaded)
+        else:
+            problems.append(loaded)
+    migrations.sort(key=lambda migration: migration.version)
+    problems += _duplicates(migrations)
+    problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
+    return Folder(tuple(migrations), tuple(problems))
+
+
+def parse_name(name: str) -> tuple[int, str] | None:
+    """Split a file name into its version and its description's words.
+
+    Returns:
+        None when it is not the name of a migration.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or not 0 < int(match[1]) <= _MAX_VERSION:
+        return None
+    return int(match[1]), match[2].replace("_", " ")
+
+
+def checksum(data: bytes) -> str:
+    """Return the SHA-256 of a file's text in hexadecimal.
+
+    It is the same for a copy with other line endings or a byte-order mark, which version control
+    and editors change without anyone meaning it.
+    """
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return hashlib.sha256(data).hexdigest()
+
+
+def check(migration: Migration) -> list[Problem]:
+    """Return what is wrong with a file's text, as far as the text alone can tell."""
+    script = migration.script
+    found = list(script.problems)
+    _, directive_problems = _directives(script.header)
+    found += directive_problems
+    found += _misplaced_directives(script)
+    if migration.directives.transaction:
+        found += sql.unwrap(script)[1]
+        found += _outside_transaction(migration)
+    else:
+        found += _transactions(migration)
+    if not script.source.strip():
+        empty = Problem(
+            migration.file,
+            "the file is empty",
+            "Write the migration, or a comment that says why there is nothing to do.",
+        )
+        return [empty]
+    return [
+        Problem(migration.file, problem.message, problem.hint, *migration.place(problem.offset))
+        for problem in sorted(found)
+    ]
+
+
+def _list(directory: Path) -> list[str]:
+    try:
+        entries = sorted(entry.name for entry in directory.iterdir())
+    except FileNotFoundError:
+        reason = "it does not exist"
+    except NotADirectoryError:
+        reason = "it is not a folder"
+    except OSError as error:
+        reason = str(error.strerror)
+    else:
+        return [name for name in entries if not name.startswith(".")]
+    raise UsageError(
+        f"cannot read the migrations in {directory.resolve()}: {reason}",
+        "Set MIGRATIONS_DIR or --dir to the folder with the migrations.",
+    )
+
+
+def _load_file(path: Path) -> Migration | Problem:
+    name = parse_name(path.name)
+    if name is None:
+        return _bad_name(path.name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Problem(path.name, f"cannot be read: {error.strerror}")
+    try:
+        source = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        start = data.rfind(b"\n", 0, error.start) + 1
+        column = len(data[start : error.start].decode("utf-8")) + 1
+        message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
+        return Problem(path.name, message, "Save the file as UTF-8.", line, column)
+    version, words = name
+    script = sql.read(source)
+    directives = _directives(script.header)[0]
+    return Migration(
+        version=version,
+        file=path.name,
+        path=path,
+        description=_description(script.header) or words,
+        checksum=checksum(data),
+        directives=directives,
+        script=script,
+        statements=sql.unwrap(script)[0] if directives.transaction else script.statements,
+    )
+
+
+def _bad_name(name: str) -> Problem:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        if name.endswith((".up.sql", ".down.sql")):
+            hint = "There are no down files; undo with a new migration. " + _NAMING
+        else:
+            hint = _NAMING
+        return Problem(name, "is not named like a migration", hint)
+    if int(match[1]) == 0:
+        return Problem(name, "has version 0", "The first version is 1; 0 means an empty database.")
+    return Problem(name, f"has a version above {_MAX_VERSION}", "Use a smaller number.")
+
+
+def _duplicates(migrations: Sequence[Migration]) -> list[Problem]:
+    return [
+        Problem(
+            later.file,
+            f"has version {later.version}, and so has {earlier.file}",
+            "Give the one that is not applied anywhere yet the next free number.",
+        )
+        for earlier, later in pairwise(migrations)
+        if earlier.version == later.version
+    ]
+
+
+def _description(header: Iterable[tuple[int, str]]) -> str:
+    for _, text in header:
+        words = text.strip("-=*# \t")
+        if words and not _DIRECTIVE.match(text):
+            return words
+    return ""
+
+
+def _directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list[sql.Problem]]:
+    transaction = True
+    timeouts: dict[str, float] = {}
+    problems: list[sql.Problem] = []
+    for offset, text in header:
+        match = _DIRECTIVE.fullmatch(text.strip())
+        if match is None:
+            continue
+        name, separator, value = (part.strip() for part in match[1].partition("="))
+        if name == "no-transaction" and not separator:
+            transaction = False
+        elif name in ("lock-timeout", "statement-timeout"):
+            try:
+                timeouts[name] = duration(value)
+            except ValueError as error:
+                problems.append(sql.Problem(offset, f"directive {name}: {error}", ""))
+        else:
+            problems.append(
+                sql.Problem(
+                    offset,
+                    f"unknown directive {match[1].strip()!r}",
+                    "Known are no-transaction, lock-timeout=3s and statement-timeout=10min.",
+                )
+            )
+    directives = Directives(
+        transaction, timeouts.get("lock-timeout"), timeouts.get("statement-timeout")
+    )
+    return directives, problems
+
+
+def _misplaced_directives(script: sql.Script) -> list[sql.Problem]:
+    # A comment inside a statement is left alone: it may be part of a function's body.
+    if not script.statements:
+        return []
+    inside = [(statement.start, statement.end) for statement in script.statements]
+    return [
+        sql.Problem(
+            match.start(),
+            "a directive below the first statement has no effect",
+            "Move it into the comments at the top of the file.",
+        )
+        for match in _DIRECTIVE_LINE.finditer(script.source, script.statements[0].start)
+        if not any(start <= match.start() < end for start, end in inside)
+    ]
+
+
+def _outside_transaction(migration: Migration) -> list[sql.Problem]:
+    problems = []
+    for statement in migration.statements:
+        command = sql.not_in_transaction(migration.script.text(statement))
+        if command:
+            problems.append(
+                sql.Problem(
+                    statement.start,
+                    f"{command} cannot run in a transaction",
+                    "Put it in a file of its own that begins with the line "
+                    "`-- migrator: no-transaction`.",
+                )
+            )
+    return problems
+
+
+def _transactions(migration: Migration) -> list[sql.Problem]:
+    problems = []
+    for statement in migration.statements:
+        command = sql.transaction_control(migration.script.text(statement))
+        if command:
+            problems.append(
+                sql.Problem(
+                    statement.start,
+                    f"{command} in a no-transaction file",
+                    "Remove it: every statement of such a file is a transaction of its own.",
+                )
+            )
+    return problems

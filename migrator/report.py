@@ -1,0 +1,243 @@
+"""What a person or a program reads: the answer to each command, and failures.
+
+Every function returns text or plain data; nothing here prints.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from migrator.errors import ProblemsFound
+from migrator.failure import MigrationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from migrator.errors import MigratorError, Problem
+    from migrator.failure import Failure
+    from migrator.history import Row
+    from migrator.migration import Migration
+    from migrator.plan import Plan
+
+_RECENT = 5
+
+
+def current(rows: Sequence[Row]) -> str:
+    """Return what `--current` prints: the version, and the latest migrations, newest first."""
+    lines = [f"Current schema version: {rows[-1].version if rows else 0}", "Recent migrations:"]
+    lines += [
+        f"  {row.version}: {row.description or ''} (applied: {row.applied_at})"
+        for row in reversed(rows[-_RECENT:])
+    ]
+    return "\n".join(lines)
+
+
+def current_data(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what `--current --json` prints."""
+    return {
+        "version": rows[-1].version if rows else 0,
+        "recent": [_row(row) for row in reversed(rows[-_RECENT:])],
+    }
+
+
+def status_data(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return what `status --json` prints: every file and every row, with its state."""
+    entries = [
+        *(_entry("applied", m, row) for m, row in plan.applied),
+        *(_entry("edited", m, row) for m, row in plan.edited),
+        *(_entry("missing", None, row) for row in plan.missing),
+        *(_entry("ahead", None, row) for row in plan.ahead),
+        *(
+            _entry("out of order" if m.version < plan.current else "pending", m, None)
+            for m in plan.pending
+        ),
+    ]
+    entries.sort(key=lambda entry: int(entry["version"]))
+    return {
+        "version": plan.current,
+        "pending": len(plan.pending),
+        "migrations": entries,
+        "problems": [problem._asdict() for problem in problems],
+    }
+
+
+def status(data: dict[str, Any]) -> str:
+    """Return what `status` prints."""
+    lines = [
+        [
+            str(entry["version"]),
+            entry["state"],
+            entry["applied_at"] or "",
+            "" if entry["execution_ms"] is None else f"{entry['execution_ms']} ms",
+            entry["file"] or "",
+            entry["description"] or "",
+        ]
+        for entry in data["migrations"]
+    ]
+    head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
+    total = f"Current schema version: {data['version']}, pending: {data['pending']}"
+    return f"{_table([head, *lines])}\n\n{total}"
+
+
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """Return what `plan --json` prints: what would run, in order."""
+    return {
+        "version": plan.current,
+        "pending": [
+            {
+                "version": migration.version,
+                "file": migration.file,
+                "description": migration.description,
+                "statements": len(migration.statements),
+                "transaction": migration.directives.transaction,
+            }
+            for migration in plan.pending
+        ],
+    }
+
+
+def plan(data: dict[str, Any]) -> str:
+    """Return what `plan` prints."""
+    if not data["pending"]:
+        return f"Nothing to apply: the database is at version {data['version']}."
+    lines = [
+        [
+            str(entry["version"]),
+            entry["file"],
+            f"{entry['statements']} statement{'' if entry['statements'] == 1 else 's'}",
+            "" if entry["transaction"] else "no transaction",
+            entry["description"],
+        ]
+        for entry in data["pending"]
+    ]
+    return f"Would apply, in this order, to a database at version {data['version']}:\n" + _table(
+        lines, indent="  "
+    )
+
+
+def check_data(plan: Plan) -> dict[str, Any]:
+    """Return what `check --json` prints."""
+    return {
+        "version": plan.current,
+        "up_to_date": not plan.pending,
+        "pending": [migration.file for migration in plan.pending],
+    }
+
+
+def check(data: dict[str, Any]) -> str:
+    """Return what `check` prints."""
+    if data["up_to_date"]:
+        return f"Up to date at version {data['version']}."
+    files = ", ".join(data["pending"])
+    return f"{len(data['pending'])} pending, the database is at version {data['version']}: {files}"
+
+
+def validate_data(migrations: Sequence[Migration], problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return what `validate --json` prints."""
+    return {
+        "migrations": [
+            {
+                "version": migration.version,
+                "file": migration.file,
+                "description": migration.description,
+                "checksum": migration.checksum,
+                "statements": len(migration.statements),
+                "transaction": migration.directives.transaction,
+            }
+            for migration in migrations
+        ],
+        "problems": [problem._asdict() for problem in problems],
+    }
+
+
+def validate(data: dict[str, Any]) -> str:
+    """Return what `validate` prints when nothing is wrong."""
+    count = len(data["migrations"])
+    last = data["migrations"][-1]["file"]
+    return f"{count} migration{'' if count == 1 else 's'}, all valid; the last is {last}"
+
+
+def error(raised: MigratorError) -> str:
+    """Return what a person at a terminal is told when a command fails."""
+    if isinstance(raised, MigrationFailed):
+        return failure(raised.failure, raised.hint)
+    if isinstance(raised, ProblemsFound):
+        return f"{problems(raised.problems)}\n\nerror: {raised.message}"
+    return f"error: {raised.message}" + (f"\n{raised.hint}" if raised.hint else "")
+
+
+def problems(found: Sequence[Problem]) -> str:
+    """Return problems as a compiler prints them, each with what to do below it."""
+    return "\n".join(
+        f"{problem.place}: {problem.message}" + (f"\n    {problem.hint}" if problem.hint else "")
+        for problem in found
+    )
+
+
+def failure(failed: Failure, hint: str) -> str:
+    """Return a failure as a compiler prints an error: place, words, source, and what to do."""
+    code = f" ({failed.sqlstate} {failed.condition}".rstrip() + ")" if failed.sqlstate else ""
+    where = (
+        f"statement {failed.statement} of {failed.statements}"
+        if failed.statement
+        else f"after the last of {failed.statements} statements"
+    )
+    facts = (
+        ("detail", failed.detail),
+        ("hint", failed.hint),
+        ("context", failed.context),
+        ("where", f"{where}, after {failed.elapsed_ms} ms"),
+        ("state", failed.state),
+        ("next", hint),
+    )
+    lines = [f"{failed.place}: error: {failed.message}{code}", *_source(failed), ""]
+    for name, text in facts:
+        for number, line in enumerate(text.splitlines()):
+            lines.append(f"  {'' if number else name + ':':<9}{line}")
+    return "\n".join(lines)
+
+
+def _source(failed: Failure) -> list[str]:
+    width = len(str(failed.excerpt[-1][0])) if failed.excerpt else 1
+    lines = []
+    for number, text in failed.excerpt:
+        shown = text.expandtabs(1)
+        lines.append(f"  {number:>{width}} | {shown}".rstrip())
+        if number == failed.line:
+            before = sum(_cells(character) for character in shown[: failed.column - 1])
+            lines.append(f"  {'':>{width}} | {' ' * before}^")
+    return lines
+
+
+def _cells(character: str) -> int:
+    """Return how many columns of a terminal a character takes."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}
+
+
+def _entry(state: str, migration: Migration | None, row: Row | None) -> dict[str, Any]:
+    recorded = row.description if row else None
+    return {
+        "version": migration.version if migration else row.version if row else 0,
+        "state": state,
+        "file": migration.file if migration else None,
+        "description": recorded or (migration.description if migration else None),
+        "applied_at": row.applied_at if row else None,
+        "execution_ms": row.execution_ms if row else None,
+        "applied_by": row.applied_by if row else None,
+        "checksum": migration.checksum if migration else row.checksum if row else None,
+    }
+
+
+def _table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        (indent + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,351 @@
+"""Environment and flags become one validated `Settings`.
+
+Every variable is declared once, in `VARIABLES`: the manual (`--help`), the check for misspelt names
+and the documentation are made from that table.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from urllib.parse import unquote
+
+from migrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+
+class Variable(NamedTuple):
+    """An environment variable and what it means.
+
+    Attributes:
+        name: the variable.
+        default: its value when unset, as it would be written; empty for none.
+        flag: the option that overrides it; empty for none.
+        text: one or two sentences for the manual.
+    """
+
+    name: str
+    default: str
+    flag: str
+    text: str
+
+
+VARIABLES = (
+    Variable(
+        "DATABASE_URL",
+        "",
+        "",
+        "Where the database is: postgresql://user:password@host:5432/database?sslmode=require. "
+        "postgres:// and SQLAlchemy's postgresql+driver:// work too. Without it, libpq's own PG* "
+        "variables (PGHOST, PGUSER, PGPASSWORD, PGDATABASE, PGSERVICE, PGSSLMODE, ...) are used. "
+        "There is no flag for it, because a command line is visible to other users.",
+    ),
+    Variable("DATABASE_URL_FILE", "", "", "A file that holds DATABASE_URL (a Docker secret)."),
+    Variable(
+        "POSTGRES_PASSWORD",
+        "",
+        "",
+        "The password, where neither DATABASE_URL nor PGPASSWORD has one.",
+    ),
+    Variable("POSTGRES_PASSWORD_FILE", "", "", "A file that holds POSTGRES_PASSWORD."),
+    Variable("MIGRATIONS_DIR", "migrations", "--dir", "The folder with the migrations."),
+    Variable(
+        "MIGRATOR_WAIT",
+        "60s",
+        "--wait",
+        "How long to wait for the server to accept us, at the start and after a lost connection.",
+    ),
+    Variable(
+        "MIGRATOR_LOCK_WAIT",
+        "10min",
+        "--lock-wait",
+        "How long to keep trying for a lock, another migrator's or a table's, before giving up.",
+    ),
+    Variable(
+        "MIGRATOR_LOCK_TIMEOUT",
+        "3s",
+        "--lock-timeout",
+        "How long one statement may wait for a table lock before the migration is rolled back, "
+        "pauses and is tried again. Queries behind the waiting statement stall for that long.",
+    ),
+    Variable(
+        "MIGRATOR_STATEMENT_TIMEOUT",
+        "0",
+        "--statement-timeout",
+        "How long one statement may run before the migration fails; 0 is without limit.",
+    ),
+    Variable(
+        "MIGRATOR_TABLE",
+        "public.schema_migrations",
+        "",
+        "The history table, with or without its schema.",
+    ),
+    Variable(
+        "MIGRATOR_AHEAD",
+        "warn",
+        "",
+        "What to do when the database has versions that are not on disk, newer than every file: "
+        "warn (exit 0, so that rolling an image back works) or refuse (exit 5).",
+    ),
+    Variable(
+        "MIGRATOR_OUT_OF_ORDER",
+        "refuse",
+        "",
+        "What to do with a pending file older than an applied one: refuse (exit 5) or allow.",
+    ),
+    Variable(
+        "MIGRATOR_LOG_FORMAT",
+        "auto",
+        "",
+        "json, console, or auto: console when stderr is a terminal, else json.",
+    ),
+    Variable("MIGRATOR_LOG_LEVEL", "info", "", "debug, info, warning or error."),
+)
+
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|)")
+_IDENTIFIER = re.compile(r"[^\W\d][\w$]{0,62}")
+_SCHEME = re.compile(r"(postgres(?:ql)?)(\+\w+)?://", re.ASCII)
+_URL = re.compile(
+    r"""(?: (?P<user>[^:@/]*) (?: :(?P<password>[^@/]*) )? @ )?
+        (?P<hosts>[^@/?#]*)
+        (?: /(?P<database>[^@/?#]*) )?
+        (?: \?(?P<parameters>[^#]*) )?""",
+    re.VERBOSE,
+)
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ENCODE = (
+    "Percent-encode @ : / % # ? in the user name and the password (for example @ as %40, / as %2F, "
+    "% as %25), or give the password in POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE as it is."
+)
+
+
+class Table(NamedTuple):
+    """A table's schema and name, unquoted."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def quoted(self) -> str:
+        """The name as SQL."""
+        return f'"{self.schema}"."{self.name}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run needs to know. Times are in seconds.
+
+    Attributes:
+        url: what libpq is given, a URL or a keyword/value string; empty: libpq's PG* variables.
+        password: used where neither `url` nor PGPASSWORD has one.
+        directory: the folder with the migrations.
+        wait: how long to wait for the server.
+        lock_wait: how long to keep trying for a lock.
+        lock_timeout: how long one statement may wait for a lock.
+        statement_timeout: how long one statement may run; 0 is without limit.
+        table: the history table.
+        refuse_ahead: whether a database ahead of the files is an error.
+        allow_out_of_order: whether a pending file older than an applied one is applied.
+    """
+
+    url: str
+    password: str | None
+    directory: Path
+    wait: float
+    lock_wait: float
+    lock_timeout: float
+    statement_timeout: float
+    table: Table
+    refuse_ahead: bool
+    allow_out_of_order: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How to log: `format` is json, console or auto; `level` is debug, info, warning or error."""
+
+    format: str
+    level: str
+
+
+def duration(text: str) -> float:
+    """Parse a duration such as `500ms`, `3s`, `10min`, `1h` or `2.5` (seconds).
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: the text is not a duration.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("expected a number with a unit: 500ms, 3s, 10min or 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def check_names(environ: Mapping[str, str]) -> None:
+    """Refuse a `MIGRATOR_…` variable that does not exist.
+
+    Raises:
+        UsageError: names the variable and the one that was probably meant.
+    """
+    known = [variable.name for variable in VARIABLES]
+    for name in environ:
+        if name.startswith("MIGRATOR_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise UsageError(
+                f"{name} is not a setting of migrator",
+                f"Did you mean {close[0]}?" if close else "See migrator --help for all of them.",
+            )
+
+
+def load_log(environ: Mapping[str, str]) -> LogSettings:
+    """Read how to log.
+
+    Raises:
+        UsageError: a value is not one of those allowed.
+    """
+    return LogSettings(
+        format=_choice(environ, "MIGRATOR_LOG_FORMAT", ("auto", "json", "console")),
+        level=_choice(environ, "MIGRATOR_LOG_LEVEL", ("debug", "info", "warning", "error")),
+    )
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Validate the environment.
+
+    Args:
+        environ: the environment, with the values of flags laid over it.
+
+    Raises:
+        UsageError: names the variable that is wrong, never a value that can hold a password.
+    """
+    url = _secret(environ, "DATABASE_URL") or ""
+    return Settings(
+        url=normalise_url(url) if url else "",
+        password=_secret(environ, "POSTGRES_PASSWORD"),
+        directory=Path(_value(environ, "MIGRATIONS_DIR")),
+        wait=_parsed(environ, "MIGRATOR_WAIT", duration),
+        lock_wait=_parsed(environ, "MIGRATOR_LOCK_WAIT", duration),
+        lock_timeout=_parsed(environ, "MIGRATOR_LOCK_TIMEOUT", duration),
+        statement_timeout=_parsed(environ, "MIGRATOR_STATEMENT_TIMEOUT", duration),
+        table=_parsed(environ, "MIGRATOR_TABLE", _table),
+        refuse_ahead=_choice(environ, "MIGRATOR_AHEAD", ("warn", "refuse")) == "refuse",
+        allow_out_of_order=_choice(environ, "MIGRATOR_OUT_OF_ORDER", ("refuse", "allow"))
+        == "allow",
+    )
+
+
+def require_database(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Refuse to fall back on libpq's built-in defaults, which in a container are never meant.
+
+    Raises:
+        UsageError: nothing says which database to use.
+    """
+    if not settings.url and not any(
+        environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")
+    ):
+        raise UsageError(
+            "no database is given",
+            "Set DATABASE_URL (postgresql://user:password@host:5432/database), DATABASE_URL_FILE, "
+            "or PGHOST, PGUSER, PGPASSWORD and PGDATABASE.",
+        )
+
+
+def normalise_url(url: str) -> str:
+    """Turn a database URL in any usual spelling into the one that libpq reads.
+
+    libpq takes everything up to the first `@` as user and password, and the first `/` ends it
+    (PostgreSQL documentation, "Connection URIs"). A password with one of those characters would
+    be cut in two and its rest be printed as a host name, so such a URL is refused here.
+
+    Raises:
+        UsageError: the URL cannot be read. The message does not contain it.
+    """
+    url = url.strip()
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        if "://" not in url and "=" in url:
+            return url
+        raise UsageError(
+            "DATABASE_URL does not begin with postgresql:// or postgres://",
+            "Write postgresql://user:password@host:5432/database.",
+        )
+    rest = url[scheme.end() :]
+    match = _URL.fullmatch(rest)
+    if match is None:
+        raise UsageError("DATABASE_URL cannot be read", _ENCODE)
+    escaped = ("user", "password", "hosts", "database", "parameters")
+    if any(_BAD_ESCAPE.search(match[part] or "") for part in escaped):
+        raise UsageError(
+            "DATABASE_URL has a % that is not followed by two hexadecimal digits", _ENCODE
+        )
+    if scheme[2] == "+asyncpg":
+        rest = re.sub(r"([?&])ssl=", r"\1sslmode=", rest)
+    return f"postgresql://{rest}"
+
+
+def url_password(url: str) -> str | None:
+    """Return the password that a URL made by `normalise_url` holds, decoded."""
+    match = _URL.fullmatch(url.removeprefix("postgresql://"))
+    if match is None:
+        return None
+    parameters = dict(pair.partition("=")[::2] for pair in (match["parameters"] or "").split("&"))
+    password = match["password"] or parameters.get("password")
+    return unquote(password) if password else None
+
+
+def _value(environ: Mapping[str, str], name: str) -> str:
+    default = next(variable.default for variable in VARIABLES if variable.name == name)
+    return environ.get(name) or default
+
+
+def _parsed(environ: Mapping[str, str], name: str, parse: Callable[[str], T]) -> T:
+    value = _value(environ, name)
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise UsageError(f"{name}={value!r}: {error}") from None
+
+
+def _choice(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = _value(environ, name).lower()
+    if value not in allowed:
+        raise UsageError(f"{name}={value!r}: expected {', '.join(allowed[:-1])} or {allowed[-1]}")
+    return value
+
+
+def _table(text: str) -> Table:
+    schema, _, name = text.rpartition(".")
+    table = Table(schema or "public", name)
+    if not all(_IDENTIFIER.fullmatch(part) for part in table):
+        raise ValueError("expected a table name, or schema.table, of letters, digits and _")
+    return table
+
+
+def _secret(environ: Mapping[str, str], name: str) -> str | None:
+    path = environ.get(f"{name}_FILE")
+    if not path:
+        return environ.get(name) or None
+    if environ.get(name):
+        raise UsageError(f"both {name} and {name}_FILE are set", "Set one of them.")
+    try:
+        value = Path(path).read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise UsageError(f"{name}_FILE={path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{name}_FILE={path}: not valid UTF-8") from None
+    if not value:
+        raise UsageError(f"{name}_FILE={path}: the file is empty")
+    return value

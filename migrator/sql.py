@@ -1,0 +1,401 @@
+"""A SQL file as psql reads it: its statements with their places, and what each may not do.
+
+The rules are those of psql's scanner (`psqlscan.l`) and of the manual, section "Lexical Structure",
+with `standard_conforming_strings` on. Two things differ from psql on purpose: `:name` is left as it
+is, for there are no variables; and an `E'…'` that goes on after a line break keeps its backslash
+escapes, as in the server (psql reads line by line and forgets the `E`).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from string import ascii_lowercase, ascii_uppercase
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """Something in a file that cannot be run, found without the server."""
+
+    offset: int
+    """Characters from the start of the source."""
+    message: str
+    """What is wrong: one sentence without a capital and a full stop."""
+    hint: str
+    """What to do instead: one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The place of a statement in its source; offsets are in characters."""
+
+    start: int
+    """Offset of the first token: white space and comments before it do not belong to it."""
+    end: int
+    """Offset after the last token; the semicolon does not belong to it."""
+    copy_data: tuple[int, int] | None = None
+    r"""Start and end of the rows below COPY … FROM STDIN, without the line `\.`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A source that was read."""
+
+    source: str
+    statements: tuple[Statement, ...]
+    """In the order of the source, which is the order of execution."""
+    problems: tuple[Problem, ...]
+    """In the order of the source."""
+    header: tuple[tuple[int, str], ...]
+    """Offset of `--` and the text after it, of each line comment before the first statement."""
+
+    def text(self, statement: Statement) -> str:
+        """Return a statement's text."""
+        return self.source[statement.start : statement.end]
+
+
+# The classes are those of the scanner: every character outside ASCII is a letter. They are written
+# as what they exclude because that is the form that the regular expression engine tests fastest.
+# Quantifiers are possessive: no text can make a pattern go back and try again.
+_SPACE = r"[ \t\n\r\f\v]"
+_NOT_E = r"[^\x00-@E\[-^`e{-\x7f]"  # a letter or underscore, but not E or e
+_TAG_PART = r"[^\x00-/:-@\[-^`{-\x7f]"  # a letter, underscore or digit
+_WORD_PART = r"[^\x00-#%-/:-@\[-^`{-\x7f]"  # the same and $
+_WORD = rf"{_NOT_E}{_WORD_PART}*+|[eE](?!'){_WORD_PART}*+"
+_WORD_END = rf"(?!{_WORD_PART})"
+_BLOCK_WORD = rf"(?i:BEGIN|CASE|END){_WORD_END}"
+_OTHER_WORD = rf"(?![bcBCE]){_NOT_E}{_WORD_PART}*+|(?!{_BLOCK_WORD})(?:{_WORD})"
+_NUMBER = r"[0-9][0-9A-Za-z_]*+"
+_LINE_COMMENT = r"--[^\n\r]*+"
+_COMMENT = rf"{_LINE_COMMENT}|/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/"  # without one inside
+_GAP = rf"{_SPACE}*+(?:(?:{_COMMENT}){_SPACE}*+)*+"
+_LINE_BREAK = rf"[ \t\f\v]*+(?:{_LINE_COMMENT})?+[\n\r](?:{_SPACE}++|{_LINE_COMMENT}[\n\r])*+"
+_STRING = r"'(?:[^']++|'')*+'"
+_ESCAPE_STRING = rf"[eE]'(?:[^'\\]++|\\[\s\S]|''|'{_LINE_BREAK}')*+'"
+_IDENTIFIER = r'"(?:[^"]++|"")*+"'
+_DOLLAR_STRING = r"\$\$(?:[^$]++|\$(?!\$))*+\$\$"
+_TAG_END = rf"(?:(?![0-9]){_TAG_PART}++)?+\$"
+_SYMBOL = rf"[\x00-\x08\x0e-\x1f!#%&*+,.:<=>?@\[\]^`{{|}}~\x7f]++|-(?!-)|/(?!\*)|\$(?!{_TAG_END})"
+_PLAIN = rf"{_NUMBER}|{_SYMBOL}|{_STRING}|{_IDENTIFIER}|{_ESCAPE_STRING}|{_DOLLAR_STRING}"
+_FLAT = rf"\((?:{_SPACE}++|{_WORD}|{_PLAIN}|{_COMMENT}|;)*+\)"
+_PARENTHESES = rf"\((?:{_SPACE}++|{_WORD}|{_PLAIN}|{_COMMENT}|;|{_FLAT})*+\)"
+
+# A run jumps over everything that needs no thought and ends after a token. It stops before `;`, a
+# backslash, a dollar quote with a tag, a comment in a comment, a quote that is never closed, and
+# parentheses that hold one of these or are nested more than twice; a routine run also before BEGIN,
+# CASE and END.
+_RUN = re.compile(rf"(?:{_GAP}(?:{_WORD}|{_PLAIN}|{_PARENTHESES}))*+")
+_ROUTINE_RUN = re.compile(rf"(?:{_GAP}(?:{_OTHER_WORD}|{_PLAIN}|{_PARENTHESES}))*+")
+_VERB = re.compile(rf"(?i:COPY|CREATE|SET){_WORD_END}")
+_WHOLE = re.compile(rf"{_GAP}((?!(?i:COPY|SET){_WORD_END}){_ROUTINE_RUN.pattern}){_GAP};")
+_STOP = re.compile(rf"[();\\]|{_BLOCK_WORD}|\${_TAG_END}")
+_SKIP = re.compile(_GAP)
+_COMMENT_LINE = re.compile(rf"(?!--)(?:{_COMMENT})|--([^\n\r]*+)")
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_TOKEN = re.compile(
+    rf"{_ESCAPE_STRING}|(?:[uU]&|[bBnNxX])?+{_STRING}|(?:[uU]&)?+{_IDENTIFIER}|{_WORD}"
+    rf"|{_NUMBER}(?:\.{_NUMBER})?+|[\s\S]"
+)
+_ROWS_END = re.compile(r"\n\\\.\r?+(?=\n|\Z)")
+_RESTRICT = re.compile(r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)")
+_COMMAND = re.compile(r"\\([;:]|[^\s\\]*+)")
+_COPY_COMMAND = re.compile(r"(?i)\\copy\s[^\n]*\sfrom\s+stdin\b")
+_UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
+_FALSE = frozenset({"FALSE", "OFF", "NO", "0"})
+
+_NEVER_CLOSED = {
+    "/*": ("this comment is never closed", "Close it with */ as often as /* occurs in it."),
+    '"': (
+        "this quoted identifier is never closed",
+        'Close it with ", and double each " inside it.',
+    ),
+    "'": ("this quoted string is never closed", "Close it with ', and double each ' inside it."),
+    "$": ("this dollar-quoted string is never closed", "Close it with {}."),
+    "(": ("this parenthesis is never closed", "Close it with )."),
+    "BEGIN": ("this BEGIN has no END", "End the body of the function with END."),
+}
+_COMMAND_HINTS = {
+    "i ir include include_relative": "Put the SQL of that file here or into its own migration.",
+    "set unset gset prompt getenv setenv bind bind_named": "Write the value into the SQL.",
+    "c connect": "Remove it: a migration runs in the one database that it is applied to.",
+    "copy": r"Use COPY … FROM STDIN; with the rows on the lines below it and then a line \.",
+    "if elif else endif": "Write the condition in SQL, for example with IF in a DO block.",
+    "echo qecho warn": "Remove it, or use RAISE NOTICE in a DO block.",
+    "encoding": "Remove it and save the file as UTF-8.",
+    "g gx gdesc crosstabview watch": "End the statement with a semicolon.",
+    "gexec": "Run the generated statements with EXECUTE in a DO block.",
+    "!": "Remove it: a migration cannot start programs.",
+    "q quit": "Remove it and what follows it: a migration is run to its end.",
+    ".": "Remove it: no rows of a COPY … FROM STDIN end here.",
+    ";": "Write a plain semicolon.",
+    ":": "Write a plain colon.",
+}
+_COMMAND_HINT = "Remove it: a migration is SQL only, without the commands of psql."
+
+
+def read(source: str) -> Script:
+    """Read a SQL file as `psql -f` does, without running anything.
+
+    Takes time linear in the source and never raises. What cannot be run (a quote that is never
+    closed, a command of psql, a NUL character …) is among the problems; the statements are then
+    only a guess.
+
+    Args:
+        source: the file's text; a byte-order mark at its start is skipped.
+    """
+    statements: list[Statement] = []
+    problems = [*_nul(source)]
+    header: list[tuple[int, str]] = []
+    pos, end = int(source.startswith("\ufeff")), len(source)
+    resume = 0  # while the rest of the line of a COPY is read: the offset after its rows
+    while pos < end:
+        whole = _WHOLE.match(source, pos, end)
+        piece = _Piece(*whole.span(1), whole.end() - 1) if whole else _piece(source, pos, end)
+        verb = "" if whole else _verb(source, piece.start, end)
+        if not statements:
+            header += _header(source, pos, piece.start)
+        if piece.problem or (resume and piece.stop == end):
+            problems += _continued(piece) if resume else piece.problem
+        rows, pos = None, piece.stop + 1
+        if source.startswith("\\", piece.stop, end):
+            pos, problem = _psql_command(source, piece, end)
+            problems += problem
+        elif verb == "COPY" and _reads_rows(_words(source, piece.start, piece.end)):
+            end = _line_end(source, piece.stop, end)
+            rows = _rows(source, resume or end + 1)
+            resume = _line_end(source, rows[1], len(source)) + 1
+        elif verb == "SET":
+            problems += _strings_setting(source, piece)
+        if piece.start < piece.end:
+            statements.append(Statement(piece.start, piece.end, rows))
+        if pos >= end and resume:
+            pos, end, resume = resume, len(source), 0
+    return Script(source, tuple(statements), tuple(sorted(problems)), tuple(header))
+
+
+def place(source: str, offset: int) -> tuple[int, int]:
+    r"""Return the line and the column of an offset, both from 1, the column in characters.
+
+    A line ends at "\n". Takes time linear in the offset.
+    """
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
+def words(text: str, limit: int = 8) -> tuple[str, ...]:
+    """Return the first tokens of a statement, at most `limit` of them, without its comments.
+
+    Unquoted words are in upper case (only ASCII letters are folded, as in the server), quoted
+    identifiers and literals are as written, any other character is a token of its own.
+    """
+    return tuple(islice(_words(text, 0, len(text)), limit))
+
+
+class _Piece(NamedTuple):
+    """A statement, possibly empty, and where the reading stopped: at `;`, a backslash, the end."""
+
+    start: int
+    end: int
+    stop: int
+    problem: tuple[Problem, ...] = ()
+
+
+@dataclass(slots=True)
+class _Nesting:
+    """How deep something is nested, and where its outermost level was opened."""
+
+    depth: int = 0
+    opened: int = 0
+
+    def enter(self, offset: int) -> None:
+        if not self.depth:
+            self.opened = offset
+        self.depth += 1
+
+    def leave(self) -> None:
+        self.depth = max(self.depth - 1, 0)
+
+
+def _piece(source: str, pos: int, end: int) -> _Piece:
+    """Read up to the semicolon that ends a statement, counting what psql counts.
+
+    That is parentheses and, in CREATE FUNCTION and CREATE PROCEDURE outside of parentheses, BEGIN
+    and CASE against END. A semicolon inside either does not end the statement.
+    """
+    start = last = pos = _gap(source, pos, end)
+    routine = _verb(source, pos, end) == "CREATE" and _is_routine(_words(source, pos, end))
+    run = _ROUTINE_RUN if routine else _RUN
+    parentheses, blocks = _Nesting(), _Nesting()
+    while True:
+        after = _after(run, source, pos, end)
+        last = after if after > pos else last
+        pos = _gap(source, after, end)
+        if pos == end:
+            return _Piece(start, last, end, _unclosed(parentheses, blocks))
+        mark, after = _mark(source, pos, end)
+        if after < 0:
+            last = last if mark == "/*" else end
+            return _Piece(start, last, end, _never_closed(mark, pos))
+        if mark == "\\" or (mark == ";" and not parentheses.depth and not blocks.depth):
+            return _Piece(start, last, pos)
+        _count(mark, pos, parentheses, blocks)
+        pos = last = after
+
+
+def _verb(source: str, pos: int, end: int) -> str:
+    """Return the first word of a statement if it is one that changes how the rest is read."""
+    match = _VERB.match(source, pos, end)
+    return match[0].upper() if match else ""
+
+
+def _is_routine(tokens: Iterator[str]) -> bool:
+    start = tuple(islice(tokens, 4))
+    kind = start[3:] if start[1:3] == ("OR", "REPLACE") else start[1:2]
+    return kind in (("FUNCTION",), ("PROCEDURE",))
+
+
+def _mark(source: str, pos: int, end: int) -> tuple[str, int]:
+    """Return what a run stopped at, and the offset after it: -1 when it is never closed."""
+    match = _STOP.match(source, pos, end)
+    if not match:
+        return {"/": "/*", '"': '"'}.get(source[pos], "'"), -1
+    if not match[0].startswith("$"):
+        return match[0].upper(), match.end()
+    close = source.find(match[0], match.end(), end)
+    return match[0], close if close < 0 else close + len(match[0])
+
+
+def _count(mark: str, offset: int, parentheses: _Nesting, blocks: _Nesting) -> None:
+    if mark == "(":
+        parentheses.enter(offset)
+    elif mark == ")":
+        parentheses.leave()
+    elif parentheses.depth:
+        return
+    elif mark == "BEGIN" or (mark == "CASE" and blocks.depth):
+        blocks.enter(offset)
+    elif mark == "END":
+        blocks.leave()
+
+
+def _unclosed(parentheses: _Nesting, blocks: _Nesting) -> tuple[Problem, ...]:
+    if parentheses.depth:
+        return _never_closed("(", parentheses.opened)
+    return _never_closed("BEGIN", blocks.opened) if blocks.depth else ()
+
+
+def _never_closed(mark: str, offset: int) -> tuple[Problem]:
+    message, hint = _NEVER_CLOSED["$" if mark.startswith("$") else mark]
+    return (Problem(offset, message, hint.format(mark)),)
+
+
+def _after(pattern: re.Pattern[str], source: str, pos: int, end: int) -> int:
+    match = pattern.match(source, pos, end)
+    return match.end() if match else pos
+
+
+def _gap(source: str, pos: int, end: int) -> int:
+    """Return the offset after white space and comments, or that of a comment never closed."""
+    pos = _after(_SKIP, source, pos, end)
+    while source.startswith("/*", pos, end) and (close := _comment_end(source, pos, end)):
+        pos = _after(_SKIP, source, close, end)
+    return pos
+
+
+def _comment_end(source: str, pos: int, end: int) -> int:
+    """Return the offset after a block comment, 0 when it is never closed."""
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(source, pos, end):
+        depth += 1 if edge[0] == "/*" else -1
+        if not depth:
+            return edge.end()
+    return 0
+
+
+def _tokens(source: str, pos: int, end: int) -> Iterator[str]:
+    while (pos := _gap(source, pos, end)) < end and not source.startswith("/*", pos, end):
+        after = _mark(source, pos, end)[1] if source[pos] == "$" else -1
+        after = _after(_TOKEN, source, pos, end) if after < 0 else after
+        yield source[pos:after]
+        pos = after
+
+
+def _words(source: str, pos: int, end: int) -> Iterator[str]:
+    for token in _tokens(source, pos, end):
+        literal = token[-1] in "'\"" or token[0] in "$0123456789"
+        yield token if literal else token.translate(_UPPER)
+
+
+def _nul(source: str) -> Iterator[Problem]:
+    offset = source.find("\0")
+    if offset >= 0:
+        hint = "Remove it, and save the file as UTF-8 in case it is UTF-16."
+        yield Problem(offset, "there is a NUL character in the file", hint)
+
+
+def _header(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:
+    """Yield the line comments of a gap, which may hold block comments too."""
+    while pos < end:
+        after = _after(_SKIP, source, pos, end)
+        for match in _COMMENT_LINE.finditer(source, pos, after):
+            if match[1] is not None:
+                yield match.start(), match[1].strip()
+        pos = _comment_end(source, after, end) or end
+
+
+def _line_end(source: str, pos: int, end: int) -> int:
+    newline = source.find("\n", pos, end)
+    return end if newline < 0 else newline
+
+
+def _reads_rows(tokens: Iterator[str]) -> bool:
+    """Tell COPY … FROM STDIN, which may be spelled FROM STDOUT, from every other COPY."""
+    depth, previous = 0, ""
+    for token in tokens:
+        if not depth and previous == "FROM":
+            return token in ("STDIN", "STDOUT")
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        previous = token
+    return False
+
+
+def _rows(source: str, start: int) -> tuple[int, int]:
+    r"""Return where the rows that start on a line end: before the line `\.` or with the file."""
+    start = min(start, len(source))
+    match = _ROWS_END.search(source, start - 1)
+    return start, match.start() + 1 if match else len(source)
+
+
+def _continued(piece: _Piece) -> Iterator[Problem]:
+    if piece.problem or piece.start < piece.end:
+        message = (
+            "this statement begins on the line of a COPY … FROM STDIN and goes on after its rows"
+        )
+        hint = r"Begin it on a line of its own, after the line \."
+        yield Problem(piece.start, message, hint)
+
+
+def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Problem, ...]]:
+    """Return where to go on after a backslash, and what is wrong with it."""
+    line_end = _line_end(source, piece.stop, end)
+    if piece.start == piece.end and _RESTRICT.match(source, piece.stop, end):
+        return line_end + 1, ()
+    match = _COMMAND.match(source, piece.stop, end)
+    name = match[1] if match else ""
+    hint = next((_COMMAND_HINTS[key] for key in _COMMAND_HINTS if name in key.split()), "")
+    message = f"\\{name} is a command of psql, not SQL"
+    problem = Problem(piece.stop, message, hint or _COMMAND_HINT)
+    if name in (";", ":"):
+        return piece.stop + 2, (problem,)
+    if _COPY_COMMAND.match(source, piece.stop, line_end):
+        line_end = _line_end(source, _rows(source, line_end + 1)[1], len(source))
+    return line_end + 1, (problem,)
+
+
+def _strings_setting(source: str, piece: _Piece) -> Iterator[Problem]:
+    start = list(islice(_words(source, piece.start, piece.end), 5))
+    setting = start[2:] if start[1:2] in (["SESSION"], ["LOCAL"]) else start[1:]
+    value = "".join(setting[2:3]).strip("'\"").upper()
+    if setting[:1] == ["STANDARD_CONFORMING_STRINGS"] and value in _FALSE:
+        message = "standard_conforming_strings is switched off"
+        hint = "Leave it on, and write a string that has backslash escapes as E'…'."
+        yield Problem(piece.start, message, hint)

@@ -1,0 +1,366 @@
+"""Files with the directive `no-transaction`: statement by statement, resumable.
+
+The migrator lock is held by the session. What is done is recorded in a table beside the history
+after every statement, in the statement's own transaction where it can have one, so that a second
+run goes on where the first one stopped.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+from psycopg2 import errorcodes
+
+from migrator import database, execute, history, lock, retry, sql
+from migrator.errors import Problem, ProblemsFound
+from migrator.failure import MigrationFailed, StatementFailed, broken, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from migrator.database import Session
+    from migrator.migration import Migration
+    from migrator.settings import Table
+
+log = structlog.get_logger()
+
+# Statements that the rest of the file depends on, and that a new session has to hear again.
+_SESSION_SETTING = re.compile(
+    r"(?:SET|RESET)\b|SELECT\s+(?:pg_catalog\s*\.\s*)?set_config\b", re.IGNORECASE
+)
+_HAPPENED_ALREADY = frozenset(
+    {
+        errorcodes.UNDEFINED_OBJECT,  # DROP INDEX CONCURRENTLY
+        errorcodes.DUPLICATE_DATABASE,
+        errorcodes.INVALID_CATALOG_NAME,  # DROP DATABASE
+        errorcodes.DUPLICATE_OBJECT,  # CREATE TABLESPACE, CREATE SUBSCRIPTION
+    }
+)
+_UNRECORDED = "every statement was run, but the file is not recorded as applied"
+# What a file has set for its session, such as a role, does not reach our own statements.
+_AS_OURSELVES = "SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE"
+
+
+class _Done(NamedTuple):
+    """How far earlier runs came.
+
+    Attributes:
+        statements: how many statements are done.
+        running: the statement, from 0, that was running outside a transaction; None for none.
+    """
+
+    statements: int = 0
+    running: int | None = None
+
+
+def run(
+    session: Session, migration: Migration, fingerprint: tuple[int, int], applied_by: str
+) -> list[float] | None:
+    """Run what is left of a no-transaction file and record it.
+
+    Args:
+        session: outside a transaction.
+        migration: the file.
+        fingerprint: of the history that the plan was made from.
+        applied_by: recorded beside the role.
+
+    Returns:
+        How long it took, in seconds; None when the history has changed: it takes a new plan.
+
+    Raises:
+        ProblemsFound: a pooler is in between, or the file was edited half way.
+        MigrationFailed: a statement failed; those before it stay done.
+    """
+    if session.through_pooler:
+        raise ProblemsFound(
+            [
+                Problem(
+                    migration.file,
+                    "has the directive no-transaction, which needs a session of its own, and there "
+                    "is a connection pooler between us and the server",
+                    "Let DATABASE_URL point at PostgreSQL itself, not at the pooler.",
+                )
+            ]
+        )
+    table = session.settings.table
+    lock.acquire(session)
+    try:
+        seen = session.query(f"SELECT {history.fingerprint_sql(table)}")[0]
+        if tuple(map(int, seen)) != fingerprint:
+            return None
+        started = time.monotonic()
+        _run_statements(session, migration)
+        _check_indexes(session, migration)
+        elapsed = time.monotonic() - started
+        record = history.record_sql(
+            table,
+            version=migration.version,
+            description=migration.description,
+            checksum=migration.checksum,
+            applied_by=applied_by,
+            others=fingerprint,
+            execution_ms=round(elapsed * 1000),
+        )
+        # The transaction takes the lock too, because resetting the session gives its own one back.
+        session.execute(
+            f"BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
+            f" {database.RESET_SESSION}; {record};"
+            f" DELETE FROM {progress_table(table).quoted} WHERE version = {migration.version};"
+            " COMMIT"
+        )
+        return [elapsed]
+    finally:
+        _leave(session)
+
+
+def progress_table(table: Table) -> Table:
+    """Return the table beside a history table that says how far no-transaction files have come."""
+    return table._replace(name=f"{table.name}_progress")
+
+
+def _leave(session: Session) -> None:
+    """Give the session back as it was, unless hanging up will do that."""
+    if not session.connection.closed and not session.stop.arrived:
+        if session.in_transaction:
+            session.execute("ROLLBACK")
+        session.execute("DISCARD ALL")
+
+
+def _run_statements(session: Session, migration: Migration) -> None:
+    lock_timeout, statement_timeout = migration.limits(session.settings)
+    label = f"migrator: {migration.file}"
+    session.execute(lock.limits_sql(session, label, lock_timeout, statement_timeout, local=False))
+    done = _read_progress(session, migration)
+    if done.statements:
+        log.info(
+            "resuming",
+            version=migration.version,
+            file=migration.file,
+            statement=done.statements + 1,
+            statements=len(migration.statements),
+        )
+    for index, statement in enumerate(migration.statements):
+        if index >= done.statements:
+            _run_statement(session, migration, index, resumed=done.running == index)
+        elif _SESSION_SETTING.match(migration.script.text(statement)):
+            execute.run_one(session, migration, index)
+
+
+def _run_statement(session: Session, migration: Migration, index: int, *, resumed: bool) -> None:
+    command = sql.not_in_transaction(migration.script.text(migration.statements[index]))
+
+    def attempt(tries: int) -> None:
+        if command is None:
+            _in_transaction(session, migration, index)
+        else:
+            _alone(session, migration, index, command, begun_before=resumed or tries > 1)
+
+    try:
+        retry.run(session, attempt)
+    except StatementFailed as failed:
+        raise MigrationFailed(describe(failed, _state(migration, index))) from None
+    log.info(
+        "statement done",
+        version=migration.version,
+        file=migration.file,
+        statement=index + 1,
+        statements=len(migration.statements),
+    )
+
+
+def _state(migration: Migration, index: int) -> str:
+    stay = f"statements 1 to {index} stay done" if index else "nothing of it was done"
+    return f"{stay}; the next run of {migration.file} goes on at statement {index + 1}"
+
+
+def _in_transaction(session: Session, migration: Migration, index: int) -> None:
+    """Run a statement and record it as done, together."""
+    session.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+    try:
+        execute.run_one(session, migration, index)
+        recorded = _progress_sql(session.settings.table, migration, index + 1)
+        execute.run_tail(session, migration, f"{_AS_OURSELVES}; {recorded}; COMMIT")
+    except StatementFailed:
+        if session.in_transaction:
+            session.execute("ROLLBACK")
+        raise
+
+
+def _alone(
+    session: Session, migration: Migration, index: int, command: str, *, begun_before: bool
+) -> None:
+    """Run a statement that cannot be in a transaction.
+
+    It is recorded as begun and then as done. When only the first of these is known, the database
+    tells whether it had ended: an index is there and valid, a dropped object is gone.
+
+    Args:
+        session: outside a transaction.
+        migration: the file.
+        index: which statement.
+        command: what it is.
+        begun_before: whether an earlier try was begun and is not known to have ended.
+    """
+    _note(session, migration, index, running=True)
+    built = sql.concurrent_index(migration.script.text(migration.statements[index]))
+    existing = _find_index(session, built) if built else None
+    if existing and not existing.valid:
+        log.warning("dropping an invalid index", file=migration.file, index=existing.name)
+        session.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {existing.name}")
+    if not (begun_before and existing and existing.valid):
+        with _patience(session, migration, command):
+            _tolerant(session, migration, index, begun_before=begun_before)
+    _note(session, migration, index + 1, running=False)
+
+
+def _tolerant(session: Session, migration: Migration, index: int, *, begun_before: bool) -> None:
+    try:
+        execute.run_one(session, migration, index)
+    except StatementFailed as failed:
+        if not (begun_before and failed.error.pgcode in _HAPPENED_ALREADY):
+            raise
+        log.warning(
+            "the statement had ended before",
+            file=migration.file,
+            line=failed.line,
+            reason=failed.error.diag.message_primary,
+        )
+
+
+@contextmanager
+def _patience(session: Session, migration: Migration, command: str) -> Iterator[None]:
+    """Let a CONCURRENTLY command wait for locks as long as it may.
+
+    It waits for every older transaction, and nothing queues behind it meanwhile; giving up after
+    the usual lock_timeout would only mean building the index again from the start.
+    """
+    if "CONCURRENTLY" not in command or migration.directives.lock_timeout is not None:
+        yield
+        return
+    usual = session.query("SELECT pg_catalog.current_setting('lock_timeout')")[0][0]
+    milliseconds = max(1, round(session.settings.lock_wait * 1000))
+    session.execute(f"SET lock_timeout = '{milliseconds}ms'")
+    yield
+    session.execute(f"SET lock_timeout = '{usual}'")
+
+
+def _check_indexes(session: Session, migration: Migration) -> None:
+    """Refuse to record a file while an index that it built is invalid."""
+    for index, statement in enumerate(migration.statements):
+        built = sql.concurrent_index(migration.script.text(statement))
+        existing = _find_index(session, built) if built else None
+        if existing and not existing.valid:
+            raise MigrationFailed(
+                broken(migration, index, f"index {existing.name} is invalid", _UNRECORDED),
+                f"DROP INDEX CONCURRENTLY {existing.name}; then run the migrator again.",
+            )
+
+
+class _Index(NamedTuple):
+    """An index that exists: its name as SQL, and whether queries can use it."""
+
+    name: str
+    valid: bool
+
+
+def _find_index(session: Session, built: tuple[str, str]) -> _Index | None:
+    """Find an index by its name and its table's, both as the file has them."""
+    name, table = built
+    rows = session.query(
+        "SELECT format('%%I.%%I', n.nspname, c.relname), i.indisvalid"
+        " FROM pg_catalog.pg_index i"
+        " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE i.indrelid = pg_catalog.to_regclass(%s)"
+        " AND c.relname = (pg_catalog.parse_ident(%s))[1]",
+        (table, name),
+    )
+    return _Index(*rows[0]) if rows else None
+
+
+def _read_progress(session: Session, migration: Migration) -> _Done:
+    """Read how far earlier runs came with this file.
+
+    Raises:
+        ProblemsFound: the file is not the one that they ran.
+    """
+    table = progress_table(session.settings.table).quoted
+    session.execute(
+        f"CREATE TABLE IF NOT EXISTS {table} (version bigint PRIMARY KEY, checksum text NOT NULL,"
+        " statements integer NOT NULL, running integer,"
+        " updated_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+    )
+    rows = session.query(
+        f"SELECT checksum, statements, running FROM {table} WHERE version = {migration.version}"
+    )
+    if not rows:
+        return _Done()
+    checksum, statements, running = rows[0]
+    if checksum != migration.checksum:
+        raise ProblemsFound([_edited(migration, statements)])
+    return _Done(statements, running)
+
+
+def half_done(session: Session, pending: Sequence[Migration]) -> dict[int, int]:
+    """Find the files that were edited after some of their statements were done.
+
+    Args:
+        session: outside a transaction, or in one that did not fail.
+        pending: the files to look at.
+
+    Returns:
+        Their versions, each with the number of statements that were done.
+    """
+    table = progress_table(session.settings.table).quoted
+    if not session.query("SELECT to_regclass(%s) IS NOT NULL", (table,))[0][0]:
+        return {}
+    rows = session.query(f"SELECT version, checksum, statements FROM {table}")
+    checksums = {migration.version: migration.checksum for migration in pending}
+    return {
+        version: statements
+        for version, checksum, statements in rows
+        if checksums.get(version, checksum) != checksum
+    }
+
+
+def check(session: Session, pending: Sequence[Migration]) -> None:
+    """Refuse to begin while a file was edited after some of its statements were done.
+
+    Raises:
+        ProblemsFound: names the files.
+    """
+    edited = half_done(session, pending)
+    if edited:
+        raise ProblemsFound([_edited(m, edited[m.version]) for m in pending if m.version in edited])
+
+
+def _edited(migration: Migration, statements: int) -> Problem:
+    return Problem(
+        migration.file,
+        f"was edited after {statements} of its statements were done",
+        f"Restore the file; or, if those statements are still its first {statements}, accept it "
+        "with `migrator repair` and run the migrator again.",
+    )
+
+
+def _note(session: Session, migration: Migration, statements: int, *, running: bool) -> None:
+    recorded = _progress_sql(
+        session.settings.table, migration, statements, running=statements if running else None
+    )
+    session.execute(f"BEGIN; {_AS_OURSELVES}; {recorded}; COMMIT")
+
+
+def _progress_sql(
+    table: Table, migration: Migration, statements: int, running: int | None = None
+) -> str:
+    return (
+        f"INSERT INTO {progress_table(table).quoted} (version, checksum, statements, running)"
+        f" VALUES ({migration.version}, '{migration.checksum}', {statements},"
+        f" {'NULL' if running is None else running}) ON CONFLICT (version) DO UPDATE SET"
+        " statements = excluded.statements, running = excluded.running,"
+        " updated_at = clock_timestamp() AT TIME ZONE 'UTC'"
+    )
