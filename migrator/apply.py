@@ -118,6 +118,8 @@ def run(
                 raise
             log.info("waiting for the database", reason=database.READ_ONLY)
             stop.sleep(1.0)
+        except ProblemsFound as found:
+            raise ProblemsFound(found.problems, str(progress)) from None
         except Interrupted as interrupted:
             interrupted.message += f"; {progress}"
             raise

@@ -312,10 +312,10 @@ def _wait(run: _Run) -> int:
 
 
 _COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
-    ("apply", _apply, "apply everything pending; the same as no command"),
-    ("current", _current, "print the version and the latest migrations; the same as --current"),
+    ("apply", _apply, "apply everything pending, as without a command"),
+    ("current", _current, "print the version and the latest migrations"),
     ("status", _status, "list every file and every row of the history, state by state"),
-    ("check", _check, "exit 3 when something is pending; the same as --check"),
+    ("check", _check, "exit 3 when something is pending"),
     ("plan", _plan, "list what would be applied, in order, without applying it"),
     ("validate", _validate, "check the files without a database"),
     ("new", _new, "create the next migration file and print its path"),

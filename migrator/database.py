@@ -371,6 +371,10 @@ def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
     try:
         connection = psycopg2.connect(**parameters)
     except psycopg2.OperationalError as error:
+        if str(error).startswith("invalid "):  # libpq did not even try
+            raise UsageError(
+                f"the connection settings are not valid: {str(error).strip()}"
+            ) from None
         raise _refused(str(error)) from None
     info = connection.info
     if write and "on" in (

@@ -73,7 +73,7 @@ class Interrupted(MigratorError):
             f"stopped by {name}; the running statement was cancelled and rolled back",
             "Run the migrator again to go on.",
         )
-        self.signum = signum
+        self.status = 128 + signum
 
 
 class Problem(NamedTuple):
@@ -104,14 +104,15 @@ class ProblemsFound(MigratorError):
 
     Args:
         problems: all of them; they are reported together.
+        state: what has happened to the database nevertheless.
     """
 
     status = DISAGREEMENT
     event = "refused"
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], state: str = "nothing was changed") -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{count} with the migrations; nothing was applied")
+        super().__init__(f"{count} with the migrations; {state}")
         self.problems = tuple(problems)
 
     def fields(self) -> dict[str, object]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from migrator.migration import Migration
 
 LOCK_NOT_AVAILABLE = "55P03"
+_HISTORY_IS_BROKEN = ("42P01", "42703", "3F000")  # when it is we who look for it
+_BLOCK_LINE = re.compile(r"inline_code_block line (\d+) at")
+_BODY = re.compile(r"\$\w*\$")
 _COPY_LINE = re.compile(r"COPY .*?, line (\d+)")
 
 
@@ -143,13 +146,20 @@ def describe(failed: StatementFailed, state: str) -> Failure:
         statements=len(migration.statements),
         sqlstate=sqlstate,
         condition=condition,
-        message=diag.message_primary or str(failed.error).strip(),
+        message=_message(failed),
         detail=diag.message_detail or "",
         hint=diag.message_hint or "",
-        context=diag.context or "",
+        context=(failed.index is not None and diag.context) or "",
         elapsed_ms=round(failed.elapsed * 1000),
         state=state,
     )
+
+
+def _message(failed: StatementFailed) -> str:
+    message = str(failed.error.diag.message_primary or failed.error).strip()
+    if failed.index is None and failed.error.pgcode in _HISTORY_IS_BROKEN:
+        return f"the file removed or changed the history table: {message}"
+    return message
 
 
 def broken(migration: Migration, index: int, message: str, state: str) -> Failure:
@@ -196,21 +206,35 @@ def _offset(failed: StatementFailed) -> int:
         for _ in range(int(row[1]) - 1):
             offset = source.index("\n", offset) + 1
         return offset
-    return _inner_offset(failed.error, source, statement.start, statement.end)
+    inner = _inner_offset(failed.error, source, statement.start, statement.end)
+    return statement.start if inner is None else inner
 
 
-def _inner_offset(error: Any, source: str, start: int, end: int) -> int:  # noqa: ANN401
-    """Find a function body's statement in the file, when the file has it as it was run."""
+def _inner_offset(error: Any, source: str, start: int, end: int) -> int | None:  # noqa: ANN401
+    """Find the place in a DO block or a function body that an error points at.
+
+    The server gives the inner statement and a position in it, or the line of the outermost block.
+    """
     query = error.diag.internal_query
-    if not query:
-        return start
-    found = source.find(query, start, end)
-    if found < 0 or source.find(query, found + 1, end) >= 0:
-        return start
-    return found + int(error.diag.internal_position or 1) - 1
+    if query:
+        found = source.find(query, start, end)
+        if found >= 0 and source.find(query, found + 1, end) < 0:
+            return found + int(error.diag.internal_position or 1) - 1
+    lines = _BLOCK_LINE.findall(error.diag.context or "")
+    body = _BODY.search(source, start, end)
+    if not lines or not body:
+        return None
+    offset = body.end()
+    for _ in range(int(lines[-1]) - 1):
+        offset = source.find("\n", offset, end) + 1
+        if not offset:
+            return None
+    return offset + len(source[offset:end]) - len(source[offset:end].lstrip())
 
 
 def _excerpt(source: str, line: int, around: int = 2) -> tuple[tuple[int, str], ...]:
     first = max(1, line - around)
     lines = source.split("\n", line + around)[first - 1 : line + around]
+    while lines and not lines[-1].strip():
+        lines.pop()
     return tuple((first + i, text.rstrip("\r")) for i, text in enumerate(lines))

@@ -70,6 +70,7 @@ def configure(settings: LogSettings) -> None:
     else:
         processors += [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _common_keys_first,
             structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
         ]
     structlog.configure(
@@ -78,6 +79,12 @@ def configure(settings: LogSettings) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _common_keys_first(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {key: event.pop(key) for key in ("timestamp", "level", "event")} | dict(event)
 
 
 def _colours() -> bool:

@@ -187,7 +187,7 @@ def failure(failed: Failure, hint: str) -> str:
         ("detail", failed.detail),
         ("hint", failed.hint),
         ("context", failed.context),
-        ("where", f"{where}, after {failed.elapsed_ms} ms"),
+        ("where", f"{where}, which ran for {failed.elapsed_ms} ms"),
         ("state", failed.state),
         ("next", hint),
     )

@@ -68,7 +68,7 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
             state.attempt_number,
             settings.lock_timeout if _error(state).error.pgcode == LOCK_NOT_AVAILABLE else 0,
         ),
-        stop=lambda _: time.monotonic() >= deadline,
+        stop=lambda state: time.monotonic() + state.upcoming_sleep >= deadline,
         before_sleep=report,
         sleep=session.stop.sleep,
         reraise=True,

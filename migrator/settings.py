@@ -284,7 +284,7 @@ def normalise_url(url: str) -> str:
         )
     rest = url[scheme.end() :]
     match = _URL.fullmatch(rest)
-    if match is None:
+    if match is None or (match["user"] is None and "@" in rest):
         raise UsageError("DATABASE_URL cannot be read", _ENCODE)
     escaped = ("user", "password", "hosts", "database", "parameters")
     if any(_BAD_ESCAPE.search(match[part] or "") for part in escaped):

@@ -57,43 +57,55 @@ class Script:
 # The classes are those of the scanner: every character outside ASCII is a letter. They are written
 # as what they exclude because that is the form that the regular expression engine tests fastest.
 # Quantifiers are possessive: no text can make a pattern go back and try again.
-_SPACE = r"[ \t\n\r\f\v]"
+_SPACES = " \t\n\r\f\v"
+_SPACE = rf"[{_SPACES}]"
 _NOT_E = r"[^\x00-@E\[-^`e{-\x7f]"  # a letter or underscore, but not E or e
 _TAG_PART = r"[^\x00-/:-@\[-^`{-\x7f]"  # a letter, underscore or digit
 _WORD_PART = r"[^\x00-#%-/:-@\[-^`{-\x7f]"  # the same and $
+_NO_WORD_PART = r"[\x00-#%-/:-@\[-^`{-\x7f]"
 _WORD = rf"{_NOT_E}{_WORD_PART}*+|[eE](?!'){_WORD_PART}*+"
 _WORD_END = rf"(?!{_WORD_PART})"
 _BLOCK_WORD = rf"(?i:BEGIN|CASE|END){_WORD_END}"
-_OTHER_WORD = rf"(?![bcBCE]){_NOT_E}{_WORD_PART}*+|(?!{_BLOCK_WORD})(?:{_WORD})"
 _NUMBER = r"[0-9][0-9A-Za-z_]*+"
+_SYMBOL = r"[\x00-\x08\x0e-\x1f!#%&*+,.:<=>?@\[\]^`{|}~\x7f]++|-(?!-)|/(?!\*)"
+_TAG = rf"\$(?:(?![0-9]){_TAG_PART}++)?+\$"
 _LINE_COMMENT = r"--[^\n\r]*+"
-_COMMENT = rf"{_LINE_COMMENT}|/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/"  # without one inside
+_COMMENT = rf"{_LINE_COMMENT}|/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/"  # without a comment inside
 _GAP = rf"{_SPACE}*+(?:(?:{_COMMENT}){_SPACE}*+)*+"
 _LINE_BREAK = rf"[ \t\f\v]*+(?:{_LINE_COMMENT})?+[\n\r](?:{_SPACE}++|{_LINE_COMMENT}[\n\r])*+"
 _STRING = r"'(?:[^']++|'')*+'"
-_ESCAPE_STRING = rf"[eE]'(?:[^'\\]++|\\[\s\S]|''|'{_LINE_BREAK}')*+'"
+_ESCAPES = rf"'(?:[^'\\]++|\\[\s\S]|''|'{_LINE_BREAK}')*+'"  # what follows the E
 _IDENTIFIER = r'"(?:[^"]++|"")*+"'
-_DOLLAR_STRING = r"\$\$(?:[^$]++|\$(?!\$))*+\$\$"
-_TAG_END = rf"(?:(?![0-9]){_TAG_PART}++)?+\$"
-_SYMBOL = rf"[\x00-\x08\x0e-\x1f!#%&*+,.:<=>?@\[\]^`{{|}}~\x7f]++|-(?!-)|/(?!\*)|\$(?!{_TAG_END})"
-_PLAIN = rf"{_NUMBER}|{_SYMBOL}|{_STRING}|{_IDENTIFIER}|{_ESCAPE_STRING}|{_DOLLAR_STRING}"
-_FLAT = rf"\((?:{_SPACE}++|{_WORD}|{_PLAIN}|{_COMMENT}|;)*+\)"
-_PARENTHESES = rf"\((?:{_SPACE}++|{_WORD}|{_PLAIN}|{_COMMENT}|;|{_FLAT})*+\)"
 
-# A run jumps over everything that needs no thought and ends after a token. It stops before `;`, a
-# backslash, a dollar quote with a tag, a comment in a comment, a quote that is never closed, and
-# parentheses that hold one of these or are nested more than twice; a routine run also before BEGIN,
-# CASE and END.
-_RUN = re.compile(rf"(?:{_GAP}(?:{_WORD}|{_PLAIN}|{_PARENTHESES}))*+")
-_ROUTINE_RUN = re.compile(rf"(?:{_GAP}(?:{_OTHER_WORD}|{_PLAIN}|{_PARENTHESES}))*+")
+# Most statements are told whole, without a look at every token. What this cannot be sure of it
+# does not match: a dollar quote with a tag, a comment in a comment, a string right after a word
+# that ends in E, parentheses nested more than three times, a command of psql.
+_CERTAIN = (
+    rf"(?<![eE]){_STRING}|(?<={_NO_WORD_PART}[eE]){_ESCAPES}|{_IDENTIFIER}|-(?!-)|/(?!\*)"
+    rf"|(?<!{_WORD_PART})\$\$(?:[^$]++|\$(?!\$))*+\$\$"
+)
+_INSIDE = rf"[^'\"$\-/()\\]++|{_CERTAIN}|{_COMMENT}"
+_PARENTHESES = rf"\((?:{_INSIDE}|\((?:{_INSIDE}|\((?:{_INSIDE})*+\))*+\))*+\)"
+_REPLACE = rf"(?:(?i:OR){_SPACE}++(?i:REPLACE){_SPACE}++)?+"
+_ROUTINE = rf"{_SPACE}++{_REPLACE}(?!(?i:OR|FUNCTION|PROCEDURE){_WORD_END}){_TAG_PART}"
+_WHOLE = re.compile(
+    rf"{_GAP}((?!(?i:COPY|SET){_WORD_END}|(?i:CREATE)(?!{_ROUTINE}))"
+    rf"(?:{_GAP}(?:[^'\"$\-/();\\]++|{_CERTAIN}|{_PARENTHESES}))*+){_GAP};"
+)
+
+# The others are told token by token. A run ends after a token and before what has to be looked at:
+# parentheses and semicolons, dollar quotes, quotes that are never closed, in a routine BEGIN, CASE
+# and END.
+_TOKENS = rf"{_NUMBER}|{_SYMBOL}|\$(?!{_TAG[2:]})|{_STRING}|{_IDENTIFIER}|[eE]{_ESCAPES}"
+_RUN = re.compile(rf"(?:{_GAP}(?:{_WORD}|{_TOKENS}|{_PARENTHESES}))*+")
+_ROUTINE_RUN = re.compile(rf"(?:{_GAP}(?:(?!{_BLOCK_WORD})(?:{_WORD})|{_TOKENS}|{_PARENTHESES}))*+")
+_STOP = re.compile(rf"[();\\]|{_BLOCK_WORD}|{_TAG}")
 _VERB = re.compile(rf"(?i:COPY|CREATE|SET){_WORD_END}")
-_WHOLE = re.compile(rf"{_GAP}((?!(?i:COPY|SET){_WORD_END}){_ROUTINE_RUN.pattern}){_GAP};")
-_STOP = re.compile(rf"[();\\]|{_BLOCK_WORD}|\${_TAG_END}")
 _SKIP = re.compile(_GAP)
 _COMMENT_LINE = re.compile(rf"(?!--)(?:{_COMMENT})|--([^\n\r]*+)")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _TOKEN = re.compile(
-    rf"{_ESCAPE_STRING}|(?:[uU]&|[bBnNxX])?+{_STRING}|(?:[uU]&)?+{_IDENTIFIER}|{_WORD}"
+    rf"[eE]{_ESCAPES}|(?:[uU]&|[bBnNxX])?+{_STRING}|(?:[uU]&)?+{_IDENTIFIER}|{_WORD}"
     rf"|{_NUMBER}(?:\.{_NUMBER})?+|[\s\S]"
 )
 _ROWS_END = re.compile(r"\n\\\.\r?+(?=\n|\Z)")
@@ -145,31 +157,35 @@ def read(source: str) -> Script:
     """
     statements: list[Statement] = []
     problems = [*_nul(source)]
-    header: list[tuple[int, str]] = []
-    pos, end = int(source.startswith("\ufeff")), len(source)
+    pos = begin = int(source.startswith("\ufeff"))
+    end = len(source)
     resume = 0  # while the rest of the line of a COPY is read: the offset after its rows
     while pos < end:
-        whole = _WHOLE.match(source, pos, end)
-        piece = _Piece(*whole.span(1), whole.end() - 1) if whole else _piece(source, pos, end)
-        verb = "" if whole else _verb(source, piece.start, end)
-        if not statements:
-            header += _header(source, pos, piece.start)
-        if piece.problem or (resume and piece.stop == end):
-            problems += _continued(piece) if resume else piece.problem
-        rows, pos = None, piece.stop + 1
-        if source.startswith("\\", piece.stop, end):
-            pos, problem = _psql_command(source, piece, end)
-            problems += problem
-        elif verb == "COPY" and _reads_rows(_words(source, piece.start, piece.end)):
-            end = _line_end(source, piece.stop, end)
-            rows = _rows(source, resume or end + 1)
-            resume = _line_end(source, rows[1], len(source)) + 1
-        elif verb == "SET":
-            problems += _strings_setting(source, piece)
-        if piece.start < piece.end:
-            statements.append(Statement(piece.start, piece.end, rows))
+        if whole := _WHOLE.match(source, pos, end):
+            pos, (start, last) = whole.end(), whole.span(1)
+            if start < last:
+                if source[last - 1] in _SPACES:
+                    last = start + len(source[start:last].rstrip(_SPACES))
+                statements.append(Statement(start, last))
+        else:
+            piece = _piece(source, pos, end)
+            verb = _verb(source, piece.start, end)
+            problems += _continued(piece) if resume and piece.stop == end else piece.problem
+            rows, pos = None, piece.stop + 1
+            if source.startswith("\\", piece.stop, end):
+                pos, problem = _psql_command(source, piece, end)
+                problems += problem
+            elif verb == "COPY" and _reads_rows(_words(source, piece.start, piece.end)):
+                end = _line_end(source, piece.stop, end)
+                rows = _rows(source, resume or end + 1)
+                resume = _line_end(source, rows[1], len(source)) + 1
+            elif verb == "SET":
+                problems += _strings_setting(source, piece)
+            if piece.start < piece.end:
+                statements.append(Statement(piece.start, piece.end, rows))
         if pos >= end and resume:
             pos, end, resume = resume, len(source), 0
+    header = _header(source, begin, statements[0].start if statements else len(source))
     return Script(source, tuple(statements), tuple(sorted(problems)), tuple(header))
 
 
@@ -333,13 +349,22 @@ def _nul(source: str) -> Iterator[Problem]:
 
 
 def _header(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:
-    """Yield the line comments of a gap, which may hold block comments too."""
+    """Yield the line comments of what precedes the first statement.
+
+    There may be block comments, semicolons and commands of psql besides.
+    """
     while pos < end:
         after = _after(_SKIP, source, pos, end)
         for match in _COMMENT_LINE.finditer(source, pos, after):
             if match[1] is not None:
                 yield match.start(), match[1].strip()
-        pos = _comment_end(source, after, end) or end
+        nested = source.startswith("/*", after, end)
+        if nested:
+            pos = _comment_end(source, after, end) or end
+        else:
+            pos = (
+                _line_end(source, after, end) if source.startswith("\\", after, end) else after + 1
+            )
 
 
 def _line_end(source: str, pos: int, end: int) -> int:

@@ -289,11 +289,12 @@ def _read_progress(session: Session, migration: Migration) -> _Done:
         ProblemsFound: the file is not the one that they ran.
     """
     table = progress_table(session.settings.table).quoted
-    session.execute(
-        f"CREATE TABLE IF NOT EXISTS {table} (version bigint PRIMARY KEY, checksum text NOT NULL,"
-        " statements integer NOT NULL, running integer,"
-        " updated_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
-    )
+    if not session.query("SELECT to_regclass(%s) IS NOT NULL", (table,))[0][0]:
+        session.execute(
+            f"CREATE TABLE {table} (version bigint PRIMARY KEY, checksum text NOT NULL,"
+            " statements integer NOT NULL, running integer,"
+            " updated_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+        )
     rows = session.query(
         f"SELECT checksum, statements, running FROM {table} WHERE version = {migration.version}"
     )
