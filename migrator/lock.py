@@ -153,9 +153,9 @@ def holder(session: Session) -> str:
     if not rows:
         return ""
     pid, application, role, client, seconds = rows[0]
-    return (
-        f"pid {pid} ({application or 'unnamed'}, role {role}, client {client}), since {seconds} s"
-    )
+    # Of other roles' sessions PostgreSQL shows only the process and the role.
+    since = "" if seconds is None else f", since {seconds} s"
+    return f"pid {pid} ({application or 'unnamed'}, role {role}, client {client}){since}"
 
 
 def _poll(session: Session, attempt: Callable[[], tuple[Any, ...] | None]) -> tuple[Any, ...]:
