@@ -45,6 +45,7 @@ _EXAMPLES = """\
   migrator new "add user locale"        create the next file
   docker compose run --rm migrator --current
 """
+_UNHEARD = "the server did not answer, and rolls back what was running when it notices"
 _CHECK_EVERY = 0.5  # seconds between two looks of `check --wait`
 
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     logging = LogSettings("auto", "info")
     log.configure(logging)
     stop = Stop()
-    stop.watch(lambda signum: _explain(Interrupted(signum), logging))
+    stop.watch(lambda signum: _explain(Interrupted(signum, _UNHEARD), logging))
     try:
         logging = settings_module.load_log(environ)
         log.configure(logging)

@@ -57,7 +57,7 @@ _LOST = frozenset(
 RESET_SESSION = """SET CONSTRAINTS ALL IMMEDIATE;
 CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *;
 SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES;
-SET LOCAL search_path TO pg_catalog"""
+SET LOCAL search_path TO pg_catalog; SET LOCAL lock_timeout TO '10s'"""
 
 
 class ConnectionLost(DatabaseUnavailable):

@@ -63,16 +63,16 @@ class Interrupted(MigratorError):
 
     Args:
         signum: the signal's number; the exit status is 128 plus it, as a shell reports it.
+        state: what became of the running statement.
     """
 
     event = "interrupted"
 
-    def __init__(self, signum: int) -> None:
+    def __init__(
+        self, signum: int, state: str = "the running statement was cancelled and rolled back"
+    ) -> None:
         name = {2: "SIGINT", 15: "SIGTERM"}[signum]
-        super().__init__(
-            f"stopped by {name}; the running statement was cancelled and rolled back",
-            "Run the migrator again to go on.",
-        )
+        super().__init__(f"stopped by {name}; {state}", "Run the migrator again to go on.")
         self.status = 128 + signum
 
 

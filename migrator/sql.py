@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from string import ascii_lowercase, ascii_uppercase
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 
 class Problem(NamedTuple):
@@ -93,20 +93,27 @@ _WHOLE = re.compile(
     rf"(?:{_GAP}(?:[^'\"$\-/();\\]++|{_CERTAIN}|{_PARENTHESES}))*+){_GAP};"
 )
 
-# The others are told token by token. A run ends after a token and before what has to be looked at:
-# parentheses and semicolons, dollar quotes, quotes that are never closed, in a routine BEGIN, CASE
-# and END.
+# The others are told token by token. A step jumps over tokens (group 1) and finds what has to be
+# looked at (group 2): parentheses and semicolons, dollar quotes, in a routine BEGIN, CASE and END,
+# or nothing: the end, a comment in a comment, a quote that is never closed.
 _TOKENS = rf"{_NUMBER}|{_SYMBOL}|\$(?!{_TAG[2:]})|{_STRING}|{_IDENTIFIER}|[eE]{_ESCAPES}"
-_RUN = re.compile(rf"(?:{_GAP}(?:{_WORD}|{_TOKENS}|{_PARENTHESES}))*+")
-_ROUTINE_RUN = re.compile(rf"(?:{_GAP}(?:(?!{_BLOCK_WORD})(?:{_WORD})|{_TOKENS}|{_PARENTHESES}))*+")
-_STOP = re.compile(rf"[();\\]|{_BLOCK_WORD}|{_TAG}")
-_VERB = re.compile(rf"(?i:COPY|CREATE|SET){_WORD_END}")
+_MARK = rf"[();\\]|{_TAG}|"
+_STEP = re.compile(rf"((?:{_GAP}(?:{_WORD}|{_TOKENS}|{_PARENTHESES}))*+){_GAP}({_MARK})")
+_ROUTINE_STEP = re.compile(
+    rf"((?:{_GAP}(?:(?!{_BLOCK_WORD})(?:{_WORD})|{_TOKENS}|{_PARENTHESES}))*+){_GAP}"
+    rf"({_BLOCK_WORD}|{_MARK})"
+)
+_ROUTINE_START = re.compile(
+    rf"(?i:CREATE{_WORD_END}{_GAP}(?:OR{_WORD_END}{_GAP}(?:REPLACE{_WORD_END}{_GAP})?+)?+"
+    rf"(?:FUNCTION{_WORD_END}|PROCEDURE{_WORD_END}|(/\*)))"
+)
+_VERB = re.compile(rf"(?i:COPY|SET){_WORD_END}")
 _SKIP = re.compile(_GAP)
 _COMMENT_LINE = re.compile(rf"(?!--)(?:{_COMMENT})|--([^\n\r]*+)")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _TOKEN = re.compile(
     rf"[eE]{_ESCAPES}|(?:[uU]&|[bBnNxX])?+{_STRING}|(?:[uU]&)?+{_IDENTIFIER}|{_WORD}"
-    rf"|{_NUMBER}(?:\.{_NUMBER})?+|[\s\S]"
+    rf"|{_NUMBER}(?:\.{_NUMBER})?+|{_TAG}|[\s\S]"
 )
 _ROWS_END = re.compile(r"\n\\\.\r?+(?=\n|\Z)")
 _RESTRICT = re.compile(r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)")
@@ -116,15 +123,19 @@ _UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
 _FALSE = frozenset({"FALSE", "OFF", "NO", "0"})
 
 _NEVER_CLOSED = {
-    "/*": ("this comment is never closed", "Close it with */ as often as /* occurs in it."),
+    "/": ("this comment is never closed", "Close it with */ as often as /* occurs in it."),
     '"': (
         "this quoted identifier is never closed",
         'Close it with ", and double each " inside it.',
     ),
     "'": ("this quoted string is never closed", "Close it with ', and double each ' inside it."),
+    "E": (
+        "this quoted string is never closed",
+        r"Close it with ', and write each ' inside it as \'.",
+    ),
     "$": ("this dollar-quoted string is never closed", "Close it with {}."),
     "(": ("this parenthesis is never closed", "Close it with )."),
-    "BEGIN": ("this BEGIN has no END", "End the body of the function with END."),
+    "B": ("this BEGIN has no END", "End the body of the function with END."),
 }
 _COMMAND_HINTS = {
     "i ir include include_relative": "Put the SQL of that file here or into its own migration.",
@@ -169,7 +180,7 @@ def read(source: str) -> Script:
                 statements.append(Statement(start, last))
         else:
             piece = _piece(source, pos, end)
-            verb = _verb(source, piece.start, end)
+            verb = match[0].upper() if (match := _VERB.match(source, piece.start, end)) else ""
             problems += _continued(piece) if resume and piece.stop == end else piece.problem
             rows, pos = None, piece.stop + 1
             if source.startswith("\\", piece.stop, end):
@@ -238,46 +249,42 @@ def _piece(source: str, pos: int, end: int) -> _Piece:
     and CASE against END. A semicolon inside either does not end the statement.
     """
     start = last = pos = _gap(source, pos, end)
-    routine = _verb(source, pos, end) == "CREATE" and _is_routine(_words(source, pos, end))
-    run = _ROUTINE_RUN if routine else _RUN
+    step = _ROUTINE_STEP if _is_routine(source, pos, end) else _STEP
     parentheses, blocks = _Nesting(), _Nesting()
     while True:
-        after = _after(run, source, pos, end)
-        last = after if after > pos else last
-        pos = _gap(source, after, end)
-        if pos == end:
+        match = cast("re.Match[str]", step.match(source, pos, end))
+        mark, at = match[2].upper(), match.start(2)
+        last = match.end(1) if match.end(1) > pos else last
+        if at == end:
             return _Piece(start, last, end, _unclosed(parentheses, blocks))
-        mark, after = _mark(source, pos, end)
-        if after < 0:
-            last = last if mark == "/*" else end
-            return _Piece(start, last, end, _never_closed(mark, pos))
         if mark == "\\" or (mark == ";" and not parentheses.depth and not blocks.depth):
-            return _Piece(start, last, pos)
-        _count(mark, pos, parentheses, blocks)
-        pos = last = after
+            return _Piece(start, last, at)
+        if mark and mark[0] != "$":
+            _count(mark, at, parentheses, blocks)
+            last = pos = match.end()
+        elif pos := _quote_end(source, at, match.end(), end):
+            last = pos if mark else last
+        else:
+            last = last if source.startswith("/*", at, end) else end
+            return _Piece(start, last, end, _never_closed(match[2] or source[at], at))
 
 
-def _verb(source: str, pos: int, end: int) -> str:
-    """Return the first word of a statement if it is one that changes how the rest is read."""
-    match = _VERB.match(source, pos, end)
-    return match[0].upper() if match else ""
-
-
-def _is_routine(tokens: Iterator[str]) -> bool:
-    start = tuple(islice(tokens, 4))
+def _is_routine(source: str, pos: int, end: int) -> bool:
+    match = _ROUTINE_START.match(source, pos, end)
+    if not match or not match[1]:
+        return match is not None
+    start = tuple(islice(_words(source, pos, end), 4))
     kind = start[3:] if start[1:3] == ("OR", "REPLACE") else start[1:2]
     return kind in (("FUNCTION",), ("PROCEDURE",))
 
 
-def _mark(source: str, pos: int, end: int) -> tuple[str, int]:
-    """Return what a run stopped at, and the offset after it: -1 when it is never closed."""
-    match = _STOP.match(source, pos, end)
-    if not match:
-        return {"/": "/*", '"': '"'}.get(source[pos], "'"), -1
-    if not match[0].startswith("$"):
-        return match[0].upper(), match.end()
-    close = source.find(match[0], match.end(), end)
-    return match[0], close if close < 0 else close + len(match[0])
+def _quote_end(source: str, start: int, inside: int, end: int) -> int:
+    """Return the offset after a dollar quote or block comment, 0 when it is never closed."""
+    if source.startswith("/*", start, end):
+        return _comment_end(source, start, end)
+    tag = source[start:inside]
+    close = source.find(tag, inside, end) if tag else -1
+    return close + len(tag) if close >= 0 else 0
 
 
 def _count(mark: str, offset: int, parentheses: _Nesting, blocks: _Nesting) -> None:
@@ -300,7 +307,7 @@ def _unclosed(parentheses: _Nesting, blocks: _Nesting) -> tuple[Problem, ...]:
 
 
 def _never_closed(mark: str, offset: int) -> tuple[Problem]:
-    message, hint = _NEVER_CLOSED["$" if mark.startswith("$") else mark]
+    message, hint = _NEVER_CLOSED[mark[0].upper()]
     return (Problem(offset, message, hint.format(mark)),)
 
 
@@ -329,8 +336,9 @@ def _comment_end(source: str, pos: int, end: int) -> int:
 
 def _tokens(source: str, pos: int, end: int) -> Iterator[str]:
     while (pos := _gap(source, pos, end)) < end and not source.startswith("/*", pos, end):
-        after = _mark(source, pos, end)[1] if source[pos] == "$" else -1
-        after = _after(_TOKEN, source, pos, end) if after < 0 else after
+        after = _after(_TOKEN, source, pos, end)
+        if source[pos] == "$" and after > pos + 1:
+            after = _quote_end(source, pos, after, end) or end
         yield source[pos:after]
         pos = after
 
