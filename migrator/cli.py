@@ -83,6 +83,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         # Whoever read our output has gone; Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = errors.FAILED
+    except Exception as error:
+        if logging.level == "debug":
+            raise
+        _explain(_unexpected(error), logging)
+        status = errors.FAILED
     finally:
         stop.finished.set()
     return status
@@ -445,6 +450,14 @@ def _overrides(options: argparse.Namespace) -> dict[str, str]:
         if variable.flag
         and (value := getattr(options, variable.flag.strip("-").replace("-", "_"), None))
     }
+
+
+def _unexpected(error: Exception) -> MigratorError:
+    return MigratorError(
+        f"unexpected {type(error).__name__}: {error}",
+        "This is a bug in migrator. MIGRATOR_LOG_LEVEL=debug shows where; please report it. What is "
+        "applied is in the history; nothing else was kept.",
+    )
 
 
 def _explain(error: MigratorError, logging: LogSettings) -> None:
