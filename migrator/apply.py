@@ -64,15 +64,19 @@ class _Progress:
 
     applied: list[Applied] = field(default_factory=list)
     current: int = 0
+    pending: int = 0
     running: str = ""
     losses: int = 0
 
-    def __str__(self) -> str:
+    @property
+    def done(self) -> str:
         files = ", ".join(done.file for done in self.applied[-3:])
         more = len(self.applied) - 3
         earlier = f" and {more} before" if more > 0 else ""
-        done = f"applied {files}{earlier}" if files else "applied nothing"
-        return f"the database is at version {self.current}, this run has {done}"
+        return f"this run has applied {files}{earlier}" if files else "this run has applied nothing"
+
+    def __str__(self) -> str:
+        return f"the database is at version {self.current}, {self.done}"
 
 
 def run(
@@ -120,6 +124,9 @@ def run(
             stop.sleep(1.0)
         except ProblemsFound as found:
             raise ProblemsFound(found.problems, str(progress)) from None
+        except MigrationFailed as failed:
+            failed.note(current=progress.current, pending=progress.pending)
+            raise
         except Interrupted as interrupted:
             interrupted.message += f"; {progress}"
             raise
@@ -135,8 +142,10 @@ def _apply_pending(
 ) -> Outcome:
     while True:
         found = history.read(session)
-        plan = _checked_plan(session.settings, migrations, found)
+        plan = planning.make(migrations, found.rows)
         progress.current = plan.current
+        progress.pending = len(plan.pending)
+        _refuse_disagreements(session.settings, plan)
         if plan.ahead:
             log.warning(
                 "the database is ahead of the files",
@@ -151,10 +160,7 @@ def _apply_pending(
         return Outcome(tuple(progress.applied), progress.current)
 
 
-def _checked_plan(
-    settings: Settings, migrations: Sequence[Migration], found: History
-) -> planning.Plan:
-    plan = planning.make(migrations, found.rows)
+def _refuse_disagreements(settings: Settings, plan: Plan) -> None:
     problems = planning.problems(
         plan,
         table=settings.table,
@@ -163,7 +169,6 @@ def _checked_plan(
     )
     if problems:
         raise ProblemsFound(problems)
-    return plan
 
 
 def _refuse_no_transaction(pending: Sequence[Migration]) -> None:
@@ -213,6 +218,7 @@ def _note_applied(migration: Migration, seconds: float, progress: _Progress) -> 
     log.info("applied", **asdict(done))
     progress.applied.append(done)
     progress.current = max(progress.current, done.version)
+    progress.pending -= 1
     progress.losses = 0
 
 
@@ -244,8 +250,8 @@ def _with_retries(
             session, lambda tries: _transaction(session, group, fingerprint, exact=tries > 1)
         )
     except StatementFailed as failed:
-        state = f"{progress.running} was rolled back; {progress}"
-        raise MigrationFailed(describe(failed, state)) from None
+        state = f"{progress.running} was rolled back; {progress.done}"
+        raise MigrationFailed(describe(failed, state, session.settings.table)) from None
 
 
 def _transaction(

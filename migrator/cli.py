@@ -7,6 +7,7 @@ import os
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -78,6 +79,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         sys.stdout.flush()
     except MigratorError as error:
         _explain(error, logging)
+        if environ.get("GITHUB_ACTIONS") == "true" and not options.json:
+            _annotate(error, {**environ, **_overrides(options)})
         status = error.status
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain again when it flushes at the end.
@@ -455,8 +458,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, str]:
 def _unexpected(error: Exception) -> MigratorError:
     return MigratorError(
         f"unexpected {type(error).__name__}: {error}",
-        "This is a bug in migrator. MIGRATOR_LOG_LEVEL=debug shows where; please report it. What is "
-        "applied is in the history; nothing else was kept.",
+        "This is a bug in migrator; MIGRATOR_LOG_LEVEL=debug shows where. What is applied is in the "
+        "history, and nothing else was kept.",
     )
 
 
@@ -473,3 +476,16 @@ def _explain(error: MigratorError, logging: LogSettings) -> None:
         status=error.status,
         **error.fields(),
     )
+
+
+def _annotate(error: MigratorError, environ: Mapping[str, str]) -> None:
+    """Tell GitHub Actions, which reads our output, where in the repository the error is."""
+    from pathlib import PurePath  # noqa: PLC0415
+
+    from migrator import report  # noqa: PLC0415
+
+    directory = PurePath(environ.get("MIGRATIONS_DIR") or "migrations")
+    with suppress(BrokenPipeError):
+        for line in report.workflow_commands(error, directory):
+            sys.stdout.write(log.redact(line) + "\n")
+        sys.stdout.flush()

@@ -16,10 +16,12 @@ from migrator import log as logging
 from migrator.errors import DatabaseUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from migrator.settings import Settings
     from migrator.signals import Stop
+
+    Arguments = Sequence[object] | Mapping[str, object]
 
 log = structlog.get_logger()
 
@@ -191,12 +193,12 @@ class Session:
         self.stop = stop
         self.cursor = connection.cursor()
 
-    def query(self, text: str, arguments: Sequence[object] | None = None) -> list[Any]:
+    def query(self, text: str, arguments: Arguments | None = None) -> list[Any]:
         """Send one message and return the rows of its last statement.
 
         Args:
             text: one or more statements; `%` is not special without arguments.
-            arguments: for the placeholders `%s`.
+            arguments: for the placeholders `%s` or `%(name)s`.
 
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
@@ -206,7 +208,7 @@ class Session:
         self.execute(text, arguments)
         return self.cursor.fetchall() if self.cursor.description else []
 
-    def execute(self, text: str, arguments: Sequence[object] | None = None) -> None:
+    def execute(self, text: str, arguments: Arguments | None = None) -> None:
         """Send one message, as `query` does, and leave the rows where they are."""
         with self._guarded():
             self.cursor.execute(text, arguments)
@@ -294,10 +296,11 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
     try:
         yield Session(connection, settings, stop)
     except psycopg2.Error as error:
+        from migrator import advice  # noqa: PLC0415 - only an error needs it
+
         message = error.diag.message_primary or " ".join(str(error).split())
-        raise DatabaseUnavailable(
-            f"the server refused: {message} ({error.pgcode})", error.diag.message_hint or ""
-        ) from None
+        hint = error.diag.message_hint or advice.by_code(error.pgcode or "", message)
+        raise DatabaseUnavailable(f"the server refused: {message} ({error.pgcode})", hint) from None
     finally:
         stop.cancel = None
         connection.close()

@@ -15,6 +15,8 @@ UNREACHABLE = 4
 DISAGREEMENT = 5
 LOCKED = 6
 
+CHANGED_HISTORY = "MG001"  # our own SQLSTATE: a class that the standard and PostgreSQL leave free
+
 
 class MigratorError(Exception):
     """Base of every error that this package raises on purpose.
@@ -85,6 +87,7 @@ class Problem(NamedTuple):
         hint: what to do about it, one sentence; may be empty.
         line: 1-based; 0 where the problem is not at a place in the text.
         column: 1-based, in characters; 0 with line 0.
+        source: that line and those around it, numbered, with a caret under the place.
     """
 
     file: str
@@ -92,6 +95,7 @@ class Problem(NamedTuple):
     hint: str = ""
     line: int = 0
     column: int = 0
+    source: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:

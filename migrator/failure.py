@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from migrator import advice
-from migrator.errors import FAILED, LOCKED, MigratorError
+from migrator.errors import CHANGED_HISTORY, FAILED, LOCKED, MigratorError
 
 if TYPE_CHECKING:
+    from migrator.blockers import Blocker
     from migrator.migration import Migration
+    from migrator.settings import Table
 
 LOCK_NOT_AVAILABLE = "55P03"
-_HISTORY_IS_BROKEN = ("42P01", "42703", "3F000")  # when it is we who look for it
+# No table, column, schema or unique constraint; when it is our own statement that looks for it.
+_HISTORY_IS_BROKEN = ("42P01", "42703", "3F000", "42P10")
+_FORBIDDEN = "42501"
 _BLOCK_LINE = re.compile(r"inline_code_block line (\d+) at")
 _BODY = re.compile(r"\$\w*\$")
-_COPY_LINE = re.compile(r"COPY .*?, line (\d+)")
+_COPY_PLACE = re.compile(r'COPY .*?, line (\d+)(?:, column [^\n]*?: "([^\n]+)")?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +31,44 @@ class Failure:
         version: its version.
         line: 1-based.
         column: 1-based, in characters.
-        excerpt: the source lines around it, each with its number.
-        statement: the failing statement's number, from 1; 0 for the end of the file.
+        source: the lines around it, numbered, with a caret under the place.
+        statement: the failing statement's number, from 1; None: what comes after the last one.
         statements: how many the file has.
+        statement_line: the line where that statement begins.
+        message: the server's message.
+        advice: what to do next.
+        state: what was rolled back and what stays applied.
         sqlstate: the five-character code.
         condition: its name in PostgreSQL's table of error codes.
-        message: the server's message.
-        detail: the server's DETAIL, or empty.
-        hint: the server's HINT, or empty.
-        context: the server's CONTEXT, or empty.
+        detail: the server's DETAIL.
+        server_hint: the server's HINT.
+        context: the server's CONTEXT.
         elapsed_ms: how long the statement ran, in milliseconds.
-        state: what was rolled back and what stays applied.
+        blockers: who holds the lock that could not be had.
+        current: the version that the database is at.
+        pending: how many migrations are not applied, this one included.
     """
 
     file: str
     version: int
     line: int
     column: int
-    excerpt: tuple[tuple[int, str], ...]
-    statement: int
+    source: tuple[str, ...]
+    statement: int | None
     statements: int
-    sqlstate: str
-    condition: str
+    statement_line: int
     message: str
-    detail: str
-    hint: str
-    context: str
-    elapsed_ms: int
+    advice: str
     state: str
+    sqlstate: str = ""
+    condition: str = ""
+    detail: str = ""
+    server_hint: str = ""
+    context: str = ""
+    elapsed_ms: int | None = None
+    blockers: tuple[Blocker, ...] = ()
+    current: int | None = None
+    pending: int | None = None
 
     @property
     def place(self) -> str:
@@ -72,6 +85,9 @@ class StatementFailed(Exception):
         index: the statement, from 0; None: what comes after the last one.
         position: the character of the statement that the server points at, from 0, if it does.
         elapsed: how long it ran, in seconds.
+
+    Attributes:
+        blockers: who holds the lock that could not be had.
     """
 
     def __init__(
@@ -88,6 +104,13 @@ class StatementFailed(Exception):
         self.index = index
         self.position = position
         self.elapsed = elapsed
+        self.blockers: tuple[Blocker, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The statement; empty for what comes after the last one."""
+        script = self.migration.script
+        return "" if self.index is None else script.text(self.migration.statements[self.index])
 
     @property
     def line(self) -> int:
@@ -100,95 +123,128 @@ class MigrationFailed(MigratorError):
 
     Args:
         failure: what and where.
-        hint: what to do next.
     """
 
     event = "migration failed"
 
-    def __init__(self, failure: Failure, hint: str = "") -> None:
-        super().__init__(f"{failure.place}: {failure.message}", hint or advice.text(failure))
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.place}: {failure.message}", failure.advice)
         self.failure = failure
         self.status = LOCKED if failure.sqlstate == LOCK_NOT_AVAILABLE else FAILED
 
+    def note(self, *, current: int, pending: int) -> None:
+        """Add where the run has come to: the database's version, how many are not applied."""
+        self.failure = replace(self.failure, current=current, pending=pending)
+
     def fields(self) -> dict[str, object]:
-        """Return the keys of `Failure`, without those that are empty."""
-        failure = self.failure
+        """Return the keys of `Failure`, without what is not known and what the line has anyway."""
         return {
             name: value
-            for name in failure.__slots__
-            if (value := getattr(failure, name)) and name not in ("message", "excerpt")
+            for name, value in asdict(self.failure).items()
+            if value not in ("", None, ()) and name not in ("message", "advice")
         }
 
 
-def describe(failed: StatementFailed, state: str) -> Failure:
+def describe(failed: StatementFailed, state: str, table: Table) -> Failure:
     """Put an error of the server and the file together.
 
     Args:
         failed: the statement and the driver's error.
         state: what was rolled back and what stays applied.
+        table: the history table.
     """
-    from psycopg2 import errorcodes  # noqa: PLC0415 - a table that only a failure needs
+    from psycopg2 import errorcodes  # noqa: PLC0415 - what only a failure needs
 
-    diag, migration = failed.error.diag, failed.migration
-    line, column = migration.place(_offset(failed))
-    sqlstate = failed.error.pgcode or ""
+    from migrator import advice  # noqa: PLC0415
+
+    diag, sqlstate = failed.error.diag, failed.error.pgcode or ""
     try:
         condition = str(errorcodes.lookup(sqlstate)).lower()
     except KeyError:  # a code that a RAISE made up
         condition = ""
-    return Failure(
-        file=migration.file,
-        version=migration.version,
-        line=line,
-        column=column,
-        excerpt=_excerpt(migration.script.source, line),
-        statement=0 if failed.index is None else failed.index + 1,
-        statements=len(migration.statements),
+    message = str(diag.message_primary or failed.error).strip()
+    index, offset = failed.index, _offset(failed)
+    changed_history = index is None and _is_about_history(failed.error, table)
+    if changed_history:
+        index, offset = _last_naming(failed.migration, table.name) or (index, offset)
+        if sqlstate != CHANGED_HISTORY:
+            message = f"the file removed or changed the history table: {message}"
+    elif index is None and sqlstate == _FORBIDDEN:
+        message = f"the migration cannot be recorded: {message}"
+    failure = replace(
+        _place(failed.migration, index, offset),
+        message=message,
+        state=state,
         sqlstate=sqlstate,
         condition=condition,
-        message=_message(failed),
         detail=diag.message_detail or "",
-        hint=diag.message_hint or "",
-        context=(failed.index is not None and diag.context) or "",
+        server_hint=diag.message_hint or "",
+        context="" if changed_history else diag.context or "",
         elapsed_ms=round(failed.elapsed * 1000),
-        state=state,
+        blockers=failed.blockers,
     )
+    return replace(failure, advice=advice.text(failure, table))
 
 
-def _message(failed: StatementFailed) -> str:
-    message = str(failed.error.diag.message_primary or failed.error).strip()
-    if failed.index is None and failed.error.pgcode in _HISTORY_IS_BROKEN:
-        return f"the file removed or changed the history table: {message}"
-    return message
-
-
-def broken(migration: Migration, index: int, message: str, state: str) -> Failure:
+def broken(migration: Migration, index: int, message: str, hint: str, state: str) -> Failure:
     """Describe something that is wrong with a statement although the server reported no error.
 
     Args:
         migration: the file.
         index: the statement, from 0.
         message: what is wrong.
+        hint: what to do about it.
         state: what was rolled back and what stays applied.
     """
-    line, column = migration.place(migration.statements[index].start)
+    return replace(
+        _place(migration, index, migration.statements[index].start),
+        message=message,
+        advice=hint,
+        state=state,
+    )
+
+
+def _place(migration: Migration, index: int | None, offset: int) -> Failure:
+    from migrator.excerpt import excerpt  # noqa: PLC0415 - what only a failure needs
+
+    line, column = migration.place(offset)
+    start = offset if index is None else migration.statements[index].start
     return Failure(
         file=migration.file,
         version=migration.version,
         line=line,
         column=column,
-        excerpt=_excerpt(migration.script.source, line),
-        statement=index + 1,
+        source=excerpt(migration.script.source, offset),
+        statement=None if index is None else index + 1,
         statements=len(migration.statements),
-        sqlstate="",
-        condition="",
-        message=message,
-        detail="",
-        hint="",
-        context="",
-        elapsed_ms=0,
-        state=state,
+        statement_line=migration.place(start)[0],
+        message="",
+        advice="",
+        state="",
     )
+
+
+def _is_about_history(error: Any, table: Table) -> bool:  # noqa: ANN401
+    """Tell whether an error after the last statement is due to what the file did to the history.
+
+    Constraint triggers that were put off run there too; an error in one of them has a context.
+    """
+    diag = error.diag
+    return (
+        error.pgcode == CHANGED_HISTORY
+        or (error.pgcode in _HISTORY_IS_BROKEN and not diag.context)
+        or (diag.schema_name, diag.table_name) == table
+    )
+
+
+def _last_naming(migration: Migration, name: str) -> tuple[int, int] | None:
+    """Find the last statement in which a name occurs; return its number, from 0, and the offset."""
+    word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
+    for index in reversed(range(len(migration.statements))):
+        statement = migration.statements[index]
+        if word.search(migration.script.source, statement.start, statement.end):
+            return index, statement.start
+    return None
 
 
 def _offset(failed: StatementFailed) -> int:
@@ -200,18 +256,26 @@ def _offset(failed: StatementFailed) -> int:
     statement = migration.statements[failed.index]
     if failed.position is not None:
         return statement.start + failed.position
-    row = _COPY_LINE.search(failed.error.diag.context or "")
-    if statement.copy_data and row:
-        offset = statement.copy_data[0]
-        for _ in range(int(row[1]) - 1):
-            offset = source.index("\n", offset) + 1
-        return offset
+    context = failed.error.diag.context or ""
+    if statement.copy_data:
+        row = _COPY_PLACE.search(context)
+        return _row(source, *statement.copy_data, row) if row else statement.start
     inner = _inner_offset(failed.error, source, statement.start, statement.end)
     return statement.start if inner is None else inner
 
 
+def _row(source: str, start: int, end: int, place: re.Match[str]) -> int:
+    """Return where in the rows of a COPY the server saw something wrong."""
+    row = _skip_lines(source, start, end, int(place[1]) - 1)
+    if row is None:
+        return start
+    line = source[row : source.find("\n", row, end)]
+    value = place[2]
+    return row + (line.index(value) if value and line.count(value) == 1 else 0)
+
+
 def _inner_offset(error: Any, source: str, start: int, end: int) -> int | None:  # noqa: ANN401
-    """Find the place in a DO block or a function body that an error points at.
+    """Find the place in a DO block that an error points at.
 
     The server gives the inner statement and a position in it, or the line of the outermost block.
     """
@@ -222,19 +286,14 @@ def _inner_offset(error: Any, source: str, start: int, end: int) -> int | None: 
             return found + int(error.diag.internal_position or 1) - 1
     lines = _BLOCK_LINE.findall(error.diag.context or "")
     body = _BODY.search(source, start, end)
-    if not lines or not body:
-        return None
-    offset = body.end()
-    for _ in range(int(lines[-1]) - 1):
-        offset = source.find("\n", offset, end) + 1
-        if not offset:
+    line = _skip_lines(source, body.end(), end, int(lines[-1]) - 1) if lines and body else None
+    return None if line is None else line + len(source[line:end]) - len(source[line:end].lstrip())
+
+
+def _skip_lines(source: str, start: int, end: int, count: int) -> int | None:
+    """Return where the line begins that is so many lines below; None when there is none."""
+    for _ in range(count):
+        start = source.find("\n", start, end) + 1
+        if not start:
             return None
-    return offset + len(source[offset:end]) - len(source[offset:end].lstrip())
-
-
-def _excerpt(source: str, line: int, around: int = 2) -> tuple[tuple[int, str], ...]:
-    first = max(1, line - around)
-    lines = source.split("\n", line + around)[first - 1 : line + around]
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return tuple((first + i, text.rstrip("\r")) for i, text in enumerate(lines))
+    return start

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING
 import psycopg2
 from psycopg2 import errorcodes
 
-from migrator.errors import Problem, ProblemsFound
+from migrator.errors import CHANGED_HISTORY, Problem, ProblemsFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from migrator.database import Session
     from migrator.settings import Table
-
-CHANGED_HISTORY = "MG001"  # our own SQLSTATE: a class that the standard and PostgreSQL leave free
 
 _COLUMNS = {
     "version": "bigint PRIMARY KEY",

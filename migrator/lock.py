@@ -140,7 +140,7 @@ def holder(session: Session) -> str:
     number = key(session.settings.table) % 2**64
     rows = session.query(
         """
-        SELECT a.pid, a.application_name, a.usename::text, coalesce(a.client_addr::text, 'local'),
+        SELECT a.pid, a.application_name, a.usename::text, coalesce(host(a.client_addr), 'local'),
           extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.backend_start))::int
         FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1

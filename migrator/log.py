@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,13 +27,17 @@ class _Redactor:
     def __call__(
         self, _logger: object, _method: str, event: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
-        return {key: self.clean(value) for key, value in event.items()} if self.secrets else event
+        # The name of an event and its level are ours: a password such as "app" is not in them.
+        return {
+            key: value if key in ("event", "level") else self.clean(value)
+            for key, value in event.items()
+        }
 
     def clean(self, value: object) -> object:
         if isinstance(value, str):
-            for secret in self.secrets:
-                value = value.replace(secret, _REDACTED)
-            return value
+            longest_first = sorted(self.secrets, key=len, reverse=True)  # one may begin another
+            pattern = "|".join(map(re.escape, longest_first))
+            return re.sub(pattern, _REDACTED, value) if pattern else value
         if isinstance(value, list | tuple):
             return [self.clean(item) for item in value]
         if isinstance(value, dict):

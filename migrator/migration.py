@@ -152,6 +152,8 @@ def check(migration: Migration) -> list[Problem]:
         found += _outside_transaction(migration)
     else:
         found += _transactions(migration)
+        found += _nameless_indexes(migration)
+    found += _copies_out(migration)
     if not script.source.strip():
         empty = Problem(
             migration.file,
@@ -159,10 +161,15 @@ def check(migration: Migration) -> list[Problem]:
             "Write the migration, or a comment that says why there is nothing to do.",
         )
         return [empty]
-    return [
-        Problem(migration.file, problem.message, problem.hint, *migration.place(problem.offset))
-        for problem in sorted(found)
-    ]
+    return [_located(migration, problem) for problem in sorted(found)]
+
+
+def _located(migration: Migration, problem: sql.Problem) -> Problem:
+    from migrator.excerpt import excerpt  # noqa: PLC0415 - only a problem needs it
+
+    line, column = migration.place(problem.offset)
+    source = excerpt(migration.script.source, problem.offset, around=0)
+    return Problem(migration.file, problem.message, problem.hint, line, column, source)
 
 
 def _list(directory: Path) -> list[str]:
@@ -321,3 +328,44 @@ def _transactions(migration: Migration) -> list[sql.Problem]:
                 )
             )
     return problems
+
+
+def _nameless_indexes(migration: Migration) -> list[sql.Problem]:
+    problems = []
+    for statement in migration.statements:
+        words = [word for word in sql.words(migration.script.text(statement)) if word != "UNIQUE"]
+        if words[:4] == ["CREATE", "INDEX", "CONCURRENTLY", "ON"]:
+            problems.append(
+                sql.Problem(
+                    statement.start,
+                    "CREATE INDEX CONCURRENTLY without a name for the index",
+                    "Give the index a name, so that a failed build can be found again.",
+                )
+            )
+    return problems
+
+
+def _copies_out(migration: Migration) -> list[sql.Problem]:
+    problems = []
+    for statement in migration.statements:
+        text = migration.script.text(statement)
+        if text[:4].upper() == "COPY" and _writes_rows(sql.words(text, len(text))):
+            problems.append(
+                sql.Problem(
+                    statement.start,
+                    "COPY … TO STDOUT: nobody reads the rows",
+                    "Remove it, or copy into a table or to a file on the server.",
+                )
+            )
+    return problems
+
+
+def _writes_rows(words: Sequence[str]) -> bool:
+    """Tell COPY … TO STDOUT, which may be spelled TO STDIN, from every other COPY."""
+    depth, previous = 0, ""
+    for word in words:
+        if not depth and previous == "TO":
+            return word in ("STDIN", "STDOUT")
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        previous = word
+    return False

@@ -52,4 +52,5 @@ def next_name(names: Sequence[str], description: str, now: datetime) -> str:
 
 def template(description: str) -> str:
     """Return the text of a new migration."""
-    return _TEMPLATE.format(description=description.strip()[:1].upper() + description.strip()[1:])
+    line = " ".join(description.split())  # a second line would be SQL
+    return _TEMPLATE.format(description=line[:1].upper() + line[1:])

@@ -5,7 +5,7 @@ Every function returns text or plain data; nothing here prints.
 
 from __future__ import annotations
 
-import unicodedata
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from migrator.errors import ProblemsFound
@@ -13,6 +13,7 @@ from migrator.failure import MigrationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import PurePath
 
     from migrator.errors import MigratorError, Problem
     from migrator.failure import Failure
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from migrator.plan import Plan
 
 _RECENT = 5
+_WIDTH = 90  # columns for sentences of our own
+_ESCAPED = "%\r\n"  # in workflow commands, the percent sign first; in properties also : and ,
 
 
 def current(rows: Sequence[Row]) -> str:
@@ -161,60 +164,111 @@ def validate(data: dict[str, Any]) -> str:
 def error(raised: MigratorError) -> str:
     """Return what a person at a terminal is told when a command fails."""
     if isinstance(raised, MigrationFailed):
-        return failure(raised.failure, raised.hint)
+        return failure(raised.failure)
     if isinstance(raised, ProblemsFound):
         return f"{problems(raised.problems)}\n\nerror: {raised.message}"
     return f"error: {raised.message}" + (f"\n{raised.hint}" if raised.hint else "")
 
 
 def problems(found: Sequence[Problem]) -> str:
-    """Return problems as a compiler prints them, each with what to do below it."""
-    return "\n".join(
-        f"{problem.place}: {problem.message}" + (f"\n    {problem.hint}" if problem.hint else "")
-        for problem in found
-    )
+    """Return problems as a compiler prints them, each with the line and what to do below it."""
+    lines = []
+    for problem in found:
+        lines.append(f"{problem.place}: {problem.message}")
+        lines += [f"  {line}" for line in problem.source]
+        if problem.hint:
+            lines.append(f"    {problem.hint}")
+    return "\n".join(lines)
 
 
-def failure(failed: Failure, hint: str) -> str:
+def failure(failed: Failure) -> str:
     """Return a failure as a compiler prints an error: place, words, source, and what to do."""
-    code = f" ({failed.sqlstate} {failed.condition}".rstrip() + ")" if failed.sqlstate else ""
-    where = (
-        f"statement {failed.statement} of {failed.statements}"
-        if failed.statement
-        else f"after the last of {failed.statements} statements"
-    )
     facts = (
         ("detail", failed.detail),
-        ("hint", failed.hint),
+        ("hint", failed.server_hint),
         ("context", failed.context),
-        ("where", f"{where}, which ran for {failed.elapsed_ms} ms"),
+        ("where", _where(failed)),
+        ("blocked", "\n".join(map(str, failed.blockers))),
         ("state", failed.state),
-        ("next", hint),
+        ("now", _now(failed)),
+        ("next", textwrap.fill(failed.advice, _WIDTH)),
     )
-    lines = [f"{failed.place}: error: {failed.message}{code}", *_source(failed), ""]
+    lines = [f"{failed.place}: error: {failed.message}{_code(failed)}"]
+    lines += [f"  {line}" for line in failed.source]
+    lines.append("")
     for name, text in facts:
         for number, line in enumerate(text.splitlines()):
             lines.append(f"  {'' if number else name + ':':<9}{line}")
     return "\n".join(lines)
 
 
-def _source(failed: Failure) -> list[str]:
-    width = len(str(failed.excerpt[-1][0])) if failed.excerpt else 1
-    lines = []
-    for number, text in failed.excerpt:
-        shown = text.expandtabs(1)
-        lines.append(f"  {number:>{width}} | {shown}".rstrip())
-        if number == failed.line:
-            before = sum(_cells(character) for character in shown[: failed.column - 1])
-            lines.append(f"  {'':>{width}} | {' ' * before}^")
-    return lines
+def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
+    """Return an error as workflow commands of GitHub Actions, which shows them beside the files.
+
+    Args:
+        raised: the error.
+        directory: the folder with the migrations, as it was given.
+    """
+    if isinstance(raised, MigrationFailed):
+        failed = raised.failure
+        parts = (
+            failed.message + _code(failed),
+            failed.detail,
+            failed.server_hint,
+            failed.state,
+            failed.advice,
+        )
+        place = (str(directory / failed.file), failed.line, failed.column)
+        return [_annotation("\n".join(filter(None, parts)), *place)]
+    if isinstance(raised, ProblemsFound):
+        return [
+            _annotation(
+                f"{problem.file} {problem.message}\n{problem.hint}".strip(),
+                str(directory / problem.file) if problem.file.endswith(".sql") else "",
+                problem.line,
+                problem.column,
+            )
+            for problem in raised.problems
+        ]
+    return [_annotation(f"{raised.message}\n{raised.hint}".strip())]
 
 
-def _cells(character: str) -> int:
-    """Return how many columns of a terminal a character takes."""
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def _annotation(message: str, file: str = "", line: int = 0, column: int = 0) -> str:
+    properties = {"file": file, "line": line, "col": column}
+    given = ",".join(
+        f"{name}={_escaped(str(value), _ESCAPED + ':,')}"
+        for name, value in properties.items()
+        if value
+    )
+    return f"::error {given}".rstrip() + f"::{_escaped(message, _ESCAPED)}"
+
+
+def _escaped(text: str, characters: str) -> str:
+    for character in characters:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
+
+
+def _code(failed: Failure) -> str:
+    return f" ({failed.sqlstate} {failed.condition}".rstrip() + ")" if failed.sqlstate else ""
+
+
+def _where(failed: Failure) -> str:
+    if failed.statement is None:
+        where = f"after the last of {failed.statements} statements"
+    else:
+        where = f"statement {failed.statement} of {failed.statements}"
+    if failed.statement_line != failed.line:
+        where += f", which begins in line {failed.statement_line}"
+    return where if failed.elapsed_ms is None else f"{where}, after {failed.elapsed_ms} ms"
+
+
+def _now(failed: Failure) -> str:
+    if failed.current is None or failed.pending is None:
+        return ""
+    more = failed.pending - 1
+    others = f" and {more} more" if more else ""
+    return f"version {failed.current}; pending: {failed.file}{others}"
 
 
 def _row(row: Row) -> dict[str, Any]:

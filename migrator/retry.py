@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import tenacity
 
+    from migrator.blockers import Blocker
     from migrator.database import Session
 
 T = TypeVar("T")
@@ -34,18 +35,27 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
         attempt: is given the number of the try, from 1; leaves nothing behind when it raises.
 
     Raises:
-        StatementFailed: the last error.
+        StatementFailed: the last error; after a lock timeout it says who was in the way.
     """
     import tenacity  # noqa: PLC0415 - not needed when nothing is pending
 
     settings = session.settings
     deadline = time.monotonic() + settings.lock_wait
     tries = 0
+    seen: tuple[Blocker, ...] = ()
 
     def call() -> T:
-        nonlocal tries
+        nonlocal tries, seen
         tries += 1
-        return attempt(tries)
+        try:
+            return attempt(tries)
+        except StatementFailed as failed:
+            if failed.error.pgcode == LOCK_NOT_AVAILABLE:
+                from migrator import blockers  # noqa: PLC0415 - rarely needed
+
+                seen = blockers.find(session, failed.text) or seen
+                failed.blockers = seen
+            raise
 
     def report(state: tenacity.RetryCallState) -> None:
         failed = _error(state)
@@ -55,6 +65,7 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
             line=failed.line,
             sqlstate=failed.error.pgcode,
             reason=failed.error.diag.message_primary,
+            blocked_by=[str(blocker) for blocker in failed.blockers] or None,
             attempt=state.attempt_number,
             pause_s=round(state.next_action.sleep if state.next_action else 0, 1),
             left_s=round(max(0.0, deadline - time.monotonic()), 1),

@@ -117,9 +117,10 @@ _URL = re.compile(
     r"""(?: (?P<user>[^:@/]*) (?: :(?P<password>[^@/]*) )? @ )?
         (?P<hosts>[^@/?#]*)
         (?: /(?P<database>[^@/?#]*) )?
-        (?: \?(?P<parameters>[^#]*) )?""",
+        (?: \?(?P<parameters>[^@#]*) )?""",
     re.VERBOSE,
 )
+_HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?", re.ASCII)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODE = (
     "Percent-encode @ : / % # ? in the user name and the password (for example @ as %40, / as %2F, "
@@ -291,6 +292,14 @@ def normalise_url(url: str) -> str:
         raise UsageError(
             "DATABASE_URL has a % that is not followed by two hexadecimal digits", _ENCODE
         )
+    if not _is_text(rest):
+        raise UsageError("DATABASE_URL has a %XX that is not UTF-8 text", _ENCODE)
+    if not all(_HOST.fullmatch(host) for host in match["hosts"].split(",")):
+        # Where the host is missing, the password stands in the place of the port.
+        raise UsageError(
+            "DATABASE_URL has a port that is not a number",
+            "Write postgresql://user:password@host:5432/database.",
+        )
     if scheme[2] == "+asyncpg":
         rest = re.sub(r"([?&])ssl=", r"\1sslmode=", rest)
     return f"postgresql://{rest}"
@@ -304,6 +313,13 @@ def url_password(url: str) -> str | None:
     parameters = dict(pair.partition("=")[::2] for pair in (match["parameters"] or "").split("&"))
     password = match["password"] or parameters.get("password")
     return unquote(password) if password else None
+
+
+def _is_text(escaped: str) -> bool:
+    try:
+        return "\0" not in unquote(escaped, errors="strict")
+    except UnicodeDecodeError:
+        return False
 
 
 def _value(environ: Mapping[str, str], name: str) -> str:

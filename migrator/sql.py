@@ -66,7 +66,7 @@ _NO_WORD_PART = r"[\x00-#%-/:-@\[-^`{-\x7f]"
 _WORD = rf"{_NOT_E}{_WORD_PART}*+|[eE](?!'){_WORD_PART}*+"
 _WORD_END = rf"(?!{_WORD_PART})"
 _BLOCK_WORD = rf"(?i:BEGIN|CASE|END){_WORD_END}"
-_NUMBER = r"[0-9][0-9A-Za-z_]*+"
+_NUMBER = rf"[0-9]++(?:(?!\$){_WORD_PART}++)?+"  # with what the server calls trailing junk
 _SYMBOL = r"[\x00-\x08\x0e-\x1f!#%&*+,.:<=>?@\[\]^`{|}~\x7f]++|-(?!-)|/(?!\*)"
 _TAG = rf"\$(?:(?![0-9]){_TAG_PART}++)?+\$"
 _LINE_COMMENT = r"--[^\n\r]*+"
@@ -362,13 +362,12 @@ def _header(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:
         for match in _COMMENT_LINE.finditer(source, pos, after):
             if match[1] is not None:
                 yield match.start(), match[1].strip()
-        nested = source.startswith("/*", after, end)
-        if nested:
+        if source.startswith("/*", after, end):
             pos = _comment_end(source, after, end) or end
+        elif source.startswith("\\", after, end):
+            pos = _line_end(source, after, end)
         else:
-            pos = (
-                _line_end(source, after, end) if source.startswith("\\", after, end) else after + 1
-            )
+            pos = after + 1
 
 
 def _line_end(source: str, pos: int, end: int) -> int:

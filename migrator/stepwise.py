@@ -162,7 +162,8 @@ def _run_statement(session: Session, migration: Migration, index: int, *, resume
     try:
         retry.run(session, attempt)
     except StatementFailed as failed:
-        raise MigrationFailed(describe(failed, _state(migration, index))) from None
+        state = _state(migration, index)
+        raise MigrationFailed(describe(failed, state, session.settings.table)) from None
     log.info(
         "statement done",
         version=migration.version,
@@ -254,10 +255,9 @@ def _check_indexes(session: Session, migration: Migration) -> None:
         built = sql.concurrent_index(migration.script.text(statement))
         existing = _find_index(session, built) if built else None
         if existing and not existing.valid:
-            raise MigrationFailed(
-                broken(migration, index, f"index {existing.name} is invalid", _UNRECORDED),
-                f"DROP INDEX CONCURRENTLY {existing.name}; then run the migrator again.",
-            )
+            hint = f"DROP INDEX CONCURRENTLY {existing.name}; then run the migrator again."
+            message = f"index {existing.name} is invalid"
+            raise MigrationFailed(broken(migration, index, message, hint, _UNRECORDED))
 
 
 class _Index(NamedTuple):
