@@ -283,7 +283,8 @@ def _transaction(
             applied_by=applied_by(),
             others=fingerprint,
         )
-        last = _limits(session, following) if following else "COMMIT"
+        # The record has been written with a search_path that is not for files.
+        last = f"RESET search_path; {_limits(session, following)}" if following else "COMMIT"
         tail = f"{database.RESET_SESSION};\n{record};\n{last}"
         try:
             execute.run(session, migration, tail, exact=exact)

@@ -34,11 +34,11 @@ _ALWAYS_QUICK = re.compile(
     re.IGNORECASE,
 )
 _USUALLY_QUICK = re.compile(r"(?:CREATE\s+TABLE|INSERT\s+INTO|SET|RESET)\b", re.IGNORECASE)
-_MAKES_IT_SLOW = re.compile(r"\b(?:SELECT|EXECUTE|AS\s+TABLE|CLIENT_ENCODING)\b", re.IGNORECASE)
+_MAKES_IT_SLOW = re.compile(r"\b(?:SELECT|EXECUTE|TABLE|CLIENT_ENCODING)\b", re.IGNORECASE)
 _CREATES = re.compile(rf"CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE)
 _CHANGES = re.compile(
     rf"(?:ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
-    rf"|CREATE\s+(?:UNIQUE\s+)?INDEX\s[^(]*?\sON\s+(?:ONLY\s+)?){_NAME}",
+    rf"|CREATE\s+(?:UNIQUE\s+)?INDEX\s(?:[^(]*?\s)?ON\s+(?:ONLY\s+)?){_NAME}",
     re.IGNORECASE,
 )
 # Until PostgreSQL 16 a value that is added to an enum in another subtransaction than the one that
@@ -147,8 +147,8 @@ def is_quick(text: str, created: set[str]) -> bool:
         created.add(table[1].lower())
     if _ALWAYS_QUICK.match(text):
         return True
-    if _USUALLY_QUICK.match(text):
-        return _MAKES_IT_SLOW.search(text) is None
+    if head := _USUALLY_QUICK.match(text):
+        return _MAKES_IT_SLOW.search(text, head.end()) is None
     changed = _CHANGES.match(text)
     return changed is not None and changed[1].lower() in created
 

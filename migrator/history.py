@@ -112,7 +112,7 @@ def ensure(session: Session, highest: int) -> None:
         if not schema_exists:
             session.execute(f'CREATE SCHEMA "{table.schema}"')
         columns = ", ".join(f"{name} {definition}" for name, definition in _COLUMNS.items())
-        session.execute(f"CREATE TABLE {table.quoted} ({columns})")
+        session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
         return
     columns_now = _check_shape(session)
     changes = [f"ADD COLUMN {c} {_COLUMNS[c]}" for c in _ADDED if c not in columns_now]
@@ -120,6 +120,29 @@ def ensure(session: Session, highest: int) -> None:
         changes.append("ALTER COLUMN version TYPE bigint")
     if changes:
         session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
+
+
+def read_only_sql(table: Table) -> str:
+    """Return the SQL that takes every right but SELECT on a table of ours away from other roles.
+
+    An application's role may have been granted INSERT and more on all tables to come (ALTER DEFAULT
+    PRIVILEGES), and whoever writes into these decides which migrations run.
+    """
+    return f"""
+DO $migrator$ DECLARE other record; BEGIN
+  FOR other IN
+    SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS name,
+      bool_or(a.privilege_type = 'SELECT') AS reads
+    FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
+    WHERE c.oid = {literal(table.quoted)}::regclass AND a.grantee <> c.relowner
+    GROUP BY a.grantee
+  LOOP
+    EXECUTE 'REVOKE ALL ON {table.quoted} FROM ' || other.name;
+    IF other.reads THEN
+      EXECUTE 'GRANT SELECT ON {table.quoted} TO ' || other.name;
+    END IF;
+  END LOOP;
+END $migrator$"""
 
 
 def record_sql(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(\d+)_(\w[\w-]*)\.sql")
 _MAX_VERSION = 2**63 - 1  # the largest bigint
 _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
-_DIRECTIVE_LINE = re.compile(r"^[ \t]*--[ \t]*migrator[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_DIRECTIVE_LINE = re.compile(r"^[ \t]*(--[ \t]*migrator[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 
 
@@ -290,12 +290,12 @@ def _misplaced_directives(script: sql.Script) -> list[sql.Problem]:
     inside = [(statement.start, statement.end) for statement in script.statements]
     return [
         sql.Problem(
-            match.start(),
+            match.start(1),
             "a directive below the first statement has no effect",
             "Move it into the comments at the top of the file.",
         )
         for match in _DIRECTIVE_LINE.finditer(script.source, script.statements[0].start)
-        if not any(start <= match.start() < end for start, end in inside)
+        if not any(start <= match.start(1) < end for start, end in inside)
     ]
 
 

@@ -134,20 +134,24 @@ _NEVER_CLOSED = {
     "B": ("this BEGIN has no END", "End the body of the function with END."),
 }
 _COMMAND_HINTS = {
-    "i ir include include_relative": "Put the SQL of that file here or into its own migration.",
-    "set unset gset prompt getenv setenv bind bind_named": "Write the value into the SQL.",
-    "c connect": "Remove it: a migration runs in the one database that it is applied to.",
-    "copy": r"Use COPY … FROM STDIN; with the rows on the lines below it and then a line \.",
-    "if elif else endif": "Write the condition in SQL, for example with IF in a DO block.",
-    "echo qecho warn": "Remove it, or use RAISE NOTICE in a DO block.",
-    "encoding": "Remove it and save the file as UTF-8.",
-    "g gx gdesc crosstabview watch": "End the statement with a semicolon.",
-    "gexec": "Run the generated statements with EXECUTE in a DO block.",
-    "!": "Remove it: a migration cannot start programs.",
-    "q quit": "Remove it and what follows it: a migration is run to its end.",
-    ".": "Remove it: no rows of a COPY … FROM STDIN end here.",
-    ";": "Write a plain semicolon.",
-    ":": "Write a plain colon.",
+    name: hint
+    for names, hint in {
+        "i ir include include_relative": "Put the SQL of that file here or into its own migration.",
+        "set unset gset prompt getenv setenv bind bind_named": "Write the value into the SQL.",
+        "c connect": "Remove it: a migration runs in the one database that it is applied to.",
+        "copy": r"Use COPY … FROM STDIN; with the rows on the lines below it and then a line \.",
+        "if elif else endif": "Write the condition in SQL, for example with IF in a DO block.",
+        "echo qecho warn": "Remove it, or use RAISE NOTICE in a DO block.",
+        "encoding": "Remove it and save the file as UTF-8.",
+        "g gx gdesc crosstabview watch": "End the statement with a semicolon.",
+        "gexec": "Run the generated statements with EXECUTE in a DO block.",
+        "!": "Remove it: a migration cannot start programs.",
+        "q quit": "Remove it and what follows it: a migration is run to its end.",
+        ".": "Remove it: no rows of a COPY … FROM STDIN end here.",
+        ";": "Write a plain semicolon.",
+        ":": "Write a plain colon.",
+    }.items()
+    for name in names.split()
 }
 _COMMAND_HINT = "Remove it: a migration is SQL only, without the commands of psql."
 
@@ -183,7 +187,7 @@ def read(source: str) -> Script:
                 pos, problem = _psql_command(source, piece, end)
                 problems += problem
             elif verb == "COPY" and _reads_rows(_words(source, piece.start, piece.end)):
-                end = _line_end(source, piece.stop, end)
+                end = end if resume else _line_end(source, piece.stop, end)
                 rows = _rows(source, resume or end + 1)
                 resume = _line_end(source, rows[1], len(source)) + 1
             elif verb == "SET":
@@ -404,16 +408,15 @@ def _continued(piece: _Piece) -> Iterator[Problem]:
 
 def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Problem, ...]]:
     """Return where to go on after a backslash, and what is wrong with it."""
-    line_end = _line_end(source, piece.stop, end)
     if piece.start == piece.end and _RESTRICT.match(source, piece.stop, end):
-        return line_end + 1, ()
+        return _line_end(source, piece.stop, end) + 1, ()
     match = _COMMAND.match(source, piece.stop, end)
     name = match[1] if match else ""
-    hint = next((_COMMAND_HINTS[key] for key in _COMMAND_HINTS if name in key.split()), "")
     message = f"\\{name} is a command of psql, not SQL"
-    problem = Problem(piece.stop, message, hint or _COMMAND_HINT)
+    problem = Problem(piece.stop, message, _COMMAND_HINTS.get(name, _COMMAND_HINT))
     if name in (";", ":"):
         return piece.stop + 2, (problem,)
+    line_end = _line_end(source, piece.stop, end)
     if _COPY_COMMAND.match(source, piece.stop, line_end):
         line_end = _line_end(source, _rows(source, line_end + 1)[1], len(source))
     return line_end + 1, (problem,)

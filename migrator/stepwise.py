@@ -288,12 +288,14 @@ def _read_progress(session: Session, migration: Migration) -> _Done:
     Raises:
         ProblemsFound: the file is not the one that they ran.
     """
-    table = progress_table(session.settings.table).quoted
+    name = progress_table(session.settings.table)
+    table = name.quoted
     if not session.query("SELECT to_regclass(%s) IS NOT NULL", (table,))[0][0]:
         session.execute(
             f"CREATE TABLE {table} (version bigint PRIMARY KEY, checksum text NOT NULL,"
             " statements integer NOT NULL, running integer,"
-            " updated_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+            " updated_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);"
+            f" {history.read_only_sql(name)}"
         )
     rows = session.query(
         f"SELECT checksum, statements, running FROM {table} WHERE version = {migration.version}"

@@ -1,0 +1,96 @@
+# `make` lists the targets. Everything is installed into .venv, in steps that are repeated when pyproject.toml
+# changes. Written for GNU Make 3.81 or newer.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+LOCK_ARGS ?=
+RUNS ?= 1000
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# The files that git has, or would take, under the patterns that follow.
+FILES := git ls-files --cached --others --exclude-standard --
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock chaos clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.demo ## Build the schema in an embedded PostgreSQL, or in DATABASE_URL, and show it
+	@scripts/demo.sh
+
+test: .venv/.test ## Run the tests (TEST_POSTGRES=docker|embedded|BINDIR, PYTEST_ARGS=…)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: .venv/.check ## Run every linter and the type checker
+	@echo 'ruff check'
+	@$(BIN)/ruff check --quiet
+	@echo 'ruff format --check'
+	@$(BIN)/ruff format --quiet --check
+	@echo 'mypy'
+	@$(BIN)/mypy --no-error-summary
+	@echo 'shellcheck'
+	@$(FILES) . | while IFS= read -r file; do \
+		head -n 1 "$$file" | LC_ALL=C grep -aqE '^#!.*[/ ](ba)?sh( |$$)' && printf '%s\0' "$$file"; \
+	done | xargs -0 $(BIN)/shellcheck --external-sources
+	@echo 'hadolint'
+	@$(FILES) '*Dockerfile*' ':!*.dockerignore' | tr '\n' '\0' | xargs -0 $(BIN)/hadolint
+	@echo 'squawk'
+	@$(BIN)/squawk migrations/*.sql
+	@echo 'yamllint'
+	@$(FILES) '*.yml' '*.yaml' | tr '\n' '\0' | xargs -0 $(BIN)/yamllint --strict \
+		--config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable}}'
+
+format: .venv/.check ## Format the Python code and mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix-only
+	@$(BIN)/ruff format
+
+lock: .venv/.lock ## Write the lock files of the image (LOCK_ARGS=--upgrade for newer versions)
+	@echo 'requirements.lock'
+	@$(BIN)/uv pip compile $(UV_ARGS) pyproject.toml --output-file requirements.lock
+	@echo 'requirements-build.lock'
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(BIN)/uv pip compile $(UV_ARGS) - --output-file requirements-build.lock
+UV_ARGS = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' $(LOCK_ARGS)
+
+chaos: .venv/.test ## Strike at migrators at random moments (RUNS=1000)
+	@CHAOS_RUNS=$(RUNS) $(BIN)/python -m pytest --timeout=0 $(PYTEST_ARGS) tests/chaos
+
+clean: ## Remove .venv and everything that was built
+	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.base:
+	@command -v '$(PYTHON)' >/dev/null || \
+		{ echo 'There is no $(PYTHON): install Python 3.11 or newer, or run make PYTHON=/path/to/python3.' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "This needs Python 3.11 or newer, and $(PYTHON) is $$('$(PYTHON)' --version 2>&1): run make PYTHON=/path/to/python3." >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo '$(PYTHON) cannot make virtual environments; on Debian and Ubuntu, run apt-get install python3-venv.' >&2; exit 1; }
+	@echo 'Making .venv'
+	@'$(PYTHON)' -m venv .venv
+	@# pip knows dependency groups since 25.1.
+	@$(PIP) install --upgrade pip
+	@touch $@
+
+.venv/.demo: .venv/.base pyproject.toml
+	@echo 'Installing migrator and the embedded PostgreSQL'
+	@$(PIP) install --editable . --group demo
+	@touch $@
+
+.venv/.test: .venv/.base pyproject.toml
+	@echo 'Installing migrator and what its tests need'
+	@$(PIP) install --editable . --group test
+	@touch $@
+
+.venv/.check: .venv/.base pyproject.toml
+	@echo 'Installing migrator and the linters'
+	@$(PIP) install --editable . --group check
+	@touch $@
+
+.venv/.lock: .venv/.base pyproject.toml
+	@echo 'Installing uv'
+	@$(PIP) install --group lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""A small backend for typing practice, on the schema that the migrator builds."""

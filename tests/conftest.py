@@ -1,0 +1,60 @@
+"""What every test can ask for; tests/support has the details."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.database import Database, create_owner, empty_database
+from tests.support.migrator import Folder, Migrate
+from tests.support.postgres import Server, ServerError, chosen, forget_other_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def pytest_configure() -> None:
+    """Keep the settings of the person who runs the tests out of them."""
+    forget_other_servers()
+
+
+def pytest_report_header() -> str:
+    """Say which PostgreSQL the tests use."""
+    try:
+        return f"server: {chosen().description}"
+    except ServerError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server for the whole session: embedded, in Docker or installed."""
+    with chosen().open() as server:
+        create_owner(server)
+        yield server
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[Database]:
+    """An empty database for this test."""
+    with empty_database(server) as database:
+        yield database
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """An empty folder of migrations."""
+    path = tmp_path / "migrations"
+    path.mkdir()
+    return Folder(path)
+
+
+@pytest.fixture
+def migrate(database: Database, folder: Folder, tmp_path: Path) -> Iterator[Migrate]:
+    """Run the migrator on `database` and `folder`."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with Migrate(database, folder, scratch) as migrate:
+        yield migrate

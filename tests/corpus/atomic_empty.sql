@@ -1,0 +1,2 @@
+CREATE PROCEDURE corpus_empty() BEGIN ATOMIC END;
+DROP PROCEDURE corpus_empty;

@@ -1,0 +1,6 @@
+CREATE OR REPLACE FUNCTION corpus_atomic(a int) RETURNS int LANGUAGE sql
+BEGIN ATOMIC
+  SELECT 1;
+  SELECT a + 2;
+END;
+SELECT corpus_atomic(1);

@@ -1,0 +1,2 @@
+CREATE TABLE corpus_t1 (a int) /* CREATE FUNCTION f() BEGIN ATOMIC */;
+DROP TABLE corpus_t1;

@@ -1,0 +1,1 @@
+SELECT 'a';SELECT "a"FROM(SELECT 1"a")s;SELECT $$a$$;SELECT E'\'';SELECT U&'';

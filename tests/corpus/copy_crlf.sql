@@ -1,0 +1,5 @@
+COPY copied FROM STDIN;
+one;
+'two
+\.
+SELECT 1;

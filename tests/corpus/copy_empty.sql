@@ -1,0 +1,5 @@
+COPY copied FROM STDIN;
+\.
+COPY copied FROM STDIN;
+\.
+SELECT 1;

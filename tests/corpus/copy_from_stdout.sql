@@ -1,0 +1,4 @@
+COPY copied FROM STDOUT;
+a'
+\.
+SELECT 1;

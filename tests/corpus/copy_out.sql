@@ -1,0 +1,3 @@
+COPY (SELECT 'stdin;' FROM copied) TO STDOUT;
+COPY copied TO STDIN;
+SELECT 1;

@@ -1,0 +1,4 @@
+SELECT 1;
+COPY copied FROM STDIN;
+one;
+'two

@@ -1,0 +1,2 @@
+CREATE OR REPLACE FUNCTION corpus_return(a int) RETURNS int RETURN CASE a WHEN 1 THEN 2 ELSE 3 END;
+SELECT corpus_return(1);

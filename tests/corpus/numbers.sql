@@ -1,0 +1,3 @@
+SELECT 1e5, 1E-5, 1.5e+3, .5, 5., 1.;
+SELECT 0x1F, 0b11, 0o17, 1_000, 0x_1F;
+SELECT 1 AS e1, 2 AS _1;

@@ -1,0 +1,2 @@
+CREATE SCHEMA corpus_s CREATE TABLE t (a int) CREATE VIEW v AS SELECT ';' AS b;
+DROP SCHEMA corpus_s CASCADE;

@@ -1,0 +1,6 @@
+SELECT 'a;'
+  'b;' -- c;
+  'd\';
+SELECT 'e' -- f
+
+ 'g;';

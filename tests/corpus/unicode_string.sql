@@ -1,0 +1,3 @@
+SELECT U&'d\0061t\+000061;', u&'\\;';
+SELECT U&'!0061' UESCAPE '!';
+SELECT U&"d\0061;" FROM (SELECT 1 AS "da;") s;

@@ -1,0 +1,7 @@
+CREATE TABLE users (
+    id bigint PRIMARY KEY,
+    settings jsonb NOT NULL DEFAULT '{
+        "theme": "default",
+        "wordCount": 20,
+    }'
+);

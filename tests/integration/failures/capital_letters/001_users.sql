@@ -1,0 +1,2 @@
+CREATE TABLE users (id bigint PRIMARY KEY, "sessionMode" text);
+UPDATE users SET sessionMode = 'ticker';

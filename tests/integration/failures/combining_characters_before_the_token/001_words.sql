@@ -1,0 +1,1 @@
+SELECT 'é́ ก็ ê' AS word, FORM;

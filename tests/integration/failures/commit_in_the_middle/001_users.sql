@@ -1,0 +1,3 @@
+CREATE TABLE users (id bigint);
+COMMIT;
+CREATE TABLE tokens (id bigint);

@@ -1,0 +1,3 @@
+-- migrator: no-transaction
+BEGIN;
+VACUUM;

@@ -1,0 +1,7 @@
+-- Users
+CREATE TABLE users (id bigint PRIMARY KEY);
+
+CREATE TABLE tokens (
+    id bigint PRIMARY KEY,
+    user_id bigint REFERENCES user (id)
+);

@@ -1,0 +1,8 @@
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE tokens (
+    id bigint PRIMARY KEY,
+    user_id bigint REFERENCES users DEFERRABLE INITIALLY DEFERRED
+);
+INSERT INTO tokens VALUES (1, 1);
+INSERT INTO tokens VALUES (2, 2);
+INSERT INTO users VALUES (1);

@@ -1,0 +1,3 @@
+-- Words per minute
+UPDATE sessions
+SET wpm = words / minutes;

@@ -1,0 +1,2 @@
+CREATE TABLE users (id bigint);
+INSERT INTO users VALUES (1);

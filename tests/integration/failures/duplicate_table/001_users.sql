@@ -1,0 +1,3 @@
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE tokens (id bigint PRIMARY KEY);

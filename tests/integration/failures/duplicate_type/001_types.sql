@@ -1,0 +1,3 @@
+CREATE TYPE eventtype AS ENUM ('DOWN', 'UP');
+
+CREATE TYPE eventtype AS ENUM ('DOWN', 'UP');

@@ -1,0 +1,2 @@
+CREATE TYPE eventtype AS ENUM ('DOWN', 'UP');
+CREATE TABLE events (kind eventtype);

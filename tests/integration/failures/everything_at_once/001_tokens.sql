@@ -1,0 +1,2 @@
+-- Schlüssel
+CREATE TABLE tokens (id bigint);

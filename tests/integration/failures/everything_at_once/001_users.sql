@@ -1,0 +1,3 @@
+-- migrator: no-transactions
+CREATE TABLE users (id bigint);
+\q

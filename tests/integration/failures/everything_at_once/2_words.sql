@@ -1,0 +1,2 @@
+CREATE TABLE words (id bigint);
+-- migrator: lock-timeout=5s

@@ -1,0 +1,2 @@
+ALTER TABLE schema_migrations DROP COLUMN checksum;
+CREATE TABLE tokens (id bigint);

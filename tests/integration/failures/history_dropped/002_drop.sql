@@ -1,0 +1,2 @@
+CREATE TABLE tokens (id bigint);
+DROP TABLE schema_migrations;

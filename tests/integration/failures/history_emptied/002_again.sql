@@ -1,0 +1,2 @@
+-- Begin again
+DELETE FROM public.schema_migrations;

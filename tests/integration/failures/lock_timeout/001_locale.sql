@@ -1,0 +1,2 @@
+CREATE TABLE locales (id bigint);
+ALTER TABLE users ADD COLUMN locale text;

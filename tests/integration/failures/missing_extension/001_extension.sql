@@ -1,0 +1,1 @@
+CREATE EXTENSION there_is_no_such_extension;

@@ -1,0 +1,2 @@
+CREATE TABLE users (id bigint PRIMARY KEY);
+CREATE TABLE tokens (user_id bigint REFERENCES users DEFERRABLE INITIALLY DEFERRED);

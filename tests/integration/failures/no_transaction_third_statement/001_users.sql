@@ -1,0 +1,2 @@
+CREATE TABLE users (id bigint, email text);
+INSERT INTO users VALUES (1, 'a@example.org'), (2, 'a@example.org');

@@ -1,0 +1,3 @@
+CREATE TABLE users (id bigint);
+CREATE INDEX CONCURRENTLY users_id ON users (id);
+VACUUM ANALYZE users;

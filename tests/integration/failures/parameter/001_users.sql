@@ -1,0 +1,2 @@
+CREATE TABLE users (id bigint PRIMARY KEY);
+DELETE FROM users WHERE id = $1;

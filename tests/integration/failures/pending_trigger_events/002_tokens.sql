@@ -1,0 +1,2 @@
+INSERT INTO tokens VALUES (1, 1);
+ALTER TABLE tokens ADD COLUMN used boolean NOT NULL DEFAULT false;

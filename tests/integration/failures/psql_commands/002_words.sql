@@ -1,0 +1,3 @@
+\copy words FROM 'words.csv' CSV
+SELECT 'CREATE TABLE t (id int)' \gexec
+  \echo done

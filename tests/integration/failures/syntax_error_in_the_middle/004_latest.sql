@@ -1,0 +1,1 @@
+CREATE TABLE latest (id bigint);

@@ -1,0 +1,3 @@
+UPDATE users
+SET email = lower(emial)
+WHERE id > 0;

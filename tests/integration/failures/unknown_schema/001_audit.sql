@@ -1,0 +1,1 @@
+CREATE TABLE audit.entries (id bigint PRIMARY KEY);

@@ -1,0 +1,3 @@
+CREATE TABLE users (id bigint);
+/* the rest is /* not */ needed
+CREATE TABLE tokens (id bigint);

@@ -1,0 +1,6 @@
+CREATE TABLE users (id bigint);
+DO $$
+BEGIN
+    EXECUTE 'VACUUM users';
+END
+$$;

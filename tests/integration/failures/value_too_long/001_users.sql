@@ -1,0 +1,2 @@
+CREATE TABLE users (id bigint, name varchar(100));
+INSERT INTO users VALUES (1, repeat('x', 60));

@@ -1,0 +1,192 @@
+"""Every folder in failures/ is a broken migration; failures/README.md says how to add one."""
+
+from __future__ import annotations
+
+import tomllib
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Migrate, Run
+
+FAILURES = Path(__file__).parent / "failures"
+CASES = sorted(path.parent.name for path in FAILURES.glob("*/expected.toml"))
+TABLES = """
+SELECT CASE nspname WHEN 'public' THEN '' ELSE nspname || '.' END || relname
+FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind IN ('r', 'p') AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
+  AND relname NOT IN ('schema_migrations', 'schema_migrations_progress')
+ORDER BY 1"""
+
+
+@dataclass(kw_only=True)
+class Expected:
+    """What expected.toml says; failures/README.md explains each key."""
+
+    tables: list[str]
+    version: int | None = None
+    advice: list[str] = field(default_factory=list)
+    place: str = ""
+    message: list[str] = field(default_factory=list)
+    sqlstate: str | list[str] = ""
+    condition: str = ""
+    statement: int | None = None
+    statements: int | None = None
+    detail: list[str] = field(default_factory=list)
+    hint: list[str] = field(default_factory=list)
+    context: list[str] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
+    state: list[str] = field(default_factory=list)
+    pending: int | None = None
+    source: str = ""
+    console: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    status: int = 1
+    event: str = ""
+    before: str = ""
+    meanwhile: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    generate: dict[str, Any] = field(default_factory=dict)
+    server: int = 0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_failure(case: str, database: Database, folder: Folder, migrate: Migrate) -> None:
+    expected = read(FAILURES / case)
+    if database.server.version < expected.server:
+        pytest.skip(f"needs PostgreSQL {expected.server}")
+    for file in sorted((FAILURES / case).glob("*.sql")):
+        folder.write(file.name, file.read_bytes())
+    if expected.generate:
+        folder.write(expected.generate["file"], generated(**expected.generate))
+    if expected.before:
+        database.execute(expected.before)
+    github = {"GITHUB_ACTIONS": "true", "MIGRATOR_LOG_FORMAT": "console"}
+    with ExitStack() as stack:
+        if expected.meanwhile:
+            other = stack.enter_context(closing(psycopg2.connect(database.url)))
+            other.cursor().execute(expected.meanwhile)
+        logged = migrate(env=expected.environment)
+        state = state_of(database)
+        printed = migrate(env=expected.environment | github)
+    assert state == (expected.version, expected.tables)
+    assert state_of(database) == state, "a second run changed something"
+    if expected.problems:
+        check_problems(logged, expected)
+    elif expected.place:
+        check_failure(logged, expected)
+    else:
+        check_error(logged, expected)
+    check_console(printed, expected)
+    check_annotations(printed, expected, folder)
+
+
+def read(case: Path) -> Expected:
+    """Read an expected.toml."""
+    values = tomllib.loads((case / "expected.toml").read_text("utf-8"))
+    unknown = values.keys() - {field.name for field in fields(Expected)}
+    assert not unknown, f"{case.name}/expected.toml: unknown keys {sorted(unknown)}"
+    return Expected(**values)
+
+
+def generated(file: str, line: str, count: int, first: str = "") -> str:
+    """Return a text of many lines: `first`, and `line` with {n} from 1 to `count`."""
+    del file
+    return first + "".join(line.replace("{n}", str(n)) for n in range(1, count + 1))
+
+
+def state_of(database: Database) -> tuple[int | None, list[str]]:
+    """Return the highest version in the history, None when there is no history, and the tables."""
+    tables = [name for (name,) in database.execute(TABLES)]
+    [(exists,)] = database.execute("SELECT to_regclass('public.schema_migrations') IS NOT NULL")
+    if not exists:
+        return None, tables
+    [(version,)] = database.execute("SELECT coalesce(max(version), 0) FROM schema_migrations")
+    return version, tables
+
+
+def check_failure(run: Run, expected: Expected) -> None:
+    """Compare the JSON log of a migration that the server refused."""
+    event = run.event("migration failed")
+    assert run.status == event["status"] == expected.status
+    place = f"{event['file']}:{event['line']}:{event['column']}"
+    assert place == expected.place, "\n".join(event["source"])
+    assert event["message"].startswith(f"{place}: ")
+    contains(event["message"], expected.message)
+    known = [expected.sqlstate] if isinstance(expected.sqlstate, str) else expected.sqlstate
+    assert event["sqlstate"] in known
+    if expected.condition:
+        assert event["condition"] == expected.condition
+    assert event.get("statement") == expected.statement
+    assert event["statements"] == expected.statements
+    assert 0 <= event["elapsed_ms"] < 20_000
+    contains(event.get("detail", ""), expected.detail)
+    contains(event.get("server_hint", ""), expected.hint)
+    contains(event.get("context", ""), expected.context)
+    contains(event["hint"], expected.advice)
+    contains(event["state"], expected.state)
+    assert (event["current"], event["pending"]) == (expected.version or 0, expected.pending)
+    assert bool(event.get("blockers")) == bool(expected.blocked)
+    for blocker in event.get("blockers", []):
+        assert f"pg_terminate_backend({blocker['pid']})" in event["hint"]
+
+
+def check_problems(run: Run, expected: Expected) -> None:
+    """Compare the JSON log of files that were refused before connecting."""
+    event = run.event("refused")
+    assert run.status == event["status"] == expected.status
+    found = [f"{place_of(problem)}: {problem['message']}" for problem in event["problems"]]
+    assert len(found) == len(expected.problems), found
+    for text, start in zip(found, expected.problems, strict=True):
+        assert text.startswith(start)
+    contains("\n".join(problem["hint"] for problem in event["problems"]), expected.advice)
+
+
+def place_of(problem: dict[str, Any]) -> str:
+    """Return a problem's place as it is printed."""
+    if not problem["line"]:
+        return str(problem["file"])
+    return f"{problem['file']}:{problem['line']}:{problem['column']}"
+
+
+def check_error(run: Run, expected: Expected) -> None:
+    """Compare the JSON log of any other error."""
+    event = run.event(expected.event)
+    assert run.status == event["status"] == expected.status
+    contains(event["message"], expected.message)
+    contains(event["hint"], expected.advice)
+
+
+def check_console(run: Run, expected: Expected) -> None:
+    """Compare what a person at a terminal reads."""
+    assert run.status == expected.status
+    words = expected.message + expected.detail + expected.hint + expected.context
+    words += expected.problems + expected.state + expected.blocked + expected.console
+    contains(run.err, [expected.place, *words])
+    contains(" ".join(run.err.split()), expected.advice)
+    contains(run.err, ["".join(f"  {line}\n" for line in expected.source.strip().splitlines())])
+
+
+def check_annotations(run: Run, expected: Expected, folder: Folder) -> None:
+    """Compare what GitHub Actions is told on standard output."""
+    commands = [line for line in run.out.splitlines() if line.startswith("::error")]
+    assert len(commands) == max(1, len(expected.problems))
+    places = [expected.place] if expected.place else expected.problems
+    for command, place in zip(commands, places, strict=False):
+        file, *numbers = place.split(": ")[0].split(":")
+        properties = [f"file={folder.path / file}"]
+        properties += [f"{k}={v}" for k, v in zip(("line", "col"), numbers, strict=False)]
+        assert command.startswith(f"::error {','.join(properties)}::")
+
+
+def contains(text: str, words: list[str]) -> None:
+    """Check that a text contains all of some words."""
+    __tracebackhide__ = True
+    missing = [word for word in words if word not in text]
+    assert not missing, f"{missing} not in:\n{text}"

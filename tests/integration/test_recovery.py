@@ -1,0 +1,420 @@
+"""A connection that is lost, a server that restarts or vanishes: each migration exactly once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.database import Database, empty_database
+from tests.support.migrator import Folder, Migrate, Process, Run
+from tests.support.postgres import Server, free_port
+from tests.support.proxy import Proxy
+from tests.support.sessions import Session, backends, blocked, eventually, left_behind, running
+from tests.support.vanish import vanish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NO_TRANSACTION = "-- migrator: no-transaction\n"
+BOTH_WAYS = pytest.mark.parametrize(
+    "header", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
+)
+# What a message contains that ends with the COMMIT of a migration and its record.
+RECORD = 'INSERT INTO "public"."schema_migrations"'
+
+
+@pytest.fixture
+def proxy(database: Database) -> Iterator[Proxy]:
+    with Proxy(database.server.host, database.server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def audit(database: Database) -> Callable[[], list[int]]:
+    """A table for files to write their numbers to, without any constraint; reads it."""
+    database.execute("CREATE TABLE audit (number int); GRANT ALL ON audit TO app_owner")
+
+    def read() -> list[int]:
+        return [number for (number,) in database.execute("SELECT number FROM audit ORDER BY 1")]
+
+    return read
+
+
+def versions(database: Database) -> list[int]:
+    rows = database.execute("SELECT version FROM schema_migrations ORDER BY 1")
+    return [version for (version,) in rows]
+
+
+def losses(run: Run) -> list[dict[str, Any]]:
+    return [event for event in run.events if event["event"] == "connection lost"]
+
+
+def terminate(database: Database) -> None:
+    for backend in backends(database):
+        database.execute(f"SELECT pg_terminate_backend({backend.pid})")
+
+
+def restart(database: Database) -> None:
+    database.server.restart("immediate")
+
+
+def restart_fast(database: Database) -> None:
+    database.server.restart("fast")
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("strike", [terminate, restart, restart_fast])
+def test_a_migration_cut_short_by_the_server_is_run_again(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    audit: Callable[[], list[int]],
+    header: str,
+    strike: Callable[[Database], None],
+) -> None:
+    folder.write("001_a.sql", f"{header}INSERT INTO audit VALUES (1);")
+    folder.write(
+        "002_b.sql",
+        f"{header}INSERT INTO audit VALUES (2); SELECT pg_sleep(1); INSERT INTO audit VALUES (3);",
+    )
+    process = migrate.start()
+    running(database, "pg_sleep")
+    strike(database)
+    run = process.wait()
+    assert run.status == 0
+    assert [lost["file"] for lost in losses(run)] == ["002_b.sql"]
+    assert audit() == [1, 2, 3]
+    assert versions(database) == [1, 2]
+    assert left_behind(database) == []
+
+
+@BOTH_WAYS
+def test_a_connection_that_is_cut_is_made_again(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    audit: Callable[[], list[int]],
+    proxy: Proxy,
+    header: str,
+) -> None:
+    folder.write(
+        "001_a.sql",
+        f"{header}INSERT INTO audit VALUES (1); SELECT pg_sleep(1); INSERT INTO audit VALUES (2);",
+    )
+    process = migrate.start(env={"DATABASE_URL": proxy.url(database.url)})
+    running(database, "pg_sleep")
+    assert proxy.cut() == 1
+    run = process.wait()
+    assert run.status == 0
+    assert [lost["file"] for lost in losses(run)] == ["001_a.sql"]
+    assert audit() == [1, 2]
+    assert versions(database) == [1]
+
+
+def test_a_connection_that_is_cut_among_the_rows_of_a_copy(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    audit: Callable[[], list[int]],
+    proxy: Proxy,
+) -> None:
+    rows = "".join(f"{number}\n" for number in range(200_000))
+    folder.write("001_a.sql", f"COPY audit FROM STDIN;\n{rows}\\.\n")
+    struck = []
+
+    def cut(text: str) -> None:
+        if "COPY" in text and not struck:
+            proxy.delay = 0.01
+            struck.append(text)
+
+    proxy.on_query = cut
+    process = migrate.start(env={"DATABASE_URL": proxy.url(database.url)})
+    eventually(lambda: proxy.counts["d"] > 10)
+    proxy.cut()
+    proxy.delay = 0
+    run = process.wait()
+    assert run.status == 0
+    assert len(losses(run)) == 1
+    assert len(audit()) == 200_000
+    assert left_behind(database) == []
+
+
+# A file whose last message has its statements in it, and one whose last message has not.
+LAST_MESSAGES = pytest.mark.parametrize(
+    "statements",
+    ["INSERT INTO audit VALUES (1);", "INSERT INTO audit VALUES (1); SELECT 1;"],
+    ids=["together", "apart"],
+)
+
+
+@LAST_MESSAGES
+@pytest.mark.parametrize(
+    ("arguments", "header"),
+    [((), ""), ((), NO_TRANSACTION), (("--single-transaction",), "")],
+    ids=["transaction", "no-transaction", "single-transaction"],
+)
+@pytest.mark.parametrize("reaches_the_server", [False, True], ids=["before", "after"])
+def test_a_connection_lost_exactly_at_the_commit(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    audit: Callable[[], list[int]],
+    proxy: Proxy,
+    arguments: tuple[str, ...],
+    header: str,
+    statements: str,
+    reaches_the_server: bool,
+) -> None:
+    folder.write("001_a.sql", f"{header}{statements}")
+    folder.write("002_b.sql", f"{header}{statements.replace('1', '2')}")
+    struck: list[str] = []
+
+    def cut(text: str) -> None:
+        if RECORD in text and "COMMIT" in text and not struck:
+            struck.append(text)
+            proxy.cut()
+
+    if reaches_the_server:
+        dropped = proxy.drop_reply_after(RECORD if not arguments else "VALUES (2, clock")
+    else:
+        proxy.on_query = cut
+    run = migrate(*arguments, env={"DATABASE_URL": proxy.url(database.url)})
+    assert run.status == 0
+    assert dropped.is_set() if reaches_the_server else struck
+    assert len(losses(run)) == 1
+    assert audit() == [1, 2]
+    assert versions(database) == [1, 2]
+    assert left_behind(database) == []
+
+
+@pytest.mark.parametrize("reaches_the_server", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "marker", ["CREATE TABLE \"public\".\"schema_migrations\"", "COMMIT"], ids=["create", "commit"]
+)
+def test_a_connection_lost_while_the_history_table_is_made(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    audit: Callable[[], list[int]],
+    proxy: Proxy,
+    marker: str,
+    reaches_the_server: bool,
+) -> None:
+    folder.write("001_a.sql", "INSERT INTO audit VALUES (1);")
+    struck: list[str] = []
+
+    def cut(text: str) -> None:
+        if marker in text and not struck:
+            struck.append(text)
+            proxy.cut()
+
+    if reaches_the_server:
+        dropped = proxy.drop_reply_after(marker)
+    else:
+        proxy.on_query = cut
+    run = migrate(env={"DATABASE_URL": proxy.url(database.url)})
+    assert run.status == 0
+    assert dropped.is_set() if reaches_the_server else struck
+    assert audit() == [1]
+    assert versions(database) == [1]
+
+
+def test_a_connection_lost_at_every_message_of_a_run(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    audit: Callable[[], list[int]],
+    proxy: Proxy,
+) -> None:
+    """Five losses without a migration applied in between end a run, so runs follow one another."""
+    folder.write("001_a.sql", "INSERT INTO audit VALUES (1); SELECT 1; INSERT INTO audit VALUES (2);")
+    folder.write("002_b.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (3); VACUUM audit;")
+    survived: set[str] = set()
+
+    def cut_each_once(text: str) -> None:
+        if text not in survived:
+            survived.add(text)
+            proxy.cut()
+
+    proxy.on_query = cut_each_once
+    for _ in range(20):
+        run = migrate(env={"DATABASE_URL": proxy.url(database.url)})
+        if run.status == 0:
+            break
+        assert run.status == 4
+        assert run.event("database unavailable")["message"].startswith("the connection was lost 5")
+    assert run.status == 0
+    assert len(survived) > 12
+    assert audit() == [1, 2, 3]
+    assert versions(database) == [1, 2]
+
+
+def test_a_connection_that_keeps_breaking_ends_the_run(
+    migrate: Migrate, folder: Folder, database: Database, proxy: Proxy
+) -> None:
+    folder.write("001_a.sql", "CREATE TABLE a (id int);")
+    folder.write("002_b.sql", "SELECT 'the message that kills';")
+    proxy.on_query = lambda text: "that kills" in text and proxy.cut() and None or None
+    run = migrate(env={"DATABASE_URL": proxy.url(database.url)})
+    assert run.status == 4
+    message = run.event("database unavailable")["message"]
+    assert message == (
+        "the connection was lost 5 times while 002_b.sql was running; "
+        "the database is at version 1, this run has applied 001_a.sql"
+    )
+    assert len(losses(run)) == 5
+    assert versions(database) == [1]
+
+
+def test_a_server_that_stays_away_is_waited_for_as_long_as_is_said(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write("001_a.sql", "SELECT pg_sleep(60);")
+    process = migrate.start("--wait", "2s")
+    running(database, "pg_sleep")
+    database.server.stop("immediate")
+    stopped = time.monotonic()
+    try:
+        run = process.wait()
+        waited = time.monotonic() - stopped
+    finally:
+        database.server.start()
+    assert run.status == 4
+    assert 1.5 <= waited < 6
+    assert "the wait of 2 s is over" in run.event("database unavailable")["message"]
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(
+    migrate: Migrate, folder: Folder, database: Database, audit: Callable[[], list[int]]
+) -> None:
+    folder.write("001_a.sql", "INSERT INTO audit VALUES (1); SELECT pg_sleep(1);")
+    process = migrate.start()
+    running(database, "pg_sleep")
+    database.server.stop("immediate")
+    process.expect("waiting for the database")
+    database.server.start()
+    assert process.wait().status == 0
+    assert audit() == [1]
+
+
+@dataclass
+class Case:
+    """A migrator with a database and a proxy of its own."""
+
+    database: Database
+    proxy: Proxy
+    blocker: Session
+    process: Process
+
+    def audit(self) -> list[int]:
+        return [n for (n,) in self.database.execute("SELECT number FROM audit ORDER BY 1")]
+
+
+def test_a_server_that_vanishes_is_noticed_within_seconds(server: Server, tmp_path: Path) -> None:
+    """In one test, because each of these takes as long as it takes to notice.
+
+    While a statement runs, the keepalives notice. While the connection is idle, as in a pause, only
+    the next message can.
+    """
+    long_at_first = (
+        "INSERT INTO audit VALUES (1);"
+        "SELECT pg_sleep(CASE nextval('tries') WHEN 1 THEN 60 ELSE 0 END);"
+    )
+    files = {
+        "transaction": long_at_first,
+        "no-transaction": f"{NO_TRANSACTION}{long_at_first}",
+        "killed": long_at_first,
+        "pausing": "INSERT INTO audit VALUES (1);",
+    }
+    with ExitStack() as stack:
+        cases = {name: start(stack, server, tmp_path / name, sql) for name, sql in files.items()}
+        *running_ones, pausing = cases.values()
+        for case in running_ones:
+            running(case.database, "pg_sleep")
+        pausing.process.expect("trying again")
+        vanished = time.monotonic()
+        for case in cases.values():
+            assert vanish(case.proxy) == 1
+        pausing.blocker.end()
+        killed = cases.pop("killed")
+        killed.process.end()
+        for case in cases.values():
+            case.process.expect("connection lost", seconds=20)
+        eventually(lambda: not left_behind(killed.database))
+        assert time.monotonic() - vanished < 16
+        assert killed.audit() == []
+        for case in cases.values():
+            assert case.process.wait().status == 0
+            assert case.audit() == [1]
+            assert versions(case.database) == [1]
+
+
+def start(stack: ExitStack, server: Server, path: Path, sql: str) -> Case:
+    database = stack.enter_context(empty_database(server))
+    database.execute(
+        "CREATE TABLE audit (number int); ALTER TABLE audit OWNER TO app_owner;"
+        "CREATE SEQUENCE tries; ALTER SEQUENCE tries OWNER TO app_owner"
+    )
+    proxy = stack.enter_context(Proxy(server.host, server.port))
+    blocker = stack.enter_context(Session(database.admin_url, "the application"))
+    if "tries" not in sql:
+        blocker.run("LOCK TABLE audit")
+    for folder in ("migrations", "scratch"):
+        (path / folder).mkdir(parents=True)
+    folder = Folder(path / "migrations")
+    folder.write("001_a.sql", sql)
+    migrate = stack.enter_context(Migrate(database, folder, path / "scratch"))
+    env = {"DATABASE_URL": proxy.url(database.url), "MIGRATOR_LOCK_TIMEOUT": "1s"}
+    return Case(database, proxy, blocker, migrate.start(env=env))
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("waits", ["for a lock", "for nothing"])
+def test_the_locks_of_a_killed_migrator_are_gone_within_a_second(
+    migrate: Migrate, folder: Folder, database: Database, header: str, waits: str
+) -> None:
+    database.execute("CREATE TABLE locked (id int); ALTER TABLE locked OWNER TO app_owner")
+    statement = "DROP TABLE locked;" if waits == "for a lock" else "SELECT pg_sleep(60);"
+    folder.write("001_a.sql", f"{header}{statement}")
+    with Session(database.admin_url, "the application") as other:
+        other.run("SELECT * FROM locked")
+        process = migrate.start("--lock-timeout", "1min")
+        if waits == "for a lock":
+            blocked(database, statement.removesuffix(";"))
+        else:
+            running(database, "pg_sleep")
+        assert left_behind(database)
+        process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        eventually(lambda: not left_behind(database))
+        assert time.monotonic() - killed < 1.2
+
+
+def test_a_recovery_is_told_apart_from_a_statement_that_fails(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """A cancelled statement is not a lost connection: somebody did not want it to go on."""
+    folder.write("001_a.sql", "SELECT pg_sleep(60);")
+    process = migrate.start()
+    pid = running(database, "pg_sleep").pid
+    database.execute(f"SELECT pg_cancel_backend({pid})")
+    run = process.wait()
+    assert run.status == 1
+    assert run.event("migration failed")["sqlstate"] == "57014"
+    assert losses(run) == []
+
+
+def test_nothing_answers_at_the_start(migrate: Migrate, folder: Folder, database: Database) -> None:
+    folder.write("001_a.sql", "SELECT 1;")
+    url = database.url.replace(f":{database.server.port}/", f":{free_port()}/")
+    started = time.monotonic()
+    run = migrate("--wait", "2s", env={"DATABASE_URL": url})
+    assert 2 <= time.monotonic() - started < 8
+    assert run.status == 4
+    assert "the connection is refused" in run.event("database unavailable")["message"]

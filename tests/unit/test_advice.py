@@ -1,0 +1,112 @@
+"""What to do next is said for the errors that are frequent, and for the others in general."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from psycopg2 import errorcodes
+
+from migrator.advice import _ANYTHING, _BY_MESSAGE, _BY_SQLSTATE, by_code, text
+from migrator.blockers import Blocker
+from migrator.errors import CHANGED_HISTORY
+from migrator.failure import Failure
+from migrator.settings import VARIABLES, Table
+
+TABLE = Table("public", "schema_migrations")
+
+
+def failure(
+    sqlstate: str,
+    message: str = "",
+    *,
+    source: tuple[str, ...] = (),
+    blockers: tuple[Blocker, ...] = (),
+) -> Failure:
+    return Failure(
+        file="001_a.sql",
+        version=1,
+        line=1,
+        column=1,
+        source=source,
+        statement=1,
+        statements=1,
+        statement_line=1,
+        message=message,
+        advice="",
+        state="",
+        sqlstate=sqlstate,
+        blockers=blockers,
+    )
+
+
+def blocker(pid: int | None) -> Blocker:
+    return Blocker(pid, None, "app", "app", "local", None, 5, "ACCESS SHARE", True, "t", None)
+
+
+@pytest.mark.parametrize("sqlstate", [*_BY_SQLSTATE, *(key[:5] for key in _BY_MESSAGE)])
+def test_is_about_a_code_that_exists(sqlstate: str) -> None:
+    assert errorcodes.lookup(sqlstate)
+
+
+@pytest.mark.parametrize("advice", [*_BY_SQLSTATE.values(), *_BY_MESSAGE.values(), _ANYTHING])
+def test_is_sentences_and_names_only_settings_that_exist(advice: str) -> None:
+    assert re.fullmatch(r"(?:[A-Z]|search_path ).*\.", advice)
+    named = set(re.findall(r"MIGRAT\w+_\w+", advice))
+    assert named <= {variable.name for variable in VARIABLES}
+
+
+@pytest.mark.parametrize("sqlstate", _BY_SQLSTATE)
+def test_depends_on_the_code(sqlstate: str) -> None:
+    assert by_code(sqlstate, "nothing that is known") == _BY_SQLSTATE[sqlstate]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "message", "words"),
+    [
+        ("25001", "VACUUM cannot run inside a transaction block", "-- migrator: no-transaction"),
+        ("42P07", 'relation "users" already exists', "migrator baseline"),
+        ("23502", 'column "a" of relation "t" contains null values', "with UPDATE first"),
+        ("23502", 'null value in column "a" violates not-null constraint', "Give it one"),
+        ("23505", 'could not create unique index "i"', "Remove or merge them"),
+        ("23505", "duplicate key value violates unique constraint", "ON CONFLICT"),
+        ("42501", "permission denied for schema public", "GRANT CREATE ON SCHEMA public"),
+        ("42501", "must be owner of table t", "OWNER TO"),
+        ("42501", "permission denied for table t", "GRANT it the right"),
+        ("57014", "canceling statement due to statement timeout", "statement-timeout=30min"),
+        ("57014", "canceling statement due to user request", "pg_cancel_backend"),
+        ("42601", 'syntax error at or near "`"', '"double quotes"'),
+        ("42601", 'syntax error at or near "{"', "placeholder of a template"),
+    ],
+)
+def test_fits_the_error(sqlstate: str, message: str, words: str) -> None:
+    assert words in text(failure(sqlstate, message), TABLE)
+
+
+@pytest.mark.parametrize("sqlstate", ["", "XX000", "ZZ999"])
+def test_there_is_some_for_every_error(sqlstate: str) -> None:
+    assert text(failure(sqlstate), TABLE) == _ANYTHING
+
+
+def test_names_the_history_table_that_a_file_changed() -> None:
+    advice = text(failure(CHANGED_HISTORY), TABLE)
+    assert advice.startswith(
+        "A migration records only itself. Remove what it does to public.schema_migrations;"
+    )
+
+
+def test_tells_a_dump_s_history_table_from_any_table() -> None:
+    ours = text(failure("42P07", 'relation "schema_migrations" already exists'), TABLE)
+    assert "--exclude-table='schema_migrations*'" in ours
+
+
+def test_names_the_process_that_is_in_the_way() -> None:
+    advice = text(failure("55P03", blockers=(blocker(None), blocker(4711), blocker(42))), TABLE)
+    assert "SELECT pg_terminate_backend(4711)" in advice
+    assert "pg_terminate_backend" not in text(failure("55P03"), TABLE)
+
+
+def test_points_at_a_character_that_cannot_be_seen() -> None:
+    source = ("1 | SELECT<U+00A0>1", "  |       ^")
+    assert "<U+00A0>" in text(failure("42601", source=source), TABLE)
+    assert "<U+00A0>" not in text(failure("23505", source=source), TABLE)

@@ -1,0 +1,154 @@
+"""Every file and every row has one state, and the states that stop a run are told as problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from migrator import sql
+from migrator.history import Row
+from migrator.migration import Directives, Migration
+from migrator.plan import Plan, make, problems
+from migrator.settings import Table
+
+if TYPE_CHECKING:
+    from migrator.errors import Problem
+
+TABLE = Table("public", "schema_migrations")
+
+
+def file(version: int, checksum: str = "same") -> Migration:
+    name = f"{version:03}_x.sql"
+    script = sql.read("")
+    return Migration(version, name, Path(name), "x", checksum, Directives(), script, ())
+
+
+def row(version: int, checksum: str | None = "same") -> Row:
+    return Row(version, "did x", "2026-01-31 09:30:00", checksum, None, None)
+
+
+def states(plan: Plan) -> dict[int, str]:
+    """Return each version's state; a version that has two fails."""
+    pairs = [
+        *((migration.version, "applied") for migration, _ in plan.applied),
+        *((migration.version, "pending") for migration in plan.pending),
+        *((migration.version, "edited") for migration, _ in plan.edited),
+        *((row.version, "missing") for row in plan.missing),
+        *((row.version, "ahead") for row in plan.ahead),
+    ]
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def found(
+    plan: Plan, *, allow_out_of_order: bool = False, refuse_ahead: bool = False
+) -> tuple[Problem, ...]:
+    return problems(
+        plan, table=TABLE, allow_out_of_order=allow_out_of_order, refuse_ahead=refuse_ahead
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "expected", "current"),
+    [
+        ([], [], {}, 0),
+        ([file(1), file(2)], [], {1: "pending", 2: "pending"}, 0),
+        ([file(1), file(2)], [row(1)], {1: "applied", 2: "pending"}, 1),
+        ([file(1)], [row(1, checksum=None)], {1: "applied"}, 1),
+        ([file(1, "now")], [row(1, "then")], {1: "edited"}, 1),
+        (
+            [file(1), file(3)],
+            [row(1), row(2), row(3)],
+            {1: "applied", 2: "missing", 3: "applied"},
+            3,
+        ),
+        ([file(2)], [row(1)], {1: "missing", 2: "pending"}, 1),
+        ([file(1)], [row(1), row(2)], {1: "applied", 2: "ahead"}, 2),
+        ([], [row(7)], {7: "ahead"}, 7),
+        ([file(1), file(3)], [row(2)], {1: "pending", 2: "missing", 3: "pending"}, 2),
+    ],
+)
+def test_state(
+    files: list[Migration], rows: list[Row], expected: dict[int, str], current: int
+) -> None:
+    plan = make(files, rows)
+    assert states(plan) == expected
+    assert plan.current == current
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.integers(1, 12), st.sampled_from(["a", "b"])),
+    st.dictionaries(st.integers(1, 12), st.sampled_from(["a", "b", None])),
+)
+def test_every_version_has_exactly_one_state_and_the_order_is_kept(
+    on_disk: dict[int, str], recorded: dict[int, str | None]
+) -> None:
+    plan = make(
+        [file(version, on_disk[version]) for version in sorted(on_disk)],
+        [row(version, recorded[version]) for version in sorted(recorded)],
+    )
+    found_states = states(plan)
+    assert found_states.keys() == on_disk.keys() | recorded.keys()
+    for version, state in found_states.items():
+        assert (state == "pending") == (version not in recorded)
+        assert (state in ("missing", "ahead")) == (version not in on_disk)
+    pending = [migration.version for migration in plan.pending]
+    assert pending == sorted(pending)
+    assert [m.version for m in plan.out_of_order] == [v for v in pending if v < plan.current]
+
+
+def test_nothing_is_wrong_with_pending_and_applied_files() -> None:
+    assert found(make([file(1), file(2)], [row(1)]), refuse_ahead=True) == ()
+
+
+def test_an_edited_file_is_told_with_both_checksums() -> None:
+    [problem] = found(make([file(1, "now")], [row(1, "then")]))
+    assert problem.file == "001_x.sql"
+    assert problem.message == (
+        "was edited after it was applied on 2026-01-31 09:30:00 UTC (checksum then, now now)"
+    )
+    assert "migrator repair" in problem.hint
+
+
+def test_a_missing_file_is_told_by_what_it_did() -> None:
+    [problem] = found(make([file(2)], [row(1), row(2)]))
+    assert problem.file == "version 1"
+    assert problem.message == (
+        "was applied on 2026-01-31 09:30:00 UTC (did x), but its file is gone"
+    )
+    assert "migrator repair" in problem.hint
+
+
+def test_out_of_order_is_a_problem_unless_it_is_allowed() -> None:
+    plan = make([file(1), file(2), file(3)], [row(2)])
+    [problem] = found(plan)
+    assert problem.file == "001_x.sql"
+    assert problem.message == "is pending, but version 2 is applied already"
+    assert "MIGRATOR_OUT_OF_ORDER=allow" in problem.hint
+    assert found(plan, allow_out_of_order=True) == ()
+
+
+def test_ahead_is_a_problem_only_where_it_is_refused() -> None:
+    plan = make([file(1)], [row(1), row(2), row(3)])
+    assert found(plan) == ()
+    [problem] = found(plan, refuse_ahead=True)
+    assert problem.file == "public.schema_migrations"
+    assert problem.message == "the database is ahead of the files: it has versions 2, 3"
+    assert "MIGRATOR_AHEAD=warn" in problem.hint
+
+
+def test_all_problems_are_told_together() -> None:
+    plan = make([file(1), file(2, "now"), file(4)], [row(2, "then"), row(3), row(5)])
+    files = [problem.file for problem in found(plan, refuse_ahead=True)]
+    assert files == [
+        "002_x.sql",
+        "version 3",
+        "001_x.sql",
+        "004_x.sql",
+        "public.schema_migrations",
+    ]

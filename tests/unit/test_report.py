@@ -1,0 +1,270 @@
+"""What each command prints, from plain data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from migrator import report, sql
+from migrator.errors import Problem, ProblemsFound, UsageError
+from migrator.failure import Failure, MigrationFailed
+from migrator.history import Row
+from migrator.migration import Directives, Migration
+from migrator.plan import make
+
+
+def row(version: int, description: str | None = None, **more: str | int) -> Row:
+    known = {"checksum": None, "execution_ms": None, "applied_by": None, **more}
+    return Row(version, description, f"2026-01-31 09:30:{version:02}", **known)  # type: ignore[arg-type]
+
+
+def migration(version: int, source: str = "SELECT 1;", *, transaction: bool = True) -> Migration:
+    name = f"{version:03}_step.sql"
+    script = sql.read(source)
+    directives = Directives(transaction=transaction)
+    words = f"Step {version}"
+    return Migration(
+        version, name, Path(name), words, f"sum {version}", directives, script, script.statements
+    )
+
+
+class TestCurrent:
+    def test_is_the_version_and_what_led_to_it(self) -> None:
+        assert report.current([row(1, "Initial schema with all tables")]) == (
+            "Current schema version: 1\n"
+            "Recent migrations:\n"
+            "  1: Initial schema with all tables (applied: 2026-01-31 09:30:01)"
+        )
+
+    def test_of_an_empty_history_is_0(self) -> None:
+        assert report.current([]) == "Current schema version: 0\nRecent migrations:"
+        assert report.current_data([]) == {"version": 0, "recent": []}
+
+    def test_shows_the_latest_five_newest_first(self) -> None:
+        rows = [row(version, f"Step {version}") for version in range(1, 8)]
+        lines = report.current(rows).splitlines()
+        assert lines[0] == "Current schema version: 7"
+        assert [line.split()[0] for line in lines[2:]] == ["7:", "6:", "5:", "4:", "3:"]
+        assert [entry["version"] for entry in report.current_data(rows)["recent"]] == [
+            7,
+            6,
+            5,
+            4,
+            3,
+        ]
+
+    def test_a_row_without_a_description_has_none(self) -> None:
+        assert report.current([row(3)]).splitlines()[2] == "  3:  (applied: 2026-01-31 09:30:03)"
+
+
+class TestStatus:
+    PLAN = make(
+        [migration(1), migration(2), migration(4), migration(6), migration(7)],
+        [
+            row(1, "First", checksum="sum 1", execution_ms=12, applied_by="me"),
+            row(2, "Second", checksum="other"),
+            row(3, "Third"),
+            row(6),
+            row(9, "Ninth"),
+        ],
+    )
+    PROBLEMS = (Problem("002_step.sql", "was edited", "Restore it.", 3, 4),)
+
+    def test_has_every_file_and_every_row_in_order(self) -> None:
+        data = report.status_data(self.PLAN, self.PROBLEMS)
+        shown = [
+            (e["version"], e["state"], e["file"], e["description"]) for e in data["migrations"]
+        ]
+        assert shown == [
+            (1, "applied", "001_step.sql", "First"),
+            (2, "edited", "002_step.sql", "Second"),
+            (3, "missing", None, "Third"),
+            (4, "out of order", "004_step.sql", "Step 4"),
+            (6, "applied", "006_step.sql", "Step 6"),
+            (7, "out of order", "007_step.sql", "Step 7"),
+            (9, "ahead", None, "Ninth"),
+        ]
+        assert (data["version"], data["pending"]) == (9, 2)
+        assert data["problems"] == [problem._asdict() for problem in self.PROBLEMS]
+
+    def test_as_text_has_columns(self) -> None:
+        data = report.status_data(make([migration(1), migration(2)], [self.PLAN.applied[0][1]]), ())
+        assert report.status(data) == (
+            "VERSION  STATE    APPLIED AT (UTC)     TOOK   FILE          DESCRIPTION\n"
+            "1        applied  2026-01-31 09:30:01  12 ms  001_step.sql  First\n"
+            "2        pending                              002_step.sql  Step 2\n"
+            "\n"
+            "Current schema version: 1, pending: 1"
+        )
+
+    def test_of_no_files_and_no_rows_has_a_head_only(self) -> None:
+        text = report.status(report.status_data(make([], []), ()))
+        assert text.splitlines()[0].startswith("VERSION  STATE")
+        assert text.endswith("\n\nCurrent schema version: 0, pending: 0")
+
+
+class TestPlan:
+    def test_lists_what_would_run(self) -> None:
+        pending = [
+            migration(2),
+            migration(10, "SELECT 1; SELECT 2;", transaction=False),
+            migration(11, "-- Nothing"),
+        ]
+        data = report.plan_data(make([migration(1), *pending], [row(1)]))
+        assert report.plan(data) == (
+            "Would apply, in this order, to a database at version 1:\n"
+            "  2   002_step.sql  1 statement                   Step 2\n"
+            "  10  010_step.sql  2 statements  no transaction  Step 10\n"
+            "  11  011_step.sql  0 statements                  Step 11"
+        )
+
+    def test_says_when_there_is_nothing(self) -> None:
+        data = report.plan_data(make([migration(1)], [row(1)]))
+        assert report.plan(data) == "Nothing to apply: the database is at version 1."
+
+
+def test_check() -> None:
+    files = [migration(1), migration(2), migration(3)]
+    assert report.check(report.check_data(make(files[:1], [row(1)]))) == "Up to date at version 1."
+    assert report.check(report.check_data(make(files, [row(1)]))) == (
+        "2 pending, the database is at version 1: 002_step.sql, 003_step.sql"
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (1, "1 migration, all valid; the last is 001_step.sql"),
+        (2, "2 migrations, all valid; the last is 002_step.sql"),
+    ],
+)
+def test_validate(count: int, text: str) -> None:
+    migrations = [migration(version) for version in range(1, count + 1)]
+    assert report.validate(report.validate_data(migrations, ())) == text
+
+
+class TestErrors:
+    PROBLEMS = (
+        Problem("001_a.sql", "is bad", "Do this.", 12, 5, ("12 | SELECT 'x;", "   |        ^")),
+        Problem("version 2", "is gone"),
+    )
+
+    def test_problems_are_told_as_a_compiler_does(self) -> None:
+        text = (
+            "001_a.sql:12:5: is bad\n"
+            "  12 | SELECT 'x;\n"
+            "     |        ^\n"
+            "    Do this.\n"
+            "version 2: is gone"
+        )
+        assert report.problems(self.PROBLEMS) == text
+        assert report.error(ProblemsFound(self.PROBLEMS)) == (
+            f"{text}\n\nerror: 2 problems with the migrations; nothing was changed"
+        )
+
+    def test_one_problem_is_not_some_problems(self) -> None:
+        found = ProblemsFound(self.PROBLEMS[:1], "the database is at version 3")
+        assert report.error(found).endswith(
+            "\n\nerror: 1 problem with the migrations; the database is at version 3"
+        )
+
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (UsageError("no database is given", "Set DATABASE_URL."), "\nSet DATABASE_URL."),
+            (UsageError("no database is given"), ""),
+        ],
+    )
+    def test_others_have_a_hint_below(self, error: UsageError, text: str) -> None:
+        assert report.error(error) == f"error: no database is given{text}"
+
+
+class TestFailure:
+    FAILURE = Failure(
+        file="002_b.sql",
+        version=2,
+        line=3,
+        column=8,
+        source=("2 | ", "3 | SELECT nope", "  |        ^"),
+        statement=2,
+        statements=4,
+        statement_line=3,
+        message='column "nope" does not exist',
+        advice="Check its spelling.",
+        state="002_b.sql was rolled back; this run has applied 001_a.sql",
+        sqlstate="42703",
+        condition="undefined_column",
+        server_hint="Perhaps you meant to reference the column.",
+        elapsed_ms=12,
+        current=1,
+        pending=3,
+    )
+
+    def test_reads_like_a_compiler_s(self) -> None:
+        assert report.error(MigrationFailed(self.FAILURE)) == (
+            '002_b.sql:3:8: error: column "nope" does not exist (42703 undefined_column)\n'
+            "  2 | \n"
+            "  3 | SELECT nope\n"
+            "    |        ^\n"
+            "\n"
+            "  hint:    Perhaps you meant to reference the column.\n"
+            "  where:   statement 2 of 4, after 12 ms\n"
+            "  state:   002_b.sql was rolled back; this run has applied 001_a.sql\n"
+            "  now:     version 1; pending: 002_b.sql and 2 more\n"
+            "  next:    Check its spelling."
+        )
+
+    def test_leaves_out_what_is_not_known(self) -> None:
+        failed = replace(
+            self.FAILURE,
+            statement=None,
+            statement_line=2,
+            detail="one\ntwo",
+            sqlstate="",
+            server_hint="",
+            elapsed_ms=None,
+            current=None,
+            source=(),
+        )
+        assert report.failure(failed) == (
+            '002_b.sql:3:8: error: column "nope" does not exist\n'
+            "\n"
+            "  detail:  one\n"
+            "           two\n"
+            "  where:   after the last of 4 statements, which begins in line 2\n"
+            "  state:   002_b.sql was rolled back; this run has applied 001_a.sql\n"
+            "  next:    Check its spelling."
+        )
+
+
+class TestWorkflowCommands:
+    """GitHub documentation, "Workflow commands for GitHub Actions"."""
+
+    FOLDER = PurePosixPath("db/migrations")
+
+    def test_name_the_file_in_the_repository(self) -> None:
+        [line] = report.workflow_commands(MigrationFailed(TestFailure.FAILURE), self.FOLDER)
+        assert line.startswith(
+            "::error file=db/migrations/002_b.sql,line=3,col=8::column "
+            '"nope" does not exist (42703 undefined_column)%0A'
+        )
+        assert "\n" not in line
+
+    def test_are_one_for_each_problem(self) -> None:
+        found = ProblemsFound(TestErrors.PROBLEMS)
+        assert report.workflow_commands(found, self.FOLDER) == [
+            "::error file=db/migrations/001_a.sql,line=12,col=5::001_a.sql is bad%0ADo this.",
+            "::error::version 2 is gone",
+        ]
+
+    def test_escape_what_would_end_them(self) -> None:
+        error = UsageError("100%\r\n::warning::x", "a,b:c")
+        assert report.workflow_commands(error, self.FOLDER) == [
+            "::error::100%25%0D%0A::warning::x%0Aa,b:c"
+        ]
+        found = ProblemsFound([Problem("00,1:x%.sql", "is bad")])
+        assert report.workflow_commands(found, PurePosixPath()) == [
+            "::error file=00%2C1%3Ax%25.sql::00,1:x%25.sql is bad"
+        ]

@@ -1,0 +1,358 @@
+"""Environment variables become settings, or an error that names the variable and no password."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from psycopg2.extensions import parse_dsn
+
+from migrator.errors import UsageError
+from migrator.settings import (
+    VARIABLES,
+    LogSettings,
+    Settings,
+    Table,
+    check_names,
+    duration,
+    load,
+    load_log,
+    normalise_url,
+    require_database,
+)
+
+DEFAULTS = Settings(
+    url="",
+    password=None,
+    directory=Path("migrations"),
+    wait=60,
+    lock_wait=600,
+    lock_timeout=3,
+    statement_timeout=0,
+    table=Table("public", "schema_migrations"),
+    refuse_ahead=False,
+    allow_out_of_order=False,
+)
+SECRET = "hunter2-Zq9"
+
+
+def told(error: pytest.ExceptionInfo[UsageError]) -> str:
+    """Return everything that an error says."""
+    return f"{error.value.message}\n{error.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("3s", 3),
+        ("10min", 600),
+        ("1h", 3600),
+        ("2.5", 2.5),
+        ("0", 0),
+        ("0.5 h", 1800),
+        (" 7 s ", 7),
+    ],
+)
+def test_duration(text: str, seconds: float) -> None:
+    assert duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "3d", "3m", "-1s", "+1s", "1,5s", "1e3", "inf", "nan", "3 s 4 s", "3S"]
+)
+def test_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a number with a unit: 500ms, 3s, 10min or 1h"):
+        duration(text)
+
+
+class TestNames:
+    def test_all_that_exist_are_accepted(self) -> None:
+        check_names({variable.name: "" for variable in VARIABLES})
+
+    @pytest.mark.parametrize(
+        "name", ["PGHOST", "DATABASE_URI", "MIGRATIONS_DIRECTORY", "MIGRATOR", "migrator_wait"]
+    )
+    def test_those_of_others_are_left_alone(self, name: str) -> None:
+        check_names({name: "x"})
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("MIGRATOR_WAITT", "MIGRATOR_WAIT"),
+            ("MIGRATOR_LOCK_TIME_OUT", "MIGRATOR_LOCK_TIMEOUT"),
+            ("MIGRATOR_LOGLEVEL", "MIGRATOR_LOG_LEVEL"),
+            ("MIGRATOR_TABEL", "MIGRATOR_TABLE"),
+            ("MIGRATOR_OUTOFORDER", "MIGRATOR_OUT_OF_ORDER"),
+            ("MIGRATOR_DIR", "MIGRATIONS_DIR"),
+        ],
+    )
+    def test_a_misspelt_one_is_an_error_that_knows_the_right_one(
+        self, name: str, meant: str
+    ) -> None:
+        with pytest.raises(UsageError) as error:
+            check_names({name: SECRET})
+        assert error.value.message == f"{name} is not a setting of migrator"
+        assert error.value.hint == f"Did you mean {meant}?"
+
+    def test_one_that_is_like_no_other_points_at_the_manual(self) -> None:
+        with pytest.raises(UsageError) as error:
+            check_names({"MIGRATOR_QQQQQQQQQQQQQQQ": "1"})
+        assert error.value.hint == "See migrator --help for all of them."
+
+
+class TestLoad:
+    @pytest.mark.parametrize(
+        "environ", [{}, {variable.name: "" for variable in VARIABLES}], ids=["unset", "empty"]
+    )
+    def test_without_anything_the_defaults_hold(self, environ: dict[str, str]) -> None:
+        assert load(environ) == DEFAULTS
+        assert load_log(environ) == LogSettings("auto", "info")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "expected"),
+        [
+            ("DATABASE_URL", "postgres://h/d", replace(DEFAULTS, url="postgresql://h/d")),
+            ("POSTGRES_PASSWORD", "p@:/%#?w", replace(DEFAULTS, password="p@:/%#?w")),
+            ("MIGRATIONS_DIR", "/sql", replace(DEFAULTS, directory=Path("/sql"))),
+            ("MIGRATOR_WAIT", "0", replace(DEFAULTS, wait=0)),
+            ("MIGRATOR_LOCK_WAIT", "2h", replace(DEFAULTS, lock_wait=7200)),
+            ("MIGRATOR_LOCK_TIMEOUT", "250ms", replace(DEFAULTS, lock_timeout=0.25)),
+            ("MIGRATOR_STATEMENT_TIMEOUT", "5min", replace(DEFAULTS, statement_timeout=300)),
+            ("MIGRATOR_TABLE", "applied", replace(DEFAULTS, table=Table("public", "applied"))),
+            ("MIGRATOR_TABLE", "ops.Done", replace(DEFAULTS, table=Table("ops", "Done"))),
+            ("MIGRATOR_AHEAD", "Refuse", replace(DEFAULTS, refuse_ahead=True)),
+            ("MIGRATOR_OUT_OF_ORDER", "allow", replace(DEFAULTS, allow_out_of_order=True)),
+        ],
+    )
+    def test_each_variable_sets_one_thing(self, name: str, value: str, expected: Settings) -> None:
+        assert load({name: value}) == expected
+
+    @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "ERROR"])
+    def test_how_to_log(self, level: str) -> None:
+        environ = {"MIGRATOR_LOG_LEVEL": level, "MIGRATOR_LOG_FORMAT": "json"}
+        assert load_log(environ) == LogSettings("json", level.lower())
+
+    @pytest.mark.parametrize(
+        ("name", "value", "reason"),
+        [
+            ("MIGRATOR_WAIT", "soon", "expected a number with a unit: 500ms, 3s, 10min or 1h"),
+            ("MIGRATOR_LOCK_WAIT", "1d", "expected a number with a unit: 500ms, 3s, 10min or 1h"),
+            ("MIGRATOR_AHEAD", "ignore", "expected warn or refuse"),
+            ("MIGRATOR_OUT_OF_ORDER", "yes", "expected refuse or allow"),
+            *(
+                ("MIGRATOR_TABLE", name, "expected a table name, or schema.table, of letters")
+                for name in ('a"b', "a b", "1a", "a.b.c", "a.", "a-b", "x" * 64, "t; DROP TABLE t")
+            ),
+        ],
+    )
+    def test_a_value_that_is_not_allowed_is_named_with_what_is(
+        self, name: str, value: str, reason: str
+    ) -> None:
+        with pytest.raises(UsageError) as error:
+            load({name: value})
+        assert error.value.message.startswith(f"{name}={value!r}: {reason}")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "reason"),
+        [
+            ("MIGRATOR_LOG_LEVEL", "loud", "expected debug, info, warning or error"),
+            ("MIGRATOR_LOG_FORMAT", "xml", "expected auto, json or console"),
+        ],
+    )
+    def test_a_way_to_log_that_does_not_exist(self, name: str, value: str, reason: str) -> None:
+        with pytest.raises(UsageError) as error:
+            load_log({name: value})
+        assert error.value.message == f"{name}={value!r}: {reason}"
+
+
+class TestSecretsInFiles:
+    @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
+    def test_line_breaks_at_the_end_do_not_count(self, tmp_path: Path, end: str) -> None:
+        file = tmp_path / "secret"
+        file.write_bytes(f" p@:/%#?w {end}".encode())
+        assert load({"POSTGRES_PASSWORD_FILE": str(file)}).password == " p@:/%#?w "
+
+    def test_a_url(self, tmp_path: Path) -> None:
+        file = tmp_path / "url"
+        file.write_text("postgres://u:p%40@h/d\n")
+        assert load({"DATABASE_URL_FILE": str(file)}).url == "postgresql://u:p%40@h/d"
+
+    @pytest.mark.parametrize("name", ["DATABASE_URL", "POSTGRES_PASSWORD"])
+    def test_only_one_of_the_two_may_be_set(self, tmp_path: Path, name: str) -> None:
+        file = tmp_path / "secret"
+        file.write_text(SECRET)
+        with pytest.raises(UsageError) as error:
+            load({name: f"postgres://u:{SECRET}@h", f"{name}_FILE": str(file)})
+        assert error.value.message == f"both {name} and {name}_FILE are set"
+        assert SECRET not in told(error)
+
+    @pytest.mark.parametrize("name", ["DATABASE_URL_FILE", "POSTGRES_PASSWORD_FILE"])
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (None, "No such file or directory"),
+            (b"", "the file is empty"),
+            (b"\r\n\n", "the file is empty"),
+            (SECRET.encode() + b"\xff", "not valid UTF-8"),
+        ],
+        ids=["missing", "empty", "line breaks", "not UTF-8"],
+    )
+    def test_a_file_that_is_no_use_is_named(
+        self, tmp_path: Path, name: str, content: bytes | None, reason: str
+    ) -> None:
+        file = tmp_path / "secret"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(UsageError) as error:
+            load({name: str(file)})
+        assert error.value.message == f"{name}={file}: {reason}"
+        assert SECRET not in told(error)
+
+    def test_a_folder_is_no_file(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="Is a directory"):
+            load({"POSTGRES_PASSWORD_FILE": str(tmp_path)})
+
+
+class TestUrl:
+    @pytest.mark.parametrize(
+        ("given_url", "normal"),
+        [
+            ("postgresql://u:p@h:5/d?sslmode=require", "postgresql://u:p@h:5/d?sslmode=require"),
+            ("postgres://u:p@h/d", "postgresql://u:p@h/d"),
+            ("postgresql+psycopg2://u:p@h/d", "postgresql://u:p@h/d"),
+            ("postgresql+psycopg://u:p@h/d", "postgresql://u:p@h/d"),
+            ("postgresql+asyncpg://u:p@h/d?ssl=require", "postgresql://u:p@h/d?sslmode=require"),
+            ("postgresql+asyncpg://h/d?a=1&ssl=require", "postgresql://h/d?a=1&sslmode=require"),
+            ("postgresql://h/d?ssl=require", "postgresql://h/d?ssl=require"),
+            ("  postgresql://u@h/d\n", "postgresql://u@h/d"),
+            ("postgresql://", "postgresql://"),
+            ("postgresql:///d", "postgresql:///d"),
+            ("postgresql:///d?host=/run/postgresql", "postgresql:///d?host=/run/postgresql"),
+            ("postgresql://u@%2Frun%2Fpostgresql/d", "postgresql://u@%2Frun%2Fpostgresql/d"),
+            ("postgresql://u:p@[::1]:5433/d", "postgresql://u:p@[::1]:5433/d"),
+            ("postgresql://a:1,b:2/d", "postgresql://a:1,b:2/d"),
+            ("host=h dbname='a b'", "host=h dbname='a b'"),
+        ],
+    )
+    def test_every_usual_spelling_is_understood(self, given_url: str, normal: str) -> None:
+        assert normalise_url(given_url) == normal
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            f"mysql://u:{SECRET}@h/d",
+            f"postgresq://u:{SECRET}@h/d",
+            f"POSTGRES://u:{SECRET}@h/d",
+            f"u:{SECRET}@h/d",
+            f"//u:{SECRET}@h/d",
+            f"jdbc:postgresql://h/d?password={SECRET}",
+            SECRET,
+        ],
+    )
+    def test_another_scheme_is_an_error_that_does_not_show_the_url(self, url: str) -> None:
+        with pytest.raises(UsageError) as error:
+            normalise_url(url)
+        assert "postgresql://user:password@host:5432/database" in error.value.hint
+        assert SECRET not in told(error)
+
+    @pytest.mark.parametrize("character", "@/%")
+    def test_a_character_that_libpq_would_take_for_a_separator_is_to_be_encoded(
+        self, character: str
+    ) -> None:
+        with pytest.raises(UsageError) as error:
+            normalise_url(f"postgresql://app:{SECRET}{character}zz@db:5432/app")
+        assert "DATABASE_URL" in error.value.message
+        assert "Percent-encode @ : / % # ?" in error.value.hint
+        assert SECRET not in told(error)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            f"postgresql://app:{SECRET}",
+            f"postgresql://app:{SECRET}/app",
+            f"postgresql://db:5432,app:{SECRET}/app",
+            f"postgresql://app:{SECRET}?sslmode=require",
+        ],
+    )
+    def test_a_password_in_the_place_of_a_port_is_not_shown(self, url: str) -> None:
+        with pytest.raises(UsageError) as error:
+            normalise_url(url)
+        assert error.value.message == "DATABASE_URL has a port that is not a number"
+        assert SECRET not in told(error)
+
+    @settings(deadline=None)
+    @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+    @example("@:/%#?")
+    def test_any_password_works_when_it_is_percent_encoded(self, password: str) -> None:
+        url = normalise_url(f"postgres://app:{quote(password, safe='')}@db:5432/app")
+        assert parse_dsn(url) == {
+            "user": "app",
+            "password": password,
+            "host": "db",
+            "port": "5432",
+            "dbname": "app",
+        }
+
+    @pytest.mark.parametrize("escaped", ["%E4", "%80abc", "%00"])
+    def test_what_is_no_text_when_decoded_is_refused(self, escaped: str) -> None:
+        with pytest.raises(UsageError) as error:
+            normalise_url(f"postgresql://app:{escaped}{SECRET}@db/app")
+        assert error.value.message == "DATABASE_URL has a %XX that is not UTF-8 text"
+        assert SECRET not in told(error)
+
+    # A % before two hexadecimal digits is an escape: nobody can tell that it was not meant as one.
+    @settings(deadline=None)
+    @given(st.text(st.sampled_from("abz09@:/%#?&=+[],.~ü"), min_size=1))
+    @example("a?b/c")
+    @example("a#b/c")
+    @example("x@evil/app")
+    @example("a@b:5432/c?d=")
+    def test_any_password_as_it_is_either_works_or_is_refused(self, password: str) -> None:
+        url = f"postgresql://app:{password}@db:5432/app?sslmode=require"
+        try:
+            normal = normalise_url(url)
+        except UsageError as error:
+            said = f"{error.message}\n{error.hint}"
+            assert re.match("DATABASE_URL .*\nPercent-encode @ : / % # ?", said)
+            assert f":{password}@" not in said
+        else:
+            connection = parse_dsn(normal)
+            decoded = parse_dsn(f"postgresql://:{password}@")["password"]
+            assert connection == {
+                "user": "app",
+                "password": decoded,
+                "host": "db",
+                "port": "5432",
+                "dbname": "app",
+                "sslmode": "require",
+            }
+            assert "%" in password or decoded == password
+
+
+class TestWhichDatabase:
+    @pytest.mark.parametrize(
+        ("url", "environ"),
+        [
+            ("postgresql://h/d", {}),
+            ("", {"PGHOST": "h"}),
+            ("", {"PGHOSTADDR": "127.0.0.1"}),
+            ("", {"PGDATABASE": "d"}),
+            ("", {"PGSERVICE": "s"}),
+        ],
+    )
+    def test_is_said(self, url: str, environ: dict[str, str]) -> None:
+        require_database(replace(DEFAULTS, url=url), environ)
+
+    @pytest.mark.parametrize("environ", [{}, {"PGHOST": ""}, {"PGUSER": "u", "PGPASSWORD": SECRET}])
+    def test_is_not_said(self, environ: dict[str, str]) -> None:
+        with pytest.raises(UsageError) as error:
+            require_database(DEFAULTS, environ)
+        assert error.value.message == "no database is given"
+        assert "DATABASE_URL" in error.value.hint
+        assert SECRET not in told(error)
