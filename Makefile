@@ -6,13 +6,17 @@ PYTEST_ARGS ?=
 LOCK_ARGS ?=
 RUNS ?= 1000
 
+# More compose files, such as OVERLAYS=compose.demo.yml.
+OVERLAYS ?=
+COMPOSE = docker compose -f docker-compose.prod-standalone.yml $(OVERLAYS:%=-f %)
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The files that git has, or would take, under the patterns that follow.
 FILES := git ls-files --cached --others --exclude-standard --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock chaos clean
+.PHONY: help demo test check format lock chaos clean secrets build up down current logs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +61,35 @@ UV_ARGS = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-
 
 chaos: .venv/.test ## Strike at migrators at random moments (RUNS=1000)
 	@CHAOS_RUNS=$(RUNS) $(BIN)/python -m pytest --timeout=0 $(PYTEST_ARGS) tests/chaos
+
+secrets: ## Write the passwords and keys that the deployment needs and does not have yet
+	@umask 077 && mkdir -p secrets && touch .env
+	@for name in postgres_password migrator_password; do \
+		test -s "secrets/$$name" || { $(RANDOM_HEX) >"secrets/$$name" && echo "secrets/$$name"; } || exit; \
+		chmod 0444 "secrets/$$name" || exit; \
+	done
+	@for name in POSTGRES_PASSWORD SECRET_KEY; do \
+		grep -q "^$$name=" .env || { echo "$$name=$$($(RANDOM_HEX))" >>.env && echo ".env: $$name"; } || exit; \
+	done
+RANDOM_HEX = od -An -N24 -vtx1 /dev/urandom | tr -d ' \n'
+
+build: ## Build the images of the deployment
+	@$(COMPOSE) build --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" \
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' migrator/__init__.py)"
+
+up: ## Apply the migrations, then start or replace the backend (OVERLAYS=compose.demo.yml)
+	@# By itself, `up` removes a backend that is to be replaced before the migrator has run.
+	@$(COMPOSE) run --rm migrator
+	@$(COMPOSE) up --detach --wait
+
+down: ## Stop the deployment and keep its data
+	@$(COMPOSE) down
+
+current: ## Show the version of the deployment's schema
+	@$(COMPOSE) run --rm migrator --current
+
+logs: ## Show the latest lines of every service of the deployment
+	@$(COMPOSE) logs --tail 100
 
 clean: ## Remove .venv and everything that was built
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

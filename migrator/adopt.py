@@ -128,6 +128,7 @@ def repair(session: Session, agreed: Sequence[Repair], look_again: Callable[[], 
         UsageError: the history has changed meanwhile; nothing was changed.
     """
     _begin(session)
+    history.ensure(session, 0)  # what reads it in a transaction cannot try other columns
     if repairs(session, look_again()) != tuple(agreed):
         session.rollback()
         raise UsageError("the history has changed meanwhile", "Run migrator repair again.")

@@ -5,51 +5,83 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from migrator.errors import CHANGED_HISTORY
+
 if TYPE_CHECKING:
     from migrator.failure import Failure
     from migrator.settings import Table
+
+BROKEN_HISTORY = "the file removed or changed the history table"
 
 _ANYTHING = "Correct the file and run the migrator again; nothing has to be cleaned up."
 _NO_TRANSACTION = (
     "Put it in a file of its own that begins with the line `-- migrator: no-transaction`."
 )
+_FIRST = "first, by hand or in a migration before this one"
 _NOT_VALID = "add the constraint NOT VALID and validate it in a later migration."
-_ENUM_VALUE = (
-    "Add the value in a migration of its own, which is committed before the next one uses it."
-)
 
 # What the message narrows down, tried before the table below. Each pattern is matched with the
 # SQLSTATE, a space and the message.
 _BY_MESSAGE = {
-    r"23502 .*contains null values": "Rows that are there have NULL. Fill them in with UPDATE first, in an earlier migration "
-    "if the table is large; the guide shows how to do it without stopping the site.",
-    r"23505 .*could not create unique index": "Rows that are there have the same key. Remove or merge them in an earlier migration.",
-    r"23503 .*update or delete": "Other rows still refer to this one. Delete or repoint them first.",
-    r"3F000 .*no schema has been selected": "search_path is empty, as pg_dump sets it: write the schema before the name, or SET "
-    "search_path TO public first.",
-    r"42501 .*schema public": "Since PostgreSQL 15 only the owner of the database may create objects in schema public. "
-    "As a superuser: GRANT CREATE ON SCHEMA public TO the role; or make the role the owner of "
-    "the database (ALTER DATABASE ... OWNER TO).",
-    r"42501 .*must be owner": "Only the role that created it, or a member of that role, may change it. Run the migrator "
-    "as that role, or ALTER ... OWNER TO the migrator's.",
-    r"42501 .*create extension": "Have a superuser create the extension once, or make the role the owner of the database "
-    "if the extension is a trusted one.",
-    r'42601 .*near "`"': 'PostgreSQL quotes names with "double quotes" or not at all.',
-    r'42601 .*near ":"': "There are no psql variables here: write the value itself.",
-    r'42601 .*near "[{%]': "It looks like a placeholder of a template: a migration is plain SQL, nothing is filled "
-    "in.",
-    r"42704 role ": "Roles belong to the server, not to the database: create it before the migrator runs, or "
-    "leave the statement out where the role is missing.",
-    r"0A000 extension ": "Install the extension's package on the server (for a container, in its image), then run "
-    "the migrator again.",
-    r"0A000 .*used by a view or rule": "Drop the view, change the column and create the view again, in this file.",
-    r"22P02 .*for enum": _ENUM_VALUE,
-    r"55006 .*pending trigger events": "Rows that the file changed still have constraints to be checked at its end. Change the "
-    "rows in one migration and the table in the next; or run SET CONSTRAINTS ALL IMMEDIATE in "
-    "between.",
-    r"57014 .*statement timeout": "It ran longer than statement_timeout allows. Work in smaller batches, or give this file "
-    "more time: `-- migrator: statement-timeout=30min`.",
-    r"57014 .*user request": "Somebody cancelled it (pg_cancel_backend). Run the migrator again when they agree.",
+    "0A000 extension ": (
+        "Install the extension's package on the server (for a container, in its image), then run "
+        "the migrator again."
+    ),
+    "0A000 .*used by a view or rule": (
+        "Drop the view, change the column and create the view again, in this file."
+    ),
+    "22P02 .*for enum": (
+        "The enum does not have that value. Correct it, or add it in a migration before this one: "
+        "a new value has to be committed before it can be used."
+    ),
+    "23502 .*contains null values": (
+        "Rows that are there have NULL. Fill them in with UPDATE first, in an earlier migration if "
+        "the table is large; migrations/README.md shows how to do it without stopping the site."
+    ),
+    "23503 .*update or delete": (
+        "Other rows still refer to this one. Delete them or let them refer to another one first."
+    ),
+    "23505 .*could not create unique index": (
+        f"Rows that are there have the same key. Remove or merge them {_FIRST}."
+    ),
+    "3F000 .*no schema has been selected": (
+        "search_path is empty, as pg_dump sets it. Write the schema before the name, or SET "
+        "search_path TO public before."
+    ),
+    "42501 .*schema public": (
+        "Since PostgreSQL 15 only the owner of the database may create objects in schema public. "
+        "As a superuser: GRANT CREATE ON SCHEMA public TO the role; or make the role the owner of "
+        "the database (ALTER DATABASE ... OWNER TO)."
+    ),
+    "42501 .*must be owner": (
+        "Only the role that created it, or a member of that role, may change it. Run the migrator "
+        "as that role, or ALTER ... OWNER TO the migrator's."
+    ),
+    "42501 .*create extension": (
+        "Let a superuser create the extension once. A trusted extension can be created by the "
+        "owner of the database."
+    ),
+    '42601 .*near "`"': 'PostgreSQL quotes names with "double quotes" or not at all.',
+    '42601 .*near ":"': "There are no psql variables here: write the value itself.",
+    '42601 .*near "[{%]': (
+        "It looks like a placeholder of a template: a migration is plain SQL, nothing is filled in."
+    ),
+    "42601 INSERT has more": "Give as many values as there are columns.",
+    "42704 role ": (
+        "Roles belong to the server, not to the database. Create it before the migrator runs, or "
+        "leave the statement out where the role is missing."
+    ),
+    "55006 .*pending trigger events": (
+        "Rows that the file changed have constraints that are checked at its end. Change the rows "
+        "in one migration and the table in the next; or SET CONSTRAINTS ALL IMMEDIATE in between."
+    ),
+    "57014 .*statement timeout": (
+        "It ran longer than statement_timeout allows. Work in smaller batches, or give this file "
+        "more time: `-- migrator: statement-timeout=30min`."
+    ),
+    "57014 .*user request": (
+        "Somebody cancelled it (pg_cancel_backend). Ask who and why, then run the migrator again."
+    ),
 }
 # PostgreSQL documentation, appendix A, "PostgreSQL Error Codes".
 _BY_SQLSTATE = {
@@ -67,9 +99,8 @@ _BY_SQLSTATE = {
     "23502": "A column that is NOT NULL gets no value. Give it one, or a DEFAULT.",
     "23503": "A row refers to one that is not there. Insert that first or repair the data; for a "
     f"table that exists, {_NOT_VALID}",
-    "23505": "There is a row with this key already. Leave it out, or use ON CONFLICT.",
-    "23514": f"A row violates the check. Repair the data first; for a table that exists, "
-    f"{_NOT_VALID}",
+    "23505": "There is a row with this key already. Leave this one out, or use ON CONFLICT.",
+    "23514": f"A row violates the check. Repair it first; for a table that exists, {_NOT_VALID}",
     "23P01": "Two rows exclude each other. Repair the data first.",
     "25001": f"This command cannot run in a transaction, nor in a function. {_NO_TRANSACTION}",
     "25006": "The server is read-only: a standby, or default_transaction_read_only is on.",
@@ -101,8 +132,8 @@ _BY_SQLSTATE = {
     "migration creates it.",
     "42P02": "Nobody fills in parameters here: write the value itself.",
     "42P06": "The schema is there already; use CREATE SCHEMA IF NOT EXISTS.",
-    "42P07": "It exists already. If another tool built the database, record what is there with "
-    "`migrator baseline N` instead of running the files.",
+    "42P07": "It exists already. If it was made by hand, compare the two and drop one; if another "
+    "tool built the database, record what is there with `migrator baseline N`.",
     "42P13": "The function's definition does not fit. To change its result or its parameters' "
     "names, drop it first.",
     "42P16": "The definition does not fit the table or view. CREATE OR REPLACE VIEW can only add "
@@ -119,7 +150,7 @@ _BY_SQLSTATE = {
     "57014": "The statement was cancelled.",
     "58P01": "A file is missing on the server: the extension is not installed there.",
     "P0001": "The file, or a function or trigger that it runs, raised this on purpose (RAISE "
-    "EXCEPTION).",
+    "EXCEPTION); its words say why.",
     "P0002": "A SELECT INTO STRICT found no row.",
     "P0003": "A SELECT INTO STRICT found more than one row.",
 }
@@ -132,10 +163,10 @@ def text(failure: Failure, table: Table) -> str:
         failure: what went wrong.
         table: the history table.
     """
-    if failure.sqlstate == "MG001":
+    if failure.sqlstate == CHANGED_HISTORY or failure.message.startswith(BROKEN_HISTORY):
         return (
             f"A migration records only itself. Remove what it does to {table}; if the file is a "
-            f"dump, make it with --exclude-table={table.name}."
+            f"dump, make it with --exclude-table='{table.name}*'."
         )
     if failure.sqlstate == "42P07" and f'"{table.name}"' in failure.message:
         return (
@@ -156,7 +187,10 @@ def text(failure: Failure, table: Table) -> str:
             f"Let that transaction end, or end it ({end}), and run the migrator again. "
             "MIGRATOR_LOCK_WAIT says how long it keeps trying."
         )
-    return by_code(failure.sqlstate, failure.message)
+    advice = by_code(failure.sqlstate, failure.message)
+    if failure.statement is None and failure.sqlstate.startswith("23"):
+        return f"The constraint is deferred, so it is checked when the file has ended. {advice}"
+    return advice
 
 
 def by_code(sqlstate: str, message: str) -> str:

@@ -228,10 +228,14 @@ def _plus(fingerprint: tuple[int, int], group: Sequence[Migration]) -> tuple[int
 
 def _prepare_history(session: Session, highest: int) -> None:
     """Create or upgrade the history table, under the lock, since CREATE TABLE races with itself."""
-    settings = session.settings
-    lock.begin(session, lock.limits_sql(session, "migrator", settings.lock_timeout, 0, local=True))
-    history.ensure(session, highest)
-    session.execute("COMMIT")
+    limit = session.settings.lock_timeout
+
+    def attempt(_: int) -> None:
+        lock.begin(session, lock.limits_sql(session, "migrator", limit, 0, local=True))
+        history.ensure(session, highest)
+        session.execute("COMMIT")
+
+    retry.run(session, attempt)
 
 
 def _with_retries(
@@ -245,13 +249,18 @@ def _with_retries(
     Returns:
         How long each took, in seconds; None when another migrator has changed the history.
     """
+    settings = session.settings
+    # A lock timeout in a batch does not tell which statement it was; if there is a second try, it
+    # does.
+    once = settings.lock_wait < 4 * settings.lock_timeout
     try:
         return retry.run(
-            session, lambda tries: _transaction(session, group, fingerprint, exact=tries > 1)
+            session,
+            lambda tries: _transaction(session, group, fingerprint, exact=once or tries > 1),
         )
     except StatementFailed as failed:
         state = f"{progress.running} was rolled back; {progress.done}"
-        raise MigrationFailed(describe(failed, state, session.settings.table)) from None
+        raise MigrationFailed(describe(failed, state, settings.table)) from None
 
 
 def _transaction(

@@ -19,9 +19,9 @@ _STOPS_READERS = frozenset(
     ("ALTER", "CLUSTER", "DROP", "LOCK", "REFRESH", "REINDEX", "TRUNCATE", "VACUUM")
 )
 _SESSION = """
-  a.pid, coalesce(nullif(a.application_name, ''), a.backend_type) AS application,
-  a.usename::text AS role, coalesce(a.client_addr::text, 'local') AS client, a.state,
-  extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds, a.query"""
+  a.pid, coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend')),
+  a.usename::text, coalesce(host(a.client_addr), 'local'), a.state,
+  extract(epoch FROM clock_timestamp() - a.xact_start)::int, a.query"""
 # A lock on one of the tables that are named, on the table of an index that is named, or on a
 # parent or child of one of them. A prepared transaction has locks and no process.
 _HOLDERS = f"""

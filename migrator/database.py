@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg2
 import structlog
-from psycopg2 import errorcodes, extensions
+from psycopg2 import _psycopg, errorcodes, extensions
 
 from migrator import log as logging
 from migrator.errors import DatabaseUnavailable, UsageError
@@ -250,6 +251,14 @@ class Session:
         return bool(self.connection.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE)
 
     @property
+    def reads_utf8(self) -> bool:
+        """Whether the server takes what we send for UTF-8; a file can set another encoding.
+
+        The server converts a message before it runs anything of it.
+        """
+        return bool(self.connection.info.parameter_status("client_encoding") == "UTF8")
+
+    @property
     def through_pooler(self) -> bool:
         """Whether something between us and the server may change the server's process under us.
 
@@ -287,12 +296,8 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         UsageError: libpq does not understand the URL.
     """
     connection = _wait(settings, stop, write=write)
-
-    def cancel() -> None:
-        with suppress(psycopg2.Error):
-            connection.cancel()
-
-    stop.cancel = cancel
+    closing = threading.Lock()
+    stop.cancel = lambda: _cancel(connection, closing)
     try:
         yield Session(connection, settings, stop)
     except psycopg2.Error as error:
@@ -303,7 +308,29 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         raise DatabaseUnavailable(f"the server refused: {message} ({error.pgcode})", hint) from None
     finally:
         stop.cancel = None
-        connection.close()
+        with closing:
+            connection.close()
+
+
+def _cancel(connection: Any, closing: threading.Lock) -> None:  # noqa: ANN401
+    """Have the server cancel what it does for a connection. For another thread.
+
+    The driver's own `cancel` does not let go of the interpreter while it waits for the server, so
+    one that does not answer would stop all our threads. Called through ctypes, libpq lets them run.
+
+    Args:
+        connection: the driver's.
+        closing: held while the connection is closed, when libpq forgets the address.
+    """
+    import ctypes  # noqa: PLC0415 - only a signal needs it
+
+    libpq = ctypes.CDLL(_psycopg.__file__)  # looks in what the driver is linked with, too
+    libpq.PQgetCancel.restype = ctypes.c_void_p
+    with closing:
+        request = ctypes.c_void_p(libpq.PQgetCancel(ctypes.c_void_p(connection.pgconn_ptr)))
+    reason = ctypes.create_string_buffer(256)
+    libpq.PQcancel(request, reason, len(reason))
+    libpq.PQfreeCancel(request)
 
 
 def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN401

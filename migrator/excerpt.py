@@ -59,7 +59,11 @@ def visible(text: str) -> str:
 def cells(text: str) -> int:
     """Return how many columns of a terminal a text takes that `visible` returned."""
     return sum(
-        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        0
+        if unicodedata.category(c) in ("Mn", "Me")
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
         for c in text
     )
 

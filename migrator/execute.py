@@ -34,7 +34,7 @@ _ALWAYS_QUICK = re.compile(
     re.IGNORECASE,
 )
 _USUALLY_QUICK = re.compile(r"(?:CREATE\s+TABLE|INSERT\s+INTO|SET|RESET)\b", re.IGNORECASE)
-_MAKES_IT_SLOW = re.compile(r"\b(?:SELECT|EXECUTE|TABLE|CLIENT_ENCODING)\b", re.IGNORECASE)
+_MAKES_IT_SLOW = re.compile(r"\b(?:SELECT|EXECUTE|TABLE|CLIENT_ENCODING|NAMES)\b", re.IGNORECASE)
 _CREATES = re.compile(rf"CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE)
 _CHANGES = re.compile(
     rf"(?:ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
@@ -76,11 +76,13 @@ def run(session: Session, migration: Migration, tail: str, *, exact: bool) -> No
     for number, batch in enumerate(groups, 1):
         if not batch.quick:
             run_one(session, migration, batch.indices[0])
-        elif number == len(groups):
+        elif number == len(groups) and session.reads_utf8:
             _run_batch(session, migration, batch, tail)
             return
         else:
             _run_batch(session, migration, batch, "")
+    if not session.reads_utf8:
+        session.execute("RESET client_encoding")
     run_tail(session, migration, tail)
 
 

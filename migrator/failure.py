@@ -168,7 +168,7 @@ def describe(failed: StatementFailed, state: str, table: Table) -> Failure:
     if changed_history:
         index, offset = _last_naming(failed.migration, table.name) or (index, offset)
         if sqlstate != CHANGED_HISTORY:
-            message = f"the file removed or changed the history table: {message}"
+            message = f"{advice.BROKEN_HISTORY}: {message}"
     elif index is None and sqlstate == _FORBIDDEN:
         message = f"the migration cannot be recorded: {message}"
     failure = replace(
@@ -281,13 +281,24 @@ def _inner_offset(error: Any, source: str, start: int, end: int) -> int | None: 
     """
     query = error.diag.internal_query
     if query:
-        found = source.find(query, start, end)
-        if found >= 0 and source.find(query, found + 1, end) < 0:
-            return found + int(error.diag.internal_position or 1) - 1
+        found = [match.start() for match in _as_written(query).finditer(source, start, end)]
+        if len(found) == 1:
+            return found[0] + int(error.diag.internal_position or 1) - 1
     lines = _BLOCK_LINE.findall(error.diag.context or "")
     body = _BODY.search(source, start, end)
     line = _skip_lines(source, body.end(), end, int(lines[-1]) - 1) if lines and body else None
     return None if line is None else line + len(source[line:end]) - len(source[line:end].lstrip())
+
+
+def _as_written(query: str) -> re.Pattern[str]:
+    """Return what finds a statement of a DO block, in which PL/pgSQL puts blanks for `INTO x`."""
+    parts = re.split("( {6,})", query)
+    return re.compile(
+        "".join(
+            f"[\\s\\S]{{{len(part)}}}" if number % 2 else re.escape(part)
+            for number, part in enumerate(parts)
+        )
+    )
 
 
 def _skip_lines(source: str, start: int, end: int, count: int) -> int | None:

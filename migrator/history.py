@@ -31,6 +31,7 @@ _COLUMNS = {
 }
 _ADDED = ("checksum", "execution_ms", "applied_by")
 _LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+_TIMES = ("timestamp without time zone", "timestamp with time zone")
 _TYPE_OIDS = {21: "smallint", 23: "integer", 20: "bigint"}  # fixed in pg_type.dat
 
 
@@ -183,8 +184,8 @@ ON CONFLICT (version) DO UPDATE SET
   checksum = excluded.checksum, execution_ms = excluded.execution_ms,
   applied_by = excluded.applied_by;
 DO $migrator$ BEGIN
-  IF (SELECT (count(*), coalesce(sum(version), 0)) FROM {table.quoted} WHERE version <> {version})
-     IS DISTINCT FROM ({count}::bigint, {total}::numeric) THEN
+  IF (SELECT (count(*), coalesce(sum(version), 0)::numeric) FROM {table.quoted}
+      WHERE version <> {version}) IS DISTINCT FROM ({count}::bigint, {total}::numeric) THEN
     RAISE EXCEPTION 'the file changed other versions in the history table {table}'
       USING ERRCODE = '{CHANGED_HISTORY}';
   END IF;
@@ -244,8 +245,8 @@ def _check_shape(session: Session) -> dict[str, str]:
             (table.quoted,),
         )
     )
-    needed = {"version", "applied_at", "description"}
-    if columns.get("version") in _LARGEST and needed <= columns.keys():
+    is_ours = columns.get("version") in _LARGEST and columns.get("applied_at") in _TIMES
+    if is_ours and "description" in columns:
         return columns
     shape = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     raise ProblemsFound(

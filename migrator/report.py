@@ -167,7 +167,7 @@ def error(raised: MigratorError) -> str:
         return failure(raised.failure)
     if isinstance(raised, ProblemsFound):
         return f"{problems(raised.problems)}\n\nerror: {raised.message}"
-    return f"error: {raised.message}" + (f"\n{raised.hint}" if raised.hint else "")
+    return f"error: {raised.message}\n{_filled(raised.hint)}".rstrip()
 
 
 def problems(found: Sequence[Problem]) -> str:
@@ -176,8 +176,7 @@ def problems(found: Sequence[Problem]) -> str:
     for problem in found:
         lines.append(f"{problem.place}: {problem.message}")
         lines += [f"  {line}" for line in problem.source]
-        if problem.hint:
-            lines.append(f"    {problem.hint}")
+        lines += [f"    {line}" for line in _filled(problem.hint).splitlines()]
     return "\n".join(lines)
 
 
@@ -191,7 +190,7 @@ def failure(failed: Failure) -> str:
         ("blocked", "\n".join(map(str, failed.blockers))),
         ("state", failed.state),
         ("now", _now(failed)),
-        ("next", textwrap.fill(failed.advice, _WIDTH)),
+        ("next", _filled(failed.advice)),
     )
     lines = [f"{failed.place}: error: {failed.message}{_code(failed)}"]
     lines += [f"  {line}" for line in failed.source]
@@ -233,6 +232,10 @@ def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
     return [_annotation(f"{raised.message}\n{raised.hint}".strip())]
 
 
+def _filled(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
 def _annotation(message: str, file: str = "", line: int = 0, column: int = 0) -> str:
     properties = {"file": file, "line": line, "col": column}
     given = ",".join(
@@ -255,20 +258,19 @@ def _code(failed: Failure) -> str:
 
 def _where(failed: Failure) -> str:
     if failed.statement is None:
-        where = f"after the last of {failed.statements} statements"
+        where = f"at the end of the file, after statement {failed.statements}"
     else:
         where = f"statement {failed.statement} of {failed.statements}"
     if failed.statement_line != failed.line:
         where += f", which begins in line {failed.statement_line}"
-    return where if failed.elapsed_ms is None else f"{where}, after {failed.elapsed_ms} ms"
+    return where if failed.elapsed_ms is None else f"{where}; failed after {failed.elapsed_ms} ms"
 
 
 def _now(failed: Failure) -> str:
     if failed.current is None or failed.pending is None:
         return ""
-    more = failed.pending - 1
-    others = f" and {more} more" if more else ""
-    return f"version {failed.current}; pending: {failed.file}{others}"
+    pending = "1 migration is" if failed.pending == 1 else f"{failed.pending} migrations are"
+    return f"the database is at version {failed.current}, {pending} pending"
 
 
 def _row(row: Row) -> dict[str, Any]:

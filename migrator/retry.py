@@ -6,9 +6,11 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
+import psycopg2
 import structlog
 
 from migrator.database import RETRYABLE
+from migrator.errors import LockUnavailable
 from migrator.failure import LOCK_NOT_AVAILABLE, StatementFailed
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from migrator.blockers import Blocker
     from migrator.database import Session
+    from migrator.settings import Settings
 
 T = TypeVar("T")
 
@@ -32,10 +35,13 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
 
     Args:
         session: for its settings and its signals.
-        attempt: is given the number of the try, from 1; leaves nothing behind when it raises.
+        attempt: is given the number of the try, from 1; leaves nothing behind when it raises, but
+            for a transaction that failed.
 
     Raises:
         StatementFailed: the last error; after a lock timeout it says who was in the way.
+        LockUnavailable: the history table was locked for the whole budget.
+        psycopg2.Error: another statement of our own failed.
     """
     import tenacity  # noqa: PLC0415 - not needed when nothing is pending
 
@@ -49,41 +55,49 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
         tries += 1
         try:
             return attempt(tries)
-        except StatementFailed as failed:
-            if failed.error.pgcode == LOCK_NOT_AVAILABLE:
-                from migrator import blockers  # noqa: PLC0415 - rarely needed
-
-                seen = blockers.find(session, failed.text) or seen
-                failed.blockers = seen
+        except (StatementFailed, psycopg2.Error) as error:
+            if session.in_transaction:
+                session.execute("ROLLBACK")
+            if _sqlstate(error) == LOCK_NOT_AVAILABLE:
+                seen = _blockers(session, error) or seen
+                if isinstance(error, StatementFailed):
+                    error.blockers = seen
             raise
 
     def report(state: tenacity.RetryCallState) -> None:
-        failed = _error(state)
+        error = _error(state)
+        failed = error if isinstance(error, StatementFailed) else None
+        blocked = _sqlstate(error) == LOCK_NOT_AVAILABLE
         log.warning(
             "trying again",
-            file=failed.migration.file,
-            line=failed.line,
-            sqlstate=failed.error.pgcode,
-            reason=failed.error.diag.message_primary,
-            blocked_by=[str(blocker) for blocker in failed.blockers] or None,
+            file=failed.migration.file if failed else None,
+            line=failed.line if failed else None,
+            sqlstate=_sqlstate(error),
+            reason=_cause(error).diag.message_primary,
+            blocked_by=[str(blocker) for blocker in seen] if blocked else None,
             attempt=state.attempt_number,
             pause_s=round(state.next_action.sleep if state.next_action else 0, 1),
             left_s=round(max(0.0, deadline - time.monotonic()), 1),
         )
 
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, StatementFailed) and error.error.pgcode in RETRYABLE
-        ),
-        wait=lambda state: pause(
-            state.attempt_number,
-            settings.lock_timeout if _error(state).error.pgcode == LOCK_NOT_AVAILABLE else 0,
-        ),
-        stop=lambda state: time.monotonic() + state.upcoming_sleep >= deadline,
-        before_sleep=report,
-        sleep=session.stop.sleep,
-        reraise=True,
-    )(call)
+    try:
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: _sqlstate(error) in RETRYABLE),
+            wait=lambda state: pause(state.attempt_number, _stall(_error(state), settings)),
+            stop=lambda state: time.monotonic() + state.upcoming_sleep >= deadline,
+            before_sleep=report,
+            sleep=session.stop.sleep,
+            reraise=True,
+        )(call)
+    except psycopg2.Error as error:
+        if error.pgcode != LOCK_NOT_AVAILABLE:
+            raise
+        who = "; ".join(str(blocker) for blocker in seen) or "unknown"
+        raise LockUnavailable(
+            f"the table {settings.table} was locked for all of {settings.lock_wait:g} s: {who}",
+            "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
+            "MIGRATOR_LOCK_WAIT waits longer.",
+        ) from None
 
 
 def pause(tries: int, stall: float) -> float:
@@ -99,8 +113,34 @@ def pause(tries: int, stall: float) -> float:
     return float(growing * random.uniform(1.0, 1.25))  # noqa: S311 - jitter
 
 
-def _error(state: tenacity.RetryCallState) -> StatementFailed:
-    error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, StatementFailed):
+def _blockers(session: Session, error: StatementFailed | psycopg2.Error) -> tuple[Blocker, ...]:
+    from migrator import blockers  # noqa: PLC0415 - rarely needed
+
+    own = f"ALTER TABLE {session.settings.table.quoted}"
+    return blockers.find(session, error.text if isinstance(error, StatementFailed) else own)
+
+
+def _stall(error: BaseException | None, settings: Settings) -> float:
+    """Return for how many seconds the failed try has waited for a lock."""
+    if _sqlstate(error) != LOCK_NOT_AVAILABLE:
+        return 0
+    if isinstance(error, StatementFailed):
+        return error.migration.limits(settings)[0]
+    return settings.lock_timeout
+
+
+def _error(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _cause(error: BaseException | None) -> psycopg2.Error:
+    cause = error.error if isinstance(error, StatementFailed) else error
+    if not isinstance(cause, psycopg2.Error):
         raise TypeError(error)
-    return error
+    return cause
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    """Return the SQLSTATE of an error; empty for one that does not come from the server."""
+    from_server = isinstance(error, StatementFailed | psycopg2.Error)
+    return (_cause(error).pgcode or "") if from_server else ""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CANCEL_EVERY = 0.1  # seconds: a cancel that arrives between two statements hits nothing
+_CANCEL_LIMIT = 1.0  # seconds for the server to take it
 
 
 class Stop:
@@ -84,5 +85,22 @@ class Stop:
     def _keep_cancelling(self) -> None:
         while not self.finished.is_set():
             if (cancel := self.cancel) is not None:
-                cancel()
+                _in_child(cancel)
             self.finished.wait(_CANCEL_EVERY)
+
+
+def _in_child(action: Callable[[], None]) -> None:
+    """Run something in a child process and wait for it.
+
+    The driver keeps the interpreter's lock while it waits for the server to take a cancel: where no
+    answer comes, this process could not even end itself.
+    """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        signal.setitimer(signal.ITIMER_REAL, _CANCEL_LIMIT)  # SIGALRM ends a process
+        action()
+    finally:
+        os._exit(0)

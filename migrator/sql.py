@@ -1,9 +1,12 @@
 """A SQL file as psql reads it: its statements with their places, and what each may not do.
 
 The rules are those of psql's scanner (`psqlscan.l`) and of the manual, section "Lexical Structure",
-with `standard_conforming_strings` on. Two things differ from psql on purpose: `:name` is left as it
-is, for there are no variables; and an `E'…'` that goes on after a line break keeps its backslash
-escapes, as in the server (psql reads line by line and forgets the `E`).
+with `standard_conforming_strings` on. These differ from psql on purpose:
+
+- `:name` is left as it is, for there are no variables.
+- An `E'…'` that goes on after a line break keeps its backslash escapes, as in the server. psql reads
+  line by line and forgets the `E`.
+- A statement cannot begin on the line of a COPY … FROM STDIN and go on after the rows.
 """
 
 import re
@@ -508,12 +511,12 @@ def unwrap(script: Script) -> tuple[tuple[Statement, ...], tuple[Problem, ...]]:
     names = [_CONTROLS.get(_prefix(_CONTROLS, command)) for command in commands]
     wrapped = names[:1] == ["BEGIN"] and names[1:][-1:] == ["COMMIT"]
     edges = {0: _PLAIN_BEGIN, len(commands) - 1: _PLAIN_COMMIT} if wrapped else {}
+    several = names.count("BEGIN") > 1
     kept, problems = [], []
     for index, (statement, name) in enumerate(zip(statements, names, strict=True)):
         if not name:
             kept.append(statement)
         elif commands[index] not in edges.get(index, ()):
-            several = names.count("BEGIN") > 1
             problems.append(_objection(statement.start, commands[index], name, several=several))
     return tuple(kept), tuple(problems)
 

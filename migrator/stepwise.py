@@ -105,6 +105,8 @@ def run(
             others=fingerprint,
             execution_ms=round(elapsed * 1000),
         )
+        if not session.reads_utf8:
+            session.execute("RESET client_encoding")
         # The transaction takes the lock too, because resetting the session gives its own one back.
         session.execute(
             f"BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
@@ -174,7 +176,10 @@ def _run_statement(session: Session, migration: Migration, index: int, *, resume
 
 
 def _state(migration: Migration, index: int) -> str:
-    stay = f"statements 1 to {index} stay done" if index else "nothing of it was done"
+    if index > 1:
+        stay = f"statements 1 to {index} stay done"
+    else:
+        stay = "statement 1 stays done" if index else "nothing of it was done"
     return f"{stay}; the next run of {migration.file} goes on at statement {index + 1}"
 
 
@@ -185,9 +190,10 @@ def _in_transaction(session: Session, migration: Migration, index: int) -> None:
         execute.run_one(session, migration, index)
         recorded = _progress_sql(session.settings.table, migration, index + 1)
         execute.run_tail(session, migration, f"{_AS_OURSELVES}; {recorded}; COMMIT")
-    except StatementFailed:
+    except StatementFailed as failed:
         if session.in_transaction:
             session.execute("ROLLBACK")
+        failed.index = index  # also when a constraint was put off to its end
         raise
 
 

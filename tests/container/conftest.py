@@ -8,7 +8,9 @@ import pytest
 # testcontainers reads these when a test module imports it. Its reaper is one more image, which is
 # not there without a registry; the tests remove what they start themselves.
 os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
-os.environ["TC_POOLING_INTERVAL"] = "0.1"  # seconds between looks at a container that starts
+# A container that starts is looked at every 0.1 s for 120 s: the deadline is the product.
+os.environ["TC_POOLING_INTERVAL"] = "0.1"
+os.environ["TC_MAX_TRIES"] = "1200"
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ POSTGRES = "postgres:17"
 PYTHON = "python:3.13-slim"
 PASSWORD = "p'a\"s $s\\w%rd"
 # The deadline of one command. Nothing here takes more than a few seconds on an idle machine.
-SECONDS = 60
+SECONDS = 120
 
 
 def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -73,7 +73,7 @@ def log(postgres: PostgresContainer) -> str:
 def wait_for_tcp(container: str) -> None:
     """Wait until a container's server listens on TCP; fail when the container ends before."""
     attempt = "pg_isready -q -h 127.0.0.1 && exit; sleep 0.2"
-    docker("exec", container, "bash", "-c", f"for i in {{1..200}}; do {attempt}; done; exit 1")
+    docker("exec", container, "bash", "-c", f"for i in {{1..500}}; do {attempt}; done; exit 1")
 
 
 class Start(Protocol):

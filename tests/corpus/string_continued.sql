@@ -2,5 +2,4 @@ SELECT 'a;'
   'b;' -- c;
   'd\';
 SELECT 'e' -- f
-
- 'g;';
+	'g;';

@@ -68,6 +68,13 @@ class TestServer:
         [(version,)] = server.execute("SHOW server_version")
         assert str(version).startswith(f"{server.version}")
 
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("fsync", "off"), ("deadlock_timeout", "200ms"), ("max_connections", "200")],
+    )
+    def test_is_set_up_for_tests(self, server: Server, name: str, value: str) -> None:
+        assert server.execute(f"SHOW {name}") == [(value,)]
+
     @pytest.mark.parametrize("mode", ["fast", "immediate"])
     def test_restarts_on_the_same_port_with_its_data(self, database: Database, mode: Mode) -> None:
         database.execute("CREATE TABLE kept (id int)")
@@ -157,19 +164,23 @@ class TestNothingIsLeft:
 
     def test_when_the_tests_are_killed(self) -> None:
         program = (
-            "import tests.support.postgres as p, time\n"
-            "with p.embedded() as s: print(s.folder, flush=True); time.sleep(300)\n"
+            "import json, tests.support.postgres as p, time\n"
+            "with p.chosen().open() as s:\n"
+            "    print(json.dumps([s.url(), str(getattr(s, 'folder', ''))]), flush=True)\n"
+            "    time.sleep(300)\n"
         )
         with subprocess.Popen(
             [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
-            folder = Path(process.stdout.readline().strip())
+            url, folder = json.loads(process.stdout.readline())
+            psycopg2.connect(url).close()
             processes = family(process.pid)
-            assert folder.exists()
             process.kill()
         assert still_running(processes) == []
-        assert not folder.exists()
+        with pytest.raises(psycopg2.OperationalError, match="refused"):
+            psycopg2.connect(url)
+        assert not folder or not Path(folder).exists()
 
     @pytest.mark.parametrize("signum", SIGNALS, ids=lambda it: it.name)
     def test_when_the_demo_is_interrupted(self, signum: signal.Signals) -> None:

@@ -156,7 +156,7 @@ def test_many_racing_to_create_the_history_table(
     many = 10
     folder.write("001_a.sql", "CREATE TABLE a (id int);")
     barrier = threading.Barrier(many)
-    arrived = set()
+    arrived: set[int] = set()
 
     def line_up(text: str) -> None:
         # The first message of each in which it writes: all of them are let go together.

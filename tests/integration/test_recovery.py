@@ -126,7 +126,7 @@ def test_a_connection_that_is_cut_among_the_rows_of_a_copy(
 ) -> None:
     rows = "".join(f"{number}\n" for number in range(200_000))
     folder.write("001_a.sql", f"COPY audit FROM STDIN;\n{rows}\\.\n")
-    struck = []
+    struck: list[str] = []
 
     def cut(text: str) -> None:
         if "COPY" in text and not struck:
@@ -365,8 +365,8 @@ def start(stack: ExitStack, server: Server, path: Path, sql: str) -> Case:
     blocker = stack.enter_context(Session(database.admin_url, "the application"))
     if "tries" not in sql:
         blocker.run("LOCK TABLE audit")
-    for folder in ("migrations", "scratch"):
-        (path / folder).mkdir(parents=True)
+    for name in ("migrations", "scratch"):
+        (path / name).mkdir(parents=True)
     folder = Folder(path / "migrations")
     folder.write("001_a.sql", sql)
     migrate = stack.enter_context(Migrate(database, folder, path / "scratch"))

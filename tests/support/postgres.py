@@ -500,7 +500,11 @@ class Choice:
 
 @functools.cache
 def chosen() -> Choice:
-    """Decide which server the tests use; see TEST_POSTGRES in CONTRIBUTING.md.
+    """Decide which server the tests use.
+
+    The environment variable TEST_POSTGRES says it: `embedded`, `docker`, or a folder of installed
+    programs such as /usr/lib/postgresql/15/bin. Without it Docker is used when an engine answers
+    and has or gets the image; else the embedded server, but with CI=true that is an error.
 
     Raises:
         ServerError: it cannot be had.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], seconds: float = 20) -> T:
+def eventually(look: Callable[[], T | None], seconds: float = 20) -> T:
     """Look again and again until there is something, and return it.
 
     Args:

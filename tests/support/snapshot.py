@@ -40,5 +40,5 @@ def snapshot(database: Database) -> dict[str, Any]:
     """Return what is in the catalogs and in every table; equal when nothing has changed."""
     state: dict[str, Any] = {name: rest for name, *rest in database.execute(_STATE)}
     for (table,) in database.execute(_TABLES):
-        state[table] = database.execute(f"SELECT t.xmin::text, t.* FROM {table} t ORDER BY 2")
+        state[table] = database.execute(f"SELECT t.xmin::text, t.* FROM {table} t ORDER BY t::text")
     return state

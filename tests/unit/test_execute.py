@@ -77,6 +77,7 @@ def test_takes_no_time(text: str) -> None:
         "ALTER TYPE eventtype ADD VALUE 'REPEAT'",
         "REFRESH MATERIALIZED VIEW v",
         "SET client_encoding = 'LATIN1'",
+        "SET NAMES 'LATIN1'",
         "/* CREATE TABLE */ UPDATE t SET a = 1",
     ],
 )

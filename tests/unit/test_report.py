@@ -210,9 +210,9 @@ class TestFailure:
             "    |        ^\n"
             "\n"
             "  hint:    Perhaps you meant to reference the column.\n"
-            "  where:   statement 2 of 4, after 12 ms\n"
+            "  where:   statement 2 of 4; failed after 12 ms\n"
             "  state:   002_b.sql was rolled back; this run has applied 001_a.sql\n"
-            "  now:     version 1; pending: 002_b.sql and 2 more\n"
+            "  now:     the database is at version 1, 3 migrations are pending\n"
             "  next:    Check its spelling."
         )
 
@@ -220,7 +220,6 @@ class TestFailure:
         failed = replace(
             self.FAILURE,
             statement=None,
-            statement_line=2,
             detail="one\ntwo",
             sqlstate="",
             server_hint="",
@@ -233,7 +232,7 @@ class TestFailure:
             "\n"
             "  detail:  one\n"
             "           two\n"
-            "  where:   after the last of 4 statements, which begins in line 2\n"
+            "  where:   at the end of the file, after statement 4\n"
             "  state:   002_b.sql was rolled back; this run has applied 001_a.sql\n"
             "  next:    Check its spelling."
         )

@@ -96,6 +96,9 @@ ONE_STATEMENT = {
     "parameters called begin and end": (
         'CREATE FUNCTION f(begin int, "end" int) RETURNS int LANGUAGE sql AS $$SELECT 1$$'
     ),
+    "parameter called begin beside a tagged quote": (
+        "CREATE FUNCTION f(begin text DEFAULT $x$;$x$) RETURNS int LANGUAGE sql AS 'a'"
+    ),
     "function with a CASE default": (
         "CREATE FUNCTION f(a int DEFAULT (CASE WHEN true THEN 1 END)) RETURNS int RETURN a"
     ),

@@ -1,0 +1,313 @@
+"""SIGTERM and SIGINT end a run within two seconds, on the server too, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.support.postgres import free_port
+from tests.support.proxy import Proxy
+from tests.support.sessions import (
+    Session,
+    backends,
+    blocked,
+    eventually,
+    invalid_indexes,
+    left_behind,
+    running,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Migrate, Process, Run
+
+NO_TRANSACTION = "-- migrator: no-transaction\n"
+BOTH_WAYS = pytest.mark.parametrize(
+    "header", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
+)
+BOTH_SIGNALS = pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+# The promise is a second or two; what is on top of that is for a machine that is busy.
+MOST_SECONDS = 2.5
+
+
+@dataclass
+class Stopped:
+    """What a signal came to."""
+
+    run: Run
+    seconds: float
+
+
+def stop(process: Process, signum: int) -> Stopped:
+    """Send a signal and wait for the end, which must come soon and with the right status."""
+    __tracebackhide__ = True
+    sent = time.monotonic()
+    process.send_signal(signum)
+    run = process.wait(20)
+    stopped = Stopped(run, time.monotonic() - sent)
+    assert run.status == 128 + signum, run.err
+    assert stopped.seconds < MOST_SECONDS
+    assert run.event("interrupted")["status"] == 128 + signum
+    return stopped
+
+
+def nothing_left(database: Database) -> None:
+    """The server has noticed at once: it was told."""
+    __tracebackhide__ = True
+    eventually(lambda: not left_behind(database), seconds=1)
+
+
+@BOTH_WAYS
+@BOTH_SIGNALS
+def test_during_a_long_statement(
+    migrate: Migrate, folder: Folder, database: Database, header: str, signum: int, status: int
+) -> None:
+    folder.write("001_a.sql", "CREATE TABLE a (id int);")
+    folder.write("002_b.sql", f"{header}CREATE TABLE b (id int);\nSELECT pg_sleep(60);")
+    process = migrate.start()
+    running(database, "pg_sleep")
+    stopped = stop(process, signum)
+    nothing_left(database)
+    assert stopped.seconds < 1
+    interrupted = stopped.run.event("interrupted")
+    name = "SIGTERM" if status == 143 else "SIGINT"
+    assert interrupted["message"].startswith(f"stopped by {name}; the running statement was")
+    assert "001_a.sql" in interrupted["message"]
+    # What a transaction did is undone; what was done without one stays, and is known.
+    assert database.execute("SELECT to_regclass('b') IS NOT NULL") == [(bool(header),)]
+    assert database.execute("SELECT version FROM schema_migrations") == [(1,)]
+
+
+@BOTH_WAYS
+@BOTH_SIGNALS
+def test_while_a_statement_waits_for_a_lock(
+    migrate: Migrate, folder: Folder, database: Database, header: str, signum: int, status: int
+) -> None:
+    database.execute("CREATE TABLE busy (id int); ALTER TABLE busy OWNER TO app_owner")
+    folder.write("001_a.sql", f"{header}ALTER TABLE busy ADD COLUMN more int;")
+    with Session(database.admin_url, "the application") as other:
+        other.run("SELECT * FROM busy")
+        process = migrate.start("--lock-timeout", "1min")
+        blocked(database, "ALTER TABLE")
+        assert stop(process, signum).run.status == status
+        nothing_left(database)
+    assert migrate().status == 0
+
+
+@BOTH_SIGNALS
+def test_while_an_index_is_built_concurrently(
+    migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
+) -> None:
+    database.execute("CREATE TABLE busy (id int); ALTER TABLE busy OWNER TO app_owner")
+    folder.write("001_a.sql", f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY busy_id ON busy (id);")
+    with Session(database.admin_url, "the application") as other:
+        other.run("INSERT INTO busy VALUES (1)")
+        process = migrate.start()
+        blocked(database, "CREATE INDEX CONCURRENTLY")
+        assert stop(process, signum).run.status == status
+        nothing_left(database)
+    assert invalid_indexes(database) == ["busy_id"]
+    assert migrate().status == 0
+    assert invalid_indexes(database) == []
+
+
+@BOTH_SIGNALS
+def test_among_the_rows_of_a_copy(
+    migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
+) -> None:
+    rows = "".join(f"{number}\n" for number in range(300_000))
+    folder.write("001_a.sql", f"CREATE TABLE a (id int);\nCOPY a FROM STDIN;\n{rows}\\.\n")
+    with Proxy(database.server.host, database.server.port) as proxy:
+        proxy.delay = 0.05
+        process = migrate.start(env={"DATABASE_URL": proxy.url(database.url)})
+        eventually(lambda: proxy.counts["d"] > 3)
+        assert stop(process, signum).run.status == status
+    nothing_left(database)
+    assert migrate().status == 0
+    assert database.execute("SELECT count(*) FROM a") == [(300_000,)]
+
+
+@BOTH_SIGNALS
+def test_while_the_server_is_waited_for(
+    migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
+) -> None:
+    folder.write("001_a.sql", "SELECT 1;")
+    url = database.url.replace(f":{database.server.port}/", f":{free_port()}/")
+    process = migrate.start(env={"DATABASE_URL": url})
+    process.expect("waiting for the database")
+    stopped = stop(process, signum)
+    assert stopped.run.status == status
+    assert stopped.seconds < 1
+
+
+@BOTH_SIGNALS
+def test_while_a_server_accepts_and_does_not_answer(
+    migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
+) -> None:
+    folder.write("001_a.sql", "SELECT 1;")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = database.url.replace(
+            f":{database.server.port}/", f":{silent.getsockname()[1]}/"
+        )
+        process = migrate.start(env={"DATABASE_URL": url})
+        connection, _ = silent.accept()
+        with connection:
+            assert stop(process, signum).run.status == status
+
+
+@BOTH_SIGNALS
+def test_while_a_server_has_stopped_answering(
+    migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
+) -> None:
+    """No cancel reaches it; when it goes on it finds that its client is gone."""
+    folder.write("001_a.sql", "CREATE TABLE a (id int); SELECT pg_sleep(60);")
+    with Proxy(database.server.host, database.server.port) as proxy:
+        process = migrate.start(env={"DATABASE_URL": proxy.url(database.url)})
+        running(database, "pg_sleep")
+        proxy.stall()
+        stopped = stop(process, signum)
+        assert stopped.run.status == status
+        assert "the server did not answer" in stopped.run.event("interrupted")["message"]
+        proxy.resume()
+        eventually(lambda: not left_behind(database))
+    assert database.execute("SELECT to_regclass('a')") == [(None,)]
+
+
+@BOTH_SIGNALS
+def test_while_another_migrator_is_waited_for(
+    migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
+) -> None:
+    folder.write("001_slow.sql", "SELECT pg_sleep(60);")
+    first = migrate.start()
+    holder = running(database, "pg_sleep")
+    second = migrate.start()
+    second.expect("waiting for another migrator")
+    stopped = stop(second, signum)
+    assert stopped.run.status == status
+    assert stopped.seconds < 1
+    eventually(lambda: [found.pid for found in backends(database)] == [holder.pid], seconds=1)
+    first.end()
+
+
+@BOTH_WAYS
+@BOTH_SIGNALS
+def test_in_the_pause_before_another_try(
+    migrate: Migrate, folder: Folder, database: Database, header: str, signum: int, status: int
+) -> None:
+    database.execute("CREATE TABLE busy (id int); ALTER TABLE busy OWNER TO app_owner")
+    folder.write("001_a.sql", f"{header}DROP TABLE busy;")
+    with Session(database.admin_url, "the application") as other:
+        other.run("SELECT * FROM busy")
+        process = migrate.start("--lock-timeout", "1s")
+        process.expect("trying again")
+        stopped = stop(process, signum)
+        assert stopped.run.status == status
+        assert stopped.seconds < 1
+        nothing_left(database)
+
+
+@BOTH_SIGNALS
+def test_between_migrations(
+    migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
+) -> None:
+    """Held up just before the server is told to begin the third one."""
+    for number in range(1, 6):
+        folder.write(f"{number:03}_a.sql", f"CREATE TABLE a{number} (id int);")
+    with Proxy(database.server.host, database.server.port) as proxy:
+        process = migrate.start(env={"DATABASE_URL": proxy.url(database.url)})
+
+        def strike(text: str) -> None:
+            if "003_a.sql" in text and text.startswith("BEGIN"):
+                process.send_signal(signum)
+                process.popen.wait(20)
+
+        proxy.on_query = strike
+        started = time.monotonic()
+        run = process.wait()
+    assert run.status == status
+    assert time.monotonic() - started < 10
+    nothing_left(database)
+    assert database.execute("SELECT max(version) FROM schema_migrations") == [(2,)]
+    assert database.execute("SELECT to_regclass('a2') IS NULL, to_regclass('a3') IS NULL") == [
+        (False, True)
+    ]
+    assert migrate().status == 0
+
+
+@BOTH_SIGNALS
+def test_at_any_time_of_a_run_of_many_migrations(
+    migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
+) -> None:
+    for number in range(1, 61):
+        folder.write(f"{number:03}_a.sql", f"CREATE TABLE a{number} (id int); SELECT 1;")
+    database.execute("CREATE VIEW made AS SELECT relname FROM pg_class WHERE relname ~ '^a[0-9]+$'")
+    seen = 0
+    for _ in range(4):
+        process = migrate.start()
+        process.expect('"event": "applied"')
+        process.send_signal(signum)
+        run = process.wait()
+        assert run.status in (0, status)
+        nothing_left(database)
+        [(count, highest)] = database.execute("SELECT count(*), max(version) FROM schema_migrations")
+        assert count == highest > seen
+        assert database.execute("SELECT count(*) FROM made") == [(count,)]
+        seen = count
+    assert migrate().status == 0
+    assert database.execute("SELECT count(*) FROM made") == [(60,)]
+
+
+@BOTH_SIGNALS
+def test_a_second_signal_changes_nothing(
+    migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
+) -> None:
+    folder.write("001_a.sql", "CREATE TABLE a (id int); SELECT pg_sleep(60);")
+    process = migrate.start()
+    running(database, "pg_sleep")
+    for _ in range(5):
+        process.send_signal(signum)
+    assert process.wait(20).status == status
+    nothing_left(database)
+
+
+@BOTH_SIGNALS
+def test_as_the_first_process_of_a_container(
+    migrate: Migrate, folder: Folder, database: Database, tmp_path: Path, signum: int, status: int
+) -> None:
+    """PID 1 ignores every signal that it has no handler for.
+
+    A process id namespace is what a container has; the images are tested in tests/container.
+    """
+    folder.write("001_a.sql", "CREATE TABLE a (id int); SELECT pg_sleep(60);")
+    rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *rights, "--pid", "--fork", sys.executable, "-m", "migrator"]
+    with (tmp_path / "err").open("wb") as stderr:
+        process = subprocess.Popen(
+            command, stderr=stderr, env=migrate._environment({}), cwd=migrate.scratch
+        )
+    try:
+        running(database, "pg_sleep")
+        [first] = psutil.Process(process.pid).children()
+        sent = time.monotonic()
+        first.send_signal(signum)
+        assert process.wait(20) == status
+        assert time.monotonic() - sent < MOST_SECONDS
+    finally:
+        process.kill()
+        process.wait()
+    assert "interrupted" in (tmp_path / "err").read_text()
+    nothing_left(database)
+    assert database.execute("SELECT to_regclass('a')") == [(None,)]
