@@ -63,7 +63,7 @@ chaos: .venv/.test ## Strike at migrators at random moments (RUNS=1000)
 	@CHAOS_RUNS=$(RUNS) $(BIN)/python -m pytest --timeout=0 $(PYTEST_ARGS) tests/chaos
 
 secrets: ## Write the passwords and keys that the deployment needs and does not have yet
-	@umask 077 && mkdir -p secrets && touch .env
+	@umask 077 && mkdir -p secrets && touch .env && { test -z "$$(tail -c 1 .env)" || echo >>.env; }
 	@for name in postgres_password migrator_password; do \
 		test -s "secrets/$$name" || { $(RANDOM_HEX) >"secrets/$$name" && echo "secrets/$$name"; } || exit; \
 		chmod 0444 "secrets/$$name" || exit; \

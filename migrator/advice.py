@@ -67,6 +67,14 @@ _BY_MESSAGE = {
         "It looks like a placeholder of a template: a migration is plain SQL, nothing is filled in."
     ),
     "42601 INSERT has more": "Give as many values as there are columns.",
+    "42704 unrecognized configuration parameter": (
+        "The server does not have that setting. If the file is a dump, it is older than the "
+        "pg_dump that wrote it: remove the line, or use the pg_dump of the server's version."
+    ),
+    '42P06 .*"public"': (
+        "Every database has it: remove the line. pg_dump writes it with --schema=public, and not "
+        "without."
+    ),
     "42704 role ": (
         "Roles belong to the server, not to the database. Create it before the migrator runs, or "
         "leave the statement out where the role is missing."

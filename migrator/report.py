@@ -9,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from migrator.errors import ProblemsFound
+from migrator.excerpt import visible
 from migrator.failure import MigrationFailed
 
 if TYPE_CHECKING:
@@ -192,12 +193,12 @@ def failure(failed: Failure) -> str:
         ("now", _now(failed)),
         ("next", _filled(failed.advice)),
     )
-    lines = [f"{failed.place}: error: {failed.message}{_code(failed)}"]
+    lines = [f"{failed.place}: error: {visible(failed.message)}{_code(failed)}"]
     lines += [f"  {line}" for line in failed.source]
     lines.append("")
     for name, text in facts:
         for number, line in enumerate(text.splitlines()):
-            lines.append(f"  {'' if number else name + ':':<9}{line}")
+            lines.append(f"  {'' if number else name + ':':<9}{visible(line)}")
     return "\n".join(lines)
 
 
@@ -214,6 +215,7 @@ def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
             failed.message + _code(failed),
             failed.detail,
             failed.server_hint,
+            *map(str, failed.blockers),
             failed.state,
             failed.advice,
         )
@@ -222,7 +224,7 @@ def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
     if isinstance(raised, ProblemsFound):
         return [
             _annotation(
-                f"{problem.file} {problem.message}\n{problem.hint}".strip(),
+                f"{'' if problem.line else problem.file} {problem.message}\n{problem.hint}".strip(),
                 str(directory / problem.file) if problem.file.endswith(".sql") else "",
                 problem.line,
                 problem.column,

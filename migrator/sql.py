@@ -4,8 +4,8 @@ The rules are those of psql's scanner (`psqlscan.l`) and of the manual, section 
 with `standard_conforming_strings` on. These differ from psql on purpose:
 
 - `:name` is left as it is, for there are no variables.
-- An `E'…'` that goes on after a line break keeps its backslash escapes, as in the server. psql reads
-  line by line and forgets the `E`.
+- An `E'…'` that goes on after a line break keeps its backslash escapes, as in the server. psql
+  reads line by line and forgets the `E`.
 - A statement cannot begin on the line of a COPY … FROM STDIN and go on after the rows.
 """
 
@@ -59,7 +59,9 @@ class Script:
 
 # The classes are those of the scanner: every character outside ASCII is a letter. They are written
 # as what they exclude because that is the form that the regular expression engine tests fastest.
-# Quantifiers are possessive: no text can make a pattern go back and try again.
+# Quantifiers are possessive: no text can make a pattern go back and try again. What they repeat is
+# an atomic group, because Python before 3.11.5 otherwise loses its place when one fails halfway
+# (https://github.com/python/cpython/issues/106052).
 _SPACES = " \t\n\r\f\v"
 _SPACE = rf"[{_SPACES}]"
 _NOT_E = r"[^\x00-@E\[-^`e{-\x7f]"  # a letter or underscore, but not E or e
@@ -69,33 +71,33 @@ _NO_WORD_PART = r"[\x00-#%-/:-@\[-^`{-\x7f]"
 _WORD = rf"{_NOT_E}{_WORD_PART}*+|[eE](?!'){_WORD_PART}*+"
 _WORD_END = rf"(?!{_WORD_PART})"
 _BLOCK_WORD = rf"(?i:BEGIN|CASE|END){_WORD_END}"
-_NUMBER = rf"[0-9]++(?:(?!\$){_WORD_PART}++)?+"  # with what the server calls trailing junk
+_NUMBER = rf"[0-9]++(?>(?!\$){_WORD_PART}++)?+"  # with what the server calls trailing junk
 _SYMBOL = r"[\x00-\x08\x0e-\x1f!#%&*+,.:<=>?@\[\]^`{|}~\x7f]++|-(?!-)|/(?!\*)"
-_TAG = rf"\$(?:(?![0-9]){_TAG_PART}++)?+\$"
+_TAG = rf"\$(?>(?![0-9]){_TAG_PART}++)?+\$"
 _LINE_COMMENT = r"--[^\n\r]*+"
-_COMMENT = rf"{_LINE_COMMENT}|/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/"  # without a comment inside
-_GAP = rf"{_SPACE}*+(?:(?:{_COMMENT}){_SPACE}*+)*+"
-_LINE_BREAK = rf"[ \t\f\v]*+(?:{_LINE_COMMENT})?+[\n\r](?:{_SPACE}++|{_LINE_COMMENT}[\n\r])*+"
-_STRING = r"'(?:[^']++|'')*+'"
-_ESCAPES = rf"'(?:[^'\\]++|\\[\s\S]|''|'{_LINE_BREAK}')*+'"  # what follows the E
-_IDENTIFIER = r'"(?:[^"]++|"")*+"'
+_COMMENT = rf"{_LINE_COMMENT}|/\*(?>[^*/]++|\*(?!/)|/(?!\*))*+\*/"  # without a comment inside
+_GAP = rf"{_SPACE}*+(?>(?:{_COMMENT}){_SPACE}*+)*+"
+_LINE_BREAK = rf"[ \t\f\v]*+(?>{_LINE_COMMENT})?+[\n\r](?>{_SPACE}++|{_LINE_COMMENT}[\n\r])*+"
+_STRING = r"'(?>[^']++|'')*+'"
+_ESCAPES = rf"'(?>[^'\\]++|\\[\s\S]|''|'{_LINE_BREAK}')*+'"  # what follows the E
+_IDENTIFIER = r'"(?>[^"]++|"")*+"'
 
 # Most statements are told whole, without a look at every token. What this cannot be sure of it
 # does not match: a dollar quote with a tag, a comment in a comment, a string right after a word
 # that ends in E, parentheses nested more than five times, a command of psql.
 _CERTAIN = (
     rf"'(?<![eE]'){_STRING[1:]}|'(?<={_NO_WORD_PART}[eE]'){_ESCAPES[1:]}|{_IDENTIFIER}|-(?!-)"
-    rf"|/(?!\*)|\$(?<!{_WORD_PART}\$)\$(?:[^$]++|\$(?!\$))*+\$\$"
+    rf"|/(?!\*)|\$(?<!{_WORD_PART}\$)\$(?>[^$]++|\$(?!\$))*+\$\$"
 )
 _INSIDE = rf"[^'\"$\-/()\\]++|{_CERTAIN}|{_COMMENT}"
 _PARENTHESES = "(?!)"
 for _ in range(5):
-    _PARENTHESES = rf"\((?:{_INSIDE}|{_PARENTHESES})*+\)"
-_REPLACE = rf"(?:(?i:OR){_SPACE}++(?i:REPLACE){_SPACE}++)?+"
+    _PARENTHESES = rf"\((?>{_INSIDE}|{_PARENTHESES})*+\)"
+_REPLACE = rf"(?>(?i:OR){_SPACE}++(?i:REPLACE){_SPACE}++)?+"
 _ROUTINE = rf"{_SPACE}++{_REPLACE}(?!(?i:OR|FUNCTION|PROCEDURE){_WORD_END}){_TAG_PART}"
 _WHOLE = re.compile(
     rf"{_GAP}((?!(?i:COPY|SET){_WORD_END}|(?i:CREATE)(?!{_ROUTINE}))"
-    rf"(?:[^'\"$\-/();\\]++|{_PARENTHESES}|{_CERTAIN}|(?:{_COMMENT}){_GAP}(?!;))*+){_GAP};"
+    rf"(?>[^'\"$\-/();\\]++|{_PARENTHESES}|{_CERTAIN}|(?:{_COMMENT}){_GAP}(?!;))*+){_GAP};"
 )
 
 # The others are told token by token. A step jumps over tokens (group 1) and finds what has to be
@@ -103,13 +105,13 @@ _WHOLE = re.compile(
 # or nothing: the end, a comment in a comment, a quote that is never closed.
 _TOKENS = rf"{_NUMBER}|{_SYMBOL}|\$(?!{_TAG[2:]})|{_STRING}|{_IDENTIFIER}|[eE]{_ESCAPES}"
 _MARK = rf"[();\\]|{_TAG}|"
-_STEP = re.compile(rf"((?:{_GAP}(?:{_WORD}|{_TOKENS}|{_PARENTHESES}))*+){_GAP}({_MARK})")
+_STEP = re.compile(rf"((?>{_GAP}(?:{_WORD}|{_TOKENS}|{_PARENTHESES}))*+){_GAP}({_MARK})")
 _ROUTINE_STEP = re.compile(
-    rf"((?:{_GAP}(?:(?!{_BLOCK_WORD})(?:{_WORD})|{_TOKENS}|{_PARENTHESES}))*+){_GAP}"
+    rf"((?>{_GAP}(?:(?!{_BLOCK_WORD})(?:{_WORD})|{_TOKENS}|{_PARENTHESES}))*+){_GAP}"
     rf"({_BLOCK_WORD}|{_MARK})"
 )
 _ROUTINE_START = re.compile(
-    rf"(?i:CREATE{_WORD_END}{_GAP}(?:OR{_WORD_END}{_GAP}(?:REPLACE{_WORD_END}{_GAP})?+)?+"
+    rf"(?i:CREATE{_WORD_END}{_GAP}(?>OR{_WORD_END}{_GAP}(?>REPLACE{_WORD_END}{_GAP})?+)?+"
     rf"(?:FUNCTION{_WORD_END}|PROCEDURE{_WORD_END}|(/\*)))"
 )
 _VERB = re.compile(rf"(?i:COPY|SET){_WORD_END}")
@@ -117,8 +119,8 @@ _SKIP = re.compile(_GAP)
 _COMMENT_LINE = re.compile(rf"(?!--)(?:{_COMMENT})|--([^\n\r]*+)")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _TOKEN = re.compile(
-    rf"[eE]{_ESCAPES}|(?:[uU]&|[bBnNxX])?+{_STRING}|(?:[uU]&)?+{_IDENTIFIER}|{_WORD}"
-    rf"|{_NUMBER}(?:\.{_NUMBER})?+|{_TAG}|[\s\S]"
+    rf"[eE]{_ESCAPES}|(?>[uU]&|[bBnNxX])?+{_STRING}|(?>[uU]&)?+{_IDENTIFIER}|{_WORD}"
+    rf"|{_NUMBER}(?>\.{_NUMBER})?+|{_TAG}|[\s\S]"
 )
 _ROWS_END = re.compile(r"\n\\\.\r?+(?=\n|\Z)")
 _RESTRICT = re.compile(r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)")

@@ -61,7 +61,8 @@ WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = 'public'::regname
     AND owner.oid <> (SELECT oid FROM pg_roles WHERE rolname = :'migrator')
     AND NOT EXISTS (
         SELECT FROM pg_depend AS part
-        WHERE part.classid = d.classid AND part.objid = d.objid AND part.deptype IN ('a', 'e', 'i')
+        WHERE part.classid = d.classid AND part.objid = d.objid
+            AND (part.deptype IN ('e', 'i') OR part.deptype = 'a' AND d.classid = 'pg_class'::regclass)
     )
 \gexec
 

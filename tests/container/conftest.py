@@ -1,9 +1,26 @@
 """What the tests on a real Docker engine share."""
 
+from __future__ import annotations
+
 import os
 import subprocess
+import time
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.container.compose import (
+    BACKEND_IMAGE,
+    ENGINE_IMAGE,
+    MIGRATOR_IMAGE,
+    ROOT,
+    Project,
+    docker,
+    project,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # testcontainers reads these when a test module imports it. Its reaper is one more image, which is
 # not there without a registry; the tests remove what they start themselves.
@@ -33,3 +50,32 @@ def docker_engine() -> str:
             pytest.fail(message, pytrace=False)
         pytest.skip(message)
     return answer.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def images(docker_engine: str) -> None:
+    """Build the images of the migrator and of the example backend from this tree."""
+    del docker_engine
+    migrator = ["-f", f"{ROOT}/Dockerfile.migrator"]
+    docker("build", "-q", *migrator, "--target", "engine", "-t", ENGINE_IMAGE, str(ROOT))
+    docker("build", "-q", *migrator, "-t", MIGRATOR_IMAGE, str(ROOT))
+    docker("build", "-q", "-t", BACKEND_IMAGE, f"{ROOT}/examples/backend")
+
+
+@pytest.fixture(scope="module")
+def shop(images: None) -> Iterator[Project]:
+    """A deployment that is up, for the tests of one module."""
+    del images
+    with project() as shop:
+        since = time.time()
+        shop.compose("up", "--detach", "--wait")
+        shop.first_events = shop.events(since)
+        yield shop
+
+
+@pytest.fixture
+def fresh(images: None) -> Iterator[Project]:
+    """A deployment of which nothing has been started."""
+    del images
+    with project() as fresh:
+        yield fresh

@@ -1,4 +1,4 @@
-"""How often the migrator asks the server something: that is what a deployment far away waits for."""
+"""How often the migrator asks the server something, which is what far away takes long."""
 
 from __future__ import annotations
 
@@ -53,6 +53,11 @@ class Through:
         self.proxy.counts.clear()
         return self.migrate(*args, env={"DATABASE_URL": self.url})
 
+    def messages(self) -> dict[str, int]:
+        """Return how many messages of each kind there were between logging in and hanging up."""
+        login = ("ssl", "gss", "startup", "p", "X")
+        return {kind: count for kind, count in self.proxy.counts.items() if kind not in login}
+
 
 class TestNothingPending:
     @pytest.fixture(autouse=True)
@@ -66,8 +71,8 @@ class TestNothingPending:
     )
     def test_takes_one_query(self, through: Through, arguments: tuple[str, ...]) -> None:
         assert through(*arguments).status == 0
-        asked = 0 if arguments == ("wait",) else 1
-        assert through.proxy.counts == {"startup": 1, "Q": asked, "X": 1}
+        assert through.proxy.counts["startup"] == 1
+        assert through.messages() == ({} if arguments == ("wait",) else {"Q": 1})
         assert all(query.startswith("SELECT version, ") for query in through.proxy.queries)
 
     def test_takes_no_lock(self, migrate: Migrate, database: Database) -> None:

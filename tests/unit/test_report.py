@@ -254,7 +254,7 @@ class TestWorkflowCommands:
     def test_are_one_for_each_problem(self) -> None:
         found = ProblemsFound(TestErrors.PROBLEMS)
         assert report.workflow_commands(found, self.FOLDER) == [
-            "::error file=db/migrations/001_a.sql,line=12,col=5::001_a.sql is bad%0ADo this.",
+            "::error file=db/migrations/001_a.sql,line=12,col=5::is bad%0ADo this.",
             "::error::version 2 is gone",
         ]
 

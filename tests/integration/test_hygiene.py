@@ -1,0 +1,256 @@
+"""What a file leaves in its session reaches neither the next file nor the record of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from tests.support.sessions import left_behind, role
+
+if TYPE_CHECKING:
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Migrate
+
+NO_TRANSACTION = "-- migrator: no-transaction\n"
+
+
+class Dirt(NamedTuple):
+    """Something that a file leaves in its session.
+
+    Attributes:
+        sql: does it; {role} is a role that the migrator's is a member of.
+        superuser: whether it takes one.
+    """
+
+    sql: str
+    superuser: bool = False
+
+
+DIRT = {
+    "search_path": Dirt("SET search_path TO nowhere"),
+    "search_path emptied as by pg_dump": Dirt("SELECT pg_catalog.set_config('search_path','',false)"),
+    "search_path of the transaction": Dirt("SET LOCAL search_path TO nowhere"),
+    "role": Dirt("SET ROLE {role}"),
+    "role of the transaction": Dirt("SET LOCAL ROLE {role}"),
+    "session authorization": Dirt("SET SESSION AUTHORIZATION {role}", superuser=True),
+    "timeouts": Dirt("SET lock_timeout = '1h'; SET statement_timeout = '2h'"),
+    "other limits": Dirt("SET idle_in_transaction_session_timeout = '1ms'; SET work_mem = '64kB'"),
+    "settings of the transaction": Dirt("SET LOCAL lock_timeout = 0; SET LOCAL work_mem = '64kB'"),
+    "read-only from now on": Dirt("SET default_transaction_read_only = on"),
+    "read-only by characteristics": Dirt(
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE"
+    ),
+    "row security": Dirt("SET row_security = off"),
+    "no checks of function bodies": Dirt("SET check_function_bodies = off"),
+    "time zone and date style": Dirt("SET TIME ZONE 'Asia/Kathmandu'; SET DateStyle = 'German'"),
+    "a setting of its own": Dirt("SET my.own = 'x'; SELECT set_config('my.other', 'y', false)"),
+    "client_encoding": Dirt("SET client_encoding = 'LATIN1'"),
+    "client_encoding as SET NAMES": Dirt("SET NAMES 'LATIN1'"),
+    "client_encoding by set_config": Dirt("SELECT set_config('client_encoding','SQL_ASCII',false)"),
+    "standard_conforming_strings": Dirt(
+        "SELECT set_config('standard_conforming_strings', 'off', false)"
+    ),
+    "application_name": Dirt("SET application_name = 'mine'"),
+    "synchronous_commit": Dirt("SET synchronous_commit = off"),
+    "replication role": Dirt("SET session_replication_role = replica", superuser=True),
+    "temporary tables": Dirt(
+        "CREATE TEMP TABLE probe (file text, found jsonb); CREATE TEMP TABLE schema_migrations ();"
+        "CREATE TEMP SEQUENCE s"
+    ),
+    "a temporary function": Dirt(
+        "CREATE FUNCTION pg_temp.clock_timestamp() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    ),
+    "prepared statements": Dirt("PREPARE p AS SELECT 1"),
+    "channels": Dirt("LISTEN somewhere"),
+    "advisory locks": Dirt("SELECT pg_advisory_lock(1), pg_advisory_lock(1), pg_advisory_lock(2, 3)"),
+    "shared advisory locks": Dirt("SELECT pg_advisory_lock_shared(4)"),
+    "cursors": Dirt("DECLARE c CURSOR WITH HOLD FOR SELECT generate_series(1, 10)"),
+    "the last value of a sequence": Dirt("CREATE SEQUENCE s; SELECT nextval('s')"),
+    "constraints put off": Dirt("SET CONSTRAINTS ALL DEFERRED"),
+    "a planned query": Dirt("SET plan_cache_mode = force_generic_plan"),
+    "all of it reset": Dirt("RESET ALL"),
+    "role reset": Dirt("RESET ROLE; RESET SESSION AUTHORIZATION"),
+}
+# The application's name says which file runs, and so is another one in each.
+PROBE = """
+INSERT INTO public.probe SELECT '{file}', pg_catalog.jsonb_build_object(
+  'users', ARRAY[current_user::text, session_user::text],
+  'settings', (SELECT pg_catalog.jsonb_object_agg(name, setting) FROM pg_catalog.pg_settings
+    WHERE name <> 'application_name'),
+  'own', ARRAY[pg_catalog.current_setting('my.own', true),
+    pg_catalog.current_setting('my.other', true)],
+  'temporary', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
+    WHERE relnamespace = pg_catalog.pg_my_temp_schema()),
+  'functions', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc
+    WHERE pronamespace = pg_catalog.pg_my_temp_schema()),
+  'prepared', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements),
+  'channels', ARRAY(SELECT pg_catalog.pg_listening_channels()),
+  'cursors', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursors),
+  'locks', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks
+    WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()));
+"""
+
+
+@pytest.fixture(autouse=True)
+def probe(database: Database) -> None:
+    database.execute(
+        "CREATE SCHEMA nowhere; CREATE TABLE probe (file text, found jsonb);"
+        "CREATE SEQUENCE tries; GRANT ALL ON probe, tries TO PUBLIC;"
+        "GRANT ALL ON SCHEMA public, nowhere TO PUBLIC"
+    )
+
+
+def probed(database: Database) -> dict[str, dict[str, object]]:
+    """Return what the probes found, by file."""
+    rows = database.execute("SELECT file, found::text FROM probe ORDER BY file")
+    found = {file: json.loads(text) for file, text in rows}
+    for probe in found.values():
+        # A setting of one's own that was set once is empty ever after: the server keeps the name.
+        probe["own"] = [value or None for value in probe["own"]]
+    return found
+
+
+def url(database: Database, dirt: Dirt) -> str:
+    return database.admin_url if dirt.superuser else database.url
+
+
+each_dirt = pytest.mark.parametrize("dirt", DIRT.values(), ids=DIRT.keys())
+
+
+@each_dirt
+@pytest.mark.parametrize("arguments", [(), ("--single-transaction",)], ids=["each", "single"])
+def test_what_a_file_leaves_reaches_nothing_else(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    dirt: Dirt,
+    arguments: tuple[str, ...],
+) -> None:
+    with role(database) as name:
+        folder.write("001_before.sql", PROBE.format(file="before"))
+        folder.write("002_dirty.sql", f"-- Grün, naïve ✓\n{dirt.sql.format(role=name)};")
+        folder.write("003_after.sql", PROBE.format(file="after"))
+        folder.write("004_table.sql", "CREATE TABLE made_after (id int);")
+        run = migrate(*arguments, env={"DATABASE_URL": url(database, dirt)})
+        assert run.status == 0, run.err
+        found = probed(database)
+        assert found["after"] == found["before"]
+        user = "postgres" if dirt.superuser else database.user
+        assert database.execute(
+            "SELECT version, description, split_part(applied_by, ' ', 1),"
+            " abs(extract(epoch FROM applied_at - now() AT TIME ZONE 'UTC')) < 60"
+            " FROM public.schema_migrations WHERE version = 2"
+        ) == [(2, "Grün, naïve ✓", user, True)]
+        assert database.execute(
+            "SELECT relnamespace::regnamespace::text, pg_get_userbyid(relowner)"
+            " FROM pg_class WHERE relname = 'made_after'"
+        ) == [("public", user)]
+
+
+@each_dirt
+def test_what_a_failed_try_leaves_does_not_reach_the_next_one(
+    migrate: Migrate, folder: Folder, database: Database, dirt: Dirt
+) -> None:
+    fails_once = (
+        "DO $$ BEGIN IF pg_catalog.nextval('public.tries') = 1 THEN"
+        " RAISE EXCEPTION 'not yet' USING ERRCODE = '40001'; END IF; END $$;"
+    )
+    with role(database) as name:
+        folder.write("001_before.sql", PROBE.format(file="before"))
+        folder.write(
+            "002_dirty.sql",
+            f"{PROBE.format(file='try')} {dirt.sql.format(role=name)}; {fails_once}",
+        )
+        folder.write("003_after.sql", PROBE.format(file="after"))
+        run = migrate(env={"DATABASE_URL": url(database, dirt)})
+        assert run.status == 0, run.err
+        assert run.event("trying again")["file"] == "002_dirty.sql"
+        found = probed(database)
+        assert found["try"] == found["before"]
+        assert found["after"] == found["before"]
+
+
+@each_dirt
+def test_what_a_no_transaction_file_leaves_reaches_nothing_else(
+    migrate: Migrate, folder: Folder, database: Database, dirt: Dirt
+) -> None:
+    with role(database) as name:
+        folder.write("001_before.sql", PROBE.format(file="before"))
+        folder.write(
+            "002_dirty.sql",
+            f"{NO_TRANSACTION}-- Grün, naïve ✓\n{dirt.sql.format(role=name)};",
+        )
+        folder.write("003_after.sql", PROBE.format(file="after"))
+        run = migrate(env={"DATABASE_URL": url(database, dirt)})
+        assert run.status == 0, run.err
+        found = probed(database)
+        assert found["after"] == found["before"]
+        assert database.execute(
+            "SELECT description FROM public.schema_migrations WHERE version = 2"
+        ) == [("Grün, naïve ✓",)]
+        assert database.execute("SELECT * FROM public.schema_migrations_progress") == []
+        assert left_behind(database) == []
+
+
+def test_a_role_that_is_set_at_login_is_the_role_of_every_file(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """ALTER ROLE … SET role is how a login role is made to create everything as the owner."""
+    login = f"{database.name}_login"
+    with role(database) as owner:
+        # With its own rights alone it could not record anything.
+        database.execute(
+            f"CREATE ROLE {login} LOGIN PASSWORD 'login-secret' NOINHERIT IN ROLE {owner};"
+            f"ALTER ROLE {login} SET role = {owner}"
+        )
+        folder.write("001_a.sql", "CREATE TABLE a (id int);")
+        folder.write("002_b.sql", "CREATE TABLE b (id int);")
+        folder.write("003_c.sql", f"{NO_TRANSACTION}CREATE TABLE c (id int); CREATE TABLE d ();")
+        folder.write("004_e.sql", "CREATE TABLE e (id int);")
+        url = database.server.url(database.name, user=login, password="login-secret")
+        run = migrate(env={"DATABASE_URL": url})
+        database.execute(f"DROP ROLE {login}")
+        assert run.status == 0, run.err
+        assert database.execute(
+            "SELECT relname::text, pg_get_userbyid(relowner)::text FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+            " AND relname <> 'probe' ORDER BY 1"
+        ) == [
+            (name, owner)
+            for name in ("a", "b", "c", "d", "e", "schema_migrations", "schema_migrations_progress")
+        ]
+
+
+def test_settings_of_the_role_and_the_database_are_kept(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    database.execute(
+        f"ALTER ROLE app_owner IN DATABASE {database.name} SET search_path = nowhere, public;"
+        f"ALTER DATABASE {database.name} SET work_mem = '5MB'"
+    )
+    folder.write("001_a.sql", "SET search_path TO public; SET work_mem = '6MB';")
+    folder.write("002_b.sql", "CREATE TABLE b AS SELECT current_setting('work_mem') AS memory;")
+    assert migrate().status == 0
+    assert database.execute("SELECT * FROM nowhere.b") == [("5MB",)]
+    assert database.execute("SELECT count(*) FROM public.schema_migrations") == [(2,)]
+
+
+@pytest.mark.parametrize("path", ["''", "nowhere", "nowhere, pg_catalog", "public, pg_catalog"])
+def test_our_own_queries_do_not_depend_on_the_search_path(
+    migrate: Migrate, folder: Folder, database: Database, path: str
+) -> None:
+    database.execute(
+        f"ALTER ROLE app_owner IN DATABASE {database.name} SET search_path = {path};"
+        "CREATE TABLE nowhere.schema_migrations (mine int)"
+    )
+    folder.write("001_a.sql", "CREATE TABLE public.a (id int);")
+    folder.write(
+        "002_b.sql",
+        f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY a_id ON public.a (id); VACUUM public.a;",
+    )
+    run = migrate()
+    assert run.status == 0, run.err
+    assert database.execute("SELECT count(*) FROM public.schema_migrations") == [(2,)]
+    assert migrate("status").status == 0
