@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg2
 import structlog
-from psycopg2 import _psycopg, errorcodes, extensions
+from psycopg2 import errorcodes, extensions
 
 from migrator import log as logging
 from migrator.errors import DatabaseUnavailable, UsageError
@@ -215,8 +214,13 @@ class Session:
         self.execute(text, arguments)
         return self.cursor.fetchall() if self.cursor.description else []
 
-    def execute(self, text: str, arguments: Arguments | None = None) -> None:
-        """Send one message, as `query` does, and leave the rows where they are."""
+    def execute(self, text: str | bytes, arguments: Arguments | None = None) -> None:
+        """Send one message, as `query` does, and leave the rows where they are.
+
+        Args:
+            text: one or more statements; bytes are sent as they are.
+            arguments: for the placeholders.
+        """
         with self._guarded():
             self.cursor.execute(text, arguments)
 
@@ -302,8 +306,12 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         UsageError: libpq does not understand the URL.
     """
     connection = _wait(settings, stop, write=write)
-    closing = threading.Lock()
-    stop.cancel = lambda: _cancel(connection, closing)
+
+    def cancel() -> None:
+        with suppress(psycopg2.Error):
+            connection.cancel()
+
+    stop.cancel = cancel
     try:
         yield Session(connection, settings, stop)
     except psycopg2.Error as error:
@@ -314,29 +322,7 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         raise DatabaseUnavailable(f"the server refused: {message} ({error.pgcode})", hint) from None
     finally:
         stop.cancel = None
-        with closing:
-            connection.close()
-
-
-def _cancel(connection: Any, closing: threading.Lock) -> None:  # noqa: ANN401
-    """Have the server cancel what it does for a connection. For another thread.
-
-    The driver's own `cancel` does not let go of the interpreter while it waits for the server, so
-    one that does not answer would stop all our threads. Called through ctypes, libpq lets them run.
-
-    Args:
-        connection: the driver's.
-        closing: held while the connection is closed, when libpq forgets the address.
-    """
-    import ctypes  # noqa: PLC0415 - only a signal needs it
-
-    libpq = ctypes.CDLL(_psycopg.__file__)  # looks in what the driver is linked with, too
-    libpq.PQgetCancel.restype = ctypes.c_void_p
-    with closing:
-        request = ctypes.c_void_p(libpq.PQgetCancel(ctypes.c_void_p(connection.pgconn_ptr)))
-    reason = ctypes.create_string_buffer(256)
-    libpq.PQcancel(request, reason, len(reason))
-    libpq.PQfreeCancel(request)
+        connection.close()
 
 
 def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN401

@@ -15,7 +15,9 @@ UNREACHABLE = 4
 DISAGREEMENT = 5
 LOCKED = 6
 
-CHANGED_HISTORY = "MG001"  # our own SQLSTATE: a class that the standard and PostgreSQL leave free
+# SQLSTATEs of our own, in a class that the standard and PostgreSQL leave free.
+CHANGED_HISTORY = "MG001"
+LOCK_GIVEN_AWAY = "MG002"
 
 
 class MigratorError(Exception):

@@ -8,6 +8,7 @@ twice for that.
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 
     from migrator.database import Session
     from migrator.migration import Migration
+    from migrator.sql import Statement
 
 _MOST_STATEMENTS = 1000
 _MOST_CHARACTERS = 1_000_000
+_STEP = 100_000  # characters that are encoded at a time
+_BETWEEN = ";\n"
 _SAVEPOINT = "SAVEPOINT migrator"
 _NAME = r'((?:"[^"]+"|[\w$]+)(?:\s*\.\s*(?:"[^"]+"|[\w$]+))?)'
 _ALWAYS_QUICK = re.compile(
@@ -93,12 +97,12 @@ def run_one(session: Session, migration: Migration, index: int) -> None:
         StatementFailed: the server reported an error.
     """
     statement = migration.statements[index]
-    text = migration.script.text(statement)
     started = time.monotonic()
     try:
         if statement.copy_data is None:
-            session.execute(text)
+            session.execute(_message(migration.script.source, [statement]))
         else:
+            text = migration.script.text(statement)
             session.copy(text, _Rows(migration.script.source, *statement.copy_data))
     except psycopg2.Error as error:
         given = error.diag.statement_position
@@ -115,15 +119,23 @@ def batches(migration: Migration, *, exact: bool) -> list[Batch]:
         migration: the file.
         exact: whether every statement is to be a message of its own.
     """
-    texts = [migration.script.text(statement) for statement in migration.statements]
-    exact = exact or any(_NEEDS_ONE_TRANSACTION.match(text) for text in texts)
+    script, statements = migration.script, migration.statements
+    exact = exact or any(
+        _NEEDS_ONE_TRANSACTION.match(script.source, each.start, each.end) for each in statements
+    )
     groups: list[Batch] = []
     created: set[str] = set()
     start = size = 0
-    for index, (text, statement) in enumerate(zip(texts, migration.statements, strict=True)):
-        quick = not exact and statement.copy_data is None and is_quick(text, created)
+    for index, statement in enumerate(statements):
+        length = statement.end - statement.start
+        quick = (
+            not exact
+            and statement.copy_data is None
+            and length <= _MOST_CHARACTERS
+            and is_quick(script.text(statement), created)
+        )
         if size and (
-            not quick or index - start == _MOST_STATEMENTS or size + len(text) > _MOST_CHARACTERS
+            not quick or index - start == _MOST_STATEMENTS or size + length > _MOST_CHARACTERS
         ):
             groups.append(Batch(range(start, index), quick=True))
             size = 0
@@ -131,9 +143,9 @@ def batches(migration: Migration, *, exact: bool) -> list[Batch]:
             groups.append(Batch(range(index, index + 1), quick=False))
         elif not size:
             start = index
-        size = size + len(text) if quick else 0
+        size = size + length if quick else 0
     if size:
-        groups.append(Batch(range(start, len(texts)), quick=True))
+        groups.append(Batch(range(start, len(statements)), quick=True))
     return groups
 
 
@@ -156,18 +168,19 @@ def is_quick(text: str, created: set[str]) -> bool:
 
 
 def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) -> None:
-    texts = [migration.script.text(migration.statements[index]) for index in batch.indices]
-    pieces = [_SAVEPOINT, *texts, tail or f"RELEASE {_SAVEPOINT}"]
+    statements = [migration.statements[index] for index in batch.indices]
+    pieces: list[str | Statement] = [_SAVEPOINT, *statements]
+    pieces.append(tail or f"RELEASE {_SAVEPOINT}")
     started = time.monotonic()
     try:
-        session.execute(";\n".join(pieces))
+        session.execute(_message(migration.script.source, pieces))
     except psycopg2.Error as error:
         elapsed = time.monotonic() - started
         if not session.in_transaction:  # it was the COMMIT that failed
             raise StatementFailed(error, migration, elapsed=elapsed) from None
         piece, position = _locate(pieces, error)
         if piece is not None:
-            index = batch.indices[piece - 1] if 0 < piece <= len(texts) else None
+            index = batch.indices[piece - 1] if 0 < piece <= len(statements) else None
             raise StatementFailed(error, migration, index, position, elapsed) from None
         if error.pgcode in RETRYABLE:  # the next try is exact
             raise StatementFailed(error, migration, batch.indices[0], None, elapsed) from None
@@ -193,15 +206,35 @@ def run_tail(session: Session, migration: Migration, tail: str) -> None:
         raise StatementFailed(error, migration, elapsed=time.monotonic() - started) from None
 
 
-def _locate(pieces: Sequence[str], error: psycopg2.Error) -> tuple[int | None, int | None]:
+def _message(source: str, pieces: Sequence[str | Statement]) -> bytes:
+    """Return statements as they are sent.
+
+    They are encoded bit by bit, because in a string a character can take four bytes: a second one
+    of a statement of 20 MB would take 80 MB.
+    """
+    message = io.BytesIO()
+    for number, piece in enumerate(pieces):
+        message.write(_BETWEEN.encode() if number else b"")
+        if isinstance(piece, str):
+            message.write(piece.encode())
+            continue
+        for start in range(piece.start, piece.end, _STEP):
+            message.write(source[start : min(start + _STEP, piece.end)].encode())
+    return message.getvalue()
+
+
+def _locate(
+    pieces: Sequence[str | Statement], error: psycopg2.Error
+) -> tuple[int | None, int | None]:
     """Return the piece that the server points at, and the character in it; both from 0."""
     if not error.diag.statement_position:
         return None, None
     offset = int(error.diag.statement_position) - 1
     for number, piece in enumerate(pieces):
-        if offset < len(piece) + len(";\n"):
+        length = len(piece) if isinstance(piece, str) else piece.end - piece.start
+        if offset < length + len(_BETWEEN):
             return number, offset
-        offset -= len(piece) + len(";\n")
+        offset -= length + len(_BETWEEN)
     return None, None
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from migrator import history
 from migrator.database import READ_ONLY, READ_ONLY_HINT
-from migrator.errors import DatabaseUnavailable, LockUnavailable
+from migrator.errors import LOCK_GIVEN_AWAY, DatabaseUnavailable, LockUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,6 +133,26 @@ def acquire(session: Session) -> None:
         return tuple(row) if row[0] else None
 
     _poll(session, attempt)
+
+
+def check_sql(table: Table) -> str:
+    """Return the SQL that fails with SQLSTATE `LOCK_GIVEN_AWAY` unless the session has the lock.
+
+    `pg_advisory_unlock_all()` in a file gives it away, and nothing else would tell.
+    """
+    high, low = divmod(key(table) % 2**64, 2**32)
+    return f"""
+DO $migrator$ BEGIN
+  IF NOT EXISTS (
+    SELECT FROM pg_catalog.pg_locks
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid = pg_catalog.pg_backend_pid()
+      AND classid = {high}::bigint::oid AND objid = {low}::bigint::oid)
+  THEN
+    RAISE EXCEPTION 'the statement gave the migrator''s advisory lock away'
+      USING ERRCODE = '{LOCK_GIVEN_AWAY}',
+      HINT = 'Unlock your own locks one by one: pg_advisory_unlock(key).';
+  END IF;
+END $migrator$"""
 
 
 def holder(session: Session) -> str:

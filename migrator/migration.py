@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +23,7 @@ _NAME = re.compile(r"(\d+)_(\w[\w-]*)\.sql")
 _MAX_VERSION = 2**63 - 1  # the largest bigint
 _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 _DIRECTIVE_LINE = re.compile(r"^[ \t]*(--[ \t]*migrator[ \t]*:)", re.IGNORECASE | re.MULTILINE)
+_LONGEST_COMMAND = 10_000  # characters; what is longer is rows or a function's body
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 
 
@@ -148,13 +150,14 @@ def check(migration: Migration) -> list[Problem]:
     found += directive_problems
     found += _misplaced_directives(script)
     if migration.directives.transaction:
-        found += sql.unwrap(script)[1]
+        if len(migration.statements) < len(script.statements):
+            found += sql.unwrap(script)[1]
         found += _outside_transaction(migration)
     else:
         found += _transactions(migration)
         found += _nameless_indexes(migration)
     found += _copies_out(migration)
-    if not script.source.strip():
+    if not script.source or script.source.isspace():
         empty = Problem(
             migration.file,
             "the file is empty",
@@ -206,6 +209,8 @@ def _load_file(path: Path) -> Migration | Problem:
         message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
         return Problem(path.name, message, "Save the file as UTF-8.", line, column)
     version, words = name
+    digest = checksum(data)
+    del data  # both forms of a large file need not be there while it is read
     script = sql.read(source)
     directives = _directives(script.header)[0]
     return Migration(
@@ -213,7 +218,7 @@ def _load_file(path: Path) -> Migration | Problem:
         file=path.name,
         path=path,
         description=_description(script.header) or words,
-        checksum=checksum(data),
+        checksum=digest,
         directives=directives,
         script=script,
         statements=sql.unwrap(script)[0] if directives.transaction else script.statements,
@@ -284,10 +289,8 @@ def _directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list[sql
 
 
 def _misplaced_directives(script: sql.Script) -> list[sql.Problem]:
-    # A comment inside a statement is left alone: it may be part of a function's body.
     if not script.statements:
         return []
-    inside = [(statement.start, statement.end) for statement in script.statements]
     return [
         sql.Problem(
             match.start(1),
@@ -295,14 +298,21 @@ def _misplaced_directives(script: sql.Script) -> list[sql.Problem]:
             "Move it into the comments at the top of the file.",
         )
         for match in _DIRECTIVE_LINE.finditer(script.source, script.statements[0].start)
-        if not any(start <= match.start(1) < end for start, end in inside)
+        if not _is_inside(script.statements, match.start(1))
     ]
+
+
+def _is_inside(statements: Sequence[sql.Statement], offset: int) -> bool:
+    """Tell whether a comment is part of a statement, such as a function's body."""
+    following = bisect_right(statements, offset, key=lambda statement: statement.start)
+    return following > 0 and offset < statements[following - 1].end
 
 
 def _outside_transaction(migration: Migration) -> list[sql.Problem]:
     problems = []
     for statement in migration.statements:
-        command = sql.not_in_transaction(migration.script.text(statement))
+        end = min(statement.end, statement.start + _LONGEST_COMMAND)
+        command = sql.not_in_transaction(migration.script.source[statement.start : end])
         if command:
             problems.append(
                 sql.Problem(
@@ -318,13 +328,22 @@ def _outside_transaction(migration: Migration) -> list[sql.Problem]:
 def _transactions(migration: Migration) -> list[sql.Problem]:
     problems = []
     for statement in migration.statements:
-        command = sql.transaction_control(migration.script.text(statement))
+        text = migration.script.text(statement)
+        command = sql.transaction_control(text)
         if command:
             problems.append(
                 sql.Problem(
                     statement.start,
                     f"{command} in a no-transaction file",
                     "Remove it: every statement of such a file is a transaction of its own.",
+                )
+            )
+        elif sql.not_in_transaction(text) == "DISCARD ALL":
+            problems.append(
+                sql.Problem(
+                    statement.start,
+                    "DISCARD ALL gives away the lock that keeps other migrators out",
+                    "Remove it: the next file has a fresh session anyway; or name what to discard.",
                 )
             )
     return problems
@@ -348,8 +367,10 @@ def _nameless_indexes(migration: Migration) -> list[sql.Problem]:
 def _copies_out(migration: Migration) -> list[sql.Problem]:
     problems = []
     for statement in migration.statements:
+        if migration.script.source[statement.start : statement.start + 4].upper() != "COPY":
+            continue
         text = migration.script.text(statement)
-        if text[:4].upper() == "COPY" and _writes_rows(sql.words(text, len(text))):
+        if _writes_rows(sql.words(text, len(text))):
             problems.append(
                 sql.Problem(
                     statement.start,

@@ -16,7 +16,8 @@ log = structlog.get_logger()
 
 _KEYWORDS = {"composite type": "TYPE", "statistics object": "STATISTICS"}
 # Everything that is in a schema depends on it in pg_depend; what belongs to an extension stays, and
-# so does what another role owns. Indexes, constraints and the like go with their table.
+# so does what another role owns. Indexes, constraints and the like go with their table. Owners are
+# in pg_shdepend, but for the first superuser, whose number is 10.
 _OBJECTS = """
 SELECT i.type, i.identity
 FROM pg_catalog.pg_depend d
@@ -27,13 +28,10 @@ WHERE d.deptype = 'n' AND i.schema = n.nspname
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
     WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
   AND coalesce(
-    (SELECT relowner FROM pg_catalog.pg_class c
-      WHERE d.classid = 'pg_class'::regclass AND c.oid = d.objid),
-    (SELECT typowner FROM pg_catalog.pg_type t
-      WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid),
-    (SELECT proowner FROM pg_catalog.pg_proc p
-      WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid),
-    n.nspowner, 0) = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
+    (SELECT s.refobjid FROM pg_catalog.pg_shdepend s
+      WHERE s.classid = d.classid AND s.objid = d.objid AND s.deptype = 'o'
+      AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())),
+    10) = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
 ORDER BY d.classid = 'pg_class'::regclass DESC, i.type = 'table' DESC, i.identity
 """
 _SCHEMAS = """

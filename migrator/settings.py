@@ -110,6 +110,8 @@ VARIABLES = (
 )
 
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
+_SHORTEST = 0.001  # what would be rounded to 0 is without limit to the server
+_LONGEST = 576 * 3600.0  # its timeouts are milliseconds in 32 bits
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|)")
 _IDENTIFIER = re.compile(r"[^\W\d][\w$]{0,62}")
 _SCHEME = re.compile(r"(postgres(?:ql)?)(\+\w+)?://", re.ASCII)
@@ -192,7 +194,10 @@ def duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError("expected a number with a unit: 500ms, 3s, 10min or 1h")
-    return float(match[1]) * _UNITS[match[2]]
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds and not _SHORTEST <= seconds <= _LONGEST:
+        raise ValueError("expected 0, or at least 1ms and at most 576h")
+    return seconds
 
 
 def check_names(environ: Mapping[str, str]) -> None:

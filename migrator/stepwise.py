@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+import psycopg2
 import structlog
 from psycopg2 import errorcodes
 
@@ -32,17 +33,21 @@ log = structlog.get_logger()
 _SESSION_SETTING = re.compile(
     r"(?:SET|RESET)\b|SELECT\s+(?:pg_catalog\s*\.\s*)?set_config\b", re.IGNORECASE
 )
-_HAPPENED_ALREADY = frozenset(
-    {
-        errorcodes.UNDEFINED_OBJECT,  # DROP INDEX CONCURRENTLY
-        errorcodes.DUPLICATE_DATABASE,
-        errorcodes.INVALID_CATALOG_NAME,  # DROP DATABASE
-        errorcodes.DUPLICATE_OBJECT,  # CREATE TABLESPACE, CREATE SUBSCRIPTION
-    }
-)
+# What a command answers when an earlier try of it had ended after all.
+_HAPPENED_ALREADY = {
+    "ALTER TABLE ... DETACH CONCURRENTLY": errorcodes.UNDEFINED_TABLE,
+    "CREATE DATABASE": errorcodes.DUPLICATE_DATABASE,
+    "CREATE SUBSCRIPTION ... WITH (create_slot = true)": errorcodes.DUPLICATE_OBJECT,
+    "CREATE TABLESPACE": errorcodes.DUPLICATE_OBJECT,
+    "DROP DATABASE": errorcodes.INVALID_CATALOG_NAME,
+    "DROP INDEX CONCURRENTLY": errorcodes.UNDEFINED_OBJECT,
+    "DROP TABLESPACE": errorcodes.UNDEFINED_OBJECT,
+}
+_CONCURRENTLY = re.compile(r"CONCURRENTLY\s*\Z", re.IGNORECASE)
 _UNRECORDED = "every statement was run, but the file is not recorded as applied"
 # What a file has set for its session, such as a role, does not reach our own statements.
-_AS_OURSELVES = "SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE"
+_AS_OURSELVES = "SET LOCAL SESSION AUTHORIZATION DEFAULT"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 
 class _Done(NamedTuple):
@@ -109,7 +114,7 @@ def run(
             session.execute("RESET client_encoding")
         # The transaction takes the lock too, because resetting the session gives its own one back.
         session.execute(
-            f"BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
+            f"{_BEGIN}; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
             f" {database.RESET_SESSION}; {record};"
             f" DELETE FROM {progress_table(table).quoted} WHERE version = {migration.version};"
             " COMMIT"
@@ -159,7 +164,8 @@ def _run_statement(session: Session, migration: Migration, index: int, *, resume
         if command is None:
             _in_transaction(session, migration, index)
         else:
-            _alone(session, migration, index, command, begun_before=resumed or tries > 1)
+            # An error of the server is an answer: after it nothing is unknown.
+            _alone(session, migration, index, command, unknown=resumed and tries == 1)
 
     try:
         retry.run(session, attempt)
@@ -184,8 +190,8 @@ def _state(migration: Migration, index: int) -> str:
 
 
 def _in_transaction(session: Session, migration: Migration, index: int) -> None:
-    """Run a statement and record it as done, together."""
-    session.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+    """Run a statement and record it as done, together; a block that commits cannot be so."""
+    session.execute(_BEGIN)
     try:
         execute.run_one(session, migration, index)
         recorded = _progress_sql(session.settings.table, migration, index + 1)
@@ -194,11 +200,13 @@ def _in_transaction(session: Session, migration: Migration, index: int) -> None:
         if session.in_transaction:
             session.execute("ROLLBACK")
         failed.index = index  # also when a constraint was put off to its end
-        raise
+        if failed.error.pgcode != errorcodes.INVALID_TRANSACTION_TERMINATION:
+            raise
+        _alone(session, migration, index, "", unknown=False)
 
 
 def _alone(
-    session: Session, migration: Migration, index: int, command: str, *, begun_before: bool
+    session: Session, migration: Migration, index: int, command: str, *, unknown: bool
 ) -> None:
     """Run a statement that cannot be in a transaction.
 
@@ -209,26 +217,42 @@ def _alone(
         session: outside a transaction.
         migration: the file.
         index: which statement.
-        command: what it is.
-        begun_before: whether an earlier try was begun and is not known to have ended.
+        command: what it is; empty for a block that commits.
+        unknown: whether an earlier try was begun and it is not known how it ended.
     """
-    _note(session, migration, index, running=True)
-    built = sql.concurrent_index(migration.script.text(migration.statements[index]))
+    text = migration.script.text(migration.statements[index])
+    _run_own(session, migration, index, _note_sql(session, migration, index, running=True))
+    built = sql.concurrent_index(text)
     existing = _find_index(session, built) if built else None
-    if existing and not existing.valid:
-        log.warning("dropping an invalid index", file=migration.file, index=existing.name)
-        session.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {existing.name}")
-    if not (begun_before and existing and existing.valid):
+    try:
         with _patience(session, migration, command):
-            _tolerant(session, migration, index, begun_before=begun_before)
-    _note(session, migration, index + 1, running=False)
+            if existing and not existing.valid:
+                _drop_index(session, migration, index, existing.name)
+            elif command == "REINDEX CONCURRENTLY":
+                for name in _transient_indexes(session, text):
+                    _drop_index(session, migration, index, name)
+            if not (unknown and existing and existing.valid):
+                _run_again(session, migration, index, command, unknown=unknown)
+    except StatementFailed:
+        _run_own(session, migration, index, _note_sql(session, migration, index))
+        raise
+    _run_own(session, migration, index, _note_sql(session, migration, index + 1))
 
 
-def _tolerant(session: Session, migration: Migration, index: int, *, begun_before: bool) -> None:
+def _run_again(
+    session: Session, migration: Migration, index: int, command: str, *, unknown: bool
+) -> None:
+    """Run a statement that an earlier try may have run, or half run."""
     try:
         execute.run_one(session, migration, index)
     except StatementFailed as failed:
-        if not (begun_before and failed.error.pgcode in _HAPPENED_ALREADY):
+        sqlstate = failed.error.pgcode
+        half_done = sqlstate == errorcodes.OBJECT_NOT_IN_PREREQUISITE_STATE
+        if half_done and command == "ALTER TABLE ... DETACH CONCURRENTLY":
+            # The partition is "already pending detach" (PostgreSQL documentation, "ALTER TABLE").
+            finalize = _CONCURRENTLY.sub("FINALIZE", failed.text)
+            _run_own(session, migration, index, finalize)
+        elif not (unknown and sqlstate == _HAPPENED_ALREADY.get(command)):
             raise
         log.warning(
             "the statement had ended before",
@@ -236,6 +260,19 @@ def _tolerant(session: Session, migration: Migration, index: int, *, begun_befor
             line=failed.line,
             reason=failed.error.diag.message_primary,
         )
+
+
+def _drop_index(session: Session, migration: Migration, index: int, name: str) -> None:
+    log.warning("dropping an invalid index", file=migration.file, index=name)
+    _run_own(session, migration, index, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+
+def _run_own(session: Session, migration: Migration, index: int, text: str) -> None:
+    """Run SQL of ours on behalf of a statement, whose failure it is when it fails."""
+    try:
+        session.execute(text)
+    except psycopg2.Error as error:
+        raise StatementFailed(error, migration, index) from None
 
 
 @contextmanager
@@ -251,7 +288,11 @@ def _patience(session: Session, migration: Migration, command: str) -> Iterator[
     usual = session.query("SELECT pg_catalog.current_setting('lock_timeout')")[0][0]
     milliseconds = max(1, round(session.settings.lock_wait * 1000))
     session.execute(f"SET lock_timeout = '{milliseconds}ms'")
-    yield
+    try:
+        yield
+    except StatementFailed:
+        session.execute(f"SET lock_timeout = '{usual}'")
+        raise
     session.execute(f"SET lock_timeout = '{usual}'")
 
 
@@ -277,7 +318,7 @@ def _find_index(session: Session, built: tuple[str, str]) -> _Index | None:
     """Find an index by its name and its table's, both as the file has them."""
     name, table = built
     rows = session.query(
-        "SELECT format('%%I.%%I', n.nspname, c.relname), i.indisvalid"
+        "SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname), i.indisvalid"
         " FROM pg_catalog.pg_index i"
         " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
@@ -286,6 +327,34 @@ def _find_index(session: Session, built: tuple[str, str]) -> _Index | None:
         (table, name),
     )
     return _Index(*rows[0]) if rows else None
+
+
+def _transient_indexes(session: Session, text: str) -> list[str]:
+    """Find the invalid indexes that an interrupted REINDEX CONCURRENTLY has left on a table.
+
+    Their names end with `_ccnew` or `_ccold` (PostgreSQL documentation, "REINDEX", Rebuilding
+    Indexes Concurrently).
+
+    Args:
+        session: outside a transaction.
+        text: the statement; nothing is found for the REINDEX of a whole schema or database.
+    """
+    words = sql.words(text, 100)
+    kinds = [number for number, word in enumerate(words) if word in ("INDEX", "TABLE")]
+    if not kinds:
+        return []
+    name = "".join(word for word in words[kinds[0] + 1 :] if word != "CONCURRENTLY")
+    rows = session.query(
+        "SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
+        " FROM pg_catalog.pg_index i"
+        " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND i.indrelid IN ("
+        "  SELECT pg_catalog.to_regclass(%s) UNION SELECT indrelid FROM pg_catalog.pg_index"
+        "  WHERE indexrelid = pg_catalog.to_regclass(%s))",
+        (name, name),
+    )
+    return [str(row[0]) for row in rows]
 
 
 def _read_progress(session: Session, migration: Migration) -> _Done:
@@ -356,18 +425,21 @@ def _edited(migration: Migration, statements: int) -> Problem:
     )
 
 
-def _note(session: Session, migration: Migration, statements: int, *, running: bool) -> None:
+def _note_sql(
+    session: Session, migration: Migration, statements: int, *, running: bool = False
+) -> str:
     recorded = _progress_sql(
         session.settings.table, migration, statements, running=statements if running else None
     )
-    session.execute(f"BEGIN; {_AS_OURSELVES}; {recorded}; COMMIT")
+    return f"{_BEGIN}; {_AS_OURSELVES}; {recorded}; COMMIT"
 
 
 def _progress_sql(
     table: Table, migration: Migration, statements: int, running: int | None = None
 ) -> str:
     return (
-        f"INSERT INTO {progress_table(table).quoted} (version, checksum, statements, running)"
+        f"{lock.check_sql(table)};"
+        f" INSERT INTO {progress_table(table).quoted} (version, checksum, statements, running)"
         f" VALUES ({migration.version}, '{migration.checksum}', {statements},"
         f" {'NULL' if running is None else running}) ON CONFLICT (version) DO UPDATE SET"
         " statements = excluded.statements, running = excluded.running,"

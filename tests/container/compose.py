@@ -28,6 +28,8 @@ ENGINE_IMAGE = "migrator-test/engine"
 BACKEND_IMAGE = "migrator-test/backend"
 SECONDS = 120  # the deadline of one command; on an idle machine the longest takes twelve
 
+_LABEL = "com.docker.compose"
+
 # The migrations are the test's own, and what is healthy is seen at once.
 _TEST_FILE = """
 services:
@@ -36,7 +38,7 @@ services:
   postgres:
     healthcheck: {interval: 0.5s}
   backend:
-    healthcheck: {interval: 0.5s, start_period: 0s, retries: 60}
+    healthcheck: {interval: 0.5s, start_period: 0s, retries: 200}
 """
 
 
@@ -103,15 +105,15 @@ class Project:
         name: of the compose project.
         folder: has the compose files, the secrets, `.env` and the migrations.
         environ: the environment of the commands.
+        event_log: the file to which the engine's events are written.
         files: the compose files.
-        first_events: what happened while it was started, when a fixture did that.
     """
 
     name: str
     folder: Path
     environ: dict[str, str]
+    event_log: Path
     files: list[str] = field(default_factory=lambda: [BASE, DEMO, TEST])
-    first_events: list[Event] = field(default_factory=list)
 
     def try_compose(self, *arguments: str) -> Answer:
         """Run `docker compose` in the folder."""
@@ -189,32 +191,35 @@ class Project:
             time.sleep(0.1)
         return answer[1]
 
-    def events(self, since: float) -> list[Event]:
-        """Return what happened to the containers, in order.
+    def events(self, since: float = 0) -> list[Event]:
+        """Return what has happened to the containers, in order.
 
         Args:
             since: in seconds since 1970.
         """
-        lines = docker(
-            "events", "--since", f"{since:.6f}", "--until", f"{time.time():.6f}",
-            "--filter", f"label=com.docker.compose.project={self.name}",
-            *(f"--filter=event={name}" for name in ("create", "start", "die", "health_status")),
-            "--format", "{{json .}}",
-        ).splitlines()  # fmt: skip
-        return [
+        # The engine tells events in order: when it has told this one, it has told all before it.
+        mark = f"mark-{uuid.uuid4().hex}"
+        labels = [f"--label={_LABEL}.project={self.name}", f"--label={_LABEL}.service={mark}"]
+        docker("rm", docker("create", *labels, MIGRATOR_IMAGE).strip())
+        deadline = time.monotonic() + 20
+        while mark not in (text := self.event_log.read_text()):
+            assert time.monotonic() < deadline, "the engine has not told its events within 20 s"
+            time.sleep(0.02)
+        events = [
             Event(
                 at=event["timeNano"],
-                service=event["Actor"]["Attributes"]["com.docker.compose.service"],
+                service=event["Actor"]["Attributes"][f"{_LABEL}.service"],
                 container=event["Actor"]["ID"],
                 action=event["Action"],
                 status=event["Actor"]["Attributes"].get("exitCode", ""),
             )
-            for event in map(json.loads, lines)
+            for event in map(json.loads, text.splitlines()[:-1])
         ]
+        return [e for e in events if e.at >= since * 1e9 and not e.service.startswith("mark-")]
 
     def close(self) -> None:
         """Remove containers, networks and volumes, whatever state they are in."""
-        label = f"label=com.docker.compose.project={self.name}"
+        label = f"label={_LABEL}.project={self.name}"
         if containers := docker("ps", "--all", "--quiet", "--filter", label).split():
             docker("rm", "--force", "--volumes", *containers)
         for kind in ("network", "volume"):
@@ -270,13 +275,31 @@ def project(**environ: str) -> Iterator[Project]:
                 "DOMAIN": "localhost",
                 **environ,
             },
+            folder / "events",
         )
         answer = made.make("secrets")
         assert answer.status == 0, answer.err
+        with _recorded_events(made):
+            try:
+                yield made
+            finally:
+                made.close()
+
+
+@contextmanager
+def _recorded_events(project: Project) -> Iterator[None]:
+    """Write down the engine's events as they happen: it remembers the last 256 only."""
+    names = ("create", "start", "die", "health_status")
+    command = [
+        "docker", "events", f"--since={time.time():.6f}", "--format={{json .}}",
+        f"--filter=label={_LABEL}.project={project.name}",
+        *(f"--filter=event={name}" for name in names),
+    ]  # fmt: skip
+    with project.event_log.open("wb") as log, subprocess.Popen(command, stdout=log) as process:
         try:
-            yield made
+            yield
         finally:
-            made.close()
+            process.terminate()
 
 
 def _is_setting(name: str) -> bool:

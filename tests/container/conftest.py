@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,9 +66,7 @@ def shop(images: None) -> Iterator[Project]:
     """A deployment that is up, for the tests of one module."""
     del images
     with project() as shop:
-        since = time.time()
         shop.compose("up", "--detach", "--wait")
-        shop.first_events = shop.events(since)
         yield shop
 
 

@@ -141,7 +141,7 @@ class TestStatus:
     ) -> None:
         folder.write("001_people.sql", "SELECT 1;")
         folder.write("003_bad.sql", "SELECT 'x")
-        one_applied.execute("INSERT INTO schema_migrations VALUES (4, now(), 'four'), (11)")
+        one_applied.execute("INSERT INTO schema_migrations (version) VALUES (4), (11)")
         run = migrate("status", "--json")
         assert run.status == DISAGREEMENT
         data = json.loads(run.out)
@@ -423,6 +423,9 @@ CREATE OPERATOR === (leftarg = int, rightarg = int, function = int4eq);
 CREATE COLLATION plain (locale = 'C');
 CREATE STATISTICS st ON id, kind FROM parent;
 CREATE TEXT SEARCH CONFIGURATION search (COPY = simple);
+CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = simple);
+CREATE CONVERSION latin FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
+CREATE FOREIGN TABLE remote () SERVER elsewhere;
 CREATE FUNCTION tr() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER tr BEFORE INSERT ON parent FOR EACH ROW EXECUTE FUNCTION tr();
 """
@@ -431,7 +434,11 @@ CREATE TRIGGER tr BEFORE INSERT ON parent FOR EACH ROW EXECUTE FUNCTION tr();
 class TestReset:
     def test_drops_and_rebuilds(self, migrate: Migrate, database: Database) -> None:
         assert migrate().status == 0
-        database.execute(f"SET ROLE {database.user}; {ZOO}")
+        database.execute(
+            "CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER elsewhere FOREIGN DATA WRAPPER"
+            f" nothing; GRANT USAGE ON FOREIGN SERVER elsewhere TO {database.user};"
+            f"SET ROLE {database.user}; {ZOO}"
+        )
         database.execute("INSERT INTO people VALUES (1)")
         run = migrate("reset", "--confirm", database.name)
         assert run.status == 0
@@ -442,7 +449,7 @@ class TestReset:
         assert database.execute("TABLE people") == []
         owned = database.execute(
             "SELECT c.relname::text FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner"
-            f" WHERE r.rolname = '{database.user}' AND c.relkind IN ('r', 'v', 'm', 'S', 'p', 'c')"
+            f" WHERE r.rolname = '{database.user}' AND c.relkind NOT IN ('i', 't')"
             " ORDER BY 1"
         )
         assert owned == [
@@ -458,6 +465,9 @@ class TestReset:
             " UNION ALL SELECT collname FROM pg_collation WHERE collname = 'plain'"
             " UNION ALL SELECT oprname FROM pg_operator WHERE oprname = '==='"
             " UNION ALL SELECT cfgname FROM pg_ts_config WHERE cfgname = 'search'"
+            " UNION ALL SELECT dictname FROM pg_ts_dict WHERE dictname = 'words'"
+            " UNION ALL SELECT conname FROM pg_conversion WHERE conname = 'latin'"
+            " UNION ALL SELECT stxname FROM pg_statistic_ext"
         )
         assert left == []
 
@@ -467,10 +477,35 @@ class TestReset:
         assert versions(database) == [1, 2, 10]
 
     def test_leaves_what_is_not_ours(self, migrate: Migrate, database: Database) -> None:
-        database.execute("CREATE TABLE theirs (id int); CREATE SCHEMA theirs")
+        database.execute(
+            "CREATE TABLE theirs (id int); CREATE SCHEMA theirs;"
+            "CREATE COLLATION theirs (locale = 'C')"
+        )
         assert migrate("reset", "--confirm", database.name).status == 0
         assert exists(database, "public.theirs")
-        assert database.execute("SELECT to_regnamespace('theirs') IS NOT NULL") == [(True,)]
+        assert database.execute(
+            "SELECT to_regnamespace('theirs') IS NOT NULL, to_regcollation('theirs') IS NOT NULL"
+        ) == [(True, True)]
+
+    @pytest.mark.parametrize("superuser", [False, True])
+    def test_leaves_the_system_and_extensions_alone(
+        self, migrate: Migrate, database: Database, superuser: bool
+    ) -> None:
+        role = database.server.user if superuser else database.user
+        zoo = ZOO.replace("CREATE FOREIGN TABLE remote () SERVER elsewhere;", "")
+        database.execute(
+            f"SET ROLE {role}; {zoo}; CREATE SCHEMA ext; CREATE EXTENSION hstore SCHEMA public;"
+            "CREATE TABLE uses (h hstore)"
+        )
+        url = database.admin_url if superuser else database.url
+        run = migrate("reset", "--confirm", database.name, env={"DATABASE_URL": url})
+        assert run.status == 0
+        assert versions(database) == [1, 2, 10]
+        assert not exists(database, "parent")
+        assert not exists(database, "uses")
+        assert database.execute("SELECT 'a=>1'::hstore -> 'a', to_regnamespace('ext')") == [
+            ("1", None)
+        ]
 
     @pytest.mark.parametrize("arguments", [(), ("--confirm", ""), ("--confirm", "app"), ("--yes",)])
     def test_refuses_without_the_database_s_name(

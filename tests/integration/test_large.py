@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
 
@@ -15,6 +18,16 @@ MEGABYTE = 1_000_000
 ROWS = 50_000
 CREATE = "CREATE TABLE words (id bigint PRIMARY KEY, word text);\n"
 MOST_MEMORY = 200 * MEGABYTE
+# A process inherits the peak of the one that started it (getrusage(2)), and that of the tests is
+# larger than what is measured here; so a small one is put in between.
+MEASURE = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:])
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 
 
 def inserts(count: int) -> str:
@@ -38,31 +51,44 @@ def test_every_row_of_many_inserts_arrives(
     assert length == sum(len(f"word {n} — 100 %, 漢字 🎹") for n in range(1, ROWS + 1))
 
 
+class Broken(NamedTuple):
+    """A row that fails, and how."""
+
+    row: str
+    sqlstate: str
+    column: int
+
+
 @pytest.mark.parametrize(
-    ("broken", "sqlstate", "column"),
+    "broken",
     [
-        ("INSERT INTO words VALUES (17, 'again');", "23505", 1),
-        ("INSERT INTO words VALUES (49999, 'a', nope);", "42703", 39),
-        ("INSERT INTO words VALUES (49999 'a');", "42601", 33),
+        pytest.param(Broken("INSERT INTO words VALUES (17, 'x');", "23505", 1), id="at run time"),
+        pytest.param(Broken("INSERT INTO words VALUES (0, '', x);", "42703", 34), id="column"),
+        pytest.param(Broken("INSERT INTO words VALUES (0 '');", "42601", 29), id="syntax"),
     ],
-    ids=["at run time", "unknown column", "syntax"],
 )
 def test_row_49999_is_named_when_it_fails(
-    database: Database, folder: Folder, migrate: Migrate, broken: str, sqlstate: str, column: int
+    database: Database, folder: Folder, migrate: Migrate, broken: Broken
 ) -> None:
     lines = inserts(ROWS).splitlines()
-    lines[49_999] = broken
+    lines[49_999] = broken.row
     folder.write("001_words.sql", "\n".join(lines) + "\n")
     run = migrate()
     assert run.status == 1
     event = run.event("migration failed")
-    assert (event["sqlstate"], event["line"], event["column"]) == (sqlstate, 50_000, column)
+    assert event["sqlstate"] == broken.sqlstate
+    assert (event["line"], event["column"]) == (50_000, broken.column)
     assert (event["statement"], event["statements"]) == (50_000, ROWS + 1)
     assert database.execute("SELECT to_regclass('words') IS NULL") == [(True,)]
 
 
 def many_inserts() -> str:
     return inserts(330_000)
+
+
+def one_insert() -> str:
+    rows = ",\n".join(f"({n}, 'word {n} — 100 %, 漢字 🎹')" for n in range(1, 500_000))
+    return f"{CREATE}INSERT INTO words VALUES\n{rows};\n"
 
 
 def one_string() -> str:
@@ -75,26 +101,28 @@ def one_copy() -> str:
 
 
 def one_function() -> str:
-    body = "    PERFORM 1; -- nothing at all\n" * 600_000
-    return (
-        f"{CREATE}CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$\nBEGIN\n{body}END\n$$;\n"
-    )
+    body = "    PERFORM 1; -- nothing at all\n" * 620_000
+    return f"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$\nBEGIN\n{body}END\n$$;\n"
 
 
 def comments() -> str:
     return CREATE + "-- nothing at all\n/* nor /* here */ */\n" * 550_000
 
 
-@pytest.mark.parametrize("content", [many_inserts, one_string, one_copy, one_function, comments])
+@pytest.mark.parametrize(
+    "content", [many_inserts, one_insert, one_string, one_copy, one_function, comments]
+)
 def test_a_file_of_20_mb_needs_little_memory(
-    folder: Folder, migrate: Migrate, content: object
+    content: Callable[[], str], database: Database, folder: Folder
 ) -> None:
-    assert callable(content)
     file = folder.write("001_large.sql", content())
     assert 20 * MEGABYTE < file.stat().st_size < 25 * MEGABYTE
-    process = migrate.start()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.popen.returncode = os.waitstatus_to_exitcode(status)
-    run = process.wait()
-    assert run.status == 0, run.err
-    assert usage.ru_maxrss * 1024 < MOST_MEMORY
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, sys.executable, "-m", "migrator"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"DATABASE_URL": database.url, "MIGRATIONS_DIR": str(folder.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * UNIT < MOST_MEMORY

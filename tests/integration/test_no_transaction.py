@@ -6,6 +6,7 @@ import re
 import signal
 from typing import TYPE_CHECKING, Any
 
+import psycopg2.errors
 import pytest
 
 from tests.support.proxy import Proxy
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.database import Database
-    from tests.support.migrator import Folder, Migrate, Run
+    from tests.support.migrator import Folder, Migrate, Process, Run
 
 NO_TRANSACTION = "-- migrator: no-transaction\n"
 BUILD = "CREATE INDEX CONCURRENTLY busy_id ON busy (id);"
@@ -344,9 +345,10 @@ class TestInvalidIndex:
         database.execute(
             'CREATE TABLE "Odd table" ("Odd column" int); ALTER TABLE "Odd table" OWNER TO app_owner'
         )
-        database.execute(f"SET search_path TO public; {create}")
-        database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid ="
-                         f" '{index}'::regclass")
+        database.execute(create)
+        database.execute(
+            f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{index}'::regclass"
+        )
         folder.write("001_a.sql", f"{NO_TRANSACTION}{create};")
         run = migrate()
         applied(run)
@@ -439,11 +441,10 @@ def leave_invalid(database: Database) -> None:
     with Session(database.admin_url, "the application") as other:
         other.run("INSERT INTO busy VALUES (0)")
         with Session(database.url, "by hand") as builder:
-            builder.connection.set_session(autocommit=True)
-            thread = builder.run_later(f"SET lock_timeout = '100ms'; SELECT 1")
-            thread.join()
-            with pytest.raises(Exception, match="lock timeout"):
-                builder.run(BUILD.removesuffix(";"))
+            builder.connection.autocommit = True
+            builder.run("SET lock_timeout = '100ms'")
+            with pytest.raises(psycopg2.errors.LockNotAvailable):
+                builder.run(BUILD)
     assert invalid_indexes(database) == ["busy_id"]
 
 
@@ -590,39 +591,94 @@ class TestStatementsThatCannotBeInATransaction:
         ) == []
 
 
-# Files whose statements are struck by kill -9 at every message, each from an empty database.
-FILES = {
-    "builds an index": (
-        "INSERT INTO audit VALUES (1); " + BUILD + " INSERT INTO audit VALUES (2);",
-        ["busy_id"],
-    ),
-    "builds it if it is not there": (
-        BUILD.replace("CONCURRENTLY", "CONCURRENTLY IF NOT EXISTS") + "INSERT INTO audit VALUES (1), (2);",
-        ["busy_id"],
-    ),
-    "builds and drops and builds": (
-        BUILD + "INSERT INTO audit VALUES (1); DROP INDEX CONCURRENTLY busy_id;"
-        "INSERT INTO audit VALUES (2); CREATE INDEX CONCURRENTLY again ON busy (id);",
-        ["again"],
-    ),
-    "rebuilds": (
-        BUILD + "INSERT INTO audit VALUES (1); REINDEX INDEX CONCURRENTLY busy_id;"
-        "REINDEX TABLE CONCURRENTLY busy; INSERT INTO audit VALUES (2); VACUUM busy;",
-        ["busy_id"],
-    ),
-    "detaches a partition": (
-        "CREATE TABLE parted (id int) PARTITION BY LIST (id);"
-        "CREATE TABLE part PARTITION OF parted FOR VALUES IN (1); INSERT INTO audit VALUES (1);"
-        "ALTER TABLE parted DETACH PARTITION part CONCURRENTLY; INSERT INTO audit VALUES (2);"
-        "DROP TABLE parted; SELECT * FROM part;",
-        [],
-    ),
-}
+    @pytest.mark.parametrize(
+        ("statement", "sqlstate"),
+        [
+            ("DROP INDEX CONCURRENTLY misspelt", "42704"),
+            ("ALTER TABLE busy DETACH PARTITION misspelt CONCURRENTLY", "42P17"),
+            ("REINDEX INDEX CONCURRENTLY misspelt", "42P01"),
+            ("VACUUM misspelt", "42P01"),
+            ("DROP DATABASE misspelt", "3D000"),
+        ],
+    )
+    def test_that_failed_is_not_taken_for_one_that_had_ended(
+        self,
+        migrate: Migrate,
+        folder: Folder,
+        database: Database,
+        statement: str,
+        sqlstate: str,
+    ) -> None:
+        folder.write("001_a.sql", f"{NO_TRANSACTION}{statement};")
+        for _ in range(2):
+            run = migrate()
+            assert run.status == 1
+            assert run.event("migration failed")["sqlstate"] == sqlstate
+            assert progress(database) == [(1, 0, None)]
+        assert versions(database) == []
+
+    def test_that_rebuilds_leaves_no_index_when_it_is_killed_half_way(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        database.execute("CREATE INDEX busy_id ON busy (id)")
+        folder.write("001_a.sql", f"{NO_TRANSACTION}REINDEX TABLE CONCURRENTLY busy;")
+        killed_while_blocked(migrate, database, "REINDEX")
+        assert invalid_indexes(database) == ["busy_id_ccnew"]
+        run = migrate()
+        applied(run)
+        assert run.event("dropping an invalid index")["index"] == "public.busy_id_ccnew"
+        finished(database, "busy_id")
+
+    def test_that_detaches_is_finished_when_it_was_killed_half_way(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        database.execute(
+            "DROP TABLE busy; CREATE TABLE busy (id int) PARTITION BY LIST (id);"
+            "CREATE TABLE part PARTITION OF busy FOR VALUES IN (1);"
+            "ALTER TABLE busy OWNER TO app_owner; ALTER TABLE part OWNER TO app_owner"
+        )
+        folder.write(
+            "001_a.sql", f"{NO_TRANSACTION}ALTER TABLE busy DETACH PARTITION part CONCURRENTLY;"
+        )
+        killed_while_blocked(migrate, database, "DETACH")
+        assert database.execute("SELECT inhdetachpending FROM pg_inherits") == [(True,)]
+        applied(migrate())
+        assert database.execute("SELECT inhdetachpending FROM pg_inherits") == []
+        finished(database)
+
+
+def killed_while_blocked(migrate: Migrate, database: Database, statement: str) -> None:
+    """Kill a migrator in a statement that waits for those who use the table."""
+    with Session(database.admin_url, "the application") as other:
+        other.run("INSERT INTO busy VALUES (1)")
+        process = migrate.start()
+        blocked(database, statement)
+        process.send_signal(signal.SIGKILL)
+        eventually(lambda: not left_behind(database))
+
+
+BUILDS = f"INSERT INTO audit VALUES (1); {BUILD} INSERT INTO audit VALUES (2);"
+DOES_IT_ALL = """
+CREATE TABLE parted (id int) PARTITION BY LIST (id);
+CREATE TABLE part PARTITION OF parted FOR VALUES IN (1);
+CREATE INDEX CONCURRENTLY IF NOT EXISTS busy_id ON busy (id);
+INSERT INTO audit VALUES (1);
+DROP INDEX CONCURRENTLY busy_id;
+CREATE INDEX CONCURRENTLY busy_id ON busy (id);
+ALTER TABLE parted DETACH PARTITION part CONCURRENTLY;
+REINDEX INDEX CONCURRENTLY busy_id;
+REINDEX TABLE CONCURRENTLY busy;
+VACUUM busy;
+INSERT INTO audit VALUES (2);
+"""
 
 
 class TestKilledAtEveryPoint:
-    @pytest.mark.parametrize("moment", ["before", "during", "after"])
-    @pytest.mark.parametrize(("text", "indexes"), FILES.values(), ids=FILES.keys())
+    @pytest.mark.parametrize(
+        ("text", "moment"),
+        [(BUILDS, "before"), (BUILDS, "during"), (BUILDS, "after"), (DOES_IT_ALL, "during")],
+        ids=["build-before", "build-during", "build-after", "everything-during"],
+    )
     def test_a_file_resumes(
         self,
         migrate: Migrate,
@@ -630,47 +686,41 @@ class TestKilledAtEveryPoint:
         database: Database,
         proxy: Proxy,
         text: str,
-        indexes: list[str],
         moment: str,
     ) -> None:
-        """Each message of the run is the last one of a migrator once.
+        """Each message that there is becomes the last one of a migrator once, by kill -9.
 
-        Before: the server does not get it. During: the server works on it while the client dies.
-        After: the server has done it, and nobody has heard of it.
+        Before: the server does not get it. During: the server has it when its client is gone.
+        After: the server has answered it, and nobody has heard of it.
         """
         folder.write("001_a.sql", NO_TRANSACTION + text)
-        struck: list[str] = []
-        process = None
+        struck: set[str] = set()
+        process: Process | None = None
 
         def strike(message: str) -> None:
-            # The names of the file's index make messages of different steps different.
-            if message not in struck:
-                struck.append(message)
-                assert process is not None
-                if moment == "before":
-                    kill()
-                    proxy.cut()
-                elif moment == "during":
-                    kill()
-                else:
-                    proxy.drop_reply_after(message)
+            assert process is not None
+            if message in struck:
+                return
+            struck.add(message)
+            if moment == "after":
+                proxy.drop_reply_after(message)
+                return
+            process.send_signal(signal.SIGKILL)
+            process.popen.wait(10)
+            if moment == "before":
+                proxy.cut()
 
-        def kill() -> None:
-            process.send_signal(signal.SIGKILL)  # type: ignore[union-attr]
-            process.popen.wait(10)  # type: ignore[union-attr]
-
-        env = {"DATABASE_URL": proxy.url(database.url)}
         proxy.on_query = strike
         for _ in range(80):
-            process = migrate.start(env=env)
+            process = migrate.start(env={"DATABASE_URL": proxy.url(database.url)})
             status = process.popen.wait(60)
             if status == 0:
                 break
         assert status == 0
-        assert len(struck) > 8
+        assert len(struck) > text.count(";") * 2
         eventually(lambda: not left_behind(database))
         assert audit(database) == [1, 2]
-        finished(database, *indexes)
+        finished(database, "busy_id")
 
 
 CONTROLS = [
@@ -756,7 +806,7 @@ class TestTransactionControl:
         assert run.status == 1
         failure = run.event("migration failed")
         assert failure["sqlstate"] == "2D000"
-        assert "commits cannot run in the migration's transaction" in failure["hint"]
+        assert "block that commits cannot run in a transaction" in failure["hint"]
         assert "no-transaction" in failure["hint"]
         assert audit(database) == []
         assert versions(database) == []
@@ -804,24 +854,33 @@ def committing(kind: str, word: str) -> str:
 
 
 class TestTheLock:
-    @pytest.mark.parametrize("statement", ["SELECT pg_advisory_unlock_all()", "DISCARD ALL"])
     def test_that_a_statement_gives_away_is_noticed(
-        self, migrate: Migrate, folder: Folder, database: Database, statement: str
+        self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
         """From then on another migrator could run the rest of the file at the same time."""
         folder.write(
             "001_a.sql",
-            f"{NO_TRANSACTION}INSERT INTO audit VALUES (1);\n{statement};\n"
+            f"{NO_TRANSACTION}INSERT INTO audit VALUES (1);\nSELECT pg_advisory_unlock_all();\n"
             "SELECT pg_sleep(1); INSERT INTO audit VALUES (2);",
         )
-        processes = [migrate.start() for _ in range(3)]
-        runs = [process.wait() for process in processes]
-        assert audit(database) in ([1], [1, 2])
-        failed = [run for run in runs if run.status]
-        for run in failed:
-            assert run.status == 1
-            assert run.event("migration failed")["line"] == 3
-        assert audit(database) == ([1] if failed else [1, 2])
+        runs = [process.wait() for process in [migrate.start() for _ in range(3)]]
+        assert [run.status for run in runs] == [1, 1, 1]
+        for run in runs:
+            failure = run.event("migration failed")
+            assert failure["line"] == 3
+            assert "gave the migrator's advisory lock away" in failure["message"]
+        assert audit(database) == [1]
+        assert left_behind(database) == []
+
+    def test_is_not_given_away_by_discard_all(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (1);\nDISCARD ALL;")
+        run = migrate()
+        assert run.status == 5
+        [problem] = run.event("refused")["problems"]
+        assert (problem["line"], problem["message"][:11]) == (3, "DISCARD ALL")
+        assert audit(database) == []
 
     def test_is_kept_from_the_first_statement_to_the_record(
         self, migrate: Migrate, folder: Folder, database: Database

@@ -56,6 +56,8 @@ def told(error: pytest.ExceptionInfo[UsageError]) -> str:
         ("2.5", 2.5),
         ("0", 0),
         ("0.5 h", 1800),
+        ("1ms", 0.001),
+        ("576h", 2_073_600),
         (" 7 s ", 7),
     ],
 )
@@ -68,6 +70,12 @@ def test_duration(text: str, seconds: float) -> None:
 )
 def test_not_a_duration(text: str) -> None:
     with pytest.raises(ValueError, match="expected a number with a unit: 500ms, 3s, 10min or 1h"):
+        duration(text)
+
+
+@pytest.mark.parametrize("text", ["0.9ms", "0.0001", "577h", "2147484s", "9" * 400])
+def test_a_duration_that_the_server_cannot_count(text: str) -> None:
+    with pytest.raises(ValueError, match="expected 0, or at least 1ms and at most 576h"):
         duration(text)
 
 

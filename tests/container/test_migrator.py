@@ -1,0 +1,238 @@
+"""One migrator in a container: what it does when the database or the engine gets in its way."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.network import Network
+
+from tests.container.compose import ENGINE_IMAGE, MIGRATOR_IMAGE, docker, inspect, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("images")
+
+SLOW = "-- Slow\nCREATE TABLE slow (id int);\nSELECT pg_sleep({});\nINSERT INTO slow VALUES (1);\n"
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def new_server(network: Network, alias: str) -> PostgresContainer:
+    server = PostgresContainer("postgres:17", username="keeper", password="secret", driver=None)
+    return server.with_network(network).with_network_aliases(alias)
+
+
+@dataclass
+class Migrator:
+    """A run of the migrator in a container."""
+
+    container: DockerContainer
+
+    @property
+    def id(self) -> str:
+        """The container's id."""
+        identity: str = self.container.get_wrapped_container().id
+        return identity
+
+    def wait(self) -> int:
+        """Wait for its end and return the exit status."""
+        status: int = self.container.get_wrapped_container().wait(timeout=90)["StatusCode"]
+        return status
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return what it has logged."""
+        lines = self.container.get_logs()[1].decode().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def events(self) -> list[str]:
+        """Return the names of what it has logged."""
+        return [line["event"] for line in self.log()]
+
+
+@dataclass
+class Database:
+    """A database of its own on a server that the tests share."""
+
+    server: str
+    name: str
+
+    def sql(self, statement: str) -> str:
+        """Run a statement on the server's own socket."""
+        return docker(
+            "exec", self.server, "psql", "-U", "keeper", "-d", self.name, "-Atc", statement
+        ).strip()
+
+    def is_sleeping(self) -> bool:
+        """Tell whether a migration has come to its pg_sleep."""
+        return (
+            self.sql(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event = 'PgSleep'"
+            )
+            == "1"
+        )
+
+
+@pytest.fixture(scope="module")
+def network(images: None) -> Iterator[Network]:
+    del images
+    with Network() as network:
+        yield network
+
+
+@pytest.fixture(scope="module")
+def server(network: Network) -> Iterator[str]:
+    with new_server(network, "postgres") as server:
+        yield server.get_wrapped_container().id
+
+
+@pytest.fixture
+def database(server: str) -> Database:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    docker("exec", server, "createdb", "-U", "keeper", name)
+    return Database(server, name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of migrations that the container's user can read."""
+    path = tmp_path / "migrations"
+    path.mkdir()
+    (path / "001_first.sql").write_text("-- First\nCREATE TABLE first (id int);\n")
+    for public in (tmp_path, path):
+        public.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def start(network: Network, folder: Path) -> Iterator[Callable[..., Migrator]]:
+    """Give a function that starts a migrator on a database of a server."""
+    containers: list[DockerContainer] = []
+
+    def start_one(database: str, *, host: str = "postgres", wait: str = "60s") -> Migrator:
+        container = DockerContainer(MIGRATOR_IMAGE).with_network(network)
+        container.with_env("DATABASE_URL", f"postgresql://keeper:secret@{host}/{database}")
+        container.with_env("MIGRATOR_WAIT", wait)
+        container.with_volume_mapping(str(folder), "/migrations", "ro")
+        container.with_kwargs(read_only=True, cap_drop=["ALL"])
+        containers.append(container)
+        container.start()
+        return Migrator(container)
+
+    yield start_one
+    for container in containers:
+        container.stop()
+
+
+def test_a_mounted_folder_and_a_url_are_enough(
+    database: Database, start: Callable[..., Migrator]
+) -> None:
+    first = start(database.name)
+    assert first.wait() == 0
+    assert first.events() == ["applied", "up to date"]
+    again = start(database.name)
+    assert again.wait() == 0
+    assert again.events() == ["up to date"]
+    assert database.sql("SELECT count(*) FROM schema_migrations") == "1"
+
+
+def test_an_image_with_other_migrations_takes_two_lines(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {ENGINE_IMAGE}\nCOPY migrations /migrations\n")
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations/0007_theirs.sql").write_text("SELECT 1;\n")
+    tag = f"migrator-test/derived-{uuid.uuid4().hex[:12]}"
+    docker("build", "-q", "-t", tag, str(tmp_path))
+    try:
+        answer = docker("run", "--rm", tag, "validate", "--json")
+        assert [m["file"] for m in json.loads(answer)["migrations"]] == ["0007_theirs.sql"]
+    finally:
+        docker("image", "rm", tag)
+
+
+def test_a_server_that_comes_up_late_is_waited_for(
+    network: Network, start: Callable[..., Migrator]
+) -> None:
+    migrator = start("test", host="late")
+    wait_for(lambda: migrator.log()[-1:] != [] and migrator.log()[-1]["left_s"] < 40, "20 s passed")
+    assert set(migrator.events()) == {"waiting for the database"}
+    assert {line["reason"] for line in migrator.log()} == {"the host name does not resolve"}
+    with new_server(network, "late"):
+        assert migrator.wait() == 0
+    assert migrator.events()[-2:] == ["applied", "up to date"]
+
+
+def test_a_server_that_never_comes_up_is_status_4(start: Callable[..., Migrator]) -> None:
+    migrator = start("test", host="never", wait="2s")
+    assert migrator.wait() == 4
+    last = migrator.log()[-1]
+    assert (last["event"], last["status"]) == ("database unavailable", 4)
+    assert last["message"].startswith("the host name does not resolve, and the wait of 2 s is over")
+    assert "both containers share a network" in last["hint"]
+
+
+def test_a_server_restarted_in_between_applies_it_once(
+    database: Database, folder: Path, start: Callable[..., Migrator]
+) -> None:
+    (folder / "002_slow.sql").write_text(SLOW.format(3))
+    migrator = start(database.name)
+    wait_for(database.is_sleeping, "the migration sleeps")
+    docker("restart", database.server)
+    assert migrator.wait() == 0
+    assert "connection lost" in migrator.events()
+    assert [e for e in migrator.events() if e == "applied"] == ["applied"] * 2
+    assert database.sql("SELECT count(*) FROM slow") == "1"
+    assert database.sql("SELECT string_agg(version::text, ' ') FROM schema_migrations") == "1 2"
+
+
+def test_stop_rolls_back_within_the_grace_time(
+    database: Database, folder: Path, start: Callable[..., Migrator]
+) -> None:
+    (folder / "002_slow.sql").write_text(SLOW.format(600))
+    migrator = start(database.name)
+    wait_for(database.is_sleeping, "the migration sleeps")
+    began = time.monotonic()
+    docker("stop", "--time", "10", migrator.id)
+    assert time.monotonic() - began < 5
+    assert inspect(migrator.id)["State"]["ExitCode"] == 143
+    last = migrator.log()[-1]
+    assert (last["event"], last["status"]) == ("interrupted", 143)
+    assert not database.is_sleeping()
+    assert database.sql("SELECT to_regclass('slow') IS NULL, to_regclass('first') IS NULL") == "t|f"
+
+    (folder / "002_slow.sql").write_text(SLOW.format(0))
+    assert start(database.name).wait() == 0
+    assert database.sql("SELECT count(*) FROM slow") == "1"
+
+
+def test_the_run_after_a_kill_is_right(
+    database: Database, folder: Path, start: Callable[..., Migrator]
+) -> None:
+    (folder / "002_slow.sql").write_text(SLOW.format(2))
+    migrator = start(database.name)
+    wait_for(database.is_sleeping, "the migration sleeps")
+    docker("kill", migrator.id)
+    assert migrator.wait() == 137
+    again = start(database.name)
+    assert again.wait() == 0
+    assert database.sql("SELECT count(*) FROM slow") == "1"
+    assert database.sql("SELECT string_agg(version::text, ' ') FROM schema_migrations") == "1 2"
+
+
+def test_the_last_words_of_a_usage_error_are_readable() -> None:
+    answer = run("docker", "run", "--rm", MIGRATOR_IMAGE)
+    assert answer.status == 2
+    assert json.loads(answer.err)["message"] == "no database is given"

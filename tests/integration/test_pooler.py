@@ -1,0 +1,199 @@
+"""Through pgbouncer in transaction pooling, where a session is nobody's for longer than a transaction."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.pgbouncer import Pooler, pgbouncer
+from tests.support.sessions import backends, eventually, left_behind, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Migrate
+
+NO_TRANSACTION = "-- migrator: no-transaction\n"
+
+
+@pytest.fixture(params=[1, 2, 20], ids=["one connection", "two connections", "twenty"])
+def pooler(request: pytest.FixtureRequest, database: Database) -> Iterator[Pooler]:
+    with pgbouncer(database.server, pool_size=request.param) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+def env(pooler: Pooler, database: Database) -> dict[str, str]:
+    return {"DATABASE_URL": pooler.url(database.url)}
+
+
+@pytest.fixture(autouse=True)
+def audit_table(database: Database) -> None:
+    database.execute(
+        "CREATE TABLE audit (number int); CREATE SEQUENCE tries;"
+        "ALTER TABLE audit OWNER TO app_owner; ALTER SEQUENCE tries OWNER TO app_owner"
+    )
+
+
+def audit(database: Database) -> list[int]:
+    return [number for (number,) in database.execute("SELECT number FROM audit ORDER BY 1")]
+
+
+def versions(database: Database) -> list[int]:
+    rows = database.execute("SELECT version FROM schema_migrations ORDER BY 1")
+    return [version for (version,) in rows]
+
+
+def write(folder: Folder, count: int) -> list[int]:
+    """Write files of one message and of several."""
+    for number in range(1, count + 1):
+        more = "SELECT pg_sleep(0.01); CREATE TABLE" if number % 2 else "CREATE TABLE"
+        folder.write(
+            f"{number:03}_a.sql", f"INSERT INTO audit VALUES ({number}); {more} a{number} ();"
+        )
+    return list(range(1, count + 1))
+
+
+def test_transactional_files_are_applied(
+    migrate: Migrate, folder: Folder, database: Database, env: dict[str, str]
+) -> None:
+    numbers = write(folder, 5)
+    run = migrate(env=env)
+    assert run.status == 0
+    assert run.event("up to date")["applied"] == 5
+    assert audit(database) == versions(database) == numbers
+    assert migrate(env=env).event("up to date")["applied"] == 0
+    assert migrate("status", env=env).status == 0
+    assert left_behind(database, pooled=True) == []
+
+
+def test_two_migrators_at_once_apply_each_file_once(
+    migrate: Migrate, folder: Folder, database: Database, env: dict[str, str]
+) -> None:
+    numbers = write(folder, 12)
+    processes = [migrate.start(env=env) for _ in range(2)]
+    runs = [process.wait() for process in processes]
+    assert [run.status for run in runs] == [0, 0]
+    assert sum(run.event("up to date")["applied"] for run in runs) == 12
+    assert audit(database) == versions(database) == numbers
+    assert left_behind(database, pooled=True) == []
+
+
+def test_one_beside_the_pooler_and_one_through_it_exclude_each_other(
+    migrate: Migrate, folder: Folder, database: Database, env: dict[str, str]
+) -> None:
+    numbers = write(folder, 12)
+    processes = [migrate.start(env=env), migrate.start()]
+    assert [process.wait().status for process in processes] == [0, 0]
+    assert audit(database) == versions(database) == numbers
+
+
+@pytest.mark.parametrize("pending", [1, 2], ids=["first", "second"])
+def test_a_no_transaction_file_is_refused_with_the_reason(
+    migrate: Migrate, folder: Folder, database: Database, env: dict[str, str], pending: int
+) -> None:
+    if pending == 2:
+        folder.write("001_a.sql", "INSERT INTO audit VALUES (1);")
+    folder.write(f"00{pending}_b.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (2);")
+    run = migrate(env=env)
+    assert run.status == 5
+    [problem] = run.event("refused")["problems"]
+    assert problem["file"] == f"00{pending}_b.sql"
+    assert "there is a connection pooler between us and the server" in problem["message"]
+    assert problem["hint"] == "Let DATABASE_URL point at PostgreSQL itself, not at the pooler."
+    assert audit(database) == [1] * (pending - 1)
+    assert versions(database) == [1] * (pending - 1)
+    assert migrate().status == 0
+    assert audit(database) == list(range(1, pending)) + [2]
+
+
+def test_everything_in_one_transaction(
+    migrate: Migrate, folder: Folder, database: Database, env: dict[str, str]
+) -> None:
+    numbers = write(folder, 5)
+    assert migrate("--single-transaction", env=env).status == 0
+    assert audit(database) == versions(database) == numbers
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_cancels_the_statement(
+    migrate: Migrate, folder: Folder, database: Database, env: dict[str, str], signum: int
+) -> None:
+    folder.write("001_a.sql", "CREATE TABLE a (id int); SELECT pg_sleep(60);")
+    process = migrate.start(env=env)
+    running(database, "pg_sleep")
+    process.send_signal(signum)
+    assert process.wait(10).status == 128 + signum
+    eventually(lambda: not left_behind(database, pooled=True), seconds=2)
+    assert database.execute("SELECT to_regclass('a')") == [(None,)]
+
+
+def test_a_killed_migrator_leaves_no_lock(
+    migrate: Migrate, folder: Folder, database: Database, env: dict[str, str]
+) -> None:
+    folder.write(
+        "001_a.sql",
+        "INSERT INTO audit VALUES (1);"
+        "SELECT pg_sleep(CASE nextval('tries') WHEN 1 THEN 60 ELSE 0 END);",
+    )
+    process = migrate.start(env=env)
+    running(database, "pg_sleep")
+    process.send_signal(signal.SIGKILL)
+    eventually(lambda: not left_behind(database, pooled=True), seconds=2)
+    assert migrate(env=env).status == 0
+    assert audit(database) == versions(database) == [1]
+
+
+@pytest.mark.parametrize("mode", ["terminate", "restart"])
+def test_a_lost_server_connection_is_made_again(
+    migrate: Migrate, folder: Folder, database: Database, env: dict[str, str], mode: str
+) -> None:
+    folder.write(
+        "001_a.sql",
+        "INSERT INTO audit VALUES (1);"
+        "SELECT pg_sleep(CASE nextval('tries') WHEN 1 THEN 60 ELSE 0 END);",
+    )
+    database.execute("ALTER SEQUENCE tries CACHE 1")
+    process = migrate.start(env=env)
+    running(database, "pg_sleep")
+    if mode == "restart":
+        # What a crash forgets of a sequence would make the second try sleep too.
+        database.execute("CHECKPOINT; ALTER SEQUENCE tries RESTART WITH 2")
+        database.server.restart("immediate")
+    else:
+        for backend in backends(database):
+            database.execute(f"SELECT pg_terminate_backend({backend.pid})")
+    run = process.wait()
+    assert run.status == 0
+    assert run.event("connection lost")["file"] == "001_a.sql"
+    assert audit(database) == versions(database) == [1]
+
+
+def test_what_a_file_leaves_in_the_session_reaches_no_other_client(
+    migrate: Migrate, folder: Folder, database: Database, env: dict[str, str]
+) -> None:
+    """The pooler hands the session to the next client as it is."""
+    folder.write(
+        "001_a.sql",
+        "SET search_path TO nowhere; SET statement_timeout = '1h'; PREPARE p AS SELECT 1;"
+        "LISTEN somewhere; SELECT pg_advisory_lock(1); CREATE TEMP TABLE audit (number int);"
+        "SET client_encoding = 'LATIN1'; DECLARE c CURSOR WITH HOLD FOR SELECT 1;",
+    )
+    folder.write(
+        "002_b.sql",
+        "CREATE TABLE found AS SELECT current_setting('search_path') AS path,"
+        " current_setting('statement_timeout') AS timeout,"
+        " (SELECT count(*) FROM pg_prepared_statements) AS prepared,"
+        " (SELECT count(*) FROM pg_listening_channels()) AS channels,"
+        " (SELECT count(*) FROM pg_cursors WHERE name = 'c') AS cursors,"
+        " current_setting('client_encoding') AS encoding; INSERT INTO audit VALUES (2);",
+    )
+    assert migrate(env=env).status == 0
+    assert database.execute("SELECT * FROM found") == [
+        ('"$user", public', "0", 0, 0, 0, "UTF8")
+    ]
+    assert audit(database) == [2]
+    assert left_behind(database, pooled=True) == []
