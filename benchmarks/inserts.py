@@ -2,8 +2,8 @@
 
     python -m benchmarks.inserts [--rows N] [--runs N]
 
-Whole processes are timed, in turns, each on an empty database of its own; what is printed are medians
-and the ratio of the medians. TEST_POSTGRES chooses the server as for the tests.
+Whole processes are timed, in turns, each on an empty database of its own; what is printed are
+medians and the ratio of the medians. TEST_POSTGRES chooses the server as for the tests.
 """
 
 from __future__ import annotations
@@ -49,13 +49,21 @@ def main() -> None:
             order = list(tools) if number % 2 else list(tools)[::-1]
             for name in order:
                 seconds[name].append(timed(server, file, options.rows, tools[name]))
-    print(f"{options.rows} INSERTs in one file, {options.runs} runs each, {chosen().description}\n")
-    print("| tool | median | fastest | slowest |\n| --- | --- | --- | --- |")
-    for name, times in seconds.items():
-        figures = (statistics.median(times), min(times), max(times))
-        print(f"| {name} | " + " | ".join(f"{figure:.2f} s" for figure in figures) + " |")
     first, second = (statistics.median(times) for times in seconds.values())
-    print(f"\nThe migrator takes {first / second:.2f} times as long as psql.")
+    lines = [
+        f"{options.rows} INSERTs in one file, {options.runs} runs each, {chosen().description}",
+        "",
+        "| tool | median | fastest | slowest |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {name} | {statistics.median(times):.2f} s | {min(times):.2f} s"
+            f" | {max(times):.2f} s |"
+            for name, times in seconds.items()
+        ),
+        "",
+        f"The migrator takes {first / second:.2f} times as long as psql.",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def timed(

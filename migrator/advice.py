@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from migrator.errors import CHANGED_HISTORY
 
 if TYPE_CHECKING:
+    from migrator.blockers import Blocker
     from migrator.failure import Failure
     from migrator.settings import Table
 
@@ -188,17 +189,23 @@ def text(failure: Failure, table: Table) -> str:
             f"The file has a character here that cannot be seen, {invisible[0]}, often copied from "
             "a web page or a document. Replace it with a space, or remove it."
         )
-    pids = [str(blocker.pid) for blocker in failure.blockers if blocker.pid]
-    if failure.sqlstate == "55P03" and pids:
-        end = f"SELECT pg_terminate_backend({pids[0]})"
+    ends = [_end(blocker) for blocker in failure.blockers if blocker.pid or blocker.prepared]
+    if failure.sqlstate == "55P03" and ends:
         return (
-            f"Let that transaction end, or end it ({end}), and run the migrator again. "
+            f"Let that transaction end, or end it ({ends[0]}), and run the migrator again. "
             "MIGRATOR_LOCK_WAIT says how long it keeps trying."
         )
     advice = by_code(failure.sqlstate, failure.message)
     if failure.statement is None and failure.sqlstate.startswith("23"):
         return f"The constraint is deferred, so it is checked when the file has ended. {advice}"
     return advice
+
+
+def _end(blocker: Blocker) -> str:
+    if blocker.prepared:
+        quoted = blocker.prepared.replace("'", "''")
+        return f"ROLLBACK PREPARED '{quoted}'"
+    return f"SELECT pg_terminate_backend({blocker.pid})"
 
 
 def by_code(sqlstate: str, message: str) -> str:

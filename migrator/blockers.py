@@ -23,14 +23,16 @@ _SESSION = """
   a.usename::text, coalesce(host(a.client_addr), 'local'), a.state,
   extract(epoch FROM clock_timestamp() - a.xact_start)::int, a.query"""
 # A lock on one of the tables that are named, on the table of an index that is named, or on a
-# parent or child of one of them. A prepared transaction has locks and no process.
+# parent or child of one of them. A prepared transaction has no process; one of its locks is on its
+# own transaction id.
 _HOLDERS = f"""
 SELECT {_SESSION}, p.gid, c.oid::regclass::text, l.mode, l.granted
 FROM pg_catalog.pg_locks l
 JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind <> 'i'
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-LEFT JOIN pg_catalog.pg_prepared_xacts p
-  ON l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction::text
+LEFT JOIN (
+    pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
+  ) ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
 WHERE l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_backend_pid()
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
   AND c.relnamespace <> 'pg_catalog'::regnamespace

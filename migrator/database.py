@@ -269,6 +269,11 @@ class Session:
         return bool(self.connection.info.parameter_status("client_encoding") == "UTF8")
 
     @property
+    def counts_bytes(self) -> bool:
+        """Whether a position that the server gives is in bytes instead of characters."""
+        return bool(self.connection.info.parameter_status("server_encoding") == "SQL_ASCII")
+
+    @property
     def through_pooler(self) -> bool:
         """Whether something between us and the server may change the server's process under us.
 

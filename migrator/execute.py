@@ -97,16 +97,16 @@ def run_one(session: Session, migration: Migration, index: int) -> None:
         StatementFailed: the server reported an error.
     """
     statement = migration.statements[index]
+    message = _message(migration.script.source, [statement])
     started = time.monotonic()
     try:
         if statement.copy_data is None:
-            session.execute(_message(migration.script.source, [statement]))
+            session.execute(message)
         else:
-            text = migration.script.text(statement)
-            session.copy(text, _Rows(migration.script.source, *statement.copy_data))
+            rows = _Rows(migration.script.source, *statement.copy_data)
+            session.copy(migration.script.text(statement), rows)
     except psycopg2.Error as error:
-        given = error.diag.statement_position
-        position = int(given) - 1 if given else None
+        position = _position(session, message, error)
         raise StatementFailed(
             error, migration, index, position, time.monotonic() - started
         ) from None
@@ -171,14 +171,15 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
     statements = [migration.statements[index] for index in batch.indices]
     pieces: list[str | Statement] = [_SAVEPOINT, *statements]
     pieces.append(tail or f"RELEASE {_SAVEPOINT}")
+    message = _message(migration.script.source, pieces)
     started = time.monotonic()
     try:
-        session.execute(_message(migration.script.source, pieces))
+        session.execute(message)
     except psycopg2.Error as error:
         elapsed = time.monotonic() - started
         if not session.in_transaction:  # it was the COMMIT that failed
             raise StatementFailed(error, migration, elapsed=elapsed) from None
-        piece, position = _locate(pieces, error)
+        piece, position = _locate(pieces, _position(session, message, error))
         if piece is not None:
             index = batch.indices[piece - 1] if 0 < piece <= len(statements) else None
             raise StatementFailed(error, migration, index, position, elapsed) from None
@@ -223,18 +224,27 @@ def _message(source: str, pieces: Sequence[str | Statement]) -> bytes:
     return message.getvalue()
 
 
+def _position(session: Session, message: bytes, error: psycopg2.Error) -> int | None:
+    """Return the character of a message that the server points at, from 0, if it does."""
+    given = error.diag.statement_position
+    if not given:
+        return None
+    position = int(given) - 1
+    # Without an encoding the server knows no characters, and counts bytes.
+    return len(message[:position].decode(errors="ignore")) if session.counts_bytes else position
+
+
 def _locate(
-    pieces: Sequence[str | Statement], error: psycopg2.Error
+    pieces: Sequence[str | Statement], position: int | None
 ) -> tuple[int | None, int | None]:
-    """Return the piece that the server points at, and the character in it; both from 0."""
-    if not error.diag.statement_position:
+    """Return the piece of a message that has a character, and which of its own that is; from 0."""
+    if position is None:
         return None, None
-    offset = int(error.diag.statement_position) - 1
     for number, piece in enumerate(pieces):
         length = len(piece) if isinstance(piece, str) else piece.end - piece.start
-        if offset < length + len(_BETWEEN):
-            return number, offset
-        offset -= length + len(_BETWEEN)
+        if position < length + len(_BETWEEN):
+            return number, position
+        position -= length + len(_BETWEEN)
     return None, None
 
 

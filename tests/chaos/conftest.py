@@ -1,27 +1,30 @@
-"""A server that may be restarted, and the seed."""
+"""The seed, a server that may be restarted, and how many runs there were of each kind."""
 
 from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.database import create_owner
-from tests.support.pgbouncer import Pooler, pgbouncer
 from tests.support.postgres import Server, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A random one by default, printed in the header and with every failure.
+# A random one by default, printed at the end and with every failure.
 SEED = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(10**9))
+TALLY: Counter[str] = Counter()
 
 
-def pytest_report_header() -> str:
-    """Say which seed makes this run again."""
-    return f"chaos: CHAOS_SEED={SEED}"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many runs there were of each kind, and which seed makes them again."""
+    terminalreporter.write_line(f"chaos: CHAOS_SEED={SEED}")
+    for kind, count in sorted(TALLY.items()):
+        terminalreporter.write_line(f"chaos: {count:5} {kind}")
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +33,3 @@ def victim() -> Iterator[Server]:
     with chosen().open() as server:
         create_owner(server)
         yield server
-
-
-@pytest.fixture(scope="session")
-def pooler(victim: Server) -> Iterator[Pooler]:
-    """A transaction pooler in front of it."""
-    with pgbouncer(victim) as pooler:
-        yield pooler

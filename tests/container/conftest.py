@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,19 @@ from tests.container.compose import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+SOURCES = (
+    ".dockerignore",
+    "Dockerfile.migrator",
+    "LICENSE",
+    "README.md",
+    "migrations",
+    "migrator",
+    "pyproject.toml",
+    "requirements-build.lock",
+    "requirements.lock",
+)
 
 # testcontainers reads these when a test module imports it. Its reaper is one more image, which is
 # not there without a registry; the tests remove what they start themselves.
@@ -52,12 +66,25 @@ def docker_engine() -> str:
 
 
 @pytest.fixture(scope="session")
-def images(docker_engine: str) -> None:
-    """Build the images of the migrator and of the example backend from this tree."""
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the migrator's image is built from, beside files that must not get into it."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    for stray in ("secrets/password", ".git/config", "migrator/stray.txt"):
+        (folder / stray).parent.mkdir(exist_ok=True)
+        (folder / stray).write_text("not for the image")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images(docker_engine: str, sources: Path) -> None:
+    """Build the images of the migrator and of the example backend."""
     del docker_engine
-    migrator = ["-f", f"{ROOT}/Dockerfile.migrator"]
-    docker("build", "-q", *migrator, "--target", "engine", "-t", ENGINE_IMAGE, str(ROOT))
-    docker("build", "-q", *migrator, "-t", MIGRATOR_IMAGE, str(ROOT))
+    migrator = ["-f", f"{sources}/Dockerfile.migrator"]
+    docker("build", "-q", *migrator, "--target", "engine", "-t", ENGINE_IMAGE, str(sources))
+    docker("build", "-q", *migrator, "-t", MIGRATOR_IMAGE, str(sources))
     docker("build", "-q", "-t", BACKEND_IMAGE, f"{ROOT}/examples/backend")
 
 

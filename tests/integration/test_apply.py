@@ -309,6 +309,7 @@ class TestWhatAFileSets:
             "SELECT pg_catalog.set_config('search_path', '', false)",
             "SET search_path = nowhere",
             "SET client_encoding = 'LATIN1'",
+            "SET client_encoding = 'LATIN1'; CREATE TABLE last ()",
             "SET standard_conforming_strings = off",
             "SET TimeZone = 'Asia/Tokyo'",
             "SET default_transaction_read_only = on",
@@ -391,7 +392,7 @@ def test_a_table_lock_that_comes_free_is_waited_for(
 ) -> None:
     folder.write("001_a.sql", "CREATE TABLE a (id int);")
     assert migrate().status == 0
-    folder.write("002_b.sql", "-- migrator: lock-timeout=20ms\n\nALTER TABLE a ADD b int;")
+    folder.write("002_b.sql", "-- migrator: lock-timeout=200ms\n\nALTER TABLE a ADD b int;")
     with Session(database.admin_url, "reader") as reader:
         reader.run("SELECT * FROM a")
         process = migrate.start()
@@ -403,6 +404,8 @@ def test_a_table_lock_that_comes_free_is_waited_for(
     assert again[0]["attempt"] == 1
     assert (again[0]["file"], again[0]["line"]) == ("002_b.sql", 3)
     assert again[0]["sqlstate"] == "55P03"
+    # Half as long again as the file may stall the traffic, and up to a quarter more.
+    assert 0.3 <= again[0]["pause_s"] <= 0.4
     assert run.event("applied")["version"] == 2
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, fields
@@ -11,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 
+from tests.support.database import OWNER, Database
+from tests.support.migrator import Migrate, Run
+
 if TYPE_CHECKING:
-    from tests.support.database import Database
-    from tests.support.migrator import Folder, Migrate, Run
+    from tests.support.migrator import Folder
+    from tests.support.postgres import Server
 
 FAILURES = Path(__file__).parent / "failures"
 CASES = sorted(path.parent.name for path in FAILURES.glob("*/expected.toml"))
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 TABLES = """
 SELECT CASE nspname WHEN 'public' THEN '' ELSE nspname || '.' END || relname
 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
@@ -56,6 +62,14 @@ class Expected:
     server: int = 0
 
 
+def read(case: Path) -> Expected:
+    """Read an expected.toml."""
+    values = tomllib.loads((case / "expected.toml").read_text("utf-8"))
+    unknown = values.keys() - {field.name for field in fields(Expected)}
+    assert not unknown, f"{case.name}/expected.toml: unknown keys {sorted(unknown)}"
+    return Expected(**values)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_failure(case: str, database: Database, folder: Folder, migrate: Migrate) -> None:
     expected = read(FAILURES / case)
@@ -87,12 +101,40 @@ def test_failure(case: str, database: Database, folder: Folder, migrate: Migrate
             assert state_of(database) == (expected.version, expected.tables)
 
 
-def read(case: Path) -> Expected:
-    """Read an expected.toml."""
-    values = tomllib.loads((case / "expected.toml").read_text("utf-8"))
-    unknown = values.keys() - {field.name for field in fields(Expected)}
-    assert not unknown, f"{case.name}/expected.toml: unknown keys {sorted(unknown)}"
-    return Expected(**values)
+@pytest.mark.parametrize("case", [case for case in CASES if read(FAILURES / case).problems])
+def test_problems_need_no_database(case: str, folder: Folder, tmp_path: Path) -> None:
+    for file in (FAILURES / case).glob("*.sql"):
+        folder.write(file.name, file.read_bytes())
+    environment = {"DATABASE_URL": NOWHERE, "MIGRATIONS_DIR": str(folder.path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "migrator"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        timeout=30,
+    )
+    check_problems(Run(done.returncode, done.stdout, done.stderr), read(FAILURES / case))
+
+
+def test_columns_are_characters_where_the_server_counts_bytes(
+    server: Server, folder: Folder, tmp_path: Path
+) -> None:
+    name = "counts_bytes"
+    server.execute(
+        f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+    )
+    try:
+        with Migrate(Database(server, name), folder, tmp_path) as migrate:
+            folder.write("001_a.sql", "SELECT '漢字 🎹';\nSELECT 'ü', nope;\n")
+            event = migrate().event("migration failed")
+            assert (event["line"], event["column"]) == (2, 13)
+            folder.write("001_a.sql", "CREATE SCHEMA a;\nCOMMENT ON SCHEMA a IS '漢' nope;\n")
+            event = migrate().event("migration failed")
+            assert (event["statement"], event["line"], event["column"]) == (2, 2, 28)
+    finally:
+        server.execute(f"DROP DATABASE {name}")
 
 
 def generated(file: str, line: str, count: int, first: str = "") -> str:

@@ -30,7 +30,9 @@ class Dirt(NamedTuple):
 
 DIRT = {
     "search_path": Dirt("SET search_path TO nowhere"),
-    "search_path emptied as by pg_dump": Dirt("SELECT pg_catalog.set_config('search_path','',false)"),
+    "search_path emptied as by pg_dump": Dirt(
+        "SELECT pg_catalog.set_config('search_path','',false)"
+    ),
     "search_path of the transaction": Dirt("SET LOCAL search_path TO nowhere"),
     "role": Dirt("SET ROLE {role}"),
     "role of the transaction": Dirt("SET LOCAL ROLE {role}"),
@@ -64,7 +66,9 @@ DIRT = {
     ),
     "prepared statements": Dirt("PREPARE p AS SELECT 1"),
     "channels": Dirt("LISTEN somewhere"),
-    "advisory locks": Dirt("SELECT pg_advisory_lock(1), pg_advisory_lock(1), pg_advisory_lock(2, 3)"),
+    "advisory locks": Dirt(
+        "SELECT pg_advisory_lock(1), pg_advisory_lock(1), pg_advisory_lock(2, 3)"
+    ),
     "shared advisory locks": Dirt("SELECT pg_advisory_lock_shared(4)"),
     "cursors": Dirt("DECLARE c CURSOR WITH HOLD FOR SELECT generate_series(1, 10)"),
     "the last value of a sequence": Dirt("CREATE SEQUENCE s; SELECT nextval('s')"),

@@ -112,9 +112,7 @@ def test_products_with_other_history_tables_do_not_wait_for_each_other(
     second.mkdir()
     Folder(second).write("001_b.sql", "CREATE TABLE b (id int);")
     Folder(second).write("002_c.sql", f"{NO_TRANSACTION}CREATE TABLE c (id int);")
-    run = migrate(
-        "--lock-wait", "0", "--dir", str(second), env={"MIGRATOR_TABLE": other}
-    )
+    run = migrate("--lock-wait", "0", "--dir", str(second), env={"MIGRATOR_TABLE": other})
     assert run.status == 0
     assert "waiting" not in run.err
     assert database.execute(f"SELECT version FROM {other} ORDER BY 1") == [(1,), (2,)]
@@ -195,5 +193,6 @@ def test_an_old_history_table_is_upgraded_by_one_of_many(
     runs = [process.wait() for process in processes]
     assert [run.status for run in runs] == [0] * 5
     assert sum(run.event("up to date")["applied"] for run in runs) == 1
-    assert database.execute("SELECT version, description, checksum IS NULL FROM schema_migrations"
-                            " ORDER BY 1") == [(1, "by hand", True), (20250101000000, "b", False)]
+    assert database.execute(
+        "SELECT version, description, checksum IS NULL FROM schema_migrations ORDER BY 1"
+    ) == [(1, "by hand", True), (20250101000000, "b", False)]

@@ -178,7 +178,9 @@ class TestResume:
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
         with role(database) as name:
-            database.execute(f"GRANT CREATE ON SCHEMA public TO {name}; GRANT ALL ON tries TO {name}")
+            database.execute(
+                f"GRANT CREATE ON SCHEMA public TO {name}; GRANT ALL ON tries TO {name}"
+            )
             folder.write(
                 "001_a.sql",
                 f"{NO_TRANSACTION}SET ROLE {name}; CREATE TABLE a (id int); {FAILS_ONCE}"
@@ -223,9 +225,7 @@ class TestEditedFile:
 
     @pytest.fixture(autouse=True)
     def half_done(self, migrate: Migrate, folder: Folder) -> None:
-        folder.write(
-            "001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (1); SELECT 1 / 0;"
-        )
+        folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (1); SELECT 1 / 0;")
         assert migrate().status == 1
         folder.write("001_a.sql", self.EDITED)
 
@@ -264,9 +264,7 @@ class TestEditedFile:
     def test_that_is_restored_goes_on(
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
-        folder.write(
-            "001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (1); SELECT 1 / 0;"
-        )
+        folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (1); SELECT 1 / 0;")
         assert migrate().status == 1
         assert audit(database) == [1]
 
@@ -334,7 +332,10 @@ class TestInvalidIndex:
         ("create", "index"),
         [
             ('CREATE INDEX CONCURRENTLY "Odd name" ON "Odd table" ("Odd column")', '"Odd name"'),
-            ("CREATE UNIQUE INDEX CONCURRENTLY Mixed ON ONLY public.busy USING btree (id)", "mixed"),
+            (
+                "CREATE UNIQUE INDEX CONCURRENTLY Mixed ON ONLY public.busy USING btree (id)",
+                "mixed",
+            ),
             ("create index concurrently /* -- */ busy_id on Public . Busy(id)", "busy_id"),
             ('CREATE INDEX CONCURRENTLY "a""b" ON public."busy" (id)', '"a""b"'),
         ],
@@ -585,11 +586,13 @@ class TestStatementsThatCannotBeInATransaction:
             database.execute("ALTER ROLE app_owner NOCREATEDB")
         assert audit(database) == [1]
         finished(database, "busy_id")
-        assert database.execute(
-            f"SELECT 1 FROM pg_database WHERE datname = '{name}'"
-            " UNION ALL SELECT 2 FROM pg_inherits WHERE inhrelid = 'part'::regclass"
-        ) == []
-
+        assert (
+            database.execute(
+                f"SELECT 1 FROM pg_database WHERE datname = '{name}'"
+                " UNION ALL SELECT 2 FROM pg_inherits WHERE inhrelid = 'part'::regclass"
+            )
+            == []
+        )
 
     @pytest.mark.parametrize(
         ("statement", "sqlstate"),
@@ -773,7 +776,8 @@ class TestTransactionControl:
     ) -> None:
         folder.write("001_a.sql", "INSERT INTO audit VALUES (1);")
         folder.write(
-            "002_b.sql", f"INSERT INTO audit VALUES (2);\n\n  {control};\nINSERT INTO audit VALUES (3);"
+            "002_b.sql",
+            f"INSERT INTO audit VALUES (2);\n\n  {control};\nINSERT INTO audit VALUES (3);",
         )
         run = migrate()
         assert run.status == 5
@@ -844,10 +848,7 @@ class TestTransactionControl:
 
 
 def committing(kind: str, word: str) -> str:
-    body = (
-        "BEGIN INSERT INTO audit VALUES (1);\n"
-        f"{word};\nINSERT INTO audit VALUES (2); END"
-    )
+    body = f"BEGIN INSERT INTO audit VALUES (1);\n{word};\nINSERT INTO audit VALUES (2); END"
     if kind == "block":
         return f"DO $$ {body} $$;"
     return f"CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ {body} $$;\nCALL p();"

@@ -195,7 +195,7 @@ def test_a_connection_lost_exactly_at_the_commit(
 
 @pytest.mark.parametrize("reaches_the_server", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "marker", ["CREATE TABLE \"public\".\"schema_migrations\"", "COMMIT"], ids=["create", "commit"]
+    "marker", ['CREATE TABLE "public"."schema_migrations"', "COMMIT"], ids=["create", "commit"]
 )
 def test_a_connection_lost_while_the_history_table_is_made(
     migrate: Migrate,
@@ -233,7 +233,9 @@ def test_a_connection_lost_at_every_message_of_a_run(
     proxy: Proxy,
 ) -> None:
     """Five losses without a migration applied in between end a run, so runs follow one another."""
-    folder.write("001_a.sql", "INSERT INTO audit VALUES (1); SELECT 1; INSERT INTO audit VALUES (2);")
+    folder.write(
+        "001_a.sql", "INSERT INTO audit VALUES (1); SELECT 1; INSERT INTO audit VALUES (2);"
+    )
     folder.write("002_b.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (3); VACUUM audit;")
     survived: set[str] = set()
 

@@ -159,9 +159,7 @@ def test_while_a_server_accepts_and_does_not_answer(
 ) -> None:
     folder.write("001_a.sql", "SELECT 1;")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = database.url.replace(
-            f":{database.server.port}/", f":{silent.getsockname()[1]}/"
-        )
+        url = database.url.replace(f":{database.server.port}/", f":{silent.getsockname()[1]}/")
         process = migrate.start(env={"DATABASE_URL": url})
         connection, _ = silent.accept()
         with connection:
@@ -262,7 +260,9 @@ def test_at_any_time_of_a_run_of_many_migrations(
         run = process.wait()
         assert run.status in (0, status)
         nothing_left(database)
-        [(count, highest)] = database.execute("SELECT count(*), max(version) FROM schema_migrations")
+        [(count, highest)] = database.execute(
+            "SELECT count(*), max(version) FROM schema_migrations"
+        )
         assert count == highest > seen
         assert database.execute("SELECT count(*) FROM made") == [(count,)]
         seen = count

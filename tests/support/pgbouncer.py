@@ -37,7 +37,8 @@ wait $!
 rm -rf "$2"
 """
 # With the default of 15 s for server_login_retry, clients are refused for that long after a restart
-# of the server (pgbouncer documentation, "config").
+# of the server (pgbouncer documentation, "config"). The pooler notices a client or a server that
+# vanished only if it is told to look; without that its connections stay as they are for hours.
 SETTINGS = """\
 [databases]
 * = host={host} port={port}
@@ -52,6 +53,10 @@ pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 500
 server_login_retry = 1
+tcp_keepidle = 5
+tcp_keepintvl = 2
+tcp_keepcnt = 3
+tcp_user_timeout = 10000
 """
 
 

@@ -1,0 +1,276 @@
+"""What happens in one run: who is struck, by what, when, and what there must be afterwards.
+
+A plan is drawn from the seed and the run's number alone, so that a run can be had again.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.support.sessions import invalid_indexes
+from tests.support.vanish import vanish
+
+if TYPE_CHECKING:
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Process
+    from tests.support.proxy import Proxy
+
+STRIKES = ("kill", "term", "terminate", "restart", "cut", "stall")
+SETTINGS = ("alone", "no-transaction", "pooled", "loaded", "two")
+MOMENTS = ("before a message", "after a message", "before a COMMIT", "after a COMMIT", "reply lost")
+STALLS = ("for a while", "until cut", "for good")
+FILES = 8
+NO_TRANSACTION = "-- migrator: no-transaction\n"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run.
+
+    Attributes:
+        strike: one of STRIKES.
+        setting: one of SETTINGS.
+        moment: one of MOMENTS.
+        count: which message or COMMIT it is, from 1.
+        delay: seconds from a message to the strike after it.
+        stall: one of STALLS.
+        stall_seconds: how long a stall lasts that is not for good.
+        pool_size: how many connections the pooler makes.
+        behind_pooler: whether the proxy is between the pooler and the server.
+    """
+
+    strike: str
+    setting: str
+    moment: str
+    count: int
+    delay: float
+    stall: str
+    stall_seconds: float
+    pool_size: int
+    behind_pooler: bool
+
+    @property
+    def kind(self) -> str:
+        """What the run is counted as."""
+        how = f"{self.strike} {self.stall}" if self.strike == "stall" else self.strike
+        return f"{how}, {self.setting}"
+
+
+def draw(seed: str, number: int) -> Plan:
+    """Draw a run's plan. Six strikes and five settings: 30 runs have each pair once."""
+    chance = random.Random(f"{seed}/{number}")  # noqa: S311 - chance that can be had again
+    moment = chance.choice(MOMENTS)
+    return Plan(
+        strike=STRIKES[number % len(STRIKES)],
+        setting=SETTINGS[number % len(SETTINGS)],
+        moment=moment,
+        count=chance.randint(1, 25 if "message" in moment else FILES),
+        delay=chance.choice((chance.uniform(0, 0.005), chance.uniform(0, 0.1))),
+        # For good takes as long as it takes both sides to notice, so it is the rarest.
+        stall=chance.choices(STALLS, (3, 3, 1))[0],
+        stall_seconds=chance.uniform(0.05, 2),
+        pool_size=chance.choice((1, 2, 20)),
+        behind_pooler=chance.random() < 0.5,
+    )
+
+
+class Step(NamedTuple):
+    """A statement of a file, and the row that it leaves in `audit`, 0 for none."""
+
+    sql: str
+    row: int = 0
+
+
+def steps(number: int, *, alone: bool, load: bool) -> list[Step]:
+    """Return a file's statements.
+
+    Args:
+        number: the file's.
+        alone: whether it is a no-transaction file.
+        load: whether there is a table that others update all the time.
+    """
+    table = f"t{number}"
+    found = [
+        Step(f"INSERT INTO audit VALUES ({number}, 1)", 1),
+        Step(f"CREATE TABLE {table} (id int, word text)"),
+        Step(f"INSERT INTO {table} SELECT n, md5(n::text) FROM generate_series(1, 500) n", 0),
+    ]
+    if alone:
+        found += [
+            Step(f"CREATE UNIQUE INDEX CONCURRENTLY i{number} ON {table} (id)"),
+            Step(f"INSERT INTO audit VALUES ({number}, 2)", 2),
+            Step(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS x{number} ON {table} (word)"),
+            Step(f"REINDEX TABLE CONCURRENTLY {table}"),
+            Step(f"DROP INDEX CONCURRENTLY x{number}"),
+        ]
+    else:
+        found += [
+            Step("SELECT pg_sleep(0.02)"),
+            Step(f"CREATE UNIQUE INDEX i{number} ON {table} (id)"),
+            Step(f"INSERT INTO audit VALUES ({number}, 2)", 2),
+        ]
+    if load and alone:
+        found.append(Step(f"CREATE INDEX CONCURRENTLY l{number} ON pgbench_accounts (bid)"))
+    elif load:
+        found.append(Step(f"ALTER TABLE pgbench_accounts ADD COLUMN c{number} int"))
+    if number % 3 == 0:  # so that the last message has statements in it, and has none
+        found.append(Step("SELECT 1"))
+    return [*found, Step(f"INSERT INTO audit VALUES ({number}, 3)", 3)]
+
+
+def is_alone(plan: Plan, number: int) -> bool:
+    """Tell which files of a run are no-transaction files."""
+    if plan.setting == "pooled":
+        return False
+    return number % 2 == 0 if plan.setting == "no-transaction" else number == FILES // 2
+
+
+def write(plan: Plan, folder: Folder) -> None:
+    """Write the run's files."""
+    for number in range(1, FILES + 1):
+        alone = is_alone(plan, number)
+        found = steps(number, alone=alone, load=plan.setting == "loaded")
+        text = "".join(f"{step.sql};\n" for step in found)
+        folder.write(f"{number:03}_step.sql", (NO_TRANSACTION if alone else "") + text)
+
+
+@dataclass
+class Striker:
+    """Watches the messages through a proxy and strikes once, when the moment has come.
+
+    Attributes:
+        plan: when and what.
+        process: the migrator.
+        proxy: what it connects through.
+        database: what it connects to.
+        struck: whether it has happened, to a migrator that had not ended.
+    """
+
+    plan: Plan
+    process: Process
+    proxy: Proxy
+    database: Database
+    struck: bool = False
+    _left: int = field(init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+    _error: BaseException | None = field(default=None, init=False)
+    _watching: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def __post_init__(self) -> None:
+        self._left = self.plan.count
+
+    def look(self, text: str) -> None:
+        """Look at a message that is about to be passed on; it waits for this."""
+        with self._watching:
+            if "message" not in self.plan.moment and "COMMIT" not in text:
+                return
+            self._left -= 1
+            if self._left:
+                return
+        if self.plan.moment.startswith("before"):
+            self._strike()
+            return
+        dropped = None
+        if self.plan.moment == "reply lost":
+            dropped = self.proxy.drop_reply_after(text)
+        self._thread = threading.Thread(target=self._strike_later, args=(dropped,))
+        self._thread.start()
+
+    def end(self) -> None:
+        """Wait until nothing will happen any more."""
+        self.proxy.on_query = None
+        if self._thread:
+            self._thread.join()
+        if self._error:
+            raise self._error
+
+    def _strike_later(self, dropped: threading.Event | None) -> None:
+        try:
+            if dropped:
+                dropped.wait(20)
+            else:
+                time.sleep(self.plan.delay)
+            self._strike()
+        except BaseException as error:  # noqa: BLE001 - it is raised by end()
+            self._error = error
+
+    def _strike(self) -> None:
+        self.struck = self.process.poll() is None
+        getattr(self, f"_{self.plan.strike}")()
+
+    def _kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+
+    def _term(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def _terminate(self) -> None:
+        self.database.server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f" WHERE datname = '{self.database.name}' AND usename = '{self.database.user}'"
+        )
+
+    def _restart(self) -> None:
+        self.database.server.restart("immediate")
+
+    def _cut(self) -> None:
+        self.proxy.cut()
+
+    def _stall(self) -> None:
+        if self.plan.stall == "for good":
+            with suppress(OSError):  # the connection was closed meanwhile
+                vanish(self.proxy)
+            return
+        self.proxy.stall()
+        time.sleep(self.plan.stall_seconds)
+        if self.plan.stall == "until cut":
+            self.proxy.cut()
+        self.proxy.resume()
+
+
+def check_agreement(plan: Plan, database: Database) -> set[int]:
+    """Check that history and effects agree, whatever was struck: nothing half, nothing twice.
+
+    Returns:
+        The versions that are applied.
+    """
+    applied = {version for (version,) in rows(database, "schema_migrations", "version")}
+    progress = {
+        version: done
+        for version, done in rows(database, "schema_migrations_progress", "version, statements")
+    }
+    audit = sorted(database.execute("SELECT number, row FROM audit"))
+    expected = []
+    for number in range(1, FILES + 1):
+        found = steps(number, alone=is_alone(plan, number), load=plan.setting == "loaded")
+        done = len(found) if number in applied else progress.get(number, 0)
+        expected += [(number, step.row) for step in found[:done] if step.row]
+    assert audit == expected, f"applied {sorted(applied)}, progress {progress}, audit {audit}"
+    assert not applied & progress.keys()
+    assert applied == set(range(1, len(applied) + 1))
+    return applied
+
+
+def check_all(plan: Plan, database: Database) -> None:
+    """Check that everything is there, once."""
+    assert check_agreement(plan, database) == set(range(1, FILES + 1))
+    assert rows(database, "schema_migrations_progress", "version") == []
+    for number in range(1, FILES + 1):
+        assert database.execute(f"SELECT count(*), count(DISTINCT id) FROM t{number}") == [
+            (500, 500)
+        ]
+        indexes = database.execute(f"SELECT indexname FROM pg_indexes WHERE tablename = 't{number}'")
+        assert indexes == [(f"i{number}",)]
+    assert invalid_indexes(database) == []
+
+
+def rows(database: Database, table: str, columns: str) -> list[tuple[int, ...]]:
+    """Return the rows of a table of the migrator's; none when it does not exist."""
+    [(exists,)] = database.execute(f"SELECT to_regclass('public.{table}') IS NOT NULL")
+    return database.execute(f"SELECT {columns} FROM {table} ORDER BY 1") if exists else []

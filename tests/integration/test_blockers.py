@@ -1,0 +1,135 @@
+"""When a lock is not to be had, the report names who has it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg2
+import pytest
+
+from tests.support.database import Database, create_owner, empty_database
+from tests.support.migrator import Migrate
+from tests.support.postgres import embedded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.migrator import Folder
+
+IMPATIENT = {"MIGRATOR_LOCK_TIMEOUT": "50ms", "MIGRATOR_LOCK_WAIT": "0"}
+
+
+class Case(NamedTuple):
+    """A transaction that is open, a statement that has to wait for it, and the lock it is about."""
+
+    open: str
+    statement: str
+    lock: str | None
+    relation: str | None
+
+
+SCHEMA = """
+CREATE TABLE users (id bigint PRIMARY KEY, name text);
+CREATE INDEX users_name ON users (name);
+CREATE TABLE "Word Sets" (id bigint PRIMARY KEY);
+CREATE TABLE events (id bigint, day date) PARTITION BY RANGE (day);
+CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+CREATE SCHEMA other CREATE TABLE things (id bigint);
+INSERT INTO users VALUES (1);
+"""
+CASES = {
+    "a reader before ALTER TABLE": Case(
+        "SELECT FROM users", "ALTER TABLE users ADD COLUMN a int", "ACCESS SHARE", "users"
+    ),
+    "a quoted name": Case(
+        'SELECT FROM "Word Sets"', 'DROP TABLE "Word Sets"', "ACCESS SHARE", '"Word Sets"'
+    ),
+    "the table of an index": Case(
+        "SELECT FROM users", "DROP INDEX users_name", "ACCESS SHARE", "users"
+    ),
+    "a partition": Case(
+        "SELECT FROM events_2026", "TRUNCATE events", "ACCESS SHARE", "events_2026"
+    ),
+    "the parent of a partition": Case(
+        "LOCK ONLY events IN EXCLUSIVE MODE", "DROP TABLE events_2026", "EXCLUSIVE", "events"
+    ),
+    "a row": Case(
+        "UPDATE users SET name = 'a'", "UPDATE users SET name = 'b'", "ROW EXCLUSIVE", "users"
+    ),
+    "a schema with all that is in it": Case(
+        "SELECT FROM other.things", "DROP SCHEMA other CASCADE", None, None
+    ),
+}
+
+
+def blockers(migrate: Migrate, folder: Folder, statement: str) -> list[dict[str, Any]]:
+    folder.write("001_wait.sql", f"{statement};\n")
+    run = migrate(env=IMPATIENT)
+    assert run.status == 6
+    found: list[dict[str, Any]] = run.event("migration failed")["blockers"]
+    return found
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_names_who_holds_the_lock(
+    case: Case, database: Database, folder: Folder, migrate: Migrate
+) -> None:
+    with closing(psycopg2.connect(database.url, application_name="the reader")) as connection:
+        cursor = connection.cursor()
+        cursor.execute(SCHEMA)
+        connection.commit()
+        cursor.execute(case.open)
+        [blocker] = blockers(migrate, folder, case.statement)
+        assert blocker["pid"] == connection.info.backend_pid
+        assert (blocker["lock"], blocker["relation"]) == (case.lock, case.relation)
+        assert blocker["granted"] is True
+        assert (blocker["application"], blocker["role"]) == ("the reader", database.user)
+        assert (blocker["state"], blocker["query"]) == ("idle in transaction", case.open)
+        assert 0 <= blocker["transaction_s"] < 60
+
+
+def test_readers_are_not_in_the_way_of_an_index(
+    database: Database, folder: Folder, migrate: Migrate
+) -> None:
+    with (
+        closing(psycopg2.connect(database.url)) as reader,
+        closing(psycopg2.connect(database.url)) as writer,
+    ):
+        writer.cursor().execute(SCHEMA)
+        writer.commit()
+        reader.cursor().execute("SELECT FROM users")
+        writer.cursor().execute("DELETE FROM users")
+        [blocker] = blockers(migrate, folder, "CREATE INDEX users_id ON users (id)")
+        assert blocker["pid"] == writer.info.backend_pid
+
+
+def test_of_another_role_s_session_is_said_what_the_server_shows(
+    database: Database, folder: Folder, migrate: Migrate
+) -> None:
+    database.execute(SCHEMA + f"ALTER TABLE users OWNER TO {database.user}")
+    with closing(psycopg2.connect(database.admin_url)) as connection:
+        connection.cursor().execute("SELECT FROM users")
+        [blocker] = blockers(migrate, folder, "DROP TABLE users")
+        assert blocker["pid"] == connection.info.backend_pid
+        assert (blocker["role"], blocker["lock"]) == ("postgres", "ACCESS SHARE")
+        assert [blocker[key] for key in ("state", "transaction_s", "query")] == [None] * 3
+
+
+def test_a_prepared_transaction_has_a_name_and_no_process(folder: Folder, tmp_path: Path) -> None:
+    with embedded(settings={"max_prepared_transactions": "2"}) as server:
+        create_owner(server)
+        with empty_database(server) as database, Migrate(database, folder, tmp_path) as migrate:
+            database.execute(f"{SCHEMA} ALTER TABLE users OWNER TO {database.user}")
+            with closing(psycopg2.connect(database.admin_url)) as connection:
+                connection.cursor().execute("DELETE FROM users")
+                connection.cursor().execute("PREPARE TRANSACTION 'left behind'")
+            try:
+                [blocker] = blockers(migrate, folder, "DROP TABLE users")
+                assert (blocker["pid"], blocker["prepared"]) == (None, "left behind")
+                assert (blocker["lock"], blocker["relation"]) == ("ROW EXCLUSIVE", "users")
+                hint = migrate(env=IMPATIENT).event("migration failed")["hint"]
+                assert "ROLLBACK PREPARED 'left behind'" in hint
+            finally:
+                database.execute("ROLLBACK PREPARED 'left behind'")
+            assert migrate(env=IMPATIENT).status == 0
