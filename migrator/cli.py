@@ -458,8 +458,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, str]:
 def _unexpected(error: Exception) -> MigratorError:
     return MigratorError(
         f"unexpected {type(error).__name__}: {error}",
-        "This is a bug in migrator; MIGRATOR_LOG_LEVEL=debug shows where. What is applied is in the "
-        "history, and nothing else was kept.",
+        "This is a bug in migrator; MIGRATOR_LOG_LEVEL=debug shows where. What is applied is in "
+        "the history, and nothing else was kept.",
     )
 
 

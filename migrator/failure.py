@@ -17,6 +17,7 @@ LOCK_NOT_AVAILABLE = "55P03"
 # No table, column, schema or unique constraint; when it is our own statement that looks for it.
 _HISTORY_IS_BROKEN = ("42P01", "42703", "3F000", "42P10")
 _FORBIDDEN = "42501"
+_LONGEST = 2000  # characters of a text of the server
 _BLOCK_LINE = re.compile(r"inline_code_block line (\d+) at")
 _BODY = re.compile(r"\$\w*\$")
 _COPY_PLACE = re.compile(r'COPY .*?, line (\d+)(?:, column [^\n]*?: "([^\n]+)")?')
@@ -173,13 +174,13 @@ def describe(failed: StatementFailed, state: str, table: Table) -> Failure:
         message = f"the migration cannot be recorded: {message}"
     failure = replace(
         _place(failed.migration, index, offset),
-        message=message,
+        message=_shortened(message),
         state=state,
         sqlstate=sqlstate,
         condition=condition,
-        detail=diag.message_detail or "",
-        server_hint=diag.message_hint or "",
-        context="" if changed_history else diag.context or "",
+        detail=_shortened(diag.message_detail or ""),
+        server_hint=_shortened(diag.message_hint or ""),
+        context="" if changed_history else _shortened(diag.context or ""),
         elapsed_ms=round(failed.elapsed * 1000),
         blockers=failed.blockers,
     )
@@ -222,6 +223,11 @@ def _place(migration: Migration, index: int | None, offset: int) -> Failure:
         advice="",
         state="",
     )
+
+
+def _shortened(text: str) -> str:
+    """Leave out the middle of a long text: a message can quote all of a literal or a statement."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 def _is_about_history(error: Any, table: Table) -> bool:  # noqa: ANN401

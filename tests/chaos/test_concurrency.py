@@ -58,10 +58,7 @@ def test_every_migration_is_applied_once_and_every_migrator_succeeds(
     runs = [process.wait(120) for process in processes]
     assert [run.status for run in runs] == [0] * MIGRATORS
     applied = [
-        event["version"]
-        for run in runs
-        for event in run.events
-        if event["event"] == "applied"
+        event["version"] for run in runs for event in run.events if event["event"] == "applied"
     ]
     assert sorted(applied) == list(range(1, FILES + 1))
     check(database, FILES)

@@ -205,21 +205,6 @@ class TestTransaction:
         assert tables(database) == {"a", "b", "c", "d"}
         assert versions(database) == [1, 2, 3, 4]
 
-    def test_of_all_files_together_when_asked_for(
-        self, migrate: Migrate, folder: Folder, database: Database
-    ) -> None:
-        folder.write("001_a.sql", "CREATE TABLE a ();")
-        folder.write("002_b.sql", "CREATE TABLE b (id int);")
-        folder.write("003_c.sql", "SELECT nope;")
-        run = migrate("--single-transaction")
-        assert run.status == FAILED
-        assert tables(database) == set()
-        assert versions(database) == []
-        folder.write("003_c.sql", "INSERT INTO b VALUES (3);")
-        assert migrate("apply", "--single-transaction").status == 0
-        assert tables(database) == {"a", "b"}
-        assert versions(database) == [1, 2, 3]
-
     def test_is_none_for_a_file_that_says_so(
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
@@ -300,74 +285,16 @@ class TestSecondRun:
         assert snapshot(database) == before
 
 
-class TestWhatAFileSets:
-    """It does not reach the next file, nor the record."""
-
-    @pytest.mark.parametrize(
-        "statement",
-        [
-            "SELECT pg_catalog.set_config('search_path', '', false)",
-            "SET search_path = nowhere",
-            "SET client_encoding = 'LATIN1'",
-            "SET client_encoding = 'LATIN1'; CREATE TABLE last ()",
-            "SET standard_conforming_strings = off",
-            "SET TimeZone = 'Asia/Tokyo'",
-            "SET default_transaction_read_only = on",
-            "SET statement_timeout = 1",
-            "SET app.tenant = 'x'",
-            "SET ROLE app_reader",
-            "SET SESSION AUTHORIZATION app_owner",
-            "CREATE TEMP TABLE leftover (); CREATE TEMP TABLE schema_migrations (version int)",
-            "PREPARE leftover AS SELECT 1",
-            "LISTEN leftover",
-            "SELECT pg_advisory_lock(1)",
-            "DECLARE leftover CURSOR WITH HOLD FOR SELECT 1",
-        ],
-    )
-    def test_is_gone(
-        self, migrate: Migrate, folder: Folder, database: Database, statement: str
-    ) -> None:
-        if "app_reader" in statement:
-            database.execute(
-                "DO $$ BEGIN CREATE ROLE app_reader; EXCEPTION WHEN duplicate_object THEN END $$;"
-                "GRANT app_reader TO app_owner"
-            )
-        if "standard_conforming" in statement:
-            statement = "SELECT set_config('standard_conforming_strings', 'off', false)"
-        seen = (
-            "SELECT current_setting('search_path') AS search_path, current_user AS role,"
-            " current_setting('client_encoding') AS encoding,"
-            " current_setting('standard_conforming_strings') AS strings,"
-            " current_setting('TimeZone') AS zone,"
-            " current_setting('default_transaction_read_only') AS read_only,"
-            " current_setting('statement_timeout') AS timeout,"
-            " nullif(current_setting('app.tenant', true), '') AS tenant,"
-            " to_regclass('pg_temp.leftover') AS temporary,"
-            " (SELECT count(*) FROM pg_prepared_statements) AS prepared,"
-            " (SELECT count(*) FROM pg_listening_channels()) AS channels,"
-            " (SELECT count(*) FROM pg_cursors WHERE name = 'leftover') AS cursors,"
-            " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1"
-            "  AND pid = pg_backend_pid()) AS locks"
-        )
-        folder.write("001_before.sql", f"CREATE TABLE before AS {seen};")
-        folder.write("002_sets.sql", f"-- Sets ä\n{statement};\n")
-        folder.write("003_after.sql", f"-- Größe\nCREATE TABLE after AS {seen};")
-        run = migrate()
-        assert run.status == 0, run.err
-        assert database.execute("TABLE before") == database.execute("TABLE after")
-        assert descriptions(database) == {1: "before", 2: "Sets ä", 3: "Größe"}
-        assert database.execute("SELECT count(DISTINCT applied_by) FROM schema_migrations") == [
-            (1,)
-        ]
-
-
-def test_the_encoding_that_a_file_without_a_transaction_sets_is_not_that_of_its_record(
-    migrate: Migrate, folder: Folder, database: Database
+@pytest.mark.parametrize("header", ["", "-- migrator: no-transaction\n"], ids=["one", "none"])
+@pytest.mark.parametrize("last", ["", "CREATE TABLE a ();\n"], ids=["last", "before the last"])
+def test_the_encoding_that_a_file_sets_is_not_that_of_its_record(
+    migrate: Migrate, folder: Folder, database: Database, header: str, last: str
 ) -> None:
-    header = "-- Größe\n-- migrator: no-transaction\n"
-    folder.write("001_a.sql", f"{header}SET client_encoding = 'LATIN1';\nCREATE TABLE a ();\n")
+    folder.write("001_a.sql", f"-- Größe\n{header}SET client_encoding = 'LATIN1';\n{last}")
+    folder.write("002_b.sql", "-- Länge\nCREATE TABLE länge ();")
     assert migrate().status == 0
-    assert descriptions(database) == {1: "Größe"}
+    assert descriptions(database) == {1: "Größe", 2: "Länge"}
+    assert "länge" in tables(database)
 
 
 def test_what_the_server_has_to_say_is_logged(

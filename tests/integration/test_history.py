@@ -204,16 +204,8 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("shape", FOREIGN.values(), ids=FOREIGN.keys())
 class TestTableOfAnotherTool:
-    @pytest.mark.parametrize("arguments", [(), ("--current",), ("baseline", "1")])
-    def test_is_refused_and_left_alone(
-        self,
-        migrate: Migrate,
-        database: Database,
-        shape: str,
-        arguments: tuple[str, ...],
-    ) -> None:
+    def refused(self, migrate: Migrate, database: Database, *arguments: str, shape: str) -> None:
         as_owner(database, f"CREATE TABLE schema_migrations {shape}")
         before = snapshot(database)
         run = migrate(*arguments)
@@ -226,6 +218,18 @@ class TestTableOfAnotherTool:
         assert "MIGRATOR_TABLE" in problem["hint"]
         assert run.out == ""
         assert snapshot(database) == before
+
+    @pytest.mark.parametrize("shape", FOREIGN.values(), ids=FOREIGN.keys())
+    def test_is_refused_and_left_alone(
+        self, migrate: Migrate, database: Database, shape: str
+    ) -> None:
+        self.refused(migrate, database, shape=shape)
+
+    @pytest.mark.parametrize("arguments", [("--current",), ("baseline", "1"), ("repair", "--yes")])
+    def test_is_refused_by_every_command(
+        self, migrate: Migrate, database: Database, arguments: tuple[str, ...]
+    ) -> None:
+        self.refused(migrate, database, *arguments, shape=FOREIGN["with a time that is text"])
 
 
 def test_rows_of_another_tool_do_not_matter_under_another_name(

@@ -138,14 +138,16 @@ def test_the_schema_of_the_history_table_may_be_left_out(
     ],
 )
 def test_application_name_says_which_file_runs(
-    migrate: Migrate, folder: Folder, database: Database, header: str, file: str, expected: str
+    migrate: Migrate, folder: Folder, database: Database, *, header: str, file: str, expected: str
 ) -> None:
     folder.write(file, f"{header}CREATE TABLE seen AS SELECT current_setting('application_name');")
     assert migrate().status == 0
     [(seen,)] = database.execute("SELECT * FROM seen")
     assert len(seen) <= 63
     # A name that is not ASCII is made so by the server, in a way that depends on its version.
-    assert seen == expected or "ü" in file and seen.startswith("migrator: 004_")
+    if "ü" in file:
+        seen, expected = seen[:14], expected[:14]
+    assert seen == expected
 
 
 def test_many_racing_to_create_the_history_table(

@@ -344,7 +344,7 @@ class TestInvalidIndex:
         self, migrate: Migrate, folder: Folder, database: Database, create: str, index: str
     ) -> None:
         database.execute(
-            'CREATE TABLE "Odd table" ("Odd column" int); ALTER TABLE "Odd table" OWNER TO app_owner'
+            'CREATE TABLE "Odd table" ("Odd column" int);ALTER TABLE "Odd table" OWNER TO app_owner'
         )
         database.execute(create)
         database.execute(
@@ -688,6 +688,7 @@ class TestKilledAtEveryPoint:
         folder: Folder,
         database: Database,
         proxy: Proxy,
+        *,
         text: str,
         moment: str,
     ) -> None:
@@ -757,7 +758,8 @@ class TestTransactionControl:
     ) -> None:
         folder.write(
             "001_a.sql",
-            f"-- a\n{begin}\nINSERT INTO audit VALUES (1);\nINSERT INTO audit VALUES (2);\n{commit}",
+            f"-- a\n{begin}\nINSERT INTO audit VALUES (1);\n"
+            f"INSERT INTO audit VALUES (2);\n{commit}",
         )
         applied(migrate())
         assert audit(database) == [1, 2]

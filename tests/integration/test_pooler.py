@@ -1,4 +1,4 @@
-"""Through pgbouncer in transaction pooling, where a session is nobody's for longer than a transaction."""
+"""Through pgbouncer in transaction pooling: a session is ours for a transaction only."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_transactional_files_are_applied(
     assert audit(database) == versions(database) == numbers
     assert migrate(env=env).event("up to date")["applied"] == 0
     assert migrate("status", env=env).status == 0
-    assert left_behind(database, pooled=True) == []
+    assert left_behind(database, idle_may_stay=True) == []
 
 
 def test_two_migrators_at_once_apply_each_file_once(
@@ -79,7 +79,7 @@ def test_two_migrators_at_once_apply_each_file_once(
     assert [run.status for run in runs] == [0, 0]
     assert sum(run.event("up to date")["applied"] for run in runs) == 12
     assert audit(database) == versions(database) == numbers
-    assert left_behind(database, pooled=True) == []
+    assert left_behind(database, idle_may_stay=True) == []
 
 
 def test_one_beside_the_pooler_and_one_through_it_exclude_each_other(
@@ -107,7 +107,7 @@ def test_a_no_transaction_file_is_refused_with_the_reason(
     assert audit(database) == [1] * (pending - 1)
     assert versions(database) == [1] * (pending - 1)
     assert migrate().status == 0
-    assert audit(database) == list(range(1, pending)) + [2]
+    assert audit(database) == [*range(1, pending), 2]
 
 
 def test_everything_in_one_transaction(
@@ -127,7 +127,7 @@ def test_a_signal_cancels_the_statement(
     running(database, "pg_sleep")
     process.send_signal(signum)
     assert process.wait(10).status == 128 + signum
-    eventually(lambda: not left_behind(database, pooled=True), seconds=2)
+    eventually(lambda: not left_behind(database, idle_may_stay=True), seconds=2)
     assert database.execute("SELECT to_regclass('a')") == [(None,)]
 
 
@@ -142,7 +142,7 @@ def test_a_killed_migrator_leaves_no_lock(
     process = migrate.start(env=env)
     running(database, "pg_sleep")
     process.send_signal(signal.SIGKILL)
-    eventually(lambda: not left_behind(database, pooled=True), seconds=2)
+    eventually(lambda: not left_behind(database, idle_may_stay=True), seconds=2)
     assert migrate(env=env).status == 0
     assert audit(database) == versions(database) == [1]
 
@@ -187,4 +187,4 @@ def test_what_a_file_leaves_in_the_session_reaches_no_other_client(
     assert migrate(env=env).status == 0
     assert database.execute("SELECT * FROM found") == [('"$user", public', "0", 0, 0, 0, "UTF8")]
     assert audit(database) == [2]
-    assert left_behind(database, pooled=True) == []
+    assert left_behind(database, idle_may_stay=True) == []

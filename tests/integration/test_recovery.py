@@ -75,6 +75,7 @@ def test_a_migration_cut_short_by_the_server_is_run_again(
     folder: Folder,
     database: Database,
     audit: Callable[[], list[int]],
+    *,
     header: str,
     strike: Callable[[Database], None],
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_connection_that_is_cut_is_made_again(
     database: Database,
     audit: Callable[[], list[int]],
     proxy: Proxy,
+    *,
     header: str,
 ) -> None:
     folder.write(
@@ -166,6 +168,7 @@ def test_a_connection_lost_exactly_at_the_commit(
     database: Database,
     audit: Callable[[], list[int]],
     proxy: Proxy,
+    *,
     arguments: tuple[str, ...],
     header: str,
     statements: str,
@@ -203,6 +206,7 @@ def test_a_connection_lost_while_the_history_table_is_made(
     database: Database,
     audit: Callable[[], list[int]],
     proxy: Proxy,
+    *,
     marker: str,
     reaches_the_server: bool,
 ) -> None:
@@ -262,7 +266,12 @@ def test_a_connection_that_keeps_breaking_ends_the_run(
 ) -> None:
     folder.write("001_a.sql", "CREATE TABLE a (id int);")
     folder.write("002_b.sql", "SELECT 'the message that kills';")
-    proxy.on_query = lambda text: "that kills" in text and proxy.cut() and None or None
+
+    def cut(text: str) -> None:
+        if "that kills" in text:
+            proxy.cut()
+
+    proxy.on_query = cut
     run = migrate(env={"DATABASE_URL": proxy.url(database.url)})
     assert run.status == 4
     message = run.event("database unavailable")["message"]

@@ -73,7 +73,7 @@ def nothing_left(database: Database) -> None:
 @BOTH_WAYS
 @BOTH_SIGNALS
 def test_during_a_long_statement(
-    migrate: Migrate, folder: Folder, database: Database, header: str, signum: int, status: int
+    migrate: Migrate, folder: Folder, database: Database, *, header: str, signum: int, status: int
 ) -> None:
     folder.write("001_a.sql", "CREATE TABLE a (id int);")
     folder.write("002_b.sql", f"{header}CREATE TABLE b (id int);\nSELECT pg_sleep(60);")
@@ -94,7 +94,7 @@ def test_during_a_long_statement(
 @BOTH_WAYS
 @BOTH_SIGNALS
 def test_while_a_statement_waits_for_a_lock(
-    migrate: Migrate, folder: Folder, database: Database, header: str, signum: int, status: int
+    migrate: Migrate, folder: Folder, database: Database, *, header: str, signum: int, status: int
 ) -> None:
     database.execute("CREATE TABLE busy (id int); ALTER TABLE busy OWNER TO app_owner")
     folder.write("001_a.sql", f"{header}ALTER TABLE busy ADD COLUMN more int;")
@@ -203,7 +203,7 @@ def test_while_another_migrator_is_waited_for(
 @BOTH_WAYS
 @BOTH_SIGNALS
 def test_in_the_pause_before_another_try(
-    migrate: Migrate, folder: Folder, database: Database, header: str, signum: int, status: int
+    migrate: Migrate, folder: Folder, database: Database, *, header: str, signum: int, status: int
 ) -> None:
     database.execute("CREATE TABLE busy (id int); ALTER TABLE busy OWNER TO app_owner")
     folder.write("001_a.sql", f"{header}DROP TABLE busy;")
@@ -285,7 +285,13 @@ def test_a_second_signal_changes_nothing(
 
 @BOTH_SIGNALS
 def test_as_the_first_process_of_a_container(
-    migrate: Migrate, folder: Folder, database: Database, tmp_path: Path, signum: int, status: int
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    tmp_path: Path,
+    *,
+    signum: int,
+    status: int,
 ) -> None:
     """PID 1 ignores every signal that it has no handler for.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import psycopg2
@@ -64,9 +64,9 @@ def running(database: Database, text: str, waits_for: str = "") -> Backend:
 
     def look() -> Backend | None:
         for backend in backends(database):
-            if backend.state == "active" and text in backend.query:
-                if waits_for in backend.waits_for:
-                    return backend
+            found = text in backend.query and waits_for in backend.waits_for
+            if found and backend.state == "active":
+                return backend
         return None
 
     return eventually(look)
@@ -78,17 +78,17 @@ def blocked(database: Database, text: str) -> Backend:
     return running(database, text, "Lock/")
 
 
-def left_behind(database: Database, *, pooled: bool = False) -> list[str]:
+def left_behind(database: Database, *, idle_may_stay: bool = False) -> list[str]:
     """Return what a migrator that has ended must not leave behind, in words.
 
     Args:
         database: where.
-        pooled: whether idle sessions are the pooler's, and so may stay.
+        idle_may_stay: whether idle sessions are somebody else's, such as a pooler's.
     """
     sessions = [
         f"session {backend}"
         for backend in backends(database)
-        if not pooled or backend.state != "idle"
+        if not idle_may_stay or backend.state != "idle"
     ]
     locks = database.execute(
         "SELECT 'advisory lock of pid ' || pid FROM pg_locks WHERE locktype = 'advisory' AND"
@@ -155,6 +155,4 @@ def role(database: Database, options: str = "") -> Iterator[str]:
     try:
         yield name
     finally:
-        with closing(psycopg2.connect(database.admin_url)) as connection:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+        database.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")

@@ -188,6 +188,17 @@ class TestDescription:
         failed = StatementFailed(error(code), migration(self.SOURCE), 0)
         assert MigrationFailed(describe(failed, "", TABLE)).status == status
 
+    def test_has_both_ends_of_a_long_text(self) -> None:
+        raised = error(message=f"near {'x' * 5000} end", context=f"first\n{'y' * 5000}\nlast")
+        failure = describe(StatementFailed(raised, migration(self.SOURCE), 0), "", TABLE)
+        for text, first, last in (
+            (failure.message, "near x", "x end"),
+            (failure.context, "first\n", "\nlast"),
+        ):
+            assert text.startswith(first)
+            assert text.endswith(last)
+            assert len(text) < 2100
+
     def test_names_who_is_in_the_way(self) -> None:
         failed = StatementFailed(error("55P03"), migration(self.SOURCE), 0)
         blocker = Blocker(7, None, "psql", "me", "local", "active", 5, "SHARE", True, "t", "q")
