@@ -39,7 +39,8 @@ _ALWAYS_QUICK = re.compile(
 )
 _USUALLY_QUICK = re.compile(r"(?:CREATE\s+TABLE|INSERT\s+INTO|SET|RESET)\b", re.IGNORECASE)
 _MAKES_IT_SLOW = re.compile(r"\b(?:SELECT|EXECUTE|TABLE|CLIENT_ENCODING|NAMES)\b", re.IGNORECASE)
-_CREATES = re.compile(rf"CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{_NAME}", re.IGNORECASE)
+# Not with IF NOT EXISTS: such a table may have been there before, and be large.
+_CREATES = re.compile(rf"CREATE\s+TABLE\s+(?!IF\s+NOT\b){_NAME}", re.IGNORECASE)
 _CHANGES = re.compile(
     rf"(?:ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
     rf"|CREATE\s+(?:UNIQUE\s+)?INDEX\s(?:[^(]*?\s)?ON\s+(?:ONLY\s+)?){_NAME}",

@@ -310,16 +310,6 @@ def normalise_url(url: str) -> str:
     return f"postgresql://{rest}"
 
 
-def url_password(url: str) -> str | None:
-    """Return the password that a URL made by `normalise_url` holds, decoded."""
-    match = _URL.fullmatch(url.removeprefix("postgresql://"))
-    if match is None:
-        return None
-    parameters = dict(pair.partition("=")[::2] for pair in (match["parameters"] or "").split("&"))
-    password = match["password"] or parameters.get("password")
-    return unquote(password) if password else None
-
-
 def _is_text(escaped: str) -> bool:
     try:
         return "\0" not in unquote(escaped, errors="strict")
