@@ -80,9 +80,9 @@ _REFUSALS = (
         r"password authentication failed|SCRAM authentication|no password supplied",
         "wrong password",
         final=True,
-        hint="Check the user and the password in DATABASE_URL or POSTGRES_PASSWORD_FILE; a role that "
-        "does not exist is answered in the same way. A volume keeps the password that it was first "
-        "started with.",
+        hint="Check the user and the password in DATABASE_URL or POSTGRES_PASSWORD_FILE; a role "
+        "that does not exist is answered in the same way. A volume keeps the password that it was "
+        "first started with.",
     ),
     _Refusal(
         r'role "[^"]*" does not exist',

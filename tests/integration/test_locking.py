@@ -44,13 +44,16 @@ def test_the_holder_is_logged_and_named_when_the_budget_is_over(
     folder.write("001_a.sql", f"{header}CREATE TABLE a (id int);")
     with held(database) as holder:
         run = migrate("--lock-wait", "500ms")
+        [(client,)] = database.execute(
+            f"SELECT host(client_addr) FROM pg_stat_activity WHERE pid = {holder.pid}"
+        )
     assert run.status == 6
-    who = f"pid {holder.pid} (deploy 7, role app_owner, client 127.0.0.1), since 0 s"
+    who = f"pid {holder.pid} (deploy 7, role app_owner, client {client}), since "
     waiting = [event for event in run.events if event["event"] == "waiting for another migrator"]
-    assert waiting[0]["holder"] == who
+    assert waiting[0]["holder"].startswith(who)
     error = run.event("lock unavailable")
     assert error["message"].startswith("another migrator held the lock for all of 0.5 s: ")
-    assert who.removesuffix("0 s") in error["message"]
+    assert who in error["message"]
     assert error["status"] == 6
     assert database.execute("SELECT to_regclass('public.a')") == [(None,)]
     assert left_behind(database) == []
@@ -143,7 +146,6 @@ def test_application_name_says_which_file_runs(
     folder.write(file, f"{header}CREATE TABLE seen AS SELECT current_setting('application_name');")
     assert migrate().status == 0
     [(seen,)] = database.execute("SELECT * FROM seen")
-    assert len(seen) <= 63
     # A name that is not ASCII is made so by the server, in a way that depends on its version.
     if "ü" in file:
         seen, expected = seen[:14], expected[:14]
