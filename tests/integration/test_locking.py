@@ -156,6 +156,7 @@ def test_many_racing_to_create_the_history_table(
     server: Server, database: Database, folder: Folder, migrate: Migrate
 ) -> None:
     many = 10
+    logged = len(server.log())
     folder.write("001_a.sql", "CREATE TABLE a (id int);")
     barrier = threading.Barrier(many)
     arrived: set[int] = set()
@@ -176,7 +177,7 @@ def test_many_racing_to_create_the_history_table(
     assert [run.status for run in runs] == [0] * many
     assert sum(run.event("up to date")["applied"] for run in runs) == 1
     assert database.execute("SELECT version FROM schema_migrations") == [(1,)]
-    assert "duplicate key" not in server.log()
+    assert "duplicate key" not in server.log()[logged:]
 
 
 def test_an_old_history_table_is_upgraded_by_one_of_many(
