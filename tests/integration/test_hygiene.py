@@ -106,96 +106,105 @@ def probe(database: Database) -> None:
     )
 
 
-def probed(database: Database) -> dict[str, dict[str, object]]:
-    """Return what the probes found, by file."""
-    rows = database.execute("SELECT file, found::text FROM probe ORDER BY file")
+FAILS_ONCE = (
+    "DO $$ BEGIN IF pg_catalog.nextval('public.tries') % 2 = 1 THEN"
+    " RAISE EXCEPTION 'not yet' USING ERRCODE = '40001'; END IF; END $$;"
+)
+AS_WHOM = pytest.mark.parametrize("superuser", [False, True], ids=["owner", "superuser"])
+
+
+def write(
+    folder: Folder, role: str, *, superuser: bool, header: str = "", fails_once: bool = False
+) -> list[str]:
+    """Write a file for every kind of dirt, and one that probes before and after each of them.
+
+    Returns:
+        The kinds.
+    """
+    folder.write("001_probe.sql", PROBE.format(file="at first"))
+    kinds = [kind for kind, dirt in DIRT.items() if superuser or not dirt.superuser]
+    for number, kind in enumerate(kinds, 1):
+        dirty = f"{DIRT[kind].sql.format(role=role)};"
+        if fails_once:
+            dirty = f"{PROBE.format(file=f'second try of {kind}')} {dirty} {FAILS_ONCE}"
+        folder.write(f"{number * 10:03}_dirty.sql", f"{header}-- Grün, naïve: {kind}\n{dirty}")
+        folder.write(f"{number * 10 + 1:03}_probe.sql", PROBE.format(file=f"after {kind}"))
+    folder.write("999_table.sql", "CREATE TABLE made_at_last (id int);")
+    return kinds
+
+
+def check(database: Database, kinds: list[str], *, superuser: bool) -> None:
+    """Check that every probe has found the same, and that every record is complete."""
+    rows = database.execute("SELECT file, found::text FROM probe")
     found = {file: json.loads(text) for file, text in rows}
     for probe in found.values():
         # A setting of one's own that was set once is empty ever after: the server keeps the name.
         probe["own"] = [value or None for value in probe["own"]]
-    return found
+    first = found.pop("at first")
+    assert len(found) >= len(kinds)
+    reached = {
+        file: {key: probe[key] for key in first if probe[key] != first[key]}
+        for file, probe in found.items()
+        if probe != first
+    }
+    assert reached == {}
+    user = "postgres" if superuser else database.user
+    assert database.execute(
+        "SELECT description, split_part(applied_by, ' ', 1),"
+        " abs(extract(epoch FROM applied_at - now() AT TIME ZONE 'UTC')) < 60"
+        " FROM public.schema_migrations WHERE description LIKE 'Gr%' ORDER BY version"
+    ) == [(f"Grün, naïve: {kind}", user, True) for kind in kinds]
+    assert database.execute(
+        "SELECT relnamespace::regnamespace::text, pg_get_userbyid(relowner)::text"
+        " FROM pg_class WHERE relname = 'made_at_last'"
+    ) == [("public", user)]
+    assert left_behind(database) == []
 
 
-def url(database: Database, dirt: Dirt) -> str:
-    return database.admin_url if dirt.superuser else database.url
-
-
-each_dirt = pytest.mark.parametrize("dirt", DIRT.values(), ids=DIRT.keys())
-
-
-@each_dirt
+@AS_WHOM
 @pytest.mark.parametrize("arguments", [(), ("--single-transaction",)], ids=["each", "single"])
 def test_what_a_file_leaves_reaches_nothing_else(
     migrate: Migrate,
     folder: Folder,
     database: Database,
-    dirt: Dirt,
+    *,
+    superuser: bool,
     arguments: tuple[str, ...],
 ) -> None:
     with role(database) as name:
-        folder.write("001_before.sql", PROBE.format(file="before"))
-        folder.write("002_dirty.sql", f"-- Grün, naïve ✓\n{dirt.sql.format(role=name)};")
-        folder.write("003_after.sql", PROBE.format(file="after"))
-        folder.write("004_table.sql", "CREATE TABLE made_after (id int);")
-        run = migrate(*arguments, env={"DATABASE_URL": url(database, dirt)})
+        kinds = write(folder, name, superuser=superuser)
+        run = migrate(*arguments, env={"DATABASE_URL": url(database, superuser=superuser)})
         assert run.status == 0, run.err
-        found = probed(database)
-        assert found["after"] == found["before"]
-        user = "postgres" if dirt.superuser else database.user
-        assert database.execute(
-            "SELECT version, description, split_part(applied_by, ' ', 1),"
-            " abs(extract(epoch FROM applied_at - now() AT TIME ZONE 'UTC')) < 60"
-            " FROM public.schema_migrations WHERE version = 2"
-        ) == [(2, "Grün, naïve ✓", user, True)]
-        assert database.execute(
-            "SELECT relnamespace::regnamespace::text, pg_get_userbyid(relowner)"
-            " FROM pg_class WHERE relname = 'made_after'"
-        ) == [("public", user)]
+        check(database, kinds, superuser=superuser)
 
 
-@each_dirt
+@AS_WHOM
 def test_what_a_failed_try_leaves_does_not_reach_the_next_one(
-    migrate: Migrate, folder: Folder, database: Database, dirt: Dirt
+    migrate: Migrate, folder: Folder, database: Database, *, superuser: bool
 ) -> None:
-    fails_once = (
-        "DO $$ BEGIN IF pg_catalog.nextval('public.tries') = 1 THEN"
-        " RAISE EXCEPTION 'not yet' USING ERRCODE = '40001'; END IF; END $$;"
-    )
     with role(database) as name:
-        folder.write("001_before.sql", PROBE.format(file="before"))
-        folder.write(
-            "002_dirty.sql",
-            f"{PROBE.format(file='try')} {dirt.sql.format(role=name)}; {fails_once}",
-        )
-        folder.write("003_after.sql", PROBE.format(file="after"))
-        run = migrate(env={"DATABASE_URL": url(database, dirt)})
+        kinds = write(folder, name, superuser=superuser, fails_once=True)
+        run = migrate(env={"DATABASE_URL": url(database, superuser=superuser)})
         assert run.status == 0, run.err
-        assert run.event("trying again")["file"] == "002_dirty.sql"
-        found = probed(database)
-        assert found["try"] == found["before"]
-        assert found["after"] == found["before"]
+        again = [event for event in run.events if event["event"] == "trying again"]
+        assert len(again) == len(kinds)
+        check(database, kinds, superuser=superuser)
 
 
-@each_dirt
+@AS_WHOM
 def test_what_a_no_transaction_file_leaves_reaches_nothing_else(
-    migrate: Migrate, folder: Folder, database: Database, dirt: Dirt
+    migrate: Migrate, folder: Folder, database: Database, *, superuser: bool
 ) -> None:
     with role(database) as name:
-        folder.write("001_before.sql", PROBE.format(file="before"))
-        folder.write(
-            "002_dirty.sql",
-            f"{NO_TRANSACTION}-- Grün, naïve ✓\n{dirt.sql.format(role=name)};",
-        )
-        folder.write("003_after.sql", PROBE.format(file="after"))
-        run = migrate(env={"DATABASE_URL": url(database, dirt)})
+        kinds = write(folder, name, superuser=superuser, header=NO_TRANSACTION)
+        run = migrate(env={"DATABASE_URL": url(database, superuser=superuser)})
         assert run.status == 0, run.err
-        found = probed(database)
-        assert found["after"] == found["before"]
-        assert database.execute(
-            "SELECT description FROM public.schema_migrations WHERE version = 2"
-        ) == [("Grün, naïve ✓",)]
+        check(database, kinds, superuser=superuser)
         assert database.execute("SELECT * FROM public.schema_migrations_progress") == []
-        assert left_behind(database) == []
+
+
+def url(database: Database, *, superuser: bool) -> str:
+    return database.admin_url if superuser else database.url
 
 
 def test_a_role_that_is_set_at_login_is_the_role_of_every_file(

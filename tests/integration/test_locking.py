@@ -133,23 +133,22 @@ def test_the_schema_of_the_history_table_may_be_left_out(
 
 @BOTH_WAYS
 @pytest.mark.parametrize(
-    ("file", "expected"),
+    ("file", "beginning"),
     [
         ("002_add_locale.sql", "migrator: 002_add_locale.sql"),
         (f"003_{'x' * 80}.sql", f"migrator: 003_{'x' * 49}"),
-        (f"004_{'ü' * 40}.sql", f"migrator: 004_{'?' * 49}"),
+        # The server replaces what is not ASCII, each version in its own way.
+        (f"004_{'ü' * 40}.sql", "migrator: 004_"),
     ],
+    ids=["short", "long", "not ASCII"],
 )
 def test_application_name_says_which_file_runs(
-    migrate: Migrate, folder: Folder, database: Database, *, header: str, file: str, expected: str
+    migrate: Migrate, folder: Folder, database: Database, *, header: str, file: str, beginning: str
 ) -> None:
     folder.write(file, f"{header}CREATE TABLE seen AS SELECT current_setting('application_name');")
     assert migrate().status == 0
     [(seen,)] = database.execute("SELECT * FROM seen")
-    # A name that is not ASCII is made so by the server, in a way that depends on its version.
-    if "ü" in file:
-        seen, expected = seen[:14], expected[:14]
-    assert seen == expected
+    assert seen == beginning or (not file.isascii() and seen.startswith(beginning))
 
 
 def test_many_racing_to_create_the_history_table(
