@@ -38,7 +38,7 @@ DIRT = {
     "role of the transaction": Dirt("SET LOCAL ROLE {role}"),
     "session authorization": Dirt("SET SESSION AUTHORIZATION {role}", superuser=True),
     "timeouts": Dirt("SET lock_timeout = '1h'; SET statement_timeout = '2h'"),
-    "other limits": Dirt("SET idle_in_transaction_session_timeout = '1ms'; SET work_mem = '64kB'"),
+    "other limits": Dirt("SET idle_in_transaction_session_timeout = '1h'; SET work_mem = '64kB'"),
     "settings of the transaction": Dirt("SET LOCAL lock_timeout = 0; SET LOCAL work_mem = '64kB'"),
     "read-only from now on": Dirt("SET default_transaction_read_only = on"),
     "read-only by characteristics": Dirt(
