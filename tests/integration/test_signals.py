@@ -159,7 +159,11 @@ def test_while_a_server_accepts_and_does_not_answer(
 ) -> None:
     folder.write("001_a.sql", "SELECT 1;")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = database.url.replace(f":{database.server.port}/", f":{silent.getsockname()[1]}/")
+        server = database.server
+        address = f"@127.0.0.1:{silent.getsockname()[1]}/"
+        url = database.url.replace(f"@{server.host}:{server.port}/", address)
+        assert address in url
+        silent.settimeout(20)
         process = migrate.start(env={"DATABASE_URL": url})
         connection, _ = silent.accept()
         with connection:
