@@ -28,7 +28,7 @@ MOMENTS = ("before a message", "after a message", "before a COMMIT", "after a CO
 STALLS = ("for a while", "until cut", "for good")
 FILES = 8
 # How many messages, and COMMITs among them, a run has that nothing strikes, or nearly so many.
-LENGTHS = {"no-transaction": (230, 60), "pooled": (48, 9), "two": (50, 12)}
+LENGTHS = {"no-transaction": (230, 60), "pooled": (48, 9), "two": (12, 4)}
 LENGTH = (95, 20)
 COMMIT = re.compile(r"\bCOMMIT\b")  # not READ COMMITTED
 NO_TRANSACTION = "-- migrator: no-transaction\n"
