@@ -53,7 +53,7 @@ def baseline(session: Session, migrations: Sequence[Migration], version: int, to
             f"The versions on disk go up to {newest}; migrator status lists them.",
         )
     recorded = [migration for migration in migrations if migration.version <= version]
-    _begin(session)
+    lock.begin_own(session)
     history.ensure(session, version)
     rows = history.read(session).rows
     if rows:
@@ -63,14 +63,7 @@ def baseline(session: Session, migrations: Sequence[Migration], version: int, to
             "A baseline is for a database that has no history yet; migrator status shows this one.",
         )
     for migration in recorded:
-        session.execute(
-            history.baseline_sql(
-                session.settings.table,
-                version=migration.version,
-                description=migration.description,
-                applied_by=tool,
-            )
-        )
+        session.execute(history.baseline_sql(session.settings.table, migration, applied_by=tool))
     session.execute("COMMIT")
     log.info("baseline", version=version, recorded=len(recorded))
     return len(recorded)
@@ -127,7 +120,7 @@ def repair(session: Session, agreed: Sequence[Repair], look_again: Callable[[], 
     Raises:
         UsageError: the history has changed meanwhile; nothing was changed.
     """
-    _begin(session)
+    lock.begin_own(session)
     history.ensure(session, 0)  # what reads it in a transaction cannot try other columns
     if repairs(session, look_again()) != tuple(agreed):
         session.rollback()
@@ -136,8 +129,3 @@ def repair(session: Session, agreed: Sequence[Repair], look_again: Callable[[], 
         session.execute(change.sql)
         log.warning("repaired", change=change.text)
     session.execute("COMMIT")
-
-
-def _begin(session: Session) -> None:
-    limit = session.settings.lock_timeout
-    lock.begin(session, lock.limits_sql(session, "migrator", limit, 0, local=True))

@@ -145,7 +145,8 @@ def _apply_pending(
         plan = planning.make(migrations, found.rows)
         progress.current = plan.current
         progress.pending = len(plan.pending)
-        _refuse_disagreements(session.settings, plan)
+        if problems := planning.problems(plan, session.settings):
+            raise ProblemsFound(problems)
         if plan.ahead:
             log.warning(
                 "the database is ahead of the files",
@@ -158,17 +159,6 @@ def _apply_pending(
             continue  # another migrator was quicker
         log.info("up to date", version=progress.current, applied=len(progress.applied))
         return Outcome(tuple(progress.applied), progress.current)
-
-
-def _refuse_disagreements(settings: Settings, plan: Plan) -> None:
-    problems = planning.problems(
-        plan,
-        table=settings.table,
-        allow_out_of_order=settings.allow_out_of_order,
-        refuse_ahead=settings.refuse_ahead,
-    )
-    if problems:
-        raise ProblemsFound(problems)
 
 
 def _refuse_no_transaction(pending: Sequence[Migration]) -> None:
@@ -228,10 +218,9 @@ def _plus(fingerprint: tuple[int, int], group: Sequence[Migration]) -> tuple[int
 
 def _prepare_history(session: Session, highest: int) -> None:
     """Create or upgrade the history table, under the lock, since CREATE TABLE races with itself."""
-    limit = session.settings.lock_timeout
 
     def attempt(_: int) -> None:
-        lock.begin(session, lock.limits_sql(session, "migrator", limit, 0, local=True))
+        lock.begin_own(session)
         history.ensure(session, highest)
         session.execute("COMMIT")
 
@@ -286,9 +275,7 @@ def _transaction(
         log.debug("applying", version=migration.version, file=migration.file)
         record = history.record_sql(
             table,
-            version=migration.version,
-            description=migration.description,
-            checksum=migration.checksum,
+            migration,
             applied_by=applied_by(),
             others=fingerprint,
         )

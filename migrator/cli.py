@@ -148,12 +148,7 @@ class _Run:
         """Return the disagreements that keep us from applying anything."""
         from migrator import plan  # noqa: PLC0415
 
-        return plan.problems(
-            found,
-            table=self.settings.table,
-            allow_out_of_order=self.settings.allow_out_of_order,
-            refuse_ahead=self.settings.refuse_ahead,
-        )
+        return plan.problems(found, self.settings)
 
     def show(self, data: object, text: str) -> None:
         """Print the answer to a command: as JSON when that was asked for, else as text."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from migrator.database import Session
+    from migrator.migration import Migration
     from migrator.settings import Table
 
 _COLUMNS = {
@@ -62,13 +63,11 @@ class History:
 
     Attributes:
         rows: ordered by version.
-        exists: whether there is a table.
         ready: whether it has all the columns that recording needs.
         largest: the highest version that its column can hold.
     """
 
     rows: tuple[Row, ...] = ()
-    exists: bool = False
     ready: bool = False
     largest: int = 0
 
@@ -148,10 +147,8 @@ END $migrator$"""
 
 def record_sql(
     table: Table,
+    migration: Migration,
     *,
-    version: int,
-    description: str,
-    checksum: str | None,
     applied_by: str,
     others: tuple[int, int],
     execution_ms: int | None = None,
@@ -164,21 +161,21 @@ def record_sql(
 
     Args:
         table: the history table.
-        version: the migration's version.
-        description: used unless the file has recorded one.
-        checksum: the file's checksum.
+        migration: the file; its description is used unless the file has recorded one.
         applied_by: the tool and its version; the role is put before it.
         others: how many rows the history had before, and the sum of their versions.
         execution_ms: how long it took, in milliseconds; None: since the transaction began.
     """
+    version = migration.version
     count, total = others
     since_begin = "extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000"
     milliseconds = since_begin if execution_ms is None else str(execution_ms)
     return f"""
 INSERT INTO {table.quoted} AS h
   (version, applied_at, description, checksum, execution_ms, applied_by)
-VALUES ({version}, clock_timestamp() AT TIME ZONE 'UTC', {literal(description)},
-  {literal(checksum)}, least({milliseconds}, 2147483647), session_user || {literal(applied_by)})
+VALUES ({version}, clock_timestamp() AT TIME ZONE 'UTC', {literal(migration.description)},
+  {literal(migration.checksum)}, least({milliseconds}, 2147483647),
+  session_user || {literal(applied_by)})
 ON CONFLICT (version) DO UPDATE SET
   applied_at = excluded.applied_at, description = coalesce(h.description, excluded.description),
   checksum = excluded.checksum, execution_ms = excluded.execution_ms,
@@ -192,12 +189,12 @@ DO $migrator$ BEGIN
 END $migrator$"""
 
 
-def baseline_sql(table: Table, *, version: int, description: str, applied_by: str) -> str:
+def baseline_sql(table: Table, migration: Migration, *, applied_by: str) -> str:
     """Return the SQL that records a migration that was not run, and so has no checksum."""
     return f"""
 INSERT INTO {table.quoted} (version, applied_at, description, applied_by)
-VALUES ({version}, clock_timestamp() AT TIME ZONE 'UTC', {literal(description)},
-  session_user || {literal(applied_by)})"""
+VALUES ({migration.version}, clock_timestamp() AT TIME ZONE 'UTC',
+  {literal(migration.description)}, session_user || {literal(applied_by)})"""
 
 
 def fingerprint_sql(table: Table) -> str:
@@ -229,7 +226,6 @@ def _read(session: Session, columns: Mapping[str, str]) -> History:
         _check_shape(session)
     return History(
         rows=tuple(Row(*row) for row in rows),
-        exists=True,
         ready=all(name in columns for name in _ADDED),
         largest=_LARGEST[kind or "smallint"],
     )

@@ -120,6 +120,20 @@ SELECT pg_catalog.current_setting('migrator.locked') = 'true',
     return _poll(session, attempt)
 
 
+def begin_own(session: Session, label: str = "migrator") -> None:
+    """Begin a transaction that holds the lock, for statements of our own.
+
+    Args:
+        session: outside a transaction.
+        label: becomes `application_name`.
+
+    Raises:
+        LockUnavailable: somebody else held the lock for all of `lock_wait`.
+        ServerReadOnly: the transaction could not write.
+    """
+    begin(session, limits_sql(session, label, session.settings.lock_timeout, 0, local=True))
+
+
 def acquire(session: Session) -> None:
     """Take the lock for the session, outside a transaction.
 
@@ -140,7 +154,7 @@ def check_sql(table: Table) -> str:
 
     `pg_advisory_unlock_all()` in a file gives it away, and nothing else would tell.
     """
-    high, low = divmod(key(table) % 2**64, 2**32)
+    high, low = _halves(table)
     return f"""
 DO $migrator$ BEGIN
   IF NOT EXISTS (
@@ -157,7 +171,6 @@ END $migrator$"""
 
 def holder(session: Session) -> str:
     """Say who holds the lock: process, application, role, client, since when; empty for nobody."""
-    number = key(session.settings.table) % 2**64
     rows = session.query(
         """
         SELECT a.pid, a.application_name, a.usename::text, coalesce(host(a.client_addr), 'local'),
@@ -168,7 +181,7 @@ def holder(session: Session) -> str:
             SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
           AND l.classid = %s::bigint::oid AND l.objid = %s::bigint::oid
         """,
-        (number >> 32, number & 0xFFFFFFFF),
+        _halves(session.settings.table),
     )
     if not rows:
         return ""
@@ -176,6 +189,11 @@ def holder(session: Session) -> str:
     # Of other roles' sessions PostgreSQL shows only the process and the role.
     since = "" if seconds is None else f", since {seconds} s"
     return f"pid {pid} ({application or 'unnamed'}, role {role}, client {client}){since}"
+
+
+def _halves(table: Table) -> tuple[int, int]:
+    """Return the key as pg_locks has it, in two columns."""
+    return divmod(key(table) % 2**64, 2**32)
 
 
 def _poll(session: Session, attempt: Callable[[], tuple[Any, ...] | None]) -> tuple[Any, ...]:

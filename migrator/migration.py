@@ -14,10 +14,12 @@ from migrator.errors import Problem, UsageError
 from migrator.settings import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from migrator.settings import Settings
+
+    _Rule = Callable[[sql.Script, sql.Statement], tuple[str, str] | None]
 
 _NAME = re.compile(r"(\d+)_(\w[\w-]*)\.sql")
 _MAX_VERSION = 2**63 - 1  # the largest bigint
@@ -152,11 +154,11 @@ def check(migration: Migration) -> list[Problem]:
     if migration.directives.transaction:
         if len(migration.statements) < len(script.statements):
             found += sql.unwrap(script)[1]
-        found += _outside_transaction(migration)
+        found += _refusals(migration, _outside_transaction)
     else:
-        found += _transactions(migration)
-        found += _nameless_indexes(migration)
-    found += _copies_out(migration)
+        found += _refusals(migration, _transactions)
+        found += _refusals(migration, _nameless_indexes)
+    found += _refusals(migration, _copies_out)
     if not script.source or script.source.isspace():
         empty = Problem(
             migration.file,
@@ -308,77 +310,62 @@ def _is_inside(statements: Sequence[sql.Statement], offset: int) -> bool:
     return following > 0 and offset < statements[following - 1].end
 
 
-def _outside_transaction(migration: Migration) -> list[sql.Problem]:
-    problems = []
-    for statement in migration.statements:
-        end = min(statement.end, statement.start + _LONGEST_COMMAND)
-        command = sql.not_in_transaction(migration.script.source[statement.start : end])
-        if command:
-            problems.append(
-                sql.Problem(
-                    statement.start,
-                    f"{command} cannot run in a transaction",
-                    "Put it in a file of its own that begins with the line "
-                    "`-- migrator: no-transaction`.",
-                )
-            )
-    return problems
+def _refusals(migration: Migration, rule: _Rule) -> list[sql.Problem]:
+    """Return a problem for each statement that a rule has words for: what is wrong, and a hint."""
+    return [
+        sql.Problem(statement.start, *found)
+        for statement in migration.statements
+        if (found := rule(migration.script, statement))
+    ]
 
 
-def _transactions(migration: Migration) -> list[sql.Problem]:
-    problems = []
-    for statement in migration.statements:
-        text = migration.script.text(statement)
-        command = sql.transaction_control(text)
-        if command:
-            problems.append(
-                sql.Problem(
-                    statement.start,
-                    f"{command} in a no-transaction file",
-                    "Remove it: every statement of such a file is a transaction of its own.",
-                )
-            )
-        elif sql.not_in_transaction(text) == "DISCARD ALL":
-            problems.append(
-                sql.Problem(
-                    statement.start,
-                    "DISCARD ALL gives away the lock that keeps other migrators out",
-                    "Remove it: the next file has a fresh session anyway; or name what to discard.",
-                )
-            )
-    return problems
+def _outside_transaction(script: sql.Script, statement: sql.Statement) -> tuple[str, str] | None:
+    end = min(statement.end, statement.start + _LONGEST_COMMAND)
+    command = sql.not_in_transaction(script.source[statement.start : end])
+    if command is None:
+        return None
+    return (
+        f"{command} cannot run in a transaction",
+        "Put it in a file of its own that begins with the line `-- migrator: no-transaction`.",
+    )
 
 
-def _nameless_indexes(migration: Migration) -> list[sql.Problem]:
-    problems = []
-    for statement in migration.statements:
-        words = [word for word in sql.words(migration.script.text(statement)) if word != "UNIQUE"]
-        if words[:4] == ["CREATE", "INDEX", "CONCURRENTLY", "ON"]:
-            problems.append(
-                sql.Problem(
-                    statement.start,
-                    "CREATE INDEX CONCURRENTLY without a name for the index",
-                    "Give the index a name, so that a failed build can be found again.",
-                )
-            )
-    return problems
+def _transactions(script: sql.Script, statement: sql.Statement) -> tuple[str, str] | None:
+    text = script.text(statement)
+    command = sql.transaction_control(text)
+    if command:
+        return (
+            f"{command} in a no-transaction file",
+            "Remove it: every statement of such a file is a transaction of its own.",
+        )
+    if sql.not_in_transaction(text) == "DISCARD ALL":
+        return (
+            "DISCARD ALL gives away the lock that keeps other migrators out",
+            "Remove it: the next file has a fresh session anyway; or name what to discard.",
+        )
+    return None
 
 
-def _copies_out(migration: Migration) -> list[sql.Problem]:
-    problems = []
-    for statement in migration.statements:
-        if migration.script.source[statement.start : statement.start + 4].upper() != "COPY":
-            continue
-        text = migration.script.text(statement)
-        if _writes_rows(sql.words(text, len(text))):
-            problems.append(
-                sql.Problem(
-                    statement.start,
-                    "COPY … TO STDOUT: nobody reads the rows",
-                    "Remove it, or copy into a table or to a file on the server.",
-                )
-            )
-    return problems
+def _nameless_indexes(script: sql.Script, statement: sql.Statement) -> tuple[str, str] | None:
+    words = [word for word in sql.words(script.text(statement)) if word != "UNIQUE"]
+    if words[:4] != ["CREATE", "INDEX", "CONCURRENTLY", "ON"]:
+        return None
+    return (
+        "CREATE INDEX CONCURRENTLY without a name for the index",
+        "Give the index a name, so that a failed build can be found again.",
+    )
+
+
+def _copies_out(script: sql.Script, statement: sql.Statement) -> tuple[str, str] | None:
+    if script.source[statement.start : statement.start + 4].upper() != "COPY":
+        return None
+    text = script.text(statement)
+    if not _writes_rows(sql.words(text, len(text))):
+        return None
+    return (
+        "COPY … TO STDOUT: nobody reads the rows",
+        "Remove it, or copy into a table or to a file on the server.",
+    )
 
 
 def _writes_rows(words: Sequence[str]) -> bool:

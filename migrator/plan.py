@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from migrator.history import Row
     from migrator.migration import Migration
-    from migrator.settings import Table
+    from migrator.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,12 @@ def make(migrations: Sequence[Migration], rows: Sequence[Row]) -> Plan:
     )
 
 
-def problems(
-    plan: Plan, *, table: Table, allow_out_of_order: bool, refuse_ahead: bool
-) -> tuple[Problem, ...]:
+def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
     """Return every disagreement between files and history that keeps us from applying anything.
 
     Args:
         plan: what `make` returned.
-        table: the history table, for the messages.
-        allow_out_of_order: whether pending files older than an applied one are accepted.
-        refuse_ahead: whether rows newer than every file are refused.
+        settings: what of it is accepted, and the history table's name for the messages.
     """
     found = [
         Problem(
@@ -92,7 +88,7 @@ def problems(
         )
         for row in plan.missing
     ]
-    if not allow_out_of_order:
+    if not settings.allow_out_of_order:
         found += [
             Problem(
                 migration.file,
@@ -102,11 +98,11 @@ def problems(
             )
             for migration in plan.out_of_order
         ]
-    if refuse_ahead and plan.ahead:
+    if settings.refuse_ahead and plan.ahead:
         versions = ", ".join(str(row.version) for row in plan.ahead)
         found.append(
             Problem(
-                str(table),
+                str(settings.table),
                 f"the database is ahead of the files: it has versions {versions}",
                 "Deploy the image that has these files; or allow it with MIGRATOR_AHEAD=warn.",
             )

@@ -66,9 +66,7 @@ def drop_everything(session: Session, confirmed: str) -> int:
             f"this would drop everything in database {name!r}, and --confirm says {confirmed!r}",
             f"If that is what you want: migrator reset --confirm {name}",
         )
-    settings = session.settings
-    limits = lock.limits_sql(session, "migrator: reset", settings.lock_timeout, 0, local=True)
-    lock.begin(session, limits)
+    lock.begin_own(session, "migrator: reset")
     objects = session.query(_OBJECTS) + session.query(_SCHEMAS)
     for kind, identity in objects:
         keyword = _KEYWORDS.get(kind, kind.upper())

@@ -103,9 +103,7 @@ def run(
         elapsed = time.monotonic() - started
         record = history.record_sql(
             table,
-            version=migration.version,
-            description=migration.description,
-            checksum=migration.checksum,
+            migration,
             applied_by=applied_by,
             others=fingerprint,
             execution_ms=round(elapsed * 1000),
@@ -357,6 +355,10 @@ def _transient_indexes(session: Session, text: str) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
+def _exists(session: Session, table: str) -> bool:
+    return bool(session.query("SELECT to_regclass(%s) IS NOT NULL", (table,))[0][0])
+
+
 def _read_progress(session: Session, migration: Migration) -> _Done:
     """Read how far earlier runs came with this file.
 
@@ -365,7 +367,7 @@ def _read_progress(session: Session, migration: Migration) -> _Done:
     """
     name = progress_table(session.settings.table)
     table = name.quoted
-    if not session.query("SELECT to_regclass(%s) IS NOT NULL", (table,))[0][0]:
+    if not _exists(session, table):
         session.execute(
             f"CREATE TABLE {table} (version bigint PRIMARY KEY, checksum text NOT NULL,"
             " statements integer NOT NULL, running integer,"
@@ -394,7 +396,7 @@ def half_done(session: Session, pending: Sequence[Migration]) -> dict[int, int]:
         Their versions, each with the number of statements that were done.
     """
     table = progress_table(session.settings.table).quoted
-    if not session.query("SELECT to_regclass(%s) IS NOT NULL", (table,))[0][0]:
+    if not _exists(session, table):
         return {}
     rows = session.query(f"SELECT version, checksum, statements FROM {table}")
     checksums = {migration.version: migration.checksum for migration in pending}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from migrator import sql
 from migrator.history import Row
 from migrator.migration import Directives, Migration
 from migrator.plan import Plan, make, problems
-from migrator.settings import Table
+from migrator.settings import Table, load
 
 if TYPE_CHECKING:
     from migrator.errors import Problem
@@ -48,7 +49,13 @@ def found(
     plan: Plan, *, allow_out_of_order: bool = False, refuse_ahead: bool = False
 ) -> tuple[Problem, ...]:
     return problems(
-        plan, table=TABLE, allow_out_of_order=allow_out_of_order, refuse_ahead=refuse_ahead
+        plan,
+        replace(
+            load({}),
+            table=TABLE,
+            allow_out_of_order=allow_out_of_order,
+            refuse_ahead=refuse_ahead,
+        ),
     )
 
 
