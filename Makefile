@@ -114,19 +114,9 @@ clean: ## Remove .venv and everything that was built
 	@$(PIP) install --upgrade pip
 	@touch $@
 
-.venv/.demo: .venv/.base pyproject.toml
-	@echo 'Installing migrator and the embedded PostgreSQL'
-	@$(PIP) install --editable . --group demo
-	@touch $@
-
-.venv/.test: .venv/.base pyproject.toml
-	@echo 'Installing migrator and what its tests need'
-	@$(PIP) install --editable . --group test
-	@touch $@
-
-.venv/.check: .venv/.base pyproject.toml
-	@echo 'Installing migrator and the linters'
-	@$(PIP) install --editable . --group check
+.venv/.demo .venv/.test .venv/.check: .venv/.%: .venv/.base pyproject.toml
+	@echo 'Installing migrator and the dependency group $*'
+	@$(PIP) install --editable . --group $*
 	@touch $@
 
 .venv/.lock: .venv/.base pyproject.toml
