@@ -84,6 +84,10 @@ _BY_MESSAGE = {
         "Rows that the file changed have constraints that are checked at its end. Change the rows "
         "in one migration and the table in the next; or SET CONSTRAINTS ALL IMMEDIATE in between."
     ),
+    "57014 .*MIGRATOR_LOCK_HOLD_MAX": (
+        "The rest of the site waits for that lock. `migrator rehearse` tells which statement takes "
+        "it and how to do without; or raise MIGRATOR_LOCK_HOLD_MAX."
+    ),
     "57014 .*statement timeout": (
         "It ran longer than statement_timeout allows. Work in smaller batches, or give this file "
         "more time: `-- migrator: statement-timeout=30min`."

@@ -9,22 +9,34 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import structlog
 
-from migrator import __version__, database, execute, history, lock, retry, stepwise
+from migrator import (
+    __version__,
+    database,
+    execute,
+    history,
+    impact,
+    lock,
+    observe,
+    retry,
+    stepwise,
+)
 from migrator import plan as planning
 from migrator.errors import DatabaseUnavailable, Interrupted, Problem, ProblemsFound
 from migrator.failure import MigrationFailed, StatementFailed, describe
+from migrator.impact import Done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.database import Session
     from migrator.history import History
+    from migrator.impact import Found, Impact
     from migrator.migration import Migration
     from migrator.plan import Plan
     from migrator.settings import Settings
@@ -32,17 +44,27 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+END_OF_FILE = f"{database.RESET_SETTINGS};\n{impact.REPORT_SQL};\n{database.RESET_STATE}"
 _MOST_LOSSES = 5  # of the connection, without a migration applied in between
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One migration that this run applied; `duration_ms` is in milliseconds."""
+    """One migration that this run applied.
+
+    Attributes:
+        version: its number.
+        file: its name.
+        description: what it did.
+        duration_ms: in milliseconds.
+        impact: what it locked and rewrote.
+    """
 
     version: int
     file: str
     description: str
     duration_ms: int
+    impact: Impact
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,26 +210,44 @@ def _apply_planned(
     if not found.ready or highest > found.largest:
         _prepare_history(session, highest)
     fingerprint = found.fingerprint
-    for group in [plan.pending] if single else [(migration,) for migration in plan.pending]:
-        progress.running = ", ".join(migration.file for migration in group)
-        if group[0].directives.transaction:
-            durations = _with_retries(session, group, fingerprint, progress)
-        else:
-            durations = stepwise.run(session, group[0], fingerprint, applied_by())
-        progress.running = ""
-        if durations is None:
-            return False
-        for migration, seconds in zip(group, durations, strict=True):
-            _note_applied(migration, seconds, progress)
-        fingerprint = _plus(fingerprint, group)
+    with observe.watching(session):
+        for group in [plan.pending] if single else [(migration,) for migration in plan.pending]:
+            progress.running = ", ".join(migration.file for migration in group)
+            if group[0].directives.transaction:
+                all_done = _with_retries(session, group, fingerprint, progress)
+            else:
+                all_done = stepwise.run(session, group[0], fingerprint, applied_by())
+            progress.running = ""
+            if all_done is None:
+                return False
+            for migration, done in zip(group, all_done, strict=True):
+                _note_applied(migration, done, progress, session.settings.lock_hold_warn)
+            fingerprint = _plus(fingerprint, group)
     return True
 
 
-def _note_applied(migration: Migration, seconds: float, progress: _Progress) -> None:
-    done = Applied(migration.version, migration.file, migration.description, round(seconds * 1000))
-    log.info("applied", **asdict(done))
-    progress.applied.append(done)
-    progress.current = max(progress.current, done.version)
+def _note_applied(migration: Migration, done: Done, progress: _Progress, warn_s: float) -> None:
+    applied = Applied(
+        migration.version,
+        migration.file,
+        migration.description,
+        round(done.seconds * 1000),
+        done.impact,
+    )
+    log.info(
+        "applied",
+        version=applied.version,
+        file=applied.file,
+        description=applied.description,
+        duration_ms=applied.duration_ms,
+        locks=done.impact.locks,
+        rewritten=done.impact.rewritten,
+    )
+    long = [each for each in done.impact.locks if each.blocks and each.held_ms > warn_s * 1000]
+    if warn_s and long:
+        log.warning("locks were held long", version=applied.version, file=applied.file, locks=long)
+    progress.applied.append(applied)
+    progress.current = max(progress.current, applied.version)
     progress.pending -= 1
     progress.losses = 0
 
@@ -232,11 +272,11 @@ def _with_retries(
     group: Sequence[Migration],
     fingerprint: tuple[int, int],
     progress: _Progress,
-) -> list[float] | None:
+) -> list[Done] | None:
     """Run a group of migrations in one transaction, as often as its errors call for.
 
     Returns:
-        How long each took, in seconds; None when another migrator has changed the history.
+        What became of each; None when another migrator has changed the history.
     """
     settings = session.settings
     # A lock timeout in a batch does not tell which statement it was; if there is a second try, it
@@ -258,18 +298,24 @@ def _transaction(
     fingerprint: tuple[int, int],
     *,
     exact: bool,
-) -> list[float] | None:
+) -> list[Done] | None:
     """Run and record a group of migrations in one transaction.
 
     Returns:
         None when the history is not what the plan was made from.
     """
     table = session.settings.table
-    seen = lock.begin(session, _limits(session, group[0]), history.fingerprint_sql(table))
+    seen = lock.begin(
+        session,
+        _limits(session, group[0]),
+        history.fingerprint_sql(table),
+        first=impact.cursor_sql(),
+    )
     if tuple(map(int, seen)) != fingerprint:
         session.rollback()
         return None
-    durations = []
+    times = impact.LockTimes()
+    results: list[tuple[float, Sequence[Found]]] = []
     for migration, following in zip_longest(group, group[1:]):
         started = time.monotonic()
         log.debug("applying", version=migration.version, file=migration.file)
@@ -279,17 +325,24 @@ def _transaction(
             applied_by=applied_by(),
             others=fingerprint,
         )
-        # The record has been written with a search_path that is not for files.
-        last = f"RESET search_path; {_limits(session, following)}" if following else "COMMIT"
-        tail = f"{database.RESET_SESSION};\n{record};\n{last}"
+        tail = f"{END_OF_FILE};\n{record};\n{_next(session, following)}"
         try:
-            execute.run(session, migration, tail, exact=exact)
+            execute.run(session, migration, tail, times, exact=exact)
         except StatementFailed:
             session.rollback()
             raise
         fingerprint = _plus(fingerprint, [migration])
-        durations.append(time.monotonic() - started)
-    return durations
+        results.append((time.monotonic() - started, impact.read(session)))
+    return [Done(seconds, times.impact(found)) for seconds, found in results]
+
+
+def _next(session: Session, migration: Migration | None) -> str:
+    """Return what comes after a record: another file's beginning, or the end."""
+    if migration is None:
+        return "COMMIT"
+    # The record has been written with a search_path that is not for files.
+    limits = _limits(session, migration)
+    return f"RESET search_path; {limits};\n{impact.cursor_sql(later=True)}"
 
 
 def _limits(session: Session, migration: Migration) -> str:

@@ -1,13 +1,16 @@
-"""Who has what a statement waited for in vain: the sessions that hold locks on its tables."""
+"""Who has what a statement waits for, or waited for in vain: the sessions that are in the way."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migrator import sql
+from migrator import impact, sql
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from migrator.database import Session
 
 _MOST = 5
@@ -22,9 +25,8 @@ _SESSION = """
   a.pid, coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend')),
   a.usename::text, coalesce(host(a.client_addr), 'local'), a.state,
   extract(epoch FROM clock_timestamp() - a.xact_start)::int, a.query"""
-# A lock on one of the tables that are named, on the table of an index that is named, or on a
-# parent or child of one of them. A prepared transaction has no process; one of its locks is on its
-# own transaction id.
+# The rest of a SELECT; a prepared transaction has no process, and one of its locks is on its own
+# transaction id.
 _HOLDERS = f"""
 SELECT {_SESSION}, p.gid, c.oid::regclass::text, l.mode, l.granted
 FROM pg_catalog.pg_locks l
@@ -33,9 +35,13 @@ LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 LEFT JOIN (
     pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
   ) ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
-WHERE l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_backend_pid()
-  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-  AND c.relnamespace <> 'pg_catalog'::regnamespace
+WHERE l.locktype = 'relation'
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"""
+_ORDER = "ORDER BY NOT l.granted, a.xact_start, l.pid, l.mode"
+# A lock on one of the tables that are named, on the table of an index that is named, or on a
+# parent or child of one of them.
+_OF_NAMED = f"""{_HOLDERS}
+  AND l.pid IS DISTINCT FROM pg_backend_pid() AND c.relnamespace <> 'pg_catalog'::regnamespace
   AND (l.mode <> 'AccessShareLock' OR %(readers)s)
   AND (c.relname::text = ANY (%(names)s)
     OR EXISTS (
@@ -45,7 +51,17 @@ WHERE l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_backend_pid()
       SELECT FROM pg_catalog.pg_inherits h
       JOIN pg_catalog.pg_class x ON x.oid IN (h.inhparent, h.inhrelid)
       WHERE c.oid IN (h.inhparent, h.inhrelid) AND x.relname::text = ANY (%(names)s)))
-ORDER BY NOT l.granted, a.xact_start, l.pid, l.mode"""
+{_ORDER}"""
+# The server gives 0 for a prepared transaction.
+_OF_WAITING = f"""{_HOLDERS}
+  AND coalesce(l.pid, 0) = ANY (%(pids)s) AND l.pid IS DISTINCT FROM %(pid)s
+  AND l.relation = (SELECT w.relation FROM pg_catalog.pg_locks w
+    WHERE w.pid = %(pid)s AND NOT w.granted AND w.locktype IN ('relation', 'tuple', 'extend'))
+{_ORDER}"""
+_BY_PID = f"""
+SELECT {_SESSION}, NULL, NULL, NULL, true
+FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY (%(pids)s)
+ORDER BY a.xact_start"""
 _TRANSACTIONS = f"""
 SELECT {_SESSION}, NULL, NULL, NULL, true
 FROM pg_catalog.pg_stat_activity a
@@ -115,9 +131,34 @@ def find(session: Session, statement: str) -> tuple[Blocker, ...]:
     words = sql.words(statement, _WORDS)
     names = [word.strip('"').replace('""', '"') for word in words if word.startswith('"')]
     names += [word.lower() for word in words]
-    rows = session.query(
-        _HOLDERS, {"names": names, "readers": bool(words) and words[0] in _STOPS_READERS}
-    ) or session.query(_TRANSACTIONS)
+    return _blockers(
+        session.query(
+            _OF_NAMED, {"names": names, "readers": bool(words) and words[0] in _STOPS_READERS}
+        )
+        or session.query(_TRANSACTIONS)
+    )
+
+
+def blocking(cursor: Any, pid: int, pids: list[int]) -> tuple[Blocker, ...]:  # noqa: ANN401
+    """Ask the server about the sessions that a waiting one has to wait for.
+
+    Args:
+        cursor: of another session than the waiting one.
+        pid: the process of the waiting session.
+        pids: what `pg_blocking_pids` said of it.
+
+    Returns:
+        The most likely one first: those that have their lock, the oldest transaction first.
+    """
+    cursor.execute(_OF_WAITING, {"pid": pid, "pids": pids})
+    rows = cursor.fetchall()
+    if not rows:  # it waits for a transaction and not for a table
+        cursor.execute(_BY_PID, {"pids": pids})
+        rows = cursor.fetchall()
+    return _blockers(rows)
+
+
+def _blockers(rows: Iterable[tuple[Any, ...]]) -> tuple[Blocker, ...]:
     found: dict[object, Blocker] = {}
     for pid, application, role, client, state, seconds, query, prepared, relation, mode, ok in rows:
         blocker = Blocker(
@@ -128,19 +169,13 @@ def find(session: Session, statement: str) -> tuple[Blocker, ...]:
             client=client,
             state=state,
             transaction_s=seconds,
-            lock=_words_of(mode) if mode else None,
+            lock=impact.mode(mode) if mode else None,
             granted=ok,
             relation=relation,
             query=_first_line(query),
         )
         found.setdefault(pid or prepared, blocker)
     return tuple(found.values())[:_MOST]
-
-
-def _words_of(mode: str) -> str:
-    """Return a lock mode as LOCK TABLE spells it: AccessShareLock is ACCESS SHARE."""
-    spaced = "".join(f" {c}" if c.isupper() else c for c in mode.removesuffix("Lock"))
-    return spaced.strip().upper()
 
 
 def _first_line(query: str | None) -> str | None:

@@ -42,6 +42,7 @@ _EXAMPLES = """\
   migrator --current                    the version, and the latest migrations
   migrator status                       every file and every row, state by state
   migrator check --wait 5min            wait until another container has applied everything
+  migrator rehearse                     on a copy of the database: what would be locked
   migrator validate                     check the files without a database
   migrator new "add user locale"        create the next file
   docker compose run --rm migrator --current
@@ -222,6 +223,18 @@ def _plan(run: _Run) -> int:
     return errors.OK
 
 
+def _rehearse(run: _Run) -> int:
+    from migrator import rehearse, report  # noqa: PLC0415
+
+    migrations = run.migrations()
+    settings_module.require_database(run.settings, run.environ)
+    found = rehearse.run(run.settings, migrations, run.stop)
+    run.show(report.rehearsal_data(found), report.rehearsal(found))
+    if found.failure:
+        raise found.failure
+    return errors.OK
+
+
 def _check(run: _Run) -> int:
     from migrator import report  # noqa: PLC0415
 
@@ -321,6 +334,11 @@ _COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
     ("status", _status, "list every file and every row of the history, state by state"),
     ("check", _check, "exit 3 when something is pending"),
     ("plan", _plan, "list what would be applied, in order, without applying it"),
+    (
+        "rehearse",
+        _rehearse,
+        "run what is pending in one transaction, tell what it locks, and roll it back",
+    ),
     ("validate", _validate, "check the files without a database"),
     ("new", _new, "create the next migration file and print its path"),
     ("baseline", _baseline, "record versions up to N as applied without running them"),
@@ -328,7 +346,8 @@ _COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
     ("reset", _reset, "drop everything our role owns in the database, and build it again"),
     ("wait", _wait, "wait until the database accepts our login"),
 )
-_READS = ("current", "status", "check", "plan", "validate")
+_READS = ("current", "status", "check", "plan", "rehearse", "validate")
+_FLAGS = {"current": "--current", "check": "--check", "rehearse": "--dry-run"}
 _DEFAULTS: dict[str, Any] = {
     "command": _apply,
     "confirm": None,
@@ -353,9 +372,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_single_transaction(parser)
     parser.add_argument("--version", action="version", version=f"migrator {__version__}")
     for name, command, text in _COMMANDS:
-        if name in ("current", "check"):
+        if flag := _FLAGS.get(name):
             parser.add_argument(
-                f"--{name}", dest="command", action="store_const", const=command, help=text
+                flag, dest="command", action="store_const", const=command, help=text
             )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, command, text in _COMMANDS:

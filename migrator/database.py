@@ -18,6 +18,7 @@ from migrator.errors import DatabaseUnavailable, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from migrator.observe import Running
     from migrator.settings import Settings
     from migrator.signals import Stop
 
@@ -54,12 +55,19 @@ _LOST = frozenset(
 )
 
 # What a session is given back as, whatever a migration did to it: DISCARD ALL, which is refused in
-# a transaction, by its parts (PostgreSQL documentation, "DISCARD"). It runs in the migration's own
+# a transaction, by its parts (PostgreSQL documentation, "DISCARD"). Both run in the migration's own
 # transaction, so that nothing leaks even where a pooler hands the connection on after the commit.
-RESET_SESSION = """SET CONSTRAINTS ALL IMMEDIATE;
-CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; DEALLOCATE ALL; UNLISTEN *;
-SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES;
-SET LOCAL search_path TO pg_catalog; SET LOCAL lock_timeout TO '10s'"""
+RESET_SETTINGS = (
+    "SET CONSTRAINTS ALL IMMEDIATE; SET SESSION AUTHORIZATION DEFAULT; RESET ALL;"
+    " SET LOCAL search_path TO pg_catalog; SET LOCAL lock_timeout TO '10s'"
+)
+RESET_STATE = (
+    "CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();"
+    " DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
+)
+# Our own SQL tells us something without a round trip by RAISE INFO, which no setting suppresses
+# (PostgreSQL documentation, "client_min_messages").
+PRIVATE = "migrator reports "
 
 
 class ConnectionLost(DatabaseUnavailable):
@@ -173,12 +181,24 @@ class _Refused(Exception):
         self.final = final
 
 
-class _Notices:
-    """Passes the server's notices on to the log as they arrive."""
+class Notices:
+    """Passes the server's notices on to the log as they arrive, and keeps what is for us."""
+
+    def __init__(self) -> None:
+        self._private = ""
+
+    def take(self) -> str:
+        """Return the last message that began with `PRIVATE`, once; empty when there is none."""
+        text, self._private = self._private, ""
+        return text
 
     def append(self, text: str) -> None:
+        """Take a notice from the driver."""
         match = _NOTICE.match(text.strip())
         severity, message = match.groups() if match else ("NOTICE", text.strip())
+        if severity == "INFO" and message.startswith(PRIVATE):
+            self._private = message.removeprefix(PRIVATE)
+            return
         write = log.warning if severity == "WARNING" else log.info
         write("server notice", severity=severity, message=message)
 
@@ -190,14 +210,21 @@ class Session:
         connection: the driver's connection.
         settings: what the run was given.
         stop: tells whether a signal has arrived.
+        notices: what the server says beside its answers.
+        running: what the server does for a migration right now; other threads read it.
+        server_pid: the server's process that we last began a transaction in; behind a pooler it
+            is another one than the driver knows.
     """
 
     def __init__(self, connection: Any, settings: Settings, stop: Stop) -> None:  # noqa: ANN401
         connection.autocommit = True
-        connection.notices = _Notices()
+        self.notices = Notices()
+        connection.notices = self.notices
         self.connection = connection
         self.settings = settings
         self.stop = stop
+        self.running: Running | None = None
+        self.server_pid: int = connection.info.backend_pid
         self.cursor = connection.cursor()
 
     def query(self, text: str, arguments: Arguments | None = None) -> list[Any]:
@@ -329,6 +356,25 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
     finally:
         stop.cancel = None
         connection.close()
+
+
+def connect_beside(settings: Settings) -> Any:  # noqa: ANN401
+    """Connect once more, in autocommit and without waiting for a server that is not there.
+
+    Args:
+        settings: where to.
+
+    Returns:
+        The driver's connection.
+
+    Raises:
+        psycopg2.Error: it is refused.
+    """
+    parameters = {"connect_timeout": "2"} | _parameters(settings)
+    parameters["application_name"] = "migrator: observer"
+    connection = psycopg2.connect(**parameters)
+    connection.autocommit = True
+    return connection
 
 
 def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN401

@@ -11,18 +11,22 @@ from __future__ import annotations
 import io
 import re
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2
 
+from migrator import observe
 from migrator.database import RETRYABLE
-from migrator.failure import StatementFailed
+from migrator.failure import LOCK_NOT_AVAILABLE, StatementFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from migrator.database import Session
+    from migrator.impact import LockTimes
     from migrator.migration import Migration
+    from migrator.observe import Running
     from migrator.sql import Statement
 
 _MOST_STATEMENTS = 1000
@@ -63,13 +67,16 @@ class Batch(NamedTuple):
     quick: bool
 
 
-def run(session: Session, migration: Migration, tail: str, *, exact: bool) -> None:
+def run(
+    session: Session, migration: Migration, tail: str, times: LockTimes, *, exact: bool
+) -> None:
     """Run a file's statements in the open transaction, and then the tail.
 
     Args:
         session: in a transaction.
         migration: the file.
         tail: SQL that follows the last statement, if possible in the same message.
+        times: of the transaction; is added to.
         exact: whether every statement is a message of its own.
 
     Raises:
@@ -80,7 +87,7 @@ def run(session: Session, migration: Migration, tail: str, *, exact: bool) -> No
     groups = batches(migration, exact=exact)
     for number, batch in enumerate(groups, 1):
         if not batch.quick:
-            run_one(session, migration, batch.indices[0])
+            run_one(session, migration, batch.indices[0], times)
         elif number == len(groups) and session.reads_utf8:
             _run_batch(session, migration, batch, tail)
             return
@@ -91,8 +98,16 @@ def run(session: Session, migration: Migration, tail: str, *, exact: bool) -> No
     run_tail(session, migration, tail)
 
 
-def run_one(session: Session, migration: Migration, index: int) -> None:
+def run_one(
+    session: Session, migration: Migration, index: int, times: LockTimes | None = None
+) -> None:
     """Run one statement as a message of its own.
+
+    Args:
+        session: where.
+        migration: the file.
+        index: the statement, from 0.
+        times: of the transaction, if there is one; is added to.
 
     Raises:
         StatementFailed: the server reported an error.
@@ -100,17 +115,20 @@ def run_one(session: Session, migration: Migration, index: int) -> None:
     statement = migration.statements[index]
     message = _message(migration.script.source, [statement])
     started = time.monotonic()
-    try:
-        if statement.copy_data is None:
-            session.execute(message)
-        else:
-            rows = _Rows(migration.script.source, *statement.copy_data)
-            session.copy(migration.script.text(statement), rows)
-    except psycopg2.Error as error:
-        position = _position(session, message, error)
-        raise StatementFailed(
-            error, migration, index, position, time.monotonic() - started
-        ) from None
+    with _watched(session, migration, index):
+        try:
+            if statement.copy_data is None:
+                session.execute(message)
+            else:
+                rows = _Rows(migration.script.source, *statement.copy_data)
+                session.copy(migration.script.text(statement), rows)
+            if times:
+                times.look(session)
+        except psycopg2.Error as error:
+            position = _position(session, message, error)
+            raise StatementFailed(
+                error, migration, index, position, time.monotonic() - started
+            ) from None
 
 
 def batches(migration: Migration, *, exact: bool) -> list[Batch]:
@@ -174,24 +192,38 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
     pieces.append(tail or f"RELEASE {_SAVEPOINT}")
     message = _message(migration.script.source, pieces)
     started = time.monotonic()
-    try:
-        session.execute(message)
-    except psycopg2.Error as error:
-        elapsed = time.monotonic() - started
-        if not session.in_transaction:  # it was the COMMIT that failed
-            raise StatementFailed(error, migration, elapsed=elapsed) from None
-        piece, position = _locate(pieces, _position(session, message, error))
-        if piece is not None:
-            index = batch.indices[piece - 1] if 0 < piece <= len(statements) else None
-            raise StatementFailed(error, migration, index, position, elapsed) from None
-        if error.pgcode in RETRYABLE:  # the next try is exact
-            raise StatementFailed(error, migration, batch.indices[0], None, elapsed) from None
-    else:
-        return
+    with _watched(session, migration, batch.indices[0]) as running:
+        try:
+            session.execute(message)
+        except psycopg2.Error as error:
+            elapsed = time.monotonic() - started
+            if not session.in_transaction:  # it was the COMMIT that failed
+                raise StatementFailed(error, migration, elapsed=elapsed) from None
+            piece, position = _locate(pieces, _position(session, message, error))
+            if piece is not None:
+                index = batch.indices[piece - 1] if 0 < piece <= len(statements) else None
+                raise StatementFailed(error, migration, index, position, elapsed) from None
+            # After one of the first kind, the next try is exact.
+            if error.pgcode in RETRYABLE or running.exceeded:
+                raise StatementFailed(error, migration, batch.indices[0], None, elapsed) from None
+        else:
+            return
     session.execute(f"ROLLBACK TO {_SAVEPOINT}")
     for index in batch.indices:
         run_one(session, migration, index)
     run_tail(session, migration, tail)
+
+
+@contextmanager
+def _watched(session: Session, migration: Migration, index: int | None) -> Iterator[Running]:
+    with observe.running(session, migration, index) as running:
+        try:
+            yield running
+        except StatementFailed as failed:
+            if failed.error.pgcode == LOCK_NOT_AVAILABLE:
+                failed.blockers = running.blockers
+            failed.exceeded = running.exceeded
+            raise
 
 
 def run_tail(session: Session, migration: Migration, tail: str) -> None:
@@ -201,11 +233,12 @@ def run_tail(session: Session, migration: Migration, tail: str) -> None:
         StatementFailed: the server reported an error.
     """
     started = time.monotonic()
-    try:
-        if tail:
-            session.execute(tail)
-    except psycopg2.Error as error:
-        raise StatementFailed(error, migration, elapsed=time.monotonic() - started) from None
+    with _watched(session, migration, None):
+        try:
+            if tail:
+                session.execute(tail)
+        except psycopg2.Error as error:
+            raise StatementFailed(error, migration, elapsed=time.monotonic() - started) from None
 
 
 def _message(source: str, pieces: Sequence[str | Statement]) -> bytes:

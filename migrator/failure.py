@@ -89,6 +89,7 @@ class StatementFailed(Exception):
 
     Attributes:
         blockers: who holds the lock that could not be had.
+        exceeded: why we have cancelled it ourselves; empty: we have not.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class StatementFailed(Exception):
         self.position = position
         self.elapsed = elapsed
         self.blockers: tuple[Blocker, ...] = ()
+        self.exceeded = ""
 
     @property
     def text(self) -> str:
@@ -163,7 +165,7 @@ def describe(failed: StatementFailed, state: str, table: Table) -> Failure:
         condition = str(errorcodes.lookup(sqlstate)).lower()
     except KeyError:  # a code that a RAISE made up
         condition = ""
-    message = str(diag.message_primary or failed.error).strip()
+    message = failed.exceeded or str(diag.message_primary or failed.error).strip()
     index, offset = failed.index, _offset(failed)
     changed_history = index is None and _is_about_history(failed.error, table)
     if changed_history:

@@ -81,7 +81,9 @@ def limits_sql(
     return "SELECT " + ", ".join(f"pg_catalog.{call}" for call in calls + leash)
 
 
-def begin(session: Session, limits: str, columns: str = "") -> tuple[Any, ...]:
+def begin(
+    session: Session, limits: str, columns: str = "", *, first: str = "SELECT"
+) -> tuple[Any, ...]:
     """Begin a transaction that holds the lock.
 
     One message begins, sets the limits, tries the lock and reads, so the read sees everything that
@@ -91,6 +93,7 @@ def begin(session: Session, limits: str, columns: str = "") -> tuple[Any, ...]:
         session: outside a transaction.
         limits: what `limits_sql` returned.
         columns: what to read under the lock, as the rest of a SELECT list; may be empty.
+        first: a statement that is run under the lock before that.
 
     Returns:
         What was read.
@@ -104,11 +107,13 @@ def begin(session: Session, limits: str, columns: str = "") -> tuple[Any, ...]:
 {limits};
 SELECT pg_catalog.set_config('migrator.locked',
   pg_catalog.pg_try_advisory_xact_lock({number})::text, true);
+{first};
 SELECT pg_catalog.current_setting('migrator.locked') = 'true',
-  pg_catalog.current_setting('transaction_read_only') = 'on'{", " + columns if columns else ""}"""
+  pg_catalog.current_setting('transaction_read_only') = 'on',
+  pg_catalog.pg_backend_pid(){", " + columns if columns else ""}"""
 
     def attempt() -> tuple[Any, ...] | None:
-        locked, read_only, *rest = session.query(message)[0]
+        locked, read_only, session.server_pid, *rest = session.query(message)[0]
         if read_only:
             session.rollback()
             raise ServerReadOnly(READ_ONLY, READ_ONLY_HINT)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING
+import threading
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _REDACTED = "[password]"
+_ERASE = "\r\x1b[K"  # ECMA-48: to the first column, erase in line
 
 
 class _Redactor:
@@ -45,7 +48,32 @@ class _Redactor:
         return value
 
 
+class _Terminal:
+    """stderr, with a line at its end that is written over and never stays."""
+
+    def __init__(self) -> None:
+        self.live = False  # whether there is to be such a line
+        self._shown = False
+        self._lock = threading.Lock()
+
+    def write(self, text: str) -> None:
+        with self._lock:
+            sys.stderr.write(f"{_ERASE if self._shown else ''}{text}")
+            self._shown = False
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def show(self, text: str) -> None:
+        if text or self._shown:
+            with self._lock:
+                sys.stderr.write(f"{_ERASE}{text}")
+                sys.stderr.flush()
+                self._shown = bool(text)
+
+
 _redactor = _Redactor()
+_terminal = _Terminal()
 
 
 def hide(secret: str | None) -> None:
@@ -64,16 +92,44 @@ def is_console(settings: LogSettings) -> bool:
     return settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
 
 
+def is_live() -> bool:
+    """Tell whether a person sees the log as it is written, and lines can be written over."""
+    return _terminal.live
+
+
+def live(text: str) -> None:
+    """Show one line on the terminal until the next one, or the log's next line, replaces it.
+
+    Args:
+        text: cut to the terminal's width; empty: the line goes.
+    """
+    if text:
+        import shutil  # noqa: PLC0415 - only a person's terminal needs it
+
+        width = shutil.get_terminal_size().columns - 1
+        text = redact(text) if len(text) <= width else redact(text)[: width - 1] + "…"
+    _terminal.show(text)
+
+
 def configure(settings: LogSettings) -> None:
     """Set structlog up for this process; everything is written to stderr."""
-    processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level, _redactor]
+    import os  # noqa: PLC0415
+
+    processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
+    _terminal.live = (
+        is_console(settings) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    )
     if is_console(settings):
         processors += [
+            _in_words,
+            _redactor,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=_colours(), pad_event_to=0),
+            structlog.dev.ConsoleRenderer(colors=_colours(), pad_event_to=0, sort_keys=False),
         ]
     else:
         processors += [
+            _as_data,
+            _redactor,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _common_keys_first,
             structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
@@ -81,9 +137,33 @@ def configure(settings: LogSettings) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _terminal)),
         cache_logger_on_first_use=True,
     )
+
+
+def _in_words(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Leave out lists that are empty, and write the others as a person would."""
+    return {
+        key: "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        for key, value in event.items()
+        if value not in ([], ())
+    }
+
+
+def _as_data(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Turn our own objects into mappings."""
+    return {key: _data(value) for key, value in event.items()}
+
+
+def _data(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_data(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _common_keys_first(

@@ -6,6 +6,7 @@ Every function returns text or plain data; nothing here prints.
 from __future__ import annotations
 
 import textwrap
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from migrator.errors import ProblemsFound
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from migrator.history import Row
     from migrator.migration import Migration
     from migrator.plan import Plan
+    from migrator.rehearse import Rehearsal
 
 _RECENT = 5
 _WIDTH = 90  # columns for sentences of our own
@@ -118,6 +120,44 @@ def plan(data: dict[str, Any]) -> str:
     return f"Would apply, in this order, to a database at version {data['version']}:\n" + _table(
         lines, indent="  "
     )
+
+
+def rehearsal_data(rehearsal: Rehearsal) -> dict[str, Any]:
+    """Return what `rehearse --json` prints: every statement with what it did to others."""
+    failure = rehearsal.failure
+    return {
+        "version": rehearsal.version,
+        "migrations": [asdict(migration) for migration in rehearsal.migrations],
+        "notes": list(rehearsal.notes),
+        "failure": failure and {"message": failure.message, **failure.fields()},
+    }
+
+
+def rehearsal(rehearsal: Rehearsal) -> str:
+    """Return what `rehearse` prints."""
+    if not rehearsal.migrations:
+        return f"Nothing to rehearse: the database is at version {rehearsal.version}."
+    count = _count(len(rehearsal.migrations), "migration")
+    lines = [f"Rehearsed {count} on a database at version {rehearsal.version}, and rolled back:"]
+    for migration in rehearsal.migrations:
+        if migration.skipped:
+            lines += ["", f"{migration.file}: not rehearsed: {migration.skipped}"]
+            continue
+        lines += ["", f"{migration.file}: {migration.duration_ms} ms"]
+        for step in migration.steps:
+            rows = "" if step.rows is None else f", {_count(step.rows, 'row')}"
+            lines.append(f"  line {step.line}: {step.text}  ({step.duration_ms} ms{rows})")
+            lines += [
+                f"    {lock.mode}: {sentence}"
+                for lock, sentence in zip(step.locks, step.verdict, strict=True)
+            ]
+            lines += [f"    instead: {step.instead}"] * bool(step.instead)
+    lines += [""] * bool(rehearsal.notes) + [_filled(note) for note in rehearsal.notes]
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def check_data(plan: Plan) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def drop_everything(session: Session, confirmed: str) -> int:
         )
     lock.begin_own(session, "migrator: reset")
     objects = session.query(_OBJECTS) + session.query(_SCHEMAS)
+    # What went with its table is not there any more; that is no news.
+    session.execute("SET LOCAL client_min_messages TO 'warning'")
     for kind, identity in objects:
         keyword = _KEYWORDS.get(kind, kind.upper())
         session.execute(f"DROP {keyword} IF EXISTS {identity} CASCADE")

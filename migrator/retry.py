@@ -59,9 +59,11 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
             if session.in_transaction:
                 session.execute("ROLLBACK")
             if _sqlstate(error) == LOCK_NOT_AVAILABLE:
-                seen = _blockers(session, error) or seen
-                if isinstance(error, StatementFailed):
-                    error.blockers = seen
+                failed = error if isinstance(error, StatementFailed) else None
+                # Who was seen while it waited was in the way; later one has to guess.
+                seen = (failed and failed.blockers) or _blockers(session, error) or seen
+                if failed:
+                    failed.blockers = seen
             raise
 
     def report(state: tenacity.RetryCallState) -> None:

@@ -82,6 +82,27 @@ VARIABLES = (
         "How long one statement may run before the migration fails; 0 is without limit.",
     ),
     Variable(
+        "MIGRATOR_LOCK_HOLD_WARN",
+        "1s",
+        "",
+        "Warn when a migration held a lock that blocks reads or writes on a table for longer; "
+        "0 never warns.",
+    ),
+    Variable(
+        "MIGRATOR_LOCK_HOLD_MAX",
+        "0",
+        "",
+        "Cancel a migration and roll it back before it holds such a lock for longer; 0 is without "
+        "limit. Takes a second connection, which watches the first.",
+    ),
+    Variable(
+        "MIGRATOR_HEARTBEAT",
+        "10s",
+        "",
+        "How often a statement that takes long is reported while it runs, with what it waits for "
+        "and how far it is; 0 is never. Takes a second connection while such a statement runs.",
+    ),
+    Variable(
         "MIGRATOR_TABLE",
         "public.schema_migrations",
         "",
@@ -157,6 +178,10 @@ class Settings:
         lock_wait: how long to keep trying for a lock.
         lock_timeout: how long one statement may wait for a lock.
         statement_timeout: how long one statement may run; 0 is without limit.
+        lock_hold_warn: how long a lock that blocks others may be held without a warning; 0 is
+            without limit.
+        lock_hold_max: how long such a lock may be held at all; 0 is without limit.
+        heartbeat: between two reports on a statement that runs; 0 is never.
         table: the history table.
         refuse_ahead: whether a database ahead of the files is an error.
         allow_out_of_order: whether a pending file older than an applied one is applied.
@@ -169,6 +194,9 @@ class Settings:
     lock_wait: float
     lock_timeout: float
     statement_timeout: float
+    lock_hold_warn: float
+    lock_hold_max: float
+    heartbeat: float
     table: Table
     refuse_ahead: bool
     allow_out_of_order: bool
@@ -246,6 +274,9 @@ def load(environ: Mapping[str, str]) -> Settings:
         lock_wait=_parsed(environ, "MIGRATOR_LOCK_WAIT", duration),
         lock_timeout=_parsed(environ, "MIGRATOR_LOCK_TIMEOUT", duration),
         statement_timeout=_parsed(environ, "MIGRATOR_STATEMENT_TIMEOUT", duration),
+        lock_hold_warn=_parsed(environ, "MIGRATOR_LOCK_HOLD_WARN", duration),
+        lock_hold_max=_parsed(environ, "MIGRATOR_LOCK_HOLD_MAX", duration),
+        heartbeat=_parsed(environ, "MIGRATOR_HEARTBEAT", duration),
         table=_parsed(environ, "MIGRATOR_TABLE", _table),
         refuse_ahead=_choice(environ, "MIGRATOR_AHEAD", ("warn", "refuse")) == "refuse",
         allow_out_of_order=_choice(environ, "MIGRATOR_OUT_OF_ORDER", ("refuse", "allow"))

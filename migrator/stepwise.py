@@ -16,9 +16,10 @@ import psycopg2
 import structlog
 from psycopg2 import errorcodes
 
-from migrator import database, execute, history, lock, retry, sql
+from migrator import database, execute, history, impact, lock, observe, retry, sql
 from migrator.errors import Problem, ProblemsFound
 from migrator.failure import MigrationFailed, StatementFailed, broken, describe
+from migrator.impact import Done, Impact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +44,9 @@ _HAPPENED_ALREADY = {
     "DROP INDEX CONCURRENTLY": errorcodes.UNDEFINED_OBJECT,
     "DROP TABLESPACE": errorcodes.UNDEFINED_OBJECT,
 }
+# Of what cannot be in a transaction, these write whole tables anew under ACCESS EXCLUSIVE (VACUUM:
+# with FULL only).
+_REWRITING = frozenset(("CLUSTER", "VACUUM"))
 _CONCURRENTLY = re.compile(r"CONCURRENTLY\s*\Z", re.IGNORECASE)
 _UNRECORDED = "every statement was run, but the file is not recorded as applied"
 # What a file has set for its session, such as a role, does not reach our own statements.
@@ -64,7 +68,7 @@ class _Done(NamedTuple):
 
 def run(
     session: Session, migration: Migration, fingerprint: tuple[int, int], applied_by: str
-) -> list[float] | None:
+) -> list[Done] | None:
     """Run what is left of a no-transaction file and record it.
 
     Args:
@@ -74,7 +78,7 @@ def run(
         applied_by: recorded beside the role.
 
     Returns:
-        How long it took, in seconds; None when the history has changed: it takes a new plan.
+        What became of it; None when the history has changed: it takes a new plan.
 
     Raises:
         ProblemsFound: a pooler is in between, or the file was edited half way.
@@ -98,7 +102,7 @@ def run(
         if tuple(map(int, seen)) != fingerprint:
             return None
         started = time.monotonic()
-        _run_statements(session, migration)
+        impacts = _run_statements(session, migration)
         _check_indexes(session, migration)
         elapsed = time.monotonic() - started
         record = history.record_sql(
@@ -113,11 +117,11 @@ def run(
         # The transaction takes the lock too, because resetting the session gives its own one back.
         session.execute(
             f"{_BEGIN}; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
-            f" {database.RESET_SESSION}; {record};"
+            f" {database.RESET_SETTINGS}; {database.RESET_STATE}; {record};"
             f" DELETE FROM {progress_table(table).quoted} WHERE version = {migration.version};"
             " COMMIT"
         )
-        return [elapsed]
+        return [Done(elapsed, impact.merged(impacts))]
     finally:
         _leave(session)
 
@@ -135,7 +139,7 @@ def _leave(session: Session) -> None:
         session.execute("DISCARD ALL")
 
 
-def _run_statements(session: Session, migration: Migration) -> None:
+def _run_statements(session: Session, migration: Migration) -> list[Impact]:
     lock_timeout, statement_timeout = migration.limits(session.settings)
     label = f"migrator: {migration.file}"
     session.execute(lock.limits_sql(session, label, lock_timeout, statement_timeout, local=False))
@@ -148,25 +152,27 @@ def _run_statements(session: Session, migration: Migration) -> None:
             statement=done.statements + 1,
             statements=len(migration.statements),
         )
+    impacts = []
     for index, statement in enumerate(migration.statements):
         if index >= done.statements:
-            _run_statement(session, migration, index, resumed=done.running == index)
+            resumed = done.running == index
+            impacts.append(_run_statement(session, migration, index, resumed=resumed))
         elif _SESSION_SETTING.match(migration.script.text(statement)):
             execute.run_one(session, migration, index)
+    return impacts
 
 
-def _run_statement(session: Session, migration: Migration, index: int, *, resumed: bool) -> None:
+def _run_statement(session: Session, migration: Migration, index: int, *, resumed: bool) -> Impact:
     command = sql.not_in_transaction(migration.script.text(migration.statements[index]))
 
-    def attempt(tries: int) -> None:
+    def attempt(tries: int) -> Impact:
         if command is None:
-            _in_transaction(session, migration, index)
-        else:
-            # An error of the server is an answer: after it nothing is unknown.
-            _alone(session, migration, index, command, unknown=resumed and tries == 1)
+            return _in_transaction(session, migration, index)
+        # An error of the server is an answer: after it nothing is unknown.
+        return _alone(session, migration, index, command, unknown=resumed and tries == 1)
 
     try:
-        retry.run(session, attempt)
+        found = retry.run(session, attempt)
     except StatementFailed as failed:
         state = _state(migration, index)
         raise MigrationFailed(describe(failed, state, session.settings.table)) from None
@@ -177,6 +183,7 @@ def _run_statement(session: Session, migration: Migration, index: int, *, resume
         statement=index + 1,
         statements=len(migration.statements),
     )
+    return found
 
 
 def _state(migration: Migration, index: int) -> str:
@@ -187,25 +194,28 @@ def _state(migration: Migration, index: int) -> str:
     return f"{stay}; the next run of {migration.file} goes on at statement {index + 1}"
 
 
-def _in_transaction(session: Session, migration: Migration, index: int) -> None:
+def _in_transaction(session: Session, migration: Migration, index: int) -> Impact:
     """Run a statement and record it as done, together; a block that commits cannot be so."""
-    session.execute(_BEGIN)
+    session.execute(f"{_BEGIN}; {impact.cursor_sql()}")
+    times = impact.LockTimes()
     try:
         execute.run_one(session, migration, index)
         recorded = _progress_sql(session.settings.table, migration, index + 1)
-        execute.run_tail(session, migration, f"{_AS_OURSELVES}; {recorded}; COMMIT")
+        tail = f"{impact.REPORT_SQL}; {_AS_OURSELVES}; {recorded}; COMMIT"
+        execute.run_tail(session, migration, tail)
     except StatementFailed as failed:
         if session.in_transaction:
             session.execute("ROLLBACK")
         failed.index = index  # also when a constraint was put off to its end
         if failed.error.pgcode != errorcodes.INVALID_TRANSACTION_TERMINATION:
             raise
-        _alone(session, migration, index, "", unknown=False)
+        return _alone(session, migration, index, "", unknown=False)
+    return times.impact(impact.read(session))
 
 
 def _alone(
     session: Session, migration: Migration, index: int, command: str, *, unknown: bool
-) -> None:
+) -> Impact:
     """Run a statement that cannot be in a transaction.
 
     It is recorded as begun and then as done. When only the first of these is known, the database
@@ -217,11 +227,16 @@ def _alone(
         index: which statement.
         command: what it is; empty for a block that commits.
         unknown: whether an earlier try was begun and it is not known how it ended.
+
+    Returns:
+        What it rewrote, under a lock for as long; other locks are gone when it has ended.
     """
     text = migration.script.text(migration.statements[index])
     _run_own(session, migration, index, _note_sql(session, migration, index, running=True))
     built = sql.concurrent_index(text)
     existing = _find_index(session, built) if built else None
+    before = impact.files(session) if command in _REWRITING else {}
+    started = time.monotonic()
     try:
         with _patience(session, migration, command):
             if existing and not existing.valid:
@@ -234,7 +249,9 @@ def _alone(
     except StatementFailed:
         _run_own(session, migration, index, _note_sql(session, migration, index))
         raise
+    rewritten = impact.rewritten(session, before, time.monotonic() - started)
     _run_own(session, migration, index, _note_sql(session, migration, index + 1))
+    return rewritten
 
 
 def _run_again(
@@ -262,7 +279,8 @@ def _run_again(
 
 def _drop_index(session: Session, migration: Migration, index: int, name: str) -> None:
     log.warning("dropping an invalid index", file=migration.file, index=name)
-    _run_own(session, migration, index, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    with observe.running(session, migration, index):
+        _run_own(session, migration, index, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 
 
 def _run_own(session: Session, migration: Migration, index: int, text: str) -> None:

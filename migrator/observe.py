@@ -1,0 +1,316 @@
+"""A second connection that watches a statement while it runs.
+
+It tells how far the statement is and who is in its way, and cancels it before it holds a lock for
+longer than it may. The statement's outcome never depends on it otherwise: when the second
+connection is refused, breaks or is slow, that is a debug line.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg2
+import structlog
+
+from migrator import blockers, database, impact
+from migrator import log as logging
+from migrator.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from migrator.blockers import Blocker
+    from migrator.database import Session
+    from migrator.migration import Migration
+
+log = structlog.get_logger()
+
+_FIRST_LOOK = 1.0  # seconds after a statement has begun
+_NEXT_LOOK = 1.0
+_TICK = 0.25
+_SHORTEST_TICK = 0.02
+_AFTER_FAILURE = 10.0  # seconds until a connection is tried for again
+_JOIN = 1.0
+# In the same message as what it is for, so that a pooler's connection does not keep it.
+_LIMIT = "SELECT pg_catalog.set_config('statement_timeout', '2s', true);"
+_COPY = """
+  UNION ALL SELECT pid, command, relid, NULL, bytes_processed, bytes_total
+  FROM pg_catalog.pg_stat_progress_copy"""
+_LOOK = """
+SELECT a.state, a.wait_event_type || '/' || a.wait_event, pg_catalog.pg_blocking_pids(a.pid),
+  p.command, p.relid::regclass::text, p.phase, p.done::float8, p.total::float8
+FROM pg_catalog.pg_stat_activity a LEFT JOIN (
+  SELECT pid, command, relid, phase,
+    CASE WHEN phase ~ '^waiting' THEN lockers_done WHEN blocks_total > 0 THEN blocks_done
+      ELSE tuples_done END AS done,
+    CASE WHEN phase ~ '^waiting' THEN lockers_total WHEN blocks_total > 0 THEN blocks_total
+      ELSE tuples_total END AS total
+  FROM pg_catalog.pg_stat_progress_create_index
+  UNION ALL SELECT pid, command, relid, phase, heap_blks_scanned, heap_blks_total
+  FROM pg_catalog.pg_stat_progress_cluster
+  UNION ALL SELECT pid, 'VACUUM', relid, phase, heap_blks_scanned, heap_blks_total
+  FROM pg_catalog.pg_stat_progress_vacuum {copy}
+) p ON p.pid = a.pid
+WHERE a.pid = %(pid)s"""
+_SINCE_COPY = 140000
+_BLOCKING = ", ".join(f"'{name}'" for name in impact.BLOCKING_ON_SERVER)
+# A session sees nothing of what another one has not committed, so these are relations that were
+# there before.
+_HELD = f"""
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE l.pid = %(pid)s AND l.granted AND l.locktype = 'relation' AND l.mode IN ({_BLOCKING})
+  AND {impact.USERS_SQL}
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"""
+_LOCKS = f"SELECT l.virtualtransaction, l.mode, {impact.NAME_SQL} {_HELD}"
+_CANCEL = f"""
+SELECT pg_catalog.pg_cancel_backend(%(pid)s)
+WHERE EXISTS (SELECT {_HELD} AND l.virtualtransaction = %(transaction)s)"""
+
+
+class _Held(NamedTuple):
+    """A lock that blocks other sessions: whose, which, on what."""
+
+    transaction: str
+    mode: str
+    relation: str
+
+
+@dataclass(slots=True)
+class Running:
+    """What the server is doing for us.
+
+    Attributes:
+        migration: the file.
+        index: the statement, from 0; None: what comes after the last one.
+        pid: the server's process.
+        started: by the monotonic clock.
+        blockers: who was seen last to be in its way.
+        exceeded: why it was cancelled; empty: it was not.
+    """
+
+    migration: Migration
+    index: int | None
+    pid: int
+    started: float
+    blockers: tuple[Blocker, ...] = ()
+    exceeded: str = ""
+
+
+class Progress(NamedTuple):
+    """What a statement does right now.
+
+    Attributes:
+        state: of its session, such as `active`.
+        wait: what it waits for, such as `Lock/relation` or `IO/DataFileRead`.
+        doing: the command, its table and phase, where the server reports on it.
+        percent: of that phase.
+    """
+
+    state: str | None
+    wait: str | None
+    doing: str | None
+    percent: float | None
+
+    def __str__(self) -> str:
+        percent = "" if self.percent is None else f"{self.percent:.0f} %"
+        return ", ".join(filter(None, (self.doing, percent)))
+
+
+@contextmanager
+def running(session: Session, migration: Migration, index: int | None) -> Iterator[Running]:
+    """Let the observer know what is running.
+
+    Args:
+        session: whose next message it is.
+        migration: the file.
+        index: the statement, from 0; None: what comes after the last one.
+    """
+    one = Running(migration, index, session.server_pid, time.monotonic())
+    session.running = one
+    try:
+        yield one
+    finally:
+        session.running = None
+        logging.live("")
+
+
+@contextmanager
+def watching(session: Session) -> Iterator[None]:
+    """Watch what a session does until the end of the block.
+
+    Raises:
+        DatabaseUnavailable: `lock_hold_max` is set, and there can be no second connection.
+    """
+    settings = session.settings
+    if not settings.heartbeat and not settings.lock_hold_max:
+        yield
+        return
+    observer = _Observer(session)
+    if settings.lock_hold_max:
+        observer.require_connection()
+    thread = threading.Thread(target=observer.run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        observer.done.set()
+        # Behind a pooler its query may wait for a connection that we have: it is not waited for.
+        thread.join(_JOIN)
+
+
+class _Observer:
+    """The thread that watches, and its connection."""
+
+    def __init__(self, session: Session) -> None:
+        self.done = threading.Event()
+        self._session = session
+        self._settings = session.settings
+        self._limit = session.settings.lock_hold_max
+        self._tick = min(_TICK, max(_SHORTEST_TICK, self._limit / 10)) if self._limit else _TICK
+        self._connection: Any = None
+        self._not_before = 0.0
+        self._first_seen: dict[_Held, float] = {}
+
+    def require_connection(self) -> None:
+        """Connect now.
+
+        Raises:
+            DatabaseUnavailable: it is not possible.
+        """
+        try:
+            self._cursor()
+        except psycopg2.Error as error:
+            raise DatabaseUnavailable(
+                "MIGRATOR_LOCK_HOLD_MAX needs a second connection, which was refused: "
+                + logging.redact(" ".join(str(error).split())),
+                "Let the server accept one more client, or unset MIGRATOR_LOCK_HOLD_MAX.",
+            ) from None
+
+    def run(self) -> None:
+        """Look at what runs, until `done` is set."""
+        patience = min(_FIRST_LOOK, max(_TICK, self._settings.lock_timeout / 2))
+        last: Running | None = None
+        look_at = said_at = 0.0
+        while not self.done.wait(self._tick):
+            one = self._session.running
+            if one is None:
+                continue
+            now = time.monotonic()
+            if one is not last:
+                last, look_at, said_at = one, one.started + patience, one.started
+            try:
+                if self._limit and now >= self._not_before:
+                    self._guard(one, now)
+                if self._settings.heartbeat and now >= max(look_at, self._not_before):
+                    said_at = self._look(one, said_at)
+                    look_at = time.monotonic() + _NEXT_LOOK
+            except psycopg2.Error as error:
+                reason = logging.redact(" ".join(str(error).split()))
+                log.debug("the observer cannot see", reason=reason)
+                self._close()
+                self._not_before = time.monotonic() + _AFTER_FAILURE
+        self._close()
+
+    def _look(self, one: Running, said_at: float) -> float:
+        """Ask what the statement does, and say so when it is time; return when that was."""
+        cursor = self._cursor()
+        copy = _COPY if self._session.server_version >= _SINCE_COPY else ""
+        cursor.execute(_LIMIT + _LOOK.format(copy=copy), {"pid": one.pid})
+        row = cursor.fetchone()
+        if row is None:
+            return said_at
+        state, wait, pids, *progress = row
+        before = one.blockers
+        found = blockers.blocking(cursor, one.pid, pids) if pids else ()
+        one.blockers = found or before
+        seen = Progress(state, wait, *_described(one, progress))
+        now = time.monotonic()
+        if self._session.running is not one:
+            return said_at
+        if logging.is_live():
+            logging.live(_line(one, now - one.started, seen, found))
+        elif now - said_at >= self._settings.heartbeat or (found and not before):
+            _say(one, now - one.started, seen, found)
+            return now
+        return said_at
+
+    def _guard(self, one: Running, now: float) -> None:
+        """Cancel the statement before a lock is held for longer than `lock_hold_max`."""
+        cursor = self._cursor()
+        cursor.execute(_LIMIT + _LOCKS, {"pid": one.pid})
+        held = [_Held(*row) for row in cursor.fetchall()]
+        earlier = now - self._tick  # a lock was taken at some time since the last look
+        self._first_seen = {each: self._first_seen.get(each, earlier) for each in held}
+        for each, since in self._first_seen.items():
+            if now + self._tick >= since + self._limit:
+                one.exceeded = (
+                    f"it would have held {impact.mode(each.mode)} on {each.relation} for longer "
+                    f"than MIGRATOR_LOCK_HOLD_MAX allows ({self._limit:g} s)"
+                )
+                cursor.execute(_LIMIT + _CANCEL, {"pid": one.pid, "transaction": each.transaction})
+                return
+
+    def _cursor(self) -> Any:  # noqa: ANN401
+        if self._connection is None:
+            self._connection = database.connect_beside(self._settings)
+        return self._connection.cursor()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            with suppress(psycopg2.Error):
+                self._connection.close()
+            self._connection = None
+
+
+def _described(one: Running, row: list[Any]) -> tuple[str | None, float | None]:
+    """Return what the server reports on a statement, in words and in percent."""
+    command, relation, phase, done, total = row
+    if command is None:
+        return None, None
+    rows = one.migration.statements[one.index].copy_data if one.index is not None else None
+    if rows and not total:  # the server does not know how much is to come
+        total = float(rows[1] - rows[0])
+    percent = min(100.0, round(100 * done / total, 1)) if total and done is not None else None
+    subject = " on ".join(filter(None, (command, None if relation == "-" else relation)))
+    return ": ".join(filter(None, (subject, phase))), percent
+
+
+def _line(one: Running, elapsed: float, seen: Progress, found: tuple[Blocker, ...]) -> str:
+    """Return the one line for a person who watches."""
+    waits = f"waits for {found[0]}" if found else str(seen) or seen.wait or ""
+    return f"{_place(one)}: {elapsed:.0f} s  {waits}".rstrip()
+
+
+def _place(one: Running) -> str:
+    migration, index = one.migration, one.index
+    if index is None:
+        return migration.file
+    return f"{migration.file}:{migration.place(migration.statements[index].start)[0]}"
+
+
+def _say(one: Running, elapsed: float, seen: Progress, found: tuple[Blocker, ...]) -> None:
+    migration, index = one.migration, one.index
+    place = {}
+    if index is not None:
+        line = migration.place(migration.statements[index].start)[0]
+        place = {"line": line, "statement": index + 1}
+    facts = {
+        "state": seen.state,
+        "wait": seen.wait,
+        "doing": seen.doing,
+        "percent": seen.percent,
+        "blocked_by": [str(blocker) for blocker in found],
+    }
+    log.info(
+        "still running",
+        version=migration.version,
+        file=migration.file,
+        **place,
+        elapsed_s=round(elapsed, 1),
+        **{key: value for key, value in facts.items() if value not in (None, [])},
+    )
