@@ -34,7 +34,7 @@ _NEXT_LOOK = 1.0
 _TICK = 0.25
 _SHORTEST_TICK = 0.02
 _AFTER_FAILURE = 10.0  # seconds until a connection is tried for again
-_JOIN = 1.0
+_JOIN = 0.3
 # In the same message as what it is for, so that a pooler's connection does not keep it.
 _LIMIT = "SELECT pg_catalog.set_config('statement_timeout', '2s', true);"
 _COPY = """

@@ -188,3 +188,15 @@ def test_what_a_file_leaves_in_the_session_reaches_no_other_client(
     assert database.execute("SELECT * FROM found") == [('"$user", public', "0", 0, 0, 0, "UTF8")]
     assert audit(database) == [2]
     assert left_behind(database, idle_may_stay=True) == []
+
+
+@pytest.mark.parametrize(("pool_size", "seen"), [(1, []), (2, ["Timeout/PgSleep"])])
+def test_what_runs_long_is_watched_when_there_is_a_second_connection(
+    migrate: Migrate, folder: Folder, database: Database, pool_size: int, seen: list[str]
+) -> None:
+    folder.write("001_a.sql", "SELECT pg_sleep(2);")
+    with pgbouncer(database.server, pool_size=pool_size) as pooler:
+        env = {"DATABASE_URL": pooler.url(database.url), "MIGRATOR_HEARTBEAT": "100ms"}
+        run = migrate(env=env)
+    assert run.status == 0
+    assert [e["wait"] for e in run.events if e["event"] == "still running"][:1] == seen

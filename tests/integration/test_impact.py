@@ -1,0 +1,192 @@
+"""What a migration locked and rewrote, and for how long, is in the log and right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from tests.support.sessions import Session, blocked
+
+if TYPE_CHECKING:
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Migrate, Run
+
+SCHEMA = """
+SET ROLE app_owner;
+CREATE TABLE users (id int PRIMARY KEY, name varchar(10), age int, score int, team int);
+INSERT INTO users SELECT g, 'name', g, g, g FROM generate_series(1, 500) g;
+CREATE TABLE teams (id int PRIMARY KEY);
+INSERT INTO teams SELECT generate_series(1, 500);
+CREATE TABLE "Old Ones" (id int);
+CREATE SCHEMA other CREATE TABLE things (id int);
+CREATE SEQUENCE numbers;
+CREATE VIEW names AS SELECT name FROM users;
+CREATE MATERIALIZED VIEW sums AS SELECT sum(id) FROM teams;
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+RESET ROLE;
+"""
+NO_TRANSACTION = "-- migrator: no-transaction\n"
+SUE, SRE, AE = "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"
+
+
+class Case(NamedTuple):
+    """A file, and what it does to what was there before."""
+
+    text: str
+    locks: list[tuple[str, str]]
+    rewritten: tuple[str, ...] = ()
+
+
+CASES = {
+    "ADD COLUMN": Case("ALTER TABLE users ADD COLUMN a int DEFAULT 5", [("users", AE)]),
+    "ADD COLUMN with a volatile default": Case(
+        "ALTER TABLE users ADD COLUMN a float DEFAULT random()", [("users", AE)], ("users",)
+    ),
+    "a longer varchar": Case(
+        "DROP VIEW names; ALTER TABLE users ALTER name TYPE varchar(20)",
+        [("names", AE), ("users", AE)],
+    ),
+    "a wider integer": Case(
+        "ALTER TABLE users ALTER score TYPE bigint", [("users", AE)], ("users",)
+    ),
+    "SET NOT NULL": Case("ALTER TABLE users ALTER age SET NOT NULL", [("users", AE)]),
+    "ADD CHECK": Case("ALTER TABLE users ADD CHECK (age > 0)", [("users", AE)]),
+    "ADD CHECK NOT VALID": Case("ALTER TABLE users ADD CHECK (age > 0) NOT VALID", [("users", AE)]),
+    "ADD FOREIGN KEY": Case(
+        "ALTER TABLE users ADD FOREIGN KEY (team) REFERENCES teams",
+        [("teams", SRE), ("users", SRE)],
+    ),
+    "a new table that refers to an old one": Case(
+        "CREATE TABLE a (id int REFERENCES users)", [("users", SRE)]
+    ),
+    "CREATE INDEX": Case("CREATE INDEX ON users (team)", [("users", "SHARE")]),
+    "CREATE INDEX CONCURRENTLY": Case(
+        f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY i ON users (team)", []
+    ),
+    "DROP INDEX": Case("ALTER TABLE users DROP CONSTRAINT users_pkey", [("users", AE)]),
+    "CREATE TRIGGER": Case(
+        "CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION nothing()",
+        [("users", SRE)],
+    ),
+    "VACUUM FULL": Case(f"{NO_TRANSACTION}VACUUM FULL users", [("users", AE)], ("users",)),
+    "VACUUM": Case(f"{NO_TRANSACTION}VACUUM users", []),
+    "TRUNCATE": Case("TRUNCATE users", [("users", AE)], ("users",)),
+    "REFRESH": Case("REFRESH MATERIALIZED VIEW sums", [("sums", AE)], ("sums",)),
+    "DROP TABLE": Case('DROP TABLE "Old Ones"', [('"Old Ones"', AE)]),
+    "DROP SCHEMA": Case("DROP SCHEMA other CASCADE", [("other.things", AE)]),
+    "RENAME": Case(
+        "ALTER TABLE users RENAME TO people; ALTER TABLE people ADD a int", [("users", AE)]
+    ),
+    "ALTER SEQUENCE": Case("ALTER SEQUENCE numbers INCREMENT 2", [("numbers", SRE)]),
+    "COMMENT": Case("COMMENT ON TABLE users IS 'people'", [("users", SUE)]),
+    "REINDEX": Case("REINDEX INDEX users_pkey", [("users", "SHARE"), ("users_pkey", AE)]),
+    "CREATE TABLE": Case(
+        "CREATE TABLE a (id serial PRIMARY KEY, b int); CREATE INDEX ON a (b); DROP TABLE a;"
+        "CREATE TABLE c (d int REFERENCES c, PRIMARY KEY (d)); ALTER TABLE c ADD e int",
+        [],
+    ),
+    "what every application does": Case(
+        "INSERT INTO teams VALUES (1000); UPDATE users SET age = 1; DELETE FROM users;"
+        "SELECT nextval('numbers') FROM users FOR UPDATE",
+        [],
+    ),
+    "a temporary table": Case("CREATE TEMP TABLE a (id int); ALTER TABLE a ADD b int", []),
+    "a transaction in a file without one": Case(
+        f"{NO_TRANSACTION}ALTER TABLE users ADD a int; CREATE INDEX ON teams (id)",
+        [("teams", "SHARE"), ("users", AE)],
+    ),
+    "a file that closes all cursors": Case("ALTER TABLE users ADD a int; CLOSE ALL", []),
+    "a file that is somebody else": Case(
+        "SET search_path TO other; SET client_min_messages TO error; SET SESSION ROLE none;"
+        "ALTER TABLE things ADD a int",
+        [("other.things", AE)],
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def schema(database: Database) -> None:
+    database.execute(SCHEMA)
+
+
+def locks(run: Run) -> list[tuple[str, str]]:
+    return [(held["relation"], held["mode"]) for held in run.event("applied")["locks"]]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_is_told(case: Case, migrate: Migrate, folder: Folder) -> None:
+    folder.write("001_a.sql", f"{case.text};\n")
+    run = migrate()
+    assert run.status == 0, run.err
+    assert locks(run) == case.locks
+    rewritten = run.event("applied")["rewritten"]
+    assert tuple(each["relation"] for each in rewritten) == case.rewritten
+    assert all(each["bytes"] >= 0 for each in rewritten)
+
+
+class TestHowLong:
+    def test_is_from_the_statement_that_took_it(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write(
+            "001_a.sql",
+            "UPDATE users SET age = 2; SELECT pg_sleep(0.5); CREATE INDEX ON users (age);"
+            "SELECT pg_sleep(0.3); ALTER TABLE teams ADD a int;",
+        )
+        run = migrate()
+        held = {each["relation"]: each["held_ms"] for each in run.event("applied")["locks"]}
+        assert 300 <= held["users"] < run.event("applied")["duration_ms"] - 400
+        assert held["teams"] < 300
+
+    def test_a_weaker_lock_that_was_held_longer_is_told_too(
+        self, migrate: Migrate, folder: Folder
+    ) -> None:
+        folder.write(
+            "001_a.sql",
+            "CREATE INDEX ON users (age); SELECT pg_sleep(0.2); ALTER TABLE users ADD a int;",
+        )
+        assert locks(migrate()) == [("users", AE), ("users", "SHARE")]
+
+    @pytest.mark.parametrize(("limit", "warned"), [("100ms", True), ("10s", False), ("0", False)])
+    def test_is_warned_of(
+        self, migrate: Migrate, folder: Folder, limit: str, *, warned: bool
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int; SELECT pg_sleep(0.2);")
+        run = migrate(env={"MIGRATOR_LOCK_HOLD_WARN": limit})
+        found = [e["locks"] for e in run.events if e["event"] == "locks were held long"]
+        assert len(found) == warned
+        assert all(each[0]["relation"] == "users" for each in found)
+
+    def test_of_the_try_that_succeeded_only(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
+        with Session(database.admin_url, "reader") as reader:
+            reader.run("SELECT FROM users")
+            process = migrate.start("--lock-timeout", "600ms")
+            blocked(database, "ADD a int")
+            process.expect("trying again")
+            reader.end()
+            run = process.wait()
+        assert run.event("applied")["locks"][0]["held_ms"] < 500
+
+
+def test_each_file_of_one_transaction_is_told_alone(migrate: Migrate, folder: Folder) -> None:
+    folder.write("001_a.sql", "CREATE TABLE a (id int PRIMARY KEY); ALTER TABLE teams ADD a int;")
+    folder.write("002_a.sql", "ALTER TABLE a ADD b int; CREATE INDEX ON users (age);")
+    run = migrate("--single-transaction")
+    told: list[list[dict[str, Any]]] = [e["locks"] for e in run.events if e["event"] == "applied"]
+    assert [[(held["relation"], held["mode"]) for held in file] for file in told] == [
+        [("teams", AE)],
+        # The lock of the first file is held until the end, and table "a" is nobody else's yet.
+        [("teams", AE), ("users", "SHARE")],
+    ]
+
+
+def test_a_person_reads_it_in_a_line(migrate: Migrate, folder: Folder) -> None:
+    folder.write("001_a.sql", "ALTER TABLE users ADD a float DEFAULT random();")
+    run = migrate(env={"MIGRATOR_LOG_FORMAT": "console"})
+    line = next(line for line in run.err.splitlines() if "applied" in line)
+    assert "locks='users ACCESS EXCLUSIVE " in line
+    assert "rewritten='users " in line
+    folder.write("002_b.sql", "SELECT 1;")
+    assert "locks" not in migrate(env={"MIGRATOR_LOG_FORMAT": "console"}).err

@@ -1,0 +1,336 @@
+"""What is told about a statement while it runs, and that telling changes nothing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import pytest
+
+from tests.support.proxy import Proxy
+from tests.support.sessions import Session, backends, blocked, eventually, left_behind, running
+from tests.support.terminal import at_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Migrate, Run
+
+NO_TRANSACTION = "-- migrator: no-transaction\n"
+OFTEN = {"MIGRATOR_HEARTBEAT": "100ms"}
+
+
+@pytest.fixture(autouse=True)
+def users(database: Database) -> None:
+    database.execute(
+        "SET ROLE app_owner; CREATE TABLE users (id int);"
+        "INSERT INTO users SELECT generate_series(1, 1000)"
+    )
+
+
+@pytest.fixture
+def alone(database: Database) -> Iterator[None]:
+    """Let the server refuse a second connection of the migrator's role."""
+    database.execute(f"ALTER ROLE {database.user} CONNECTION LIMIT 1")
+    yield
+    database.execute(f"ALTER ROLE {database.user} CONNECTION LIMIT -1")
+
+
+def beats(run: Run) -> list[dict[str, Any]]:
+    return [event for event in run.events if event["event"] == "still running"]
+
+
+class TestHeartbeat:
+    def test_tells_what_runs_and_for_how_long(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT 1;\nSELECT pg_sleep(3.5);\n")
+        found = beats(migrate(env=OFTEN))
+        assert len(found) >= 2
+        first = found[0]
+        assert (first["file"], first["line"], first["statement"]) == ("001_a.sql", 2, 2)
+        assert (first["state"], first["wait"]) == ("active", "Timeout/PgSleep")
+        assert [beat["elapsed_s"] for beat in found] == sorted(beat["elapsed_s"] for beat in found)
+        assert first["elapsed_s"] >= 1
+
+    def test_is_silent_about_what_is_quick(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT pg_sleep(0.3); SELECT pg_sleep(0.3);")
+        assert beats(migrate(env=OFTEN)) == []
+
+    def test_can_be_turned_off(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT pg_sleep(1.6);")
+        assert beats(migrate(env={"MIGRATOR_HEARTBEAT": "0"})) == []
+
+    def test_names_who_blocks_at_once(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\n")
+        with Session(database.url, "the reader") as reader:
+            reader.run("SELECT count(*) FROM users")
+            process = migrate.start()
+            process.expect("still running")
+            reader.end()
+            run = process.wait()
+        assert run.status == 0
+        [beat] = beats(run)
+        assert beat["elapsed_s"] < 3
+        assert beat["wait"] == "Lock/relation"
+        [text] = beat["blocked_by"]
+        assert text.startswith(f"pid {reader.pid} (the reader, role app_owner, client ")
+        assert "holds ACCESS SHARE on users, idle in transaction" in text
+        assert text.endswith(": SELECT count(*) FROM users")
+
+    def test_names_who_waits_before_us(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\n")
+        with (
+            Session(database.admin_url, "the reader") as reader,
+            Session(database.admin_url, "before us") as other,
+        ):
+            reader.run("SELECT FROM users")
+            other.run_later("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            eventually(lambda: database.execute("SELECT pid FROM pg_locks WHERE NOT granted"))
+            process = migrate.start()
+            process.expect("still running")
+            process.send_signal(signal.SIGTERM)
+            run = process.wait()
+            reader.end()
+        [first, second] = beats(run)[0]["blocked_by"]
+        assert first.startswith(f"pid {reader.pid} (the reader, ")
+        assert f"pid {other.pid} (before us, " in second
+        assert "waits for ACCESS EXCLUSIVE on users" in second
+
+    def test_the_last_error_names_who_was_seen_while_it_waited(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        # A function hides the table, so that nobody could tell from the statement afterwards.
+        database.execute(
+            "SET ROLE app_owner; CREATE FUNCTION change() RETURNS void LANGUAGE plpgsql AS"
+            " 'BEGIN ALTER TABLE users ADD a int; END'"
+        )
+        folder.write("001_a.sql", "SELECT change();\n")
+        with (
+            Session(database.url, "the reader") as reader,
+            Session(database.url, "older, and not in the way") as other,
+        ):
+            other.run("SELECT 1")
+            reader.run("SELECT FROM users")
+            run = migrate("--lock-timeout", "2s", "--lock-wait", "0")
+        assert run.status == 6
+        [blocker] = run.event("migration failed")["blockers"]
+        assert (blocker["pid"], blocker["relation"]) == (reader.pid, "users")
+
+
+class TestProgress:
+    def test_of_an_index_that_waits_for_a_transaction(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY i ON users (id);\n")
+        with Session(database.url, "the writer") as writer:
+            writer.run("UPDATE users SET id = id")
+            process = migrate.start()
+            process.expect("still running")
+            writer.end()
+            run = process.wait()
+        assert run.status == 0
+        beat = beats(run)[0]
+        assert beat["doing"].startswith("CREATE INDEX CONCURRENTLY on users: waiting for ")
+        assert beat["percent"] == 0
+        assert beat["blocked_by"][0].startswith(f"pid {writer.pid} (the writer, ")
+
+    def test_of_the_rows_of_a_copy(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        if database.server.version < 14:
+            pytest.skip("PostgreSQL reports the progress of COPY since version 14")
+        database.execute(
+            "SET ROLE app_owner; CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN IF new.id % 100 = 0 THEN PERFORM pg_sleep(0.2); END IF; RETURN new; END';"
+            "CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION slow()"
+        )
+        rows = "".join(f"{number}\n" for number in range(1, 1501))
+        folder.write("001_a.sql", f"COPY users FROM STDIN;\n{rows}\\.\n")
+        found = beats(migrate(env=OFTEN))
+        assert found[-1]["doing"] == "COPY FROM on users"
+        assert 0 < found[-1]["percent"] <= 100
+
+
+class TestTerminal:
+    def test_a_line_is_written_over_and_goes(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT pg_sleep(3.2);")
+        shown = at_terminal(migrate, env=OFTEN).out
+        assert shown.count("\r\x1b[K001_a.sql:1: ") >= 2
+        assert "still running" not in shown
+        # What a person sees in the end is the log alone.
+        left = [line.rpartition("\x1b[K")[2] for line in shown.split("\n")]
+        assert not any("001_a.sql:1: " in line for line in left)
+
+    def test_a_dumb_one_gets_the_log(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT pg_sleep(1.6);")
+        shown = at_terminal(migrate, env={**OFTEN, "TERM": "dumb", "NO_COLOR": "1"}).out
+        assert "still running" in shown
+        assert "\x1b" not in shown
+
+
+class TestLimit:
+    LIMIT = "700ms"
+
+    def test_is_kept_by_rolling_back(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\nSELECT pg_sleep(30);\n")
+        with Session(database.url, "a reader") as reader:
+            stalls: list[float] = []
+            process = migrate.start(env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT})
+            running(database, "pg_sleep")
+            started = time.monotonic()
+            reader.run("SELECT count(*) FROM users")
+            stalls.append(time.monotonic() - started)
+            run = process.wait()
+        assert run.status == 1
+        failed = run.event("migration failed")
+        assert failed["message"].endswith(
+            "it would have held ACCESS EXCLUSIVE on users for longer than MIGRATOR_LOCK_HOLD_MAX "
+            "allows (0.7 s)"
+        )
+        assert (failed["line"], failed["sqlstate"]) == (2, "57014")
+        assert "rehearse" in failed["hint"]
+        assert stalls[0] < 3
+        assert migrate("check").status == 3
+        assert left_behind(database) == []
+
+    def test_counts_many_short_statements_together(self, migrate: Migrate, folder: Folder) -> None:
+        short = "SELECT pg_sleep(0.05);\n" * 100
+        folder.write("001_a.sql", f"CREATE INDEX ON users (id);\n{short}")
+        run = migrate(env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT})
+        assert run.status == 1
+        assert "SHARE on users" in run.event("migration failed")["message"]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "UPDATE users SET id = id; SELECT pg_sleep(1.5);",
+            "CREATE TABLE a (id int); SELECT pg_sleep(1.5);",
+            "SELECT pg_sleep(1.5); ALTER TABLE users ADD a int;",
+            f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY i ON users (id); SELECT pg_sleep(1.5);",
+        ],
+        ids=["rows", "a new table", "a short lock", "no transaction"],
+    )
+    def test_does_not_touch_what_blocks_nobody(
+        self, migrate: Migrate, folder: Folder, text: str
+    ) -> None:
+        folder.write("001_a.sql", text)
+        assert migrate(env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT}).status == 0
+
+    def test_without_a_second_connection_is_refused(
+        self, migrate: Migrate, folder: Folder, alone: None
+    ) -> None:
+        del alone
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
+        run = migrate(env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT})
+        assert run.status == 4
+        assert (
+            "MIGRATOR_LOCK_HOLD_MAX needs a second connection"
+            in (run.event("database unavailable")["message"])
+        )
+
+
+class TestChangesNothing:
+    def test_when_it_is_refused(self, migrate: Migrate, folder: Folder, alone: None) -> None:
+        del alone
+        folder.write("001_a.sql", "SELECT pg_sleep(1.6);")
+        run = migrate(env={**OFTEN, "MIGRATOR_LOG_LEVEL": "debug"})
+        assert run.status == 0
+        assert "too many connections" in run.event("the observer cannot see")["reason"]
+        assert beats(run) == []
+
+    def test_when_its_connection_breaks(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "SELECT pg_sleep(4);")
+        process = migrate.start(env={**OFTEN, "MIGRATOR_LOG_LEVEL": "debug"})
+        [pid] = eventually(
+            lambda: [b.pid for b in backends(database) if b.application == "migrator: observer"]
+        )
+        database.execute(f"SELECT pg_terminate_backend({pid})")
+        run = process.wait()
+        assert run.status == 0
+        assert [e["level"] for e in run.events if e["event"] == "the observer cannot see"] == [
+            "debug"
+        ]
+
+    def test_when_it_gets_no_answer(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int; SELECT pg_sleep(2);")
+        with closing(psycopg2.connect(database.admin_url)) as connection:
+            # Nobody can look at the names of tables; the migration has its own in its cache.
+            process = migrate.start(env=OFTEN)
+            running(database, "pg_sleep")
+            lock = threading.Thread(
+                target=connection.cursor().execute,
+                args=("LOCK TABLE pg_catalog.pg_stat_activity IN ACCESS EXCLUSIVE MODE",),
+            )
+            lock.start()
+            run_status = process.wait()
+            lock.join()
+        assert run_status.status == 0
+
+    def test_of_quick_files_it_does_not_even_connect(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        for number in range(1, 201):
+            folder.write(f"{number:03}_a.sql", f"CREATE TABLE a{number} (id int PRIMARY KEY);")
+        with Proxy(database.server.host, database.server.port) as proxy:
+            assert migrate(env={"DATABASE_URL": proxy.url(database.url)}).status == 0
+            assert proxy.counts["startup"] == 1
+
+    def test_its_session_is_gone_with_the_run(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "SELECT pg_sleep(1.6);")
+        assert migrate(env=OFTEN).status == 0
+        assert left_behind(database) == []
+
+
+def test_readers_stall_for_a_lock_timeout_at_the_most(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """A reader holds the table for ten seconds; another one reads it all the time."""
+    folder.write("001_a.sql", "ALTER TABLE users ADD COLUMN locale text;\n")
+    longest = 0.0
+    done = threading.Event()
+
+    def read() -> None:
+        nonlocal longest
+        with closing(psycopg2.connect(database.url)) as connection:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            while not done.wait(0.01):
+                started = time.monotonic()
+                cursor.execute("SELECT count(*) FROM users")
+                longest = max(longest, time.monotonic() - started)
+
+    thread = threading.Thread(target=read)
+    with Session(database.url, "the long reader") as reader:
+        reader.run("SELECT FROM users")
+        thread.start()
+        try:
+            process = migrate.start()
+            blocked(database, "ADD COLUMN")
+            time.sleep(10)
+            reader.end()
+            run = process.wait()
+        finally:
+            done.set()
+            thread.join()
+    assert run.status == 0
+    assert longest < 3 + 0.5
+    again = [event for event in run.events if event["event"] == "trying again"]
+    assert again
+    assert all(f"pid {reader.pid} (the long reader, " in e["blocked_by"][0] for e in again)
+    assert all(event["pause_s"] > 3 for event in again)
