@@ -88,20 +88,14 @@ wait_for_jobs() {
     return 1
 }
 
-wait_for_backend() {
-    local replicas update
-    local -i end=SECONDS+wait
-    while ((SECONDS < end)); do
-        update=$(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "${STACK}_backend")
-        replicas=$(docker service ls --filter "name=${STACK}_backend" --format '{{.Replicas}}')
-        case $update in
-            rollback* | paused) break ;;
-            updating) ;;
-            # A task counts as soon as it is healthy.
-            *) [[ ${replicas%%/*} != "${replicas##*/}" ]] || return 0 ;;
-        esac
-        sleep 0.5
-    done
+# deploy_backend: the client itself waits until what runs is what was deployed, or was put back; its status is 0 for both.
+deploy_backend() {
+    local state
+    say 'Deploying backend.yml.'
+    if timeout "$wait" docker stack deploy --detach=false --quiet "${options[@]}" --compose-file backend.yml "$STACK"; then
+        state=$(docker service inspect --format '{{with .UpdateStatus}}{{.State}}{{end}}' "${STACK}_backend")
+        [[ $state == rollback* || $state == paused ]] || return 0
+    fi
     docker service ps --no-trunc "${STACK}_backend" >&2
     return 1
 }
@@ -140,8 +134,7 @@ main() {
         die 'The migrations were not all applied; see above.' \
             'A previous backend goes on serving. Mend what is named above, then run this again.'
     fi
-    deploy backend.yml
-    wait_for_backend || die 'The backend does not get healthy. When there was a previous release, it is being put back.' \
+    deploy_backend || die 'The backend does not get healthy. When there was a previous release, it is being put back.' \
         "docker service logs ${STACK}_backend says why. The schema stays as it is."
     say "Done: the backend runs, and no migration is pending."
 }

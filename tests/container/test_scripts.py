@@ -139,6 +139,17 @@ def locked(shop: Project) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def shop(images: None) -> Iterator[Project]:
+    """A deployment that is up, with one worker, because it is started often here."""
+    del images
+    with compose.project() as shop:
+        workers = '    environment: {WEB_CONCURRENCY: "1"}\n'
+        (shop.folder / compose.TEST).write_text(compose._TEST_FILE + workers)
+        shop.compose("up", "--detach", "--wait")
+        yield shop
+
+
+@pytest.fixture(scope="module")
 def good(shop: Project) -> Path:
     """A backup of three users, made with `make`; the database has five afterwards."""
     shop.sql("INSERT INTO users (email, created_at) SELECT g, 1 FROM generate_series(1, 3) AS g")
@@ -238,8 +249,9 @@ class TestRestore:
         filled.sql("ALTER DATABASE fingerflow SET search_path = '$user', public, extra")
         filled.sql("GRANT CONNECT ON DATABASE fingerflow TO pg_monitor WITH GRANT OPTION")
         describe = (
-            "SELECT datdba::regrole, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) AS a),"
-            " setconfig FROM pg_database AS d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid"
+            "SELECT datdba::regrole,"
+            " (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) AS a), setconfig"
+            " FROM pg_database AS d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid"
             " WHERE datname = 'fingerflow'"
         )
         described = filled.sql(describe)
