@@ -169,10 +169,12 @@ stop_backend() {
 
 # start_all: as `make up`; ends when all is healthy.
 start_all() {
+    local since
+    since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
     say 'Starting the backend.'
     compose up --detach --wait --scale "backend=$backends" && return
-    complain 'The backend does not get healthy. The last lines of the migrator and the backend:'
-    compose logs --no-color --tail 20 migrator backend >&2
+    complain 'The backend does not start, or does not get healthy. What the migrator and the backend have said since:'
+    compose logs --no-color --since "$since" --tail 40 migrator backend >&2
     return 1
 }
 
