@@ -51,6 +51,9 @@ check: .venv/.check ## Run every linter and the type checker
 	@echo 'yamllint'
 	@$(FILES) '*.yml' '*.yaml' | tr '\n' '\0' | xargs -0 $(BIN)/yamllint --strict \
 		--config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable}}'
+	@echo 'kubernetes-validate'
+	@$(BIN)/kubernetes-validate --quiet --strict --kubernetes-version 1.31 deploy/kubernetes/*.yaml
+	@$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/*.yaml
 
 format: .venv/.check ## Format the Python code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
