@@ -15,13 +15,14 @@ import structlog
 from migrator import __version__, errors, log
 from migrator import settings as settings_module
 from migrator.errors import Interrupted, MigratorError, ProblemsFound, UsageError
-from migrator.settings import VARIABLES, LogSettings, Settings
+from migrator.settings import VARIABLES, LogSettings, Settings, Variable
 from migrator.signals import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from migrator.apply import Outcome
     from migrator.database import Session
     from migrator.errors import Problem
     from migrator.migration import Migration
@@ -46,6 +47,8 @@ _EXAMPLES = """\
   migrator new "add user locale"        create the next file
   docker compose run --rm migrator --current
 """
+# Kubernetes makes the file and shows what is in it (pod.spec.containers.terminationMessagePath).
+_TERMINATION_LOG = "/dev/termination-log"
 _UNHEARD = "the server did not answer, and rolls back what was running when it notices"
 _CHECK_EVERY = 0.5  # seconds between two looks of `check --wait`
 
@@ -79,8 +82,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         sys.stdout.flush()
     except MigratorError as error:
         _explain(error, logging)
-        if environ.get("GITHUB_ACTIONS") == "true" and not options.json:
-            _annotate(error, {**environ, **_overrides(options)})
+        if environ.get("GITHUB_ACTIONS") == "true":
+            if not options.json:
+                _annotate(error, {**environ, **_overrides(options)})
+            _summarise(environ, error)
         status = error.status
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain again when it flushes at the end.
@@ -158,6 +163,21 @@ class _Run:
             text = json.dumps(data, ensure_ascii=False, indent=2)
         sys.stdout.write(text + "\n")
 
+    def measure(self, result: Outcome | Exception, started: float) -> None:
+        """Write the metrics of a run where that was asked for; the run counts without them, too."""
+        from migrator import metrics  # noqa: PLC0415
+
+        path = self.settings.metrics_file
+        if path is None:
+            return
+        seconds = time.monotonic() - started
+        try:
+            metrics.write(path, metrics.of(result, ended=time.time(), seconds=seconds))
+        except OSError as error:
+            structlog.get_logger().warning(
+                "metrics not written", file=str(path), reason=error.strerror
+            )
+
     def agree(self, question: str) -> None:
         """Ask before something is changed for good.
 
@@ -178,11 +198,23 @@ class _Run:
 
 
 def _apply(run: _Run) -> int:
-    from migrator import apply  # noqa: PLC0415
+    from migrator import apply, metrics  # noqa: PLC0415
 
-    migrations = run.migrations()
-    settings_module.require_database(run.settings, run.environ)
-    apply.run(run.settings, migrations, run.stop, single_transaction=run.options.single_transaction)
+    if run.settings.metrics_file:
+        metrics.check(run.settings.metrics_file)
+    started = time.monotonic()
+    try:
+        migrations = run.migrations()
+        settings_module.require_database(run.settings, run.environ)
+        outcome = apply.run(
+            run.settings, migrations, run.stop, single_transaction=run.options.single_transaction
+        )
+    except Exception as error:
+        run.measure(error, started)
+        raise
+    run.measure(outcome, started)
+    if run.environ.get("GITHUB_ACTIONS") == "true":
+        _summarise(run.environ, outcome)
     return errors.OK
 
 
@@ -237,7 +269,10 @@ def _check(run: _Run) -> int:
         run.stop.sleep(_CHECK_EVERY)
     data = report.check_data(plan)
     run.show(data, report.check(data))
-    return errors.PENDING if plan.pending else errors.OK
+    if not plan.pending:
+        return errors.OK
+    _leave_reason(report.check(data))
+    return errors.PENDING
 
 
 def _validate(run: _Run) -> int:
@@ -328,6 +363,7 @@ _COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
     ("reset", _reset, "drop everything our role owns in the database, and build it again"),
     ("wait", _wait, "wait until the database accepts our login"),
 )
+_METAVARS = {"--dir": "FOLDER", "--metrics-file": "FILE"}
 _READS = ("current", "status", "check", "plan", "validate")
 _DEFAULTS: dict[str, Any] = {
     "command": _apply,
@@ -417,9 +453,13 @@ def _add_settings(parser: argparse.ArgumentParser, *, wait_is_optional: bool = F
         elif variable.flag:
             parser.add_argument(
                 variable.flag,
-                metavar="FOLDER" if variable.flag == "--dir" else "TIME",
-                help=f"{variable.text} (default: {variable.name}, else {variable.default})",
+                metavar=_METAVARS.get(variable.flag, "TIME"),
+                help=f"{variable.text} (default: {_default(variable)})",
             )
+
+
+def _default(variable: Variable) -> str:
+    return f"{variable.name}, else {variable.default}" if variable.default else variable.name
 
 
 def _manual() -> str:
@@ -461,8 +501,10 @@ def _unexpected(error: Exception) -> MigratorError:
 def _explain(error: MigratorError, logging: LogSettings) -> None:
     from migrator import report  # noqa: PLC0415
 
+    text = log.redact(report.error(error))
+    _leave_reason(text)
     if log.is_console(logging):
-        sys.stderr.write(log.redact(report.error(error)) + "\n")
+        sys.stderr.write(text + "\n")
         return
     structlog.get_logger().error(
         error.event,
@@ -471,6 +513,24 @@ def _explain(error: MigratorError, logging: LogSettings) -> None:
         status=error.status,
         **error.fields(),
     )
+
+
+def _leave_reason(text: str) -> None:
+    """Write why a command fails to where Kubernetes looks for it, if that is there."""
+    from migrator import report  # noqa: PLC0415
+
+    with suppress(OSError), open(_TERMINATION_LOG, "r+b") as file:  # noqa: PTH123 - not created
+        file.truncate()
+        file.write(report.reason(text))
+
+
+def _summarise(environ: Mapping[str, str], result: Outcome | MigratorError) -> None:
+    """Add what came of a run to the summary that GitHub Actions shows of the job."""
+    from migrator import report  # noqa: PLC0415
+
+    if path := environ.get("GITHUB_STEP_SUMMARY"):
+        with suppress(OSError), open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(log.redact(report.summary(result)))
 
 
 def _annotate(error: MigratorError, environ: Mapping[str, str]) -> None:

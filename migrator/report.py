@@ -5,10 +5,11 @@ Every function returns text or plain data; nothing here prints.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from migrator.errors import ProblemsFound
+from migrator.errors import MigratorError, ProblemsFound
 from migrator.excerpt import visible
 from migrator.failure import MigrationFailed
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import PurePath
 
-    from migrator.errors import MigratorError, Problem
+    from migrator.apply import Outcome
+    from migrator.errors import Problem
     from migrator.failure import Failure
     from migrator.history import Row
     from migrator.migration import Migration
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _RECENT = 5
 _WIDTH = 90  # columns for sentences of our own
+_LONGEST_REASON = 4096  # bytes that Kubernetes shows of a termination message
 _ESCAPED = "%\r\n"  # in workflow commands, the percent sign first; in properties also : and ,
 
 
@@ -202,6 +205,48 @@ def failure(failed: Failure) -> str:
     return "\n".join(lines)
 
 
+def reason(text: str) -> bytes:
+    """Return why a command failed as Kubernetes' termination message, cut where it is too long.
+
+    Args:
+        text: what `error` returned.
+    """
+    data = text.encode()
+    if len(data) <= _LONGEST_REASON:
+        return data
+    ending = " …".encode()
+    return data[: _LONGEST_REASON - len(ending)].decode(errors="ignore").encode() + ending
+
+
+def summary(result: Outcome | MigratorError) -> str:
+    """Return what came of a run as Markdown, for the summary of a GitHub Actions job.
+
+    Args:
+        result: what it did, or the error that ended it.
+    """
+    if isinstance(result, MigratorError):
+        text, fence = error(result), "```"
+        while fence in text:
+            fence += "`"
+        head = f"### migrator: {result.event}, exit status {result.status}"
+        return f"{head}\n\n{fence}text\n{text}\n{fence}\n"
+    if not result.applied:
+        return f"### migrator: up to date at version {result.current}\n"
+    count = len(result.applied)
+    files = "1 migration" if count == 1 else f"{count} migrations"
+    lines = [
+        f"### migrator: {files} applied, the database is at version {result.current}",
+        "",
+        "| version | file | description | took |",
+        "| ---: | --- | --- | ---: |",
+    ]
+    lines += [
+        f"| {done.version} | `{done.file}` | {_cell(done.description)} | {done.duration_ms} ms |"
+        for done in result.applied
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
     """Return an error as workflow commands of GitHub Actions, which shows them beside the files.
 
@@ -232,6 +277,11 @@ def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
             for problem in raised.problems
         ]
     return [_annotation(f"{raised.message}\n{raised.hint}".strip())]
+
+
+def _cell(text: str) -> str:
+    """Return a text for a cell of a Markdown table."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", visible(text))
 
 
 def _filled(text: str) -> str:
