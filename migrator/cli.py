@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import textwrap
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from migrator import __version__, errors, log
+from migrator import errors, log, manual
 from migrator import settings as settings_module
 from migrator.errors import Interrupted, MigratorError, ProblemsFound, UsageError
 from migrator.settings import VARIABLES, LogSettings, Settings, Variable
@@ -155,6 +156,11 @@ class _Run:
 
         return plan.problems(found, self.settings)
 
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that the answer goes to; None: it goes elsewhere."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
     def show(self, data: object, text: str) -> None:
         """Print the answer to a command: as JSON when that was asked for, else as text."""
         if self.options.json:
@@ -235,7 +241,7 @@ def _status(run: _Run) -> int:
         plan = run.plan(session, migrations)
     problems += run.problems(plan)
     data = report.status_data(plan, problems)
-    run.show(data, report.status(data))
+    run.show(data, report.status(data, run.width))
     if problems:
         raise ProblemsFound(problems)
     return errors.OK
@@ -250,7 +256,7 @@ def _plan(run: _Run) -> int:
     if problems := run.problems(plan):
         raise ProblemsFound(problems)
     data = report.plan_data(plan)
-    run.show(data, report.plan(data))
+    run.show(data, report.plan(data, run.width))
     return errors.OK
 
 
@@ -350,6 +356,13 @@ def _wait(run: _Run) -> int:
     return errors.OK
 
 
+def _completion(run: _Run) -> int:
+    from migrator import completion  # noqa: PLC0415
+
+    sys.stdout.write(completion.script(_parser(), run.options.shell))
+    return errors.OK
+
+
 _COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
     ("apply", _apply, "apply everything pending, as without a command"),
     ("current", _current, "print the version and the latest migrations"),
@@ -362,8 +375,12 @@ _COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
     ("repair", _repair, "accept edited and missing files into the history, after asking"),
     ("reset", _reset, "drop everything our role owns in the database, and build it again"),
     ("wait", _wait, "wait until the database accepts our login"),
+    ("completion", _completion, "print a script that completes commands in a shell"),
 )
 _METAVARS = {"--dir": "FOLDER", "--metrics-file": "FILE"}
+# The settings of commands that need no database; the others take all, so that whoever gives flags
+# to one can give them to all.
+_FLAGS: dict[str, tuple[str, ...]] = {"validate": ("--dir",), "new": ("--dir",), "completion": ()}
 _READS = ("current", "status", "check", "plan", "validate")
 _DEFAULTS: dict[str, Any] = {
     "command": _apply,
@@ -373,6 +390,19 @@ _DEFAULTS: dict[str, Any] = {
     "wait": None,
     "yes": False,
 }
+
+
+class _Version(argparse.Action):
+    """Print the versions, and end."""
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(nargs=0, **given)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from migrator import database, history, report  # noqa: PLC0415 - the driver takes 24 ms
+
+        sys.stdout.write(report.version(database.driver(), history.COLUMNS) + "\n")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -387,7 +417,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(parser)
     _add_json(parser)
     _add_single_transaction(parser)
-    parser.add_argument("--version", action="version", version=f"migrator {__version__}")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        help="print this version, the driver's, and the history's columns",
+    )
     for name, command, text in _COMMANDS:
         if name in ("current", "check"):
             parser.add_argument(
@@ -398,13 +432,13 @@ def _parser() -> argparse.ArgumentParser:
         sub = subparsers.add_parser(
             name,
             help=text,
-            description=text[:1].upper() + text[1:] + ".",
-            epilog=_statuses(),
+            description=manual.description(name, text),
+            epilog=manual.epilog(name, STATUSES),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             argument_default=argparse.SUPPRESS,
         )
         sub.set_defaults(command=command)
-        _add_settings(sub, wait_is_optional=name == "check")
+        _add_settings(sub, _FLAGS.get(name), wait_is_optional=name == "check")
         if name in _READS:
             _add_json(sub)
         _add_own_options(sub, name)
@@ -424,6 +458,8 @@ def _add_own_options(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument(
             "--confirm", metavar="DATABASE", help="the name of the database; required"
         )
+    elif name == "completion":
+        parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -440,8 +476,15 @@ def _add_single_transaction(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_settings(parser: argparse.ArgumentParser, *, wait_is_optional: bool = False) -> None:
+def _add_settings(
+    parser: argparse.ArgumentParser,
+    flags: Sequence[str] | None = None,
+    *,
+    wait_is_optional: bool = False,
+) -> None:
     for variable in VARIABLES:
+        if flags is not None and variable.flag not in flags:
+            continue
         if variable.flag == "--wait" and wait_is_optional:
             parser.add_argument(
                 "--wait",
@@ -473,11 +516,7 @@ def _manual() -> str:
             ),
         ]
     parts += ["", "A TIME has a unit, ms, s, min or h; without one it is in seconds.", ""]
-    return "\n".join([*parts, _statuses()])
-
-
-def _statuses() -> str:
-    return "exit status:\n" + "\n".join(f"  {status:<9} {text}" for status, text in STATUSES)
+    return "\n".join([*parts, manual.exit_statuses(STATUSES)])
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, str]:

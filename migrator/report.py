@@ -5,16 +5,18 @@ Every function returns text or plain data; nothing here prints.
 
 from __future__ import annotations
 
+import platform
 import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from migrator import __version__
 from migrator.errors import MigratorError, ProblemsFound
-from migrator.excerpt import visible
+from migrator.excerpt import cells, visible
 from migrator.failure import MigrationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import PurePath
 
     from migrator.apply import Outcome
@@ -26,8 +28,21 @@ if TYPE_CHECKING:
 
 _RECENT = 5
 _WIDTH = 90  # columns for sentences of our own
+_GAP = "  "  # between two columns of a table
+_NARROWEST = 8  # columns of a terminal that a column of a table keeps
 _LONGEST_REASON = 4096  # bytes that Kubernetes shows of a termination message
 _ESCAPED = "%\r\n"  # in workflow commands, the percent sign first; in properties also : and ,
+
+
+def version(driver: str, columns: Iterable[str]) -> str:
+    """Return what `--version` prints.
+
+    Args:
+        driver: the versions of the driver and of libpq.
+        columns: those of the history table; the format has no number of its own.
+    """
+    python = platform.python_version()
+    return f"migrator {__version__}\n{driver}, Python {python}\nhistory table: {', '.join(columns)}"
 
 
 def current(rows: Sequence[Row]) -> str:
@@ -69,8 +84,13 @@ def status_data(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
     }
 
 
-def status(data: dict[str, Any]) -> str:
-    """Return what `status` prints."""
+def status(data: dict[str, Any], width: int | None = None) -> str:
+    """Return what `status` prints.
+
+    Args:
+        data: what `status_data` returned.
+        width: columns of the terminal, into which long cells are shortened; None: no limit.
+    """
     lines = [
         [
             str(entry["version"]),
@@ -84,7 +104,7 @@ def status(data: dict[str, Any]) -> str:
     ]
     head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
     total = f"Current schema version: {data['version']}, pending: {data['pending']}"
-    return f"{_table([head, *lines])}\n\n{total}"
+    return f"{_table([head, *lines], width)}\n\n{total}"
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -104,8 +124,13 @@ def plan_data(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan(data: dict[str, Any]) -> str:
-    """Return what `plan` prints."""
+def plan(data: dict[str, Any], width: int | None = None) -> str:
+    """Return what `plan` prints.
+
+    Args:
+        data: what `plan_data` returned.
+        width: columns of the terminal, into which long cells are shortened; None: no limit.
+    """
     if not data["pending"]:
         return f"Nothing to apply: the database is at version {data['version']}."
     lines = [
@@ -119,7 +144,7 @@ def plan(data: dict[str, Any]) -> str:
         for entry in data["pending"]
     ]
     return f"Would apply, in this order, to a database at version {data['version']}:\n" + _table(
-        lines, indent="  "
+        lines, width, indent="  "
     )
 
 
@@ -343,9 +368,20 @@ def _entry(state: str, migration: Migration | None, row: Row | None) -> dict[str
     }
 
 
-def _table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        (indent + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))).rstrip()
-        for row in rows
-    )
+def _table(rows: Sequence[Sequence[str]], width: int | None, indent: str = "") -> str:
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
+    if width is not None:
+        gaps = len(indent) + len(_GAP) * (len(widths) - 1)
+        while sum(widths) + gaps > width and max(widths) > _NARROWEST:
+            widths[widths.index(max(widths))] -= 1
+    return "\n".join((indent + _GAP.join(map(_padded, row, widths))).rstrip() for row in shown)
+
+
+def _padded(cell: str, width: int) -> str:
+    """Return a cell in exactly so many columns of a terminal, shortened at its end if need be."""
+    if cells(cell) > width:
+        while cells(cell) >= width:
+            cell = cell[:-1]
+        cell += "…"
+    return cell + " " * (width - cells(cell))

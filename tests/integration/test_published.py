@@ -197,5 +197,5 @@ class TestMetrics:
 
     def test_are_only_of_runs_that_apply(self, migrate: Migrate, file: Path) -> None:
         for command in ("plan", "status", "--current", "validate"):
-            assert migrate(command, "--metrics-file", str(file)).status == 0
+            assert migrate(command, env={"MIGRATOR_METRICS_FILE": str(file)}).status == 0
         assert not file.exists()
