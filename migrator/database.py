@@ -366,7 +366,8 @@ def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN40
             retry=tenacity.retry_if_exception(
                 lambda error: isinstance(error, _Refused) and not error.final
             ),
-            wait=tenacity.wait_exponential_jitter(_FIRST_PAUSE, _LONGEST_PAUSE, jitter=0.1),
+            wait=tenacity.wait_exponential(_FIRST_PAUSE, _LONGEST_PAUSE)
+            + tenacity.wait_random(0, 0.1),
             stop=lambda _: time.monotonic() >= deadline,
             before_sleep=report,
             sleep=stop.sleep,
