@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FILES := git ls-files --cached --others --exclude-standard --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock chaos clean secrets build up down current logs
+.PHONY: help demo test check format docs lock chaos clean secrets build up down current logs
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ WORKFLOWS = .github/workflows/*.yml examples/ci/*.yml
 format: .venv/.check ## Format the Python code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format
+
+docs: .venv/.check ## Write the table of docs/configuration.md anew
+	@$(BIN)/python -m scripts.configuration
 
 lock: .venv/.lock ## Write the lock files of the image (LOCK_ARGS=--upgrade for newer versions)
 	@echo 'requirements.lock'
