@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -92,12 +93,25 @@ class TestDocument:
     def test_every_block_is_found(self, path: Path) -> None:
         text = path.read_text("utf-8")
         assert 2 * len(blocks(path)) == len(re.findall(r"(?m)^ *```", text))
-        assert text.count("<!-- illustration") == sum(b.illustration for b in blocks(path))
+        markers = re.findall(r"(?m)^ *<!-- illustration", text)
+        assert len(markers) == sum(block.illustration for block in blocks(path))
 
     def test_a_test_that_is_named_is_there(self, path: Path) -> None:
         for block in blocks(path):
             if block.reason.startswith("tests/"):
                 assert (ROOT / block.reason).is_file(), block.reason
+
+    def test_files_that_are_named_are_there(self, path: Path) -> None:
+        named = re.findall(r"`((?:tests|docs|scripts|migrator)/[\w/.-]+)`", path.read_text("utf-8"))
+        assert [file for file in named if not (ROOT / file).exists()] == []
+
+    def test_targets_of_make_are_there(self, path: Path) -> None:
+        makefile = (ROOT / "Makefile").read_text("utf-8")
+        for block in blocks(path):
+            for command in re.findall(r"(?m)^(?:\$ )?make +([^#\n]*)", block.text):
+                words = [word for word in shlex.split(command) if "=" not in word]
+                for target in words:
+                    assert re.search(rf"(?m)^{target}:.*## ", makefile), command
 
     def test_links_lead_somewhere(self, path: Path) -> None:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
