@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from migrator import errors, log, manual
+from migrator import errors, log
 from migrator import settings as settings_module
 from migrator.errors import Interrupted, MigratorError, ProblemsFound, UsageError
 from migrator.settings import VARIABLES, LogSettings, Settings, Variable
@@ -405,13 +405,27 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Writes what stands around the options only when somebody reads it."""
+
+    def format_help(self) -> str:
+        from migrator import manual  # noqa: PLC0415
+
+        _, _, command = self.prog.partition(" ")
+        if command:
+            self.description = manual.description(command, self.description or "")
+            self.epilog = manual.epilog(command, STATUSES)
+        else:
+            self.epilog = _manual()
+        return super().format_help()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="migrator",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Apply plain SQL migrations to PostgreSQL, each exactly once, and exit.\n"
         "Without a command, everything pending is applied.",
-        epilog=_manual(),
         argument_default=argparse.SUPPRESS,
     )
     _add_settings(parser)
@@ -432,8 +446,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = subparsers.add_parser(
             name,
             help=text,
-            description=manual.description(name, text),
-            epilog=manual.epilog(name, STATUSES),
+            description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             argument_default=argparse.SUPPRESS,
         )
@@ -506,6 +519,8 @@ def _default(variable: Variable) -> str:
 
 
 def _manual() -> str:
+    from migrator import manual  # noqa: PLC0415
+
     parts = ["examples:", _EXAMPLES, "environment:"]
     for variable in VARIABLES:
         default = f" Default: {variable.default}." if variable.default else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -112,15 +113,17 @@ def write(path: Path, run: Run) -> None:
     """Write the file, so that whoever reads it finds the previous one or all of this one.
 
     Args:
-        path: the file; another one beside it, whose name ends in `.tmp`, is renamed to it.
+        path: the file; a new one beside it, whose name ends in `.tmp`, is renamed to it.
         run: what it is to say.
 
     Raises:
         OSError: it cannot be written.
     """
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # In containers that share the folder, every migrator is process 1.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        draft.write_text(text(run), encoding="utf-8")
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(text(run))
         draft.replace(path)
     except OSError:
         with suppress(OSError):

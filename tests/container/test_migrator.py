@@ -238,6 +238,26 @@ def test_the_last_words_of_a_usage_error_are_readable() -> None:
     assert json.loads(answer.err)["message"] == "no database is given"
 
 
+def test_metrics_are_left_in_a_mounted_folder(
+    folder: Path, tmp_path: Path, database: Database, network: Network
+) -> None:
+    metrics = tmp_path / "metrics"
+    command = [
+        *("docker", "run", "--rm", "--read-only", "--cap-drop=ALL", "--network", network.name),
+        *("-e", f"DATABASE_URL=postgresql://keeper:secret@postgres/{database.name}"),
+        *("-e", "MIGRATOR_METRICS_FILE=/metrics/migrator.prom"),
+        *("-v", f"{folder}:/migrations:ro", "-v", f"{metrics}:/metrics", ENGINE_IMAGE),
+    ]
+    metrics.mkdir(mode=0o755)
+    refused = run(*command)
+    assert refused.status == 2
+    assert "the folder /metrics cannot be written to" in refused.err
+    metrics.chmod(0o777)
+    assert run(*command).status == 0
+    assert [file.name for file in metrics.iterdir()] == ["migrator.prom"]
+    assert "\nmigrator_applied_migrations 1\n" in (metrics / "migrator.prom").read_text()
+
+
 class TestTerminationLog:
     """The file that Kubernetes makes in a container and shows in `kubectl describe pod`."""
 
