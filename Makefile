@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FILES := git ls-files --cached --others --exclude-standard --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock chaos clean secrets build up down current logs \
+.PHONY: help demo test check format docs lock chaos clean secrets build up down current logs \
 	backup restore reset
 
 help: ## List the targets
@@ -54,11 +54,22 @@ check: .venv/.check ## Run every linter and the type checker
 	@$(BIN)/squawk migrations/*.sql
 	@echo 'yamllint'
 	@$(FILES) '*.yml' '*.yaml' | tr '\n' '\0' | xargs -0 $(BIN)/yamllint --strict \
-		--config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable}}'
+		--config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable, truthy: {check-keys: false}}}'
+	@echo 'kubernetes-validate'
+	@$(BIN)/kubernetes-validate --quiet --strict --kubernetes-version 1.31 deploy/kubernetes/*.yaml
+	@$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/*.yaml
+	@echo 'check-jsonschema'
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	@echo 'zizmor'
+	@$(BIN)/zizmor --quiet --offline --no-progress --min-severity medium --config .github/zizmor.yml $(WORKFLOWS)
+WORKFLOWS = .github/workflows/*.yml examples/ci/*.yml
 
 format: .venv/.check ## Format the Python code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format
+
+docs: .venv/.check ## Write the table of docs/configuration.md anew
+	@$(BIN)/python -m scripts.configuration
 
 lock: .venv/.lock ## Write the lock files of the image (LOCK_ARGS=--upgrade for newer versions)
 	@echo 'requirements.lock'

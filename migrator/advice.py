@@ -37,7 +37,7 @@ _BY_MESSAGE = {
     ),
     "23502 .*contains null values": (
         "Rows that are there have NULL. Fill them in with UPDATE first, in an earlier migration if "
-        "the table is large; migrations/README.md shows how to do it without stopping the site."
+        "the table is large; docs/writing-migrations.md shows how to do it on a live site."
     ),
     "23503 .*update or delete": (
         "Other rows still refer to this one. Delete them or let them refer to another one first."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import textwrap
 import time
@@ -12,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from migrator import __version__, errors, log
+from migrator import errors, log
 from migrator import settings as settings_module
 from migrator.errors import Interrupted, MigratorError, ProblemsFound, UsageError
-from migrator.settings import VARIABLES, LogSettings, Settings
+from migrator.settings import VARIABLES, LogSettings, Settings, Variable
 from migrator.signals import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from migrator.apply import Outcome
     from migrator.database import Session
     from migrator.errors import Problem
     from migrator.migration import Migration
@@ -47,6 +49,8 @@ _EXAMPLES = """\
   migrator new "add user locale"        create the next file
   docker compose run --rm migrator --current
 """
+# Kubernetes makes the file and shows what is in it (pod.spec.containers.terminationMessagePath).
+_TERMINATION_LOG = "/dev/termination-log"
 _UNHEARD = "the server did not answer, and rolls back what was running when it notices"
 _CHECK_EVERY = 0.5  # seconds between two looks of `check --wait`
 
@@ -80,8 +84,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         sys.stdout.flush()
     except MigratorError as error:
         _explain(error, logging)
-        if environ.get("GITHUB_ACTIONS") == "true" and not options.json:
-            _annotate(error, {**environ, **_overrides(options)})
+        if environ.get("GITHUB_ACTIONS") == "true":
+            if not options.json:
+                _annotate(error, {**environ, **_overrides(options)})
+            _summarise(environ, error)
         status = error.status
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain again when it flushes at the end.
@@ -151,6 +157,11 @@ class _Run:
 
         return plan.problems(found, self.settings)
 
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that the answer goes to; None: it goes elsewhere."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
     def show(self, data: object, text: str) -> None:
         """Print the answer to a command: as JSON when that was asked for, else as text."""
         if self.options.json:
@@ -158,6 +169,21 @@ class _Run:
 
             text = json.dumps(data, ensure_ascii=False, indent=2)
         sys.stdout.write(text + "\n")
+
+    def measure(self, result: Outcome | Exception, started: float) -> None:
+        """Write the metrics of a run where that was asked for; the run counts without them, too."""
+        from migrator import metrics  # noqa: PLC0415
+
+        path = self.settings.metrics_file
+        if path is None:
+            return
+        seconds = time.monotonic() - started
+        try:
+            metrics.write(path, metrics.of(result, ended=time.time(), seconds=seconds))
+        except OSError as error:
+            structlog.get_logger().warning(
+                "metrics not written", file=str(path), reason=error.strerror
+            )
 
     def agree(self, question: str) -> None:
         """Ask before something is changed for good.
@@ -179,11 +205,23 @@ class _Run:
 
 
 def _apply(run: _Run) -> int:
-    from migrator import apply  # noqa: PLC0415
+    from migrator import apply, metrics  # noqa: PLC0415
 
-    migrations = run.migrations()
-    settings_module.require_database(run.settings, run.environ)
-    apply.run(run.settings, migrations, run.stop, single_transaction=run.options.single_transaction)
+    if run.settings.metrics_file:
+        metrics.check(run.settings.metrics_file)
+    started = time.monotonic()
+    try:
+        migrations = run.migrations()
+        settings_module.require_database(run.settings, run.environ)
+        outcome = apply.run(
+            run.settings, migrations, run.stop, single_transaction=run.options.single_transaction
+        )
+    except Exception as error:
+        run.measure(error, started)
+        raise
+    run.measure(outcome, started)
+    if run.environ.get("GITHUB_ACTIONS") == "true":
+        _summarise(run.environ, outcome)
     return errors.OK
 
 
@@ -204,7 +242,7 @@ def _status(run: _Run) -> int:
         plan = run.plan(session, migrations)
     problems += run.problems(plan)
     data = report.status_data(plan, problems)
-    run.show(data, report.status(data))
+    run.show(data, report.status(data, run.width))
     if problems:
         raise ProblemsFound(problems)
     return errors.OK
@@ -219,7 +257,7 @@ def _plan(run: _Run) -> int:
     if problems := run.problems(plan):
         raise ProblemsFound(problems)
     data = report.plan_data(plan)
-    run.show(data, report.plan(data))
+    run.show(data, report.plan(data, run.width))
     return errors.OK
 
 
@@ -250,7 +288,10 @@ def _check(run: _Run) -> int:
         run.stop.sleep(_CHECK_EVERY)
     data = report.check_data(plan)
     run.show(data, report.check(data))
-    return errors.PENDING if plan.pending else errors.OK
+    if not plan.pending:
+        return errors.OK
+    _leave_reason(report.check(data))
+    return errors.PENDING
 
 
 def _validate(run: _Run) -> int:
@@ -328,6 +369,13 @@ def _wait(run: _Run) -> int:
     return errors.OK
 
 
+def _completion(run: _Run) -> int:
+    from migrator import completion  # noqa: PLC0415
+
+    sys.stdout.write(completion.script(_parser(), run.options.shell))
+    return errors.OK
+
+
 _COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
     ("apply", _apply, "apply everything pending, as without a command"),
     ("current", _current, "print the version and the latest migrations"),
@@ -345,9 +393,14 @@ _COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
     ("repair", _repair, "accept edited and missing files into the history, after asking"),
     ("reset", _reset, "drop everything our role owns in the database, and build it again"),
     ("wait", _wait, "wait until the database accepts our login"),
+    ("completion", _completion, "print a script that completes commands in a shell"),
 )
+_METAVARS = {"--dir": "FOLDER", "--metrics-file": "FILE"}
+# The settings of commands that need no database; the others take all, so that whoever gives flags
+# to one can give them to all.
+_FLAGS: dict[str, tuple[str, ...]] = {"validate": ("--dir",), "new": ("--dir",), "completion": ()}
 _READS = ("current", "status", "check", "plan", "rehearse", "validate")
-_FLAGS = {"current": "--current", "check": "--check", "rehearse": "--dry-run"}
+_AS_FLAGS = {"current": "--current", "check": "--check", "rehearse": "--dry-run"}
 _DEFAULTS: dict[str, Any] = {
     "command": _apply,
     "confirm": None,
@@ -358,21 +411,52 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+class _Version(argparse.Action):
+    """Print the versions, and end."""
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(nargs=0, **given)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from migrator import database, history, report  # noqa: PLC0415 - the driver takes 24 ms
+
+        sys.stdout.write(report.version(database.driver(), history.COLUMNS) + "\n")
+        parser.exit()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Writes what stands around the options only when somebody reads it."""
+
+    def format_help(self) -> str:
+        from migrator import manual  # noqa: PLC0415
+
+        _, _, command = self.prog.partition(" ")
+        if command:
+            self.description = manual.description(command, self.description or "")
+            self.epilog = manual.epilog(command, STATUSES)
+        else:
+            self.epilog = _manual()
+        return super().format_help()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="migrator",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Apply plain SQL migrations to PostgreSQL, each exactly once, and exit.\n"
         "Without a command, everything pending is applied.",
-        epilog=_manual(),
         argument_default=argparse.SUPPRESS,
     )
     _add_settings(parser)
     _add_json(parser)
     _add_single_transaction(parser)
-    parser.add_argument("--version", action="version", version=f"migrator {__version__}")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        help="print this version, the driver's, and the history's columns",
+    )
     for name, command, text in _COMMANDS:
-        if flag := _FLAGS.get(name):
+        if flag := _AS_FLAGS.get(name):
             parser.add_argument(
                 flag, dest="command", action="store_const", const=command, help=text
             )
@@ -381,13 +465,12 @@ def _parser() -> argparse.ArgumentParser:
         sub = subparsers.add_parser(
             name,
             help=text,
-            description=text[:1].upper() + text[1:] + ".",
-            epilog=_statuses(),
+            description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             argument_default=argparse.SUPPRESS,
         )
         sub.set_defaults(command=command)
-        _add_settings(sub, wait_is_optional=name == "check")
+        _add_settings(sub, _FLAGS.get(name), wait_is_optional=name == "check")
         if name in _READS:
             _add_json(sub)
         _add_own_options(sub, name)
@@ -407,6 +490,8 @@ def _add_own_options(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument(
             "--confirm", metavar="DATABASE", help="the name of the database; required"
         )
+    elif name == "completion":
+        parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -423,8 +508,15 @@ def _add_single_transaction(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_settings(parser: argparse.ArgumentParser, *, wait_is_optional: bool = False) -> None:
+def _add_settings(
+    parser: argparse.ArgumentParser,
+    flags: Sequence[str] | None = None,
+    *,
+    wait_is_optional: bool = False,
+) -> None:
     for variable in VARIABLES:
+        if flags is not None and variable.flag not in flags:
+            continue
         if variable.flag == "--wait" and wait_is_optional:
             parser.add_argument(
                 "--wait",
@@ -436,12 +528,18 @@ def _add_settings(parser: argparse.ArgumentParser, *, wait_is_optional: bool = F
         elif variable.flag:
             parser.add_argument(
                 variable.flag,
-                metavar="FOLDER" if variable.flag == "--dir" else "TIME",
-                help=f"{variable.text} (default: {variable.name}, else {variable.default})",
+                metavar=_METAVARS.get(variable.flag, "TIME"),
+                help=f"{variable.text} (default: {_default(variable)})",
             )
 
 
+def _default(variable: Variable) -> str:
+    return f"{variable.name}, else {variable.default}" if variable.default else variable.name
+
+
 def _manual() -> str:
+    from migrator import manual  # noqa: PLC0415
+
     parts = ["examples:", _EXAMPLES, "environment:"]
     for variable in VARIABLES:
         default = f" Default: {variable.default}." if variable.default else ""
@@ -452,11 +550,7 @@ def _manual() -> str:
             ),
         ]
     parts += ["", "A TIME has a unit, ms, s, min or h; without one it is in seconds.", ""]
-    return "\n".join([*parts, _statuses()])
-
-
-def _statuses() -> str:
-    return "exit status:\n" + "\n".join(f"  {status:<9} {text}" for status, text in STATUSES)
+    return "\n".join([*parts, manual.exit_statuses(STATUSES)])
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, str]:
@@ -480,8 +574,10 @@ def _unexpected(error: Exception) -> MigratorError:
 def _explain(error: MigratorError, logging: LogSettings) -> None:
     from migrator import report  # noqa: PLC0415
 
+    text = log.redact(report.error(error))
+    _leave_reason(text)
     if log.is_console(logging):
-        sys.stderr.write(log.redact(report.error(error)) + "\n")
+        sys.stderr.write(text + "\n")
         return
     structlog.get_logger().error(
         error.event,
@@ -490,6 +586,24 @@ def _explain(error: MigratorError, logging: LogSettings) -> None:
         status=error.status,
         **error.fields(),
     )
+
+
+def _leave_reason(text: str) -> None:
+    """Write why a command fails to where Kubernetes looks for it, if that is there."""
+    from migrator import report  # noqa: PLC0415
+
+    with suppress(OSError), open(_TERMINATION_LOG, "r+b") as file:  # noqa: PTH123 - not created
+        file.truncate()
+        file.write(report.reason(text))
+
+
+def _summarise(environ: Mapping[str, str], result: Outcome | MigratorError) -> None:
+    """Add what came of a run to the summary that GitHub Actions shows of the job."""
+    from migrator import report  # noqa: PLC0415
+
+    if path := environ.get("GITHUB_STEP_SUMMARY"):
+        with suppress(OSError), open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(log.redact(report.summary(result)))
 
 
 def _annotate(error: MigratorError, environ: Mapping[str, str]) -> None:

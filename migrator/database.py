@@ -321,6 +321,14 @@ class Session:
             )
 
 
+def driver() -> str:
+    """Return the versions of the driver and of libpq, for a person."""
+    number = extensions.libpq_version()  # 170005 is 17.5
+    # The stubs do not have it. Behind the number it names how it was built.
+    version, _, _ = str(psycopg2.__version__).partition(" ")  # type: ignore[attr-defined]
+    return f"psycopg2 {version}, libpq {number // 10000}.{number % 10000}"
+
+
 @contextmanager
 def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]:
     """Wait for the server, log in to the target database, and hang up at the end.
@@ -404,7 +412,8 @@ def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN40
             retry=tenacity.retry_if_exception(
                 lambda error: isinstance(error, _Refused) and not error.final
             ),
-            wait=tenacity.wait_exponential_jitter(_FIRST_PAUSE, _LONGEST_PAUSE, jitter=0.1),
+            wait=tenacity.wait_exponential(_FIRST_PAUSE, _LONGEST_PAUSE)
+            + tenacity.wait_random(0, 0.1),
             stop=lambda _: time.monotonic() >= deadline,
             before_sleep=report,
             sleep=stop.sleep,

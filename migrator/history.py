@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from migrator.migration import Migration
     from migrator.settings import Table
 
-_COLUMNS = {
+COLUMNS = {
     "version": "bigint PRIMARY KEY",
     "applied_at": "timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP",
     "description": "text",
@@ -84,7 +84,7 @@ def read(session: Session) -> History:
         ProblemsFound: there is a table of that name, but it is not a history table.
     """
     try:
-        return _read(session, _COLUMNS)
+        return _read(session, COLUMNS)
     except psycopg2.Error as error:
         if error.pgcode in (errorcodes.UNDEFINED_TABLE, errorcodes.INVALID_SCHEMA_NAME):
             return History()
@@ -111,11 +111,11 @@ def ensure(session: Session, highest: int) -> None:
     if not exists:
         if not schema_exists:
             session.execute(f'CREATE SCHEMA "{table.schema}"')
-        columns = ", ".join(f"{name} {definition}" for name, definition in _COLUMNS.items())
+        columns = ", ".join(f"{name} {definition}" for name, definition in COLUMNS.items())
         session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
         return
     columns_now = _check_shape(session)
-    changes = [f"ADD COLUMN {c} {_COLUMNS[c]}" for c in _ADDED if c not in columns_now]
+    changes = [f"ADD COLUMN {c} {COLUMNS[c]}" for c in _ADDED if c not in columns_now]
     if highest > _LARGEST[columns_now["version"]]:
         changes.append("ALTER COLUMN version TYPE bigint")
     if changes:

@@ -175,4 +175,5 @@ def _common_keys_first(
 def _colours() -> bool:
     import os  # noqa: PLC0415 - only a person's terminal needs it
 
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    dumb = os.environ.get("TERM") == "dumb"
+    return sys.stderr.isatty() and not dumb and not os.environ.get("NO_COLOR")  # no-color.org

@@ -5,19 +5,23 @@ Every function returns text or plain data; nothing here prints.
 
 from __future__ import annotations
 
+import platform
+import re
 import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from migrator.errors import ProblemsFound
-from migrator.excerpt import visible
+from migrator import __version__
+from migrator.errors import MigratorError, ProblemsFound
+from migrator.excerpt import cells, visible
 from migrator.failure import MigrationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import PurePath
 
-    from migrator.errors import MigratorError, Problem
+    from migrator.apply import Outcome
+    from migrator.errors import Problem
     from migrator.failure import Failure
     from migrator.history import Row
     from migrator.migration import Migration
@@ -26,7 +30,21 @@ if TYPE_CHECKING:
 
 _RECENT = 5
 _WIDTH = 90  # columns for sentences of our own
+_GAP = "  "  # between two columns of a table
+_NARROWEST = 8  # columns of a terminal that a column of a table keeps
+_LONGEST_REASON = 4096  # bytes that Kubernetes shows of a termination message
 _ESCAPED = "%\r\n"  # in workflow commands, the percent sign first; in properties also : and ,
+
+
+def version(driver: str, columns: Iterable[str]) -> str:
+    """Return what `--version` prints.
+
+    Args:
+        driver: the versions of the driver and of libpq.
+        columns: those of the history table; the format has no number of its own.
+    """
+    python = platform.python_version()
+    return f"migrator {__version__}\n{driver}, Python {python}\nhistory table: {', '.join(columns)}"
 
 
 def current(rows: Sequence[Row]) -> str:
@@ -68,8 +86,13 @@ def status_data(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
     }
 
 
-def status(data: dict[str, Any]) -> str:
-    """Return what `status` prints."""
+def status(data: dict[str, Any], width: int | None = None) -> str:
+    """Return what `status` prints.
+
+    Args:
+        data: what `status_data` returned.
+        width: columns of the terminal, into which long cells are shortened; None: no limit.
+    """
     lines = [
         [
             str(entry["version"]),
@@ -83,7 +106,7 @@ def status(data: dict[str, Any]) -> str:
     ]
     head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
     total = f"Current schema version: {data['version']}, pending: {data['pending']}"
-    return f"{_table([head, *lines])}\n\n{total}"
+    return f"{_table([head, *lines], width)}\n\n{total}"
 
 
 def plan_data(plan: Plan) -> dict[str, Any]:
@@ -103,8 +126,13 @@ def plan_data(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan(data: dict[str, Any]) -> str:
-    """Return what `plan` prints."""
+def plan(data: dict[str, Any], width: int | None = None) -> str:
+    """Return what `plan` prints.
+
+    Args:
+        data: what `plan_data` returned.
+        width: columns of the terminal, into which long cells are shortened; None: no limit.
+    """
     if not data["pending"]:
         return f"Nothing to apply: the database is at version {data['version']}."
     lines = [
@@ -118,7 +146,7 @@ def plan(data: dict[str, Any]) -> str:
         for entry in data["pending"]
     ]
     return f"Would apply, in this order, to a database at version {data['version']}:\n" + _table(
-        lines, indent="  "
+        lines, width, indent="  "
     )
 
 
@@ -242,6 +270,48 @@ def failure(failed: Failure) -> str:
     return "\n".join(lines)
 
 
+def reason(text: str) -> bytes:
+    """Return why a command failed as Kubernetes' termination message, cut where it is too long.
+
+    Args:
+        text: what `error` returned.
+    """
+    data = text.encode()
+    if len(data) <= _LONGEST_REASON:
+        return data
+    ending = " …".encode()
+    return data[: _LONGEST_REASON - len(ending)].decode(errors="ignore").encode() + ending
+
+
+def summary(result: Outcome | MigratorError) -> str:
+    """Return what came of a run as Markdown, for the summary of a GitHub Actions job.
+
+    Args:
+        result: what it did, or the error that ended it.
+    """
+    if isinstance(result, MigratorError):
+        text, fence = error(result), "```"
+        while fence in text:
+            fence += "`"
+        head = f"### migrator: {result.event}, exit status {result.status}"
+        return f"{head}\n\n{fence}text\n{text}\n{fence}\n"
+    if not result.applied:
+        return f"### migrator: up to date at version {result.current}\n"
+    count = len(result.applied)
+    files = "1 migration" if count == 1 else f"{count} migrations"
+    lines = [
+        f"### migrator: {files} applied, the database is at version {result.current}",
+        "",
+        "| version | file | description | took |",
+        "| ---: | --- | --- | ---: |",
+    ]
+    lines += [
+        f"| {done.version} | `{done.file}` | {_cell(done.description)} | {done.duration_ms} ms |"
+        for done in result.applied
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
     """Return an error as workflow commands of GitHub Actions, which shows them beside the files.
 
@@ -272,6 +342,11 @@ def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
             for problem in raised.problems
         ]
     return [_annotation(f"{raised.message}\n{raised.hint}".strip())]
+
+
+def _cell(text: str) -> str:
+    """Return a text for a cell of a Markdown table."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", visible(text))
 
 
 def _filled(text: str) -> str:
@@ -333,9 +408,20 @@ def _entry(state: str, migration: Migration | None, row: Row | None) -> dict[str
     }
 
 
-def _table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        (indent + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True))).rstrip()
-        for row in rows
-    )
+def _table(rows: Sequence[Sequence[str]], width: int | None, indent: str = "") -> str:
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
+    if width is not None:
+        gaps = len(indent) + len(_GAP) * (len(widths) - 1)
+        while sum(widths) + gaps > width and max(widths) > _NARROWEST:
+            widths[widths.index(max(widths))] -= 1
+    return "\n".join((indent + _GAP.join(map(_padded, row, widths))).rstrip() for row in shown)
+
+
+def _padded(cell: str, width: int) -> str:
+    """Return a cell in exactly so many columns of a terminal, shortened at its end if need be."""
+    if cells(cell) > width:
+        while cells(cell) >= width:
+            cell = cell[:-1]
+        cell += "…"
+    return cell + " " * (width - cells(cell))

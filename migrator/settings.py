@@ -122,6 +122,13 @@ VARIABLES = (
         "What to do with a pending file older than an applied one: refuse (exit 5) or allow.",
     ),
     Variable(
+        "MIGRATOR_METRICS_FILE",
+        "",
+        "--metrics-file",
+        "A file to write how the run went to, for the textfile collector of Prometheus' "
+        "node_exporter; docs/logging.md lists the metrics.",
+    ),
+    Variable(
         "MIGRATOR_LOG_FORMAT",
         "auto",
         "",
@@ -185,6 +192,7 @@ class Settings:
         table: the history table.
         refuse_ahead: whether a database ahead of the files is an error.
         allow_out_of_order: whether a pending file older than an applied one is applied.
+        metrics_file: where to write how the run went; None: nowhere.
     """
 
     url: str
@@ -200,6 +208,7 @@ class Settings:
     table: Table
     refuse_ahead: bool
     allow_out_of_order: bool
+    metrics_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +290,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         refuse_ahead=_choice(environ, "MIGRATOR_AHEAD", ("warn", "refuse")) == "refuse",
         allow_out_of_order=_choice(environ, "MIGRATOR_OUT_OF_ORDER", ("refuse", "allow"))
         == "allow",
+        metrics_file=Path(path) if (path := environ.get("MIGRATOR_METRICS_FILE")) else None,
     )
 
 

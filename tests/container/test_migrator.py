@@ -13,7 +13,7 @@ from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
-from tests.container.compose import ENGINE_IMAGE, MIGRATOR_IMAGE, docker, inspect, run
+from tests.container.compose import ENGINE_IMAGE, MIGRATOR_IMAGE, Answer, docker, inspect, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,3 +236,77 @@ def test_the_last_words_of_a_usage_error_are_readable() -> None:
     answer = run("docker", "run", "--rm", MIGRATOR_IMAGE)
     assert answer.status == 2
     assert json.loads(answer.err)["message"] == "no database is given"
+
+
+def test_metrics_are_left_in_a_mounted_folder(
+    folder: Path, tmp_path: Path, database: Database, network: Network
+) -> None:
+    metrics = tmp_path / "metrics"
+    command = [
+        *("docker", "run", "--rm", "--read-only", "--cap-drop=ALL", "--network", network.name),
+        *("-e", f"DATABASE_URL=postgresql://keeper:secret@postgres/{database.name}"),
+        *("-e", "MIGRATOR_METRICS_FILE=/metrics/migrator.prom"),
+        *("-v", f"{folder}:/migrations:ro", "-v", f"{metrics}:/metrics", ENGINE_IMAGE),
+    ]
+    metrics.mkdir(mode=0o755)
+    refused = run(*command)
+    assert refused.status == 2
+    assert "the folder /metrics cannot be written to" in refused.err
+    metrics.chmod(0o777)
+    assert run(*command).status == 0
+    assert [file.name for file in metrics.iterdir()] == ["migrator.prom"]
+    assert "\nmigrator_applied_migrations 1\n" in (metrics / "migrator.prom").read_text()
+
+
+class TestTerminationLog:
+    """The file that Kubernetes makes in a container and shows in `kubectl describe pod`."""
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        path = tmp_path / "termination-log"
+        path.write_text("of an earlier run, longer than what comes now" * 200)
+        path.chmod(0o666)
+        return path
+
+    def run(self, folder: Path, file: Path, *command: str) -> Answer:
+        return run(
+            *("docker", "run", "--rm", "--read-only", "--cap-drop=ALL", *command[:-1]),
+            *("-v", f"{folder}:/migrations:ro", "-v", f"{file}:/dev/termination-log"),
+            *(ENGINE_IMAGE, *command[-1].split()),
+        )
+
+    def test_has_the_reason_of_a_failure(self, folder: Path, file: Path) -> None:
+        (folder / "002_bad.sql").write_text("SELECT 1;\nSELECT 'never closed;\n")
+        assert self.run(folder, file, "validate").status == 5
+        text = file.read_text()
+        assert text.startswith("002_bad.sql:2:8: ")
+        assert "  2 | SELECT 'never closed;\n" in text
+        assert text.endswith("\n\nerror: 1 problem with the migrations; nothing was changed")
+
+    def test_has_no_more_than_kubernetes_shows(self, folder: Path, file: Path) -> None:
+        for number in range(2, 60):
+            (folder / f"{number:03}_ä.sql").write_text("SELECT 'never closed, ä;\n", "utf-8")
+        assert self.run(folder, file, "validate").status == 5
+        data = file.read_bytes()
+        assert 4080 < len(data) <= 4096
+        assert data.decode().startswith("002_ä.sql:1:8: ")
+        assert data.decode().endswith(" …")
+
+    def test_says_what_an_init_container_waits_for(
+        self, folder: Path, file: Path, database: Database, network: Network
+    ) -> None:
+        password = ["-e", "POSTGRES_PASSWORD=secret", "--network", network.name]
+        url = f"DATABASE_URL=postgresql://keeper@postgres/{database.name}"
+        answer = self.run(folder, file, *password, "-e", url, "check --wait 1ms")
+        assert answer.status == 3
+        assert file.read_text() == "1 pending, the database is at version 0: 001_first.sql"
+        file.write_text("")
+        assert self.run(folder, file, *password, "-e", url, "apply").status == 0
+        assert file.read_text() == ""
+
+    def test_that_cannot_be_written_changes_nothing(self, folder: Path, file: Path) -> None:
+        (folder / "002_bad.sql").write_text("SELECT 'never closed;\n")
+        file.chmod(0o444)
+        answer = self.run(folder, file, "validate")
+        assert answer.status == 5
+        assert "of an earlier run" in file.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ import pytest
 
 from migrator import __version__
 from migrator.cli import STATUSES
+from migrator.manual import PAGES
 from migrator.migration import checksum
 from migrator.settings import VARIABLES
 from tests.support.proxy import Proxy
@@ -162,6 +164,93 @@ class TestStatus:
             "version 4",
         }
         assert {problem["file"] for problem in run.event("refused")["problems"]} == files
+
+
+class TestTerminal:
+    @pytest.fixture(autouse=True)
+    def a_long_description(self, folder: Folder) -> None:
+        folder.write("011_long.sql", f"-- Explain {'everything ' * 30}\nSELECT 1;")
+
+    @pytest.mark.parametrize("command", ["status", "plan"])
+    @pytest.mark.parametrize("columns", [60, 100])
+    def test_has_tables_of_its_width(self, migrate: Migrate, command: str, columns: int) -> None:
+        run = at_terminal(migrate, command, columns=columns)
+        [long] = [line for line in run.out.splitlines() if "011" in line]
+        assert len(long) == columns
+        assert long.endswith("…")
+        assert max(map(len, run.out.splitlines())) == columns
+
+    @pytest.mark.parametrize("command", ["status", "plan"])
+    def test_is_the_only_place_where_cells_are_shortened(
+        self, migrate: Migrate, command: str
+    ) -> None:
+        run = migrate(command, env={"COLUMNS": "60"})
+        assert "everything " * 29 in run.out
+        assert "…" not in run.out
+
+
+class TestCompletion:
+    """In the shells themselves: what they offer for a command line."""
+
+    @pytest.fixture
+    def bin(self, tmp_path: Path) -> Path:
+        """A folder with the command, as the shell finds it."""
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        (folder / "migrator").write_text(f'#!/bin/sh\nexec {sys.executable} -m migrator "$@"\n')
+        (folder / "migrator").chmod(0o755)
+        return folder
+
+    def offered(self, shell: str, bin_: Path, line: str) -> set[str]:
+        """Return what a shell offers at the end of a line."""
+        if shutil.which(shell) is None:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"there is no {shell}; .ci/run installs it")
+            pytest.skip(f"there is no {shell}")
+        words = line.split(" ")
+        script = {
+            "bash": f"""
+                eval "$(migrator completion bash)"
+                COMP_WORDS=({" ".join(f"'{word}'" for word in words)}) COMP_CWORD={len(words) - 1}
+                $(complete -p migrator | sed 's/.*-F \\([^ ]*\\) .*/\\1/')
+                printf '%s\\n' "${{COMPREPLY[@]}}"
+            """,
+            # Without a terminal zsh completes nothing; what it calls is bash's function.
+            "zsh": f"""
+                autoload -Uz compinit && compinit -u
+                eval "$(migrator completion zsh)"
+                [[ ${{_comps[migrator]}} == *_bash_complete*_migrator* ]] || exit
+                emulate sh; setopt kshglob noshglob braceexpand  # as bashcompinit does
+                COMP_WORDS=({" ".join(f"'{word}'" for word in words)}) COMP_CWORD={len(words) - 1}
+                _migrator
+                print -l -- "${{COMPREPLY[@]}}"
+            """,
+            "fish": f"migrator completion fish | source\ncomplete -C '{line}'",
+        }[shell]
+        done = subprocess.run(
+            [shell, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=bin_.parent,
+            env={"PATH": f"{bin_}:{os.environ['PATH']}", "HOME": str(bin_.parent)},
+        )
+        assert done.stderr == ""
+        offers = (offer.partition("\t")[0].rstrip("/") for offer in done.stdout.split("\n"))
+        # zsh leaves out by itself what does not fit.
+        return {offer for offer in offers if offer and offer.startswith(words[-1])}
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_offers_commands_options_and_words(self, bin: Path, shell: str) -> None:  # noqa: A002
+        assert self.offered(shell, bin, "migrator ") >= PAGES.keys()
+        assert self.offered(shell, bin, "migrator st") == {"status"}
+        assert self.offered(shell, bin, "migrator reset --c") == {"--confirm"}
+        assert self.offered(shell, bin, "migrator --met") == {"--metrics-file"}
+        assert self.offered(shell, bin, "migrator new --met") == set()
+        assert self.offered(shell, bin, "migrator completion f") == {"fish"}
+        (bin.parent / "migrations").mkdir(exist_ok=True)
+        assert self.offered(shell, bin, "migrator plan --dir migr") == {"migrations"}
+        assert self.offered(shell, bin, "migrator reset --confirm ") == set()
 
 
 class TestCheck:
@@ -583,7 +672,9 @@ class TestCommandLine:
             assert f"\n  {variable.name}\n" in run.out
             assert not variable.flag or variable.flag in run.out
         for status, text in STATUSES:
-            assert re.search(rf"\n  {status} +{re.escape(text)}", run.out)
+            assert f"\n  {status:<9} {text} " in re.sub(r"\n {12}", " ", run.out).replace(
+                "\n", " \n"
+            )
         for words in ("examples:", "docker compose run --rm migrator --current", "DATABASE_URL"):
             assert words in run.out
 
@@ -593,6 +684,7 @@ class TestCommandLine:
             "apply",
             "baseline",
             "check",
+            "completion",
             "current",
             "new",
             "plan",
@@ -604,14 +696,30 @@ class TestCommandLine:
         ],
     )
     def test_each_command_has_help(self, migrate: Migrate, command: str) -> None:
-        run = migrate(command, "--help")
+        run = migrate(command, "--help", env={"COLUMNS": "80"})
         assert run.status == 0
         assert run.out.startswith(f"usage: migrator {command}")
-        assert "exit status:" in run.out
+        assert f"\nexamples:\n  {'migrator' if command == 'apply' else ''}" in run.out
+        assert f"\nexit status:\n  0         {PAGES[command].success}\n" in run.out
+        statuses = run.out.partition("exit status:")[2]
+        shown = re.findall(r"^  (\d[\d, ]*?) {2,}\S", statuses, re.MULTILINE)
+        assert shown == ["0", *sorted([*PAGES[command].statuses, "2"]), "130, 143"]
+        assert max(map(len, run.out.splitlines())) <= 80
+
+    def test_each_command_has_a_page(self, migrate: Migrate) -> None:
+        listed = re.findall(r"^    ([a-z]+) ", migrate("--help").out, re.MULTILINE)
+        assert sorted(listed) == sorted(PAGES)
 
     def test_version(self, migrate: Migrate) -> None:
-        run = migrate("--version")
-        assert (run.status, run.out) == (0, f"migrator {__version__}\n")
+        run = migrate("--version", env={"DATABASE_URL": None})
+        assert (run.status, run.err) == (0, "")
+        assert re.fullmatch(
+            rf"migrator {re.escape(__version__)}\n"
+            r"psycopg2 \d+(\.\d+)+, libpq \d+\.\d+, Python 3\.\d+\.\d+\n"
+            r"history table: version, applied_at, description, checksum, execution_ms,"
+            r" applied_by\n",
+            run.out,
+        )
 
     def test_an_answer_that_nobody_reads_is_no_traceback(self, migrate: Migrate) -> None:
         ours, theirs = os.pipe()

@@ -1,4 +1,4 @@
-"""The initial schema is what the product asks for, and the SQL of the guide beside it runs."""
+"""The initial schema is what the product asks for, and the SQL of the guides runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[2] / "migrations"
 SCHEMA = FOLDER / "001_initial_schema.sql"
-GUIDE = FOLDER / "README.md"
+GUIDE = "\n".join(
+    path.read_text("utf-8")
+    for path in (FOLDER / "README.md", FOLDER.parent / "docs" / "writing-migrations.md")
+)
 # How two blocks of the guide begin: the one that is not a file, and the one that contracts.
 QUERY = "-- Write one UPDATE"
 CONTRACT = "-- Remove practice_text"
@@ -404,8 +407,8 @@ def plan_nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def guide_blocks() -> list[str]:
-    """Return the blocks of SQL of the guide; one inside a list is indented."""
-    found = re.finditer(r"(?ms)^( *)```sql\n(.*?)^\1```$", GUIDE.read_text("utf-8"))
+    """Return the blocks of SQL of both guides; one inside a list is indented."""
+    found = re.finditer(r"(?ms)^( *)```sql\n(.*?)^\1```$", GUIDE)
     return [textwrap.dedent(match[2]) for match in found]
 
 
@@ -438,7 +441,7 @@ def apply(migrate: Migrate, files: dict[str, str]) -> None:
 
 def test_every_block_of_sql_in_the_guide_is_found() -> None:
     blocks = guide_blocks()
-    assert len(blocks) == GUIDE.read_text("utf-8").count("```sql")
+    assert len(blocks) == GUIDE.count("```sql")
     assert len(guide_files()) == len(blocks) - 1
     assert 0 < len(guide_files(until=CONTRACT)) < len(guide_files())
 

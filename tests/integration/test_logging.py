@@ -278,6 +278,14 @@ class TestConsole:
         run = at_terminal(migrate, env={"NO_COLOR": variable})
         assert ("\x1b[" in run.out) == coloured
 
+    @pytest.mark.parametrize("command", ["--help", "status", "--current", "nope"])
+    @pytest.mark.parametrize("variable", ["NO_COLOR", "TERM"])
+    def test_has_no_colours_where_none_are_wanted(
+        self, migrate: Migrate, command: str, variable: str
+    ) -> None:
+        assert "\x1b[" not in at_terminal(migrate, command, env={variable: "dumb"}).out
+        assert "\x1b[" not in at_terminal(migrate, env={variable: "dumb"}).out
+
     def test_is_json_on_a_terminal_when_asked_for(self, migrate: Migrate) -> None:
         run = at_terminal(migrate, env={"MIGRATOR_LOG_FORMAT": "json"})
         events = [json.loads(line)["event"] for line in run.out.splitlines()]

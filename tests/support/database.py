@@ -63,10 +63,9 @@ def empty_database(server: Server) -> Iterator[Database]:
         server: one that create_owner() has seen.
     """
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    # template0 has no connections that could block this; wal_log needs no checkpoint.
-    server.execute(
-        f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0 STRATEGY wal_log",
-    )
+    # template0 has no connections that could block this. Since PostgreSQL 15 the default strategy
+    # is the one that needs no checkpoint.
+    server.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0")
     try:
         yield Database(server, name)
     finally:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["fast", "immediate"]
 
-IMAGE = "postgres:17"
+IMAGE = os.environ.get("TEST_POSTGRES_IMAGE") or "postgres:17"
 SUPERUSER = "postgres"
 SETTINGS = {
     "deadlock_timeout": "200ms",
@@ -503,7 +503,8 @@ def chosen() -> Choice:
     """Decide which server the tests use.
 
     The environment variable TEST_POSTGRES says it: `embedded`, `docker`, or a folder of installed
-    programs such as /usr/lib/postgresql/15/bin. Without it Docker is used when an engine answers
+    programs such as /usr/lib/postgresql/15/bin. In Docker, TEST_POSTGRES_IMAGE says which image,
+    by default postgres:17. Without TEST_POSTGRES, Docker is used when an engine answers
     and has or gets the image; else the embedded server, but with CI=true that is an error.
 
     Raises:

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def at_terminal(
-    migrate: Migrate, *args: str, typed: str = "", env: Mapping[str, str | None] | None = None
+    migrate: Migrate,
+    *args: str,
+    typed: str = "",
+    env: Mapping[str, str | None] | None = None,
+    columns: int = 0,
 ) -> Run:
     """Run it with a terminal for all of its standard streams.
 
@@ -27,11 +32,13 @@ def at_terminal(
         args: its arguments.
         typed: what the person types.
         env: environment variables on top of the usual ones; None takes one away.
+        columns: how wide the terminal is; 0: it does not say.
 
     Returns:
         Its status, and in `out` what the terminal has shown, with what was typed.
     """
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "migrator", *args],

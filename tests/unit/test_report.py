@@ -9,6 +9,7 @@ import pytest
 
 from migrator import report, sql
 from migrator.errors import Problem, ProblemsFound, UsageError
+from migrator.excerpt import cells
 from migrator.failure import Failure, MigrationFailed
 from migrator.history import Row
 from migrator.migration import Directives, Migration
@@ -103,6 +104,34 @@ class TestStatus:
         text = report.status(report.status_data(make([], []), ()))
         assert text.splitlines()[0].startswith("VERSION  STATE")
         assert text.endswith("\n\nCurrent schema version: 0, pending: 0")
+
+
+class TestWidth:
+    DATA = report.status_data(
+        make([migration(1)], [row(1, "漢字" * 40), row(2, "\x1b[31mred\u0301 " + "x" * 90)]), ()
+    )
+
+    @pytest.mark.parametrize("width", [60, 79, 80, 120])
+    def test_is_kept_by_shortening_the_longest_cells(self, width: int) -> None:
+        lines = report.status(self.DATA, width).splitlines()
+        assert max(map(cells, lines)) in (width - 1, width)  # half a wide character does not fit
+        assert sum(line.endswith("…") for line in lines) == 2
+        assert lines[1].split()[:2] == ["1", "applied"]
+
+    def test_has_no_limit_elsewhere(self) -> None:
+        text = report.status(self.DATA)
+        assert "漢字" * 40 in text
+        assert "x" * 90 in text
+        assert "…" not in text
+
+    def test_too_small_leaves_something_of_each_column(self) -> None:
+        lines = report.status(self.DATA, 10).splitlines()
+        assert {cells(line) for line in lines[1:3]} <= {
+            7 + 7 + 8 + 4 + 8 + n + 2 * 5 for n in (7, 8)
+        }
+
+    def test_what_moves_the_cursor_is_shown_as_a_code(self) -> None:
+        assert "<U+001B>[31mred" in report.status(self.DATA)
 
 
 class TestPlan:

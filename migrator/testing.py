@@ -1,0 +1,167 @@
+"""The migrations in an application's own tests; docs/testing.md shows how to use it.
+
+    from migrator.testing import apply
+
+    outcome = apply("postgresql://app@localhost/app_test", "migrations")
+
+The functions here, what they return and what they raise are the package's public Python interface.
+Their log goes to structlog as the application has configured it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import secrets
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from migrator import apply as applying
+from migrator import database, migration, settings
+from migrator.apply import Applied, Outcome
+from migrator.errors import MigratorError, Problem, ProblemsFound, UsageError
+from migrator.failure import Failure, MigrationFailed
+from migrator.signals import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "Applied",
+    "Database",
+    "Failure",
+    "MigrationFailed",
+    "MigratorError",
+    "Outcome",
+    "Problem",
+    "ProblemsFound",
+    "Template",
+    "UsageError",
+    "apply",
+    "template",
+]
+
+_URL = re.compile(r"(\w+(?:\+\w+)?://[^/?#]*)(?:/[^?#]*)?(\?[^#]*)?")
+
+
+def apply(
+    url: str,
+    directory: str | os.PathLike[str] = "migrations",
+    *,
+    table: str = "public.schema_migrations",
+) -> Outcome:
+    """Apply every pending migration of a folder, as the command `migrator` does.
+
+    Args:
+        url: the database, in any form that DATABASE_URL may have, SQLAlchemy's included.
+        directory: the folder with the migrations.
+        table: the history table.
+
+    Returns:
+        What was applied, and the version now.
+
+    Raises:
+        MigrationFailed: a statement failed; `failure` has the place, the server's words and more.
+        ProblemsFound: the files are not valid, or disagree with the history.
+        MigratorError: anything else that the command would report; the base of them all.
+    """
+    chosen = _settings(url, directory, table)
+    migrations, problems = migration.load(chosen.directory)
+    if problems:
+        raise ProblemsFound(problems)
+    return applying.run(chosen, migrations, Stop())
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database with every migration.
+
+    Attributes:
+        url: of the database; its scheme and role are those of the server's URL.
+        name: its name.
+    """
+
+    url: str = field(repr=False)  # it can hold a password
+    name: str
+
+
+@dataclass(frozen=True)
+class Template:
+    """A database with every migration, of which copies are made. Nobody can connect to it.
+
+    Attributes:
+        server_url: where copies are made, and by which role.
+        name: its name.
+        outcome: what was applied to it.
+    """
+
+    server_url: str = field(repr=False)
+    name: str
+    outcome: Outcome
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), repr=False)
+
+    @contextmanager
+    def clone(self) -> Iterator[Database]:
+        """Make a copy, and drop it at the end with whoever is connected to it.
+
+        Raises:
+            MigratorError: the server cannot be reached, or refuses to.
+        """
+        with _created(self.server_url, f"{self.name}_{next(self._numbers)}", self.name) as copy:
+            yield copy
+
+
+@contextmanager
+def template(
+    server_url: str, directory: str | os.PathLike[str] = "migrations"
+) -> Iterator[Template]:
+    """Make a database, apply every migration to it, and drop it at the end.
+
+    Args:
+        server_url: any database of the server, with a role that may create databases.
+        directory: the folder with the migrations.
+
+    Raises:
+        MigratorError: as `apply`; or the server cannot be reached, or refuses to.
+    """
+    name = f"migrator_{os.getpid()}_{secrets.token_hex(4)}"  # pytest-xdist's workers each have one
+    with _created(server_url, name) as made:
+        outcome = apply(made.url, directory)
+        # A database that somebody is connected to cannot be copied.
+        _execute(server_url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        yield Template(server_url, name, outcome)
+
+
+@contextmanager
+def _created(server_url: str, name: str, source: str | None = None) -> Iterator[Database]:
+    match = _URL.fullmatch(server_url)
+    if match is None:
+        raise UsageError(
+            "the server's URL cannot be read",
+            "Write postgresql://user:password@host:5432/postgres.",
+        )
+    _execute(server_url, f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{source}"' if source else ""))
+    try:
+        yield Database(f"{match[1]}/{name}{match[2] or ''}", name)
+    finally:
+        _execute(server_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _execute(url: str, statement: str) -> None:
+    with database.connect(_settings(url), Stop(), write=True) as session:
+        session.execute(statement)
+
+
+def _settings(
+    url: str,
+    directory: str | os.PathLike[str] = "migrations",
+    table: str = "public.schema_migrations",
+) -> settings.Settings:
+    given = {
+        "DATABASE_URL": url,
+        "MIGRATIONS_DIR": os.fspath(directory),
+        "MIGRATOR_TABLE": table,
+    }
+    return settings.load(given)
