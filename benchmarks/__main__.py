@@ -14,6 +14,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,16 +58,27 @@ def main() -> None:
         results.machine = _machine(server)
         rounds = options.rounds or (2 if options.quick else ROUNDS)
         lab = Lab(server, chosen, Path(scratch), rounds, results)
-        for name in options.workload or WORKLOADS:
-            started = time.monotonic()
-            _say(f"{name} …")
-            WORKLOADS[name](lab)
-            _say(f"{name}: {time.monotonic() - started:.0f} s")
+        failed = [name for name in options.workload or WORKLOADS if not _measure(name, lab)]
     if everything:
         RAW.parent.mkdir(exist_ok=True)
         results.save(RAW)
         _write(results)
     sys.stdout.write(page.page(results, "{machine}\n\n{targets}\n\n{summary}\n\n{details}\n"))
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
+
+
+def _measure(name: str, lab: Lab) -> bool:
+    """Run a workload; return False when it broke, which costs the others nothing."""
+    started = time.monotonic()
+    _say(f"{name} …")
+    try:
+        WORKLOADS[name](lab)
+    except Exception:  # noqa: BLE001 - whatever it was is shown
+        traceback.print_exc()
+        return False
+    _say(f"{name}: {time.monotonic() - started:.0f} s")
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:

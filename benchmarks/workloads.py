@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg2
@@ -25,7 +27,6 @@ from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from benchmarks.process import Outcome
     from tests.support.postgres import Server
@@ -78,8 +79,7 @@ class Lab:
         """Return a folder with the files as the tool wants them."""
         key = (tool.home.name + tool.name, label)
         if key not in self._folders:
-            path = self.scratch / f"{len(self._folders)}"
-            path.mkdir()
+            path = Path(tempfile.mkdtemp(dir=self.scratch))
             tool.lay_out(path, files, url)
             self._folders[key] = path
         return self._folders[key]
