@@ -286,11 +286,11 @@ def _new(run: _Run) -> int:
 
 
 def _baseline(run: _Run) -> int:
-    from migrator import adopt, apply  # noqa: PLC0415
+    from migrator import adopt, pending  # noqa: PLC0415
 
     migrations = run.migrations()
     with run.connect(write=True) as session:
-        count = adopt.baseline(session, migrations, run.options.version, apply.applied_by())
+        count = adopt.baseline(session, migrations, run.options.version, pending.applied_by())
     files = "1 migration" if count == 1 else f"{count} migrations"
     sys.stdout.write(f"Recorded {files} as applied without running them.\n")
     return errors.OK

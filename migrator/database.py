@@ -78,6 +78,10 @@ class ConnectionLost(DatabaseUnavailable):
     """The connection broke; what was running may or may not have happened."""
 
 
+class ServerReadOnly(DatabaseUnavailable):
+    """The transaction that was begun cannot write: a standby, or default_transaction_read_only."""
+
+
 class _Refusal(NamedTuple):
     pattern: str
     reason: str
