@@ -28,8 +28,7 @@ class Problem(NamedTuple):
     """What to do instead: one sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """The place of a statement in its source; offsets are in characters."""
 
     start: int
@@ -40,8 +39,7 @@ class Statement:
     r"""Start and end of the rows below COPY … FROM STDIN, without the line `\.`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A source that was read."""
 
     source: str
