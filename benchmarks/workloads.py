@@ -84,8 +84,22 @@ class Lab:
             self._folders[key] = path
         return self._folders[key]
 
+    @contextmanager
+    def only(self, tools: dict[str, Tool]) -> Iterator[None]:
+        """Have only these tools take part for a while."""
+        everybody, self.tools = self.tools, tools
+        try:
+            yield
+        finally:
+            self.tools = everybody
+
     def each(
-        self, measure: str, action: Callable[[Tool], float | str], *, most: int = 1000
+        self,
+        measure: str,
+        action: Callable[[Tool], float | str],
+        *,
+        times: int = 1,
+        most: int = 1000,
     ) -> None:
         """Run an action with every tool, in rounds.
 
@@ -93,10 +107,11 @@ class Lab:
             measure: what it finds out.
             action: returns a number, or why there is none: such a tool is not asked again. Nor is
                 one whose turn takes longer than `ONCE`.
+            times: how many times as many rounds there are as usual.
             most: how many rounds there are at the most.
         """
         left = list(self.tools)
-        for number in range(min(self.rounds, most)):
+        for number in range(min(self.rounds * times, most)):
             for name in rotated(left, number):
                 started = time.monotonic()
                 value = action(self.tools[name])
@@ -153,7 +168,20 @@ def _nothing_to_do(
     check: Callable[[Database, Tool, int], str],
     *,
     limit: float = LIMIT,
+    times: int = 3,
+    then: Callable[[Database], None] = lambda _: None,
 ) -> None:
+    """Apply the files with every tool, then measure runs that find them applied.
+
+    Args:
+        lab: where.
+        measure: what it is called.
+        made: the files.
+        check: tells what is wrong with a database that so many files were applied to.
+        limit: seconds for applying them.
+        times: how many times as many rounds there are as usual; these runs are short.
+        then: called at the end with our database.
+    """
     with _databases(lab) as databases:
         ready = {}
         for name, tool in lab.tools.items():
@@ -162,7 +190,7 @@ def _nothing_to_do(
             outcome = lab.run(tool, folder, database.url, limit=limit)
             failure = outcome.failure or check(database, tool, len(made))
             if failure:
-                lab.results.note(measure, name, failure)
+                lab.results.note(measure, name, f"could not be set up: {failure}")
             else:
                 ready[name] = tool
         if OURS in ready:  # the same libraries in the same place
@@ -178,12 +206,10 @@ def _nothing_to_do(
             outcome = lab.run(tool, folder, databases[tool.name].url)
             return outcome.failure or outcome.seconds
 
-        everybody, lab.tools = lab.tools, ready
-        rounds, lab.rounds = lab.rounds, lab.rounds * 3  # they are short
-        try:
-            lab.each(measure, action)
-        finally:
-            lab.tools, lab.rounds = everybody, rounds
+        with lab.only(ready):
+            lab.each(measure, action, times=times)
+        if OURS in ready:
+            then(databases[OURS])
 
 
 def fresh(lab: Lab, measure: str, count: int, *, most: int = 1000) -> None:
@@ -282,11 +308,8 @@ def copy(lab: Lab) -> None:
             lab.results.note("copy", name, f"cannot: {failure}")
         else:
             able[name] = tool
-    everybody, lab.tools = lab.tools, able
-    try:
+    with lab.only(able):
         _one_file(lab, "copy", text(rows), len(rows))
-    finally:
-        lab.tools = everybody
 
 
 def _one_file(lab: Lab, measure: str, sql: str, rows: int) -> None:
@@ -415,27 +438,20 @@ def many_files(lab: Lab) -> None:
         [(recorded,)] = database.execute(tool.history)
         return "" if recorded == count else f"{recorded} of {count} recorded"
 
-    rounds, lab.rounds = lab.rounds, max(1, lab.rounds // 2)
-    try:
-        _nothing_to_do(lab, "many", made, check, limit=LIMIT / 2)
-    finally:
-        lab.rounds = rounds
-    if OURS in lab.tools:
-        _growth(lab, made)
-
-
-def _growth(lab: Lab, made: list[File]) -> None:
-    tool = lab.tools[OURS]
-    with empty_database(lab.server) as database:
-        lab.run(tool, lab.folder(tool, "many", made, database.url), database.url)
+    def growth(database: Database) -> None:
+        tool = lab.tools[OURS]
         for count in (MANY, MANY // 2, MANY // 4):
             database.execute(f"DELETE FROM schema_migrations WHERE version > {count}")
             folder = lab.folder(tool, f"many_{count}", made[:count], database.url)
-            for _ in range(max(3, lab.rounds)):
+            for _ in range(lab.rounds):
                 outcome = lab.run(tool, folder, database.url)
                 lab.results.add("growth_seconds", str(count), outcome.seconds)
             outcome = lab.run(tool, folder, database.url, memory=True)
             lab.results.add("growth_memory", str(count), outcome.memory)
+            if outcome.failure:
+                raise RuntimeError(outcome.failure)
+
+    _nothing_to_do(lab, "many", made, check, limit=LIMIT / 3, times=1, then=growth)
 
 
 def container(lab: Lab) -> None:
