@@ -59,10 +59,10 @@ def main() -> None:
         rounds = options.rounds or (2 if options.quick else ROUNDS)
         lab = Lab(server, chosen, Path(scratch), rounds, results)
         failed = [name for name in options.workload or WORKLOADS if not _measure(name, lab)]
-    if everything:
-        RAW.parent.mkdir(exist_ok=True)
-        results.save(RAW)
-        _write(results)
+        if everything:
+            RAW.parent.mkdir(exist_ok=True)
+            results.save(RAW)
+            _write(results)
     sys.stdout.write(page.page(results, "{machine}\n\n{targets}\n\n{summary}\n\n{details}\n"))
     if failed:
         sys.exit(f"not measured: {', '.join(failed)}")

@@ -141,18 +141,21 @@ class Psql(Tool):
             "SET client_min_messages TO warning;",
             "CREATE TABLE IF NOT EXISTS schema_migrations (version bigint PRIMARY KEY);",
             "SELECT coalesce(max(version), 0) AS current FROM schema_migrations \\gset",
-            # psql computes nothing without the server: what is applied was sorted out beforehand.
-            f"SELECT :current < {files[-1].version} AS pending \\gset",
-            "\\if :pending",
         ]
-        for file in files:
-            script += [
-                "BEGIN;",
-                f"\\ir {file.version:05}_{file.name}.sql",
-                f"INSERT INTO schema_migrations VALUES ({file.version}) ON CONFLICT DO NOTHING;",
-                "COMMIT;",
-            ]
-        (folder / "run.psql").write_text("\n".join([*script, "\\endif"]))
+        for first in range(0, len(files), 1000):  # a SELECT list has 1,664 entries at the most
+            some = files[first : first + 1000]
+            flags = ", ".join(f":current < {f.version} AS pending_{f.version}" for f in some)
+            script.append(f"SELECT {flags} \\gset")
+            for file in some:
+                script += [
+                    f"\\if :pending_{file.version}",
+                    "BEGIN;",
+                    f"\\ir {file.version:05}_{file.name}.sql",
+                    f"INSERT INTO schema_migrations VALUES ({file.version});",
+                    "COMMIT;",
+                    "\\endif",
+                ]
+        (folder / "run.psql").write_text("\n".join(script))
 
     def command(self, folder: Path, url: str) -> Command:
         options = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(folder / "run.psql")]

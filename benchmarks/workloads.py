@@ -80,6 +80,7 @@ class Lab:
         key = (tool.home.name + tool.name, label)
         if key not in self._folders:
             path = Path(tempfile.mkdtemp(dir=self.scratch))
+            path.chmod(0o755)  # a container reads it as another user
             tool.lay_out(path, files, url)
             self._folders[key] = path
         return self._folders[key]
