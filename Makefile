@@ -5,6 +5,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 LOCK_ARGS ?=
 RUNS ?= 1000
+BENCH_ARGS ?=
 
 # More compose files, such as OVERLAYS=compose.demo.yml.
 OVERLAYS ?=
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FILES := git ls-files --cached --others --exclude-standard --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs lock chaos clean secrets build up down current logs \
+.PHONY: help demo test check format docs lock chaos bench clean secrets build up down current logs \
 	backup restore reset
 
 help: ## List the targets
@@ -82,6 +83,9 @@ UV_ARGS = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-
 
 chaos: .venv/.test ## Strike at migrators at random moments (RUNS=1000)
 	@CHAOS_RUNS=$(RUNS) $(BIN)/python -m pytest --timeout=0 $(PYTEST_ARGS) tests/chaos
+
+bench: .venv/.test ## Measure beside other tools: docs/performance.md (BENCH_ARGS='--quick --workload noop')
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 secrets: ## Write the passwords and keys that the deployment needs and does not have yet
 	@umask 077 && mkdir -p secrets && touch .env && { test -z "$$(tail -c 1 .env)" || echo >>.env; }

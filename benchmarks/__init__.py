@@ -1,1 +1,1 @@
-"""Measurements; each module is a program of its own."""
+"""How fast migrator is, beside the tools that do the same: `python -m benchmarks --help`."""

@@ -16,7 +16,9 @@ from migrator import log as logging
 from migrator.errors import DatabaseUnavailable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import tenacity
 
     from migrator.observe import Running
     from migrator.settings import Settings
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _CONNECT_TIMEOUT = 5  # seconds for one attempt
-_FIRST_PAUSE = 0.1  # seconds between two attempts
+_FIRST_PAUSE = 0.1  # seconds between two attempts, the mean doubles with each
 _LONGEST_PAUSE = 1.0
+_SOON = 0.2  # the longest pause for a server that comes up, which every deployment waits for
+_SAY_AGAIN = 10.0  # seconds between two lines about the same reason
 # A server that vanished is noticed after about ten seconds: the keepalives find it while we wait
 # for an answer, tcp_user_timeout while we send.
 _KEEPALIVE = {
@@ -74,11 +78,16 @@ class ConnectionLost(DatabaseUnavailable):
     """The connection broke; what was running may or may not have happened."""
 
 
+class ServerReadOnly(DatabaseUnavailable):
+    """The transaction that was begun cannot write: a standby, or default_transaction_read_only."""
+
+
 class _Refusal(NamedTuple):
     pattern: str
     reason: str
     final: bool
     hint: str = ""
+    pause: float = _LONGEST_PAUSE
 
 
 # The SQLSTATE of a refused connection is not available through libpq, so its words have to do. What
@@ -139,17 +148,22 @@ _REFUSALS = (
         "the connection is refused",
         final=False,
         hint="Check that the server runs and listens on that host and port.",
+        pause=_SOON,
     ),
-    _Refusal(r"not (?:yet )?accepting connections", "the server is in recovery", final=False),
+    _Refusal(
+        r"not (?:yet )?accepting connections", "the server is in recovery", final=False, pause=_SOON
+    ),
     _Refusal(
         r"session is read-only|server is in hot standby mode",
         READ_ONLY,
         final=False,
         hint=READ_ONLY_HINT,
     ),
-    _Refusal(r"starting up", "the server is starting up", final=False),
-    _Refusal(r"shutting down", "the server is shutting down", final=False),
-    _Refusal(r"in recovery mode", "the server is in recovery after a crash", final=False),
+    _Refusal(r"starting up", "the server is starting up", final=False, pause=_SOON),
+    _Refusal(r"shutting down", "the server is shutting down", final=False, pause=_SOON),
+    _Refusal(
+        r"in recovery mode", "the server is in recovery after a crash", final=False, pause=_SOON
+    ),
     _Refusal(
         r"too many (clients|connections)|remaining connection slots|no more connections allowed",
         "too many clients",
@@ -166,6 +180,7 @@ _REFUSALS = (
         r"closed the connection|reset by peer|terminating connection",
         "the connection was closed",
         final=False,
+        pause=_SOON,
     ),
 )
 
@@ -173,12 +188,15 @@ _REFUSALS = (
 class _Refused(Exception):
     """One attempt to connect failed."""
 
-    def __init__(self, reason: str, detail: str, hint: str, *, final: bool) -> None:
+    def __init__(
+        self, reason: str, detail: str, hint: str, *, final: bool, pause: float = _LONGEST_PAUSE
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
         self.hint = hint
         self.final = final
+        self.pause = pause
 
 
 class Notices:
@@ -334,7 +352,8 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
     """Wait for the server, log in to the target database, and hang up at the end.
 
     A refused connection, a name that does not resolve, a server that starts up or has too many
-    clients are tried again with growing, jittered pauses, each attempt being logged.
+    clients are tried again with growing, jittered pauses. The log has a line when the reason
+    changes, and every ten seconds.
 
     Args:
         settings: where to connect to, and for how long to try.
@@ -386,8 +405,6 @@ def connect_beside(settings: Settings) -> Any:  # noqa: ANN401
 
 
 def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN401
-    import tenacity  # noqa: PLC0415 - 14 ms that nobody else needs
-
     parameters = _parameters(settings)
     deadline = time.monotonic() + settings.wait
 
@@ -396,34 +413,76 @@ def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN40
         timeout = str(max(2, min(_CONNECT_TIMEOUT, round(left))))  # libpq's least is 2
         return _connect({"connect_timeout": timeout} | parameters, write=write)
 
-    def report(state: tenacity.RetryCallState) -> None:
-        refused = state.outcome.exception() if state.outcome else None
-        if isinstance(refused, _Refused) and state.next_action:
-            log.info(
-                "waiting for the database",
-                reason=refused.reason,
-                detail=refused.detail,
-                attempt=state.attempt_number,
-                left_s=round(max(0.0, deadline - time.monotonic()), 1),
-            )
-
     try:
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(
-                lambda error: isinstance(error, _Refused) and not error.final
-            ),
-            wait=tenacity.wait_exponential(_FIRST_PAUSE, _LONGEST_PAUSE)
-            + tenacity.wait_random(0, 0.1),
-            stop=lambda _: time.monotonic() >= deadline,
-            before_sleep=report,
-            sleep=stop.sleep,
-            reraise=True,
-        )(attempt)
+        try:
+            return attempt()
+        except _Refused as refused:
+            if refused.final:
+                raise
+            return _keep_trying(attempt, refused, deadline, stop)
     except _Refused as refused:
         waited = "" if refused.final else f", and the wait of {settings.wait:g} s is over"
         raise DatabaseUnavailable(
             f"{refused.reason}{waited}: {refused.detail}", refused.hint
         ) from None
+
+
+def _keep_trying(attempt: Callable[[], Any], first: _Refused, deadline: float, stop: Stop) -> Any:  # noqa: ANN401
+    """Try again until the deadline, after a first attempt that was refused.
+
+    Raises:
+        _Refused: the last one was too, or one was refused for good.
+    """
+    import tenacity  # noqa: PLC0415 - 14 ms, and most servers are up
+
+    untold = [first]
+    said, said_at = "", 0.0
+
+    def next_attempt() -> Any:  # noqa: ANN401
+        if untold:
+            raise untold.pop()
+        return attempt()
+
+    def report(state: tenacity.RetryCallState) -> None:
+        nonlocal said, said_at
+        refused = _refusal(state)
+        now = time.monotonic()
+        if refused.reason == said and now - said_at < _SAY_AGAIN:
+            return
+        said, said_at = refused.reason, now
+        log.info(
+            "waiting for the database",
+            reason=refused.reason,
+            detail=refused.detail,
+            attempt=state.attempt_number,
+            left_s=round(max(0.0, deadline - now), 1),
+        )
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, _Refused) and not error.final
+        ),
+        wait=lambda state: _pause(state.attempt_number, _refusal(state).pause),
+        stop=lambda _: time.monotonic() >= deadline,
+        before_sleep=report,
+        sleep=stop.sleep,
+        reraise=True,
+    )(next_attempt)
+
+
+def _refusal(state: tenacity.RetryCallState) -> _Refused:
+    error = state.outcome.exception() if state.outcome else None
+    if not isinstance(error, _Refused):
+        raise TypeError(error)
+    return error
+
+
+def _pause(attempts: int, longest: float) -> float:
+    """Return how long to pause before the next attempt, in seconds."""
+    import random  # noqa: PLC0415 - rarely needed
+
+    growing = min(_FIRST_PAUSE * 2.0 ** min(attempts - 1, 10), longest)
+    return growing * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
 
 
 def _parameters(settings: Settings) -> dict[str, Any]:
@@ -476,4 +535,4 @@ def _refused(text: str) -> _Refused:
         return _Refused("the server refuses the connection", detail, "", final=False)
     # With several hosts each has its own line; one that may come up is worth waiting for.
     first = next((r for r in found if not r.final), found[0])
-    return _Refused(first.reason, detail, first.hint, final=first.final)
+    return _Refused(first.reason, detail, first.hint, final=first.final, pause=first.pause)

@@ -8,7 +8,7 @@ them and may be NULL. Statements name the table's schema, because a migration ma
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2
 from psycopg2 import errorcodes
@@ -36,8 +36,7 @@ _TIMES = ("timestamp without time zone", "timestamp with time zone")
 _TYPE_OIDS = {21: "smallint", 23: "integer", 20: "bigint"}  # fixed in pg_type.dat
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One applied migration.
 
     Attributes:

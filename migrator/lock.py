@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from migrator import history
-from migrator.database import READ_ONLY, READ_ONLY_HINT
-from migrator.errors import LOCK_GIVEN_AWAY, DatabaseUnavailable, LockUnavailable
+from migrator.database import READ_ONLY, READ_ONLY_HINT, ServerReadOnly
+from migrator.errors import LOCK_GIVEN_AWAY, LockUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,10 +39,6 @@ _LEASH = {
     "tcp_user_timeout": "10s",
 }
 _SINCE = {"client_connection_check_interval": 140000}
-
-
-class ServerReadOnly(DatabaseUnavailable):
-    """The transaction that was begun cannot write: a standby, or default_transaction_read_only."""
 
 
 def key(table: Table) -> int:

@@ -5,16 +5,35 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 import threading
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, TextIO, cast
-
-import structlog
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from migrator.settings import LogSettings
+
+
+class _Later(ModuleType):
+    """Stands for a module until something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+# structlog imports asyncio for methods that nobody calls here, and ssl and subprocess come with it:
+# half of the time that structlog takes, and a fifth of a run with nothing to do.
+_asyncio = _Later("asyncio")
+sys.modules.setdefault("asyncio", _asyncio)
+import structlog  # noqa: E402
+
+if sys.modules["asyncio"] is _asyncio:
+    del sys.modules["asyncio"]
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _REDACTED = "[password]"

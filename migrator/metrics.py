@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from migrator.apply import Applied, Outcome
+    from migrator.apply import Outcome
+    from migrator.pending import Applied
 
 
 class Run(NamedTuple):

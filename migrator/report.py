@@ -391,7 +391,7 @@ def _now(failed: Failure) -> str:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in row.__slots__}
+    return row._asdict()
 
 
 def _entry(state: str, migration: Migration | None, row: Row | None) -> dict[str, Any]:

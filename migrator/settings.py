@@ -6,7 +6,6 @@ and the documentation are made from that table.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,6 +245,8 @@ def check_names(environ: Mapping[str, str]) -> None:
     known = [variable.name for variable in VARIABLES]
     for name in environ:
         if name.startswith("MIGRATOR_") and name not in known:
+            import difflib  # noqa: PLC0415 - only a mistake needs it
+
             close = difflib.get_close_matches(name, known, n=1)
             raise UsageError(
                 f"{name} is not a setting of migrator",

@@ -28,8 +28,7 @@ class Problem(NamedTuple):
     """What to do instead: one sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """The place of a statement in its source; offsets are in characters."""
 
     start: int
@@ -40,8 +39,7 @@ class Statement:
     r"""Start and end of the rows below COPY … FROM STDIN, without the line `\.`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A source that was read."""
 
     source: str
@@ -105,8 +103,8 @@ _WHOLE = re.compile(
 # or nothing: the end, a comment in a comment, a quote that is never closed.
 _TOKENS = rf"{_NUMBER}|{_SYMBOL}|\$(?!{_TAG[2:]})|{_STRING}|{_IDENTIFIER}|[eE]{_ESCAPES}"
 _MARK = rf"[();\\]|{_TAG}|"
-_STEP = re.compile(rf"((?>{_GAP}(?:{_WORD}|{_TOKENS}|{_PARENTHESES}))*+){_GAP}({_MARK})")
-_ROUTINE_STEP = re.compile(
+_STEP = rf"((?>{_GAP}(?:{_WORD}|{_TOKENS}|{_PARENTHESES}))*+){_GAP}({_MARK})"
+_ROUTINE_STEP = (
     rf"((?>{_GAP}(?:(?!{_BLOCK_WORD})(?:{_WORD})|{_TOKENS}|{_PARENTHESES}))*+){_GAP}"
     rf"({_BLOCK_WORD}|{_MARK})"
 )
@@ -127,6 +125,9 @@ _RESTRICT = re.compile(r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)
 _COMMAND = re.compile(r"\\([;:]|[^\s\\]*+)")
 _COPY_COMMAND = re.compile(r"(?i)\\copy\s[^\n]*\sfrom\s+stdin\b")
 _UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
+# Most statements begin with a few words, told at once instead of token by token.
+_PLAIN_WORDS = re.compile(rf"(?>(?:{_WORD}){_SPACE}*+){{1,4}}+")
+_UPPER_SPACED = _UPPER | str.maketrans(_SPACES, " " * len(_SPACES))
 _FALSE = frozenset({"FALSE", "OFF", "NO", "0"})
 
 _NEVER_CLOSED = {
@@ -254,7 +255,10 @@ def _piece(source: str, pos: int, end: int) -> _Piece:
     and CASE against END. A semicolon inside either does not end the statement.
     """
     start = last = pos = _gap(source, pos, end)
-    step = _ROUTINE_STEP if _is_routine(source, pos, end) else _STEP
+    if start == end:
+        return _Piece(end, end, end)
+    # Compiled when first needed, which takes 2 ms each; the module `re` keeps them.
+    step = re.compile(_ROUTINE_STEP if _is_routine(source, pos, end) else _STEP)
     parentheses, blocks = _Nesting(), _Nesting()
     while True:
         match = cast("re.Match[str]", step.match(source, pos, end))
@@ -509,6 +513,8 @@ def unwrap(script: Script) -> tuple[tuple[Statement, ...], tuple[Problem, ...]]:
     control is a problem, and is not among the statements that are returned either.
     """
     statements, source = script.statements, script.source
+    if not any(_CONTROL_VERB.match(source, each.start, each.end) for each in statements):
+        return statements, ()
     commands = [_start(_CONTROL_VERB, source, each.start, each.end) for each in statements]
     names = [_CONTROLS.get(_prefix(_CONTROLS, command)) for command in commands]
     wrapped = names[:1] == ["BEGIN"] and names[1:][-1:] == ["COMMIT"]
@@ -553,7 +559,14 @@ def not_in_transaction(text: str) -> str | None:
     the same on the page of each command. What depends on the database is not told: DROP
     SUBSCRIPTION (refused when it has a slot), REINDEX and CLUSTER of a partitioned table.
     """
-    verdict = _REFUSED.get(_prefix(_REFUSED, _start(_REFUSED_VERB, text, 0, len(text))))
+    if not _REFUSED_VERB.match(text) and not text.startswith(("--", "/*", *_SPACES)):
+        return None
+    plain = _PLAIN_WORDS.match(text)
+    if plain and not text.startswith(("--", "/*"), plain.end()):
+        start = tuple(filter(None, plain[0].translate(_UPPER_SPACED).split(" ")))
+    else:
+        start = _start(_REFUSED_VERB, text, 0, len(text))
+    verdict = _REFUSED.get(_prefix(_REFUSED, start))
     return verdict(tuple(_words(text, 0, len(text)))) if callable(verdict) else verdict
 
 

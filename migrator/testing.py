@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 from migrator import apply as applying
 from migrator import database, migration, settings
-from migrator.apply import Applied, Outcome
+from migrator.apply import Outcome
 from migrator.errors import MigratorError, Problem, ProblemsFound, UsageError
 from migrator.failure import Failure, MigrationFailed
+from migrator.pending import Applied
 from migrator.signals import Stop
 
 if TYPE_CHECKING:

@@ -279,7 +279,7 @@ class TestWaitedFor:
                     stack.enter_context(closing(psycopg2.connect(there.database.url)))
                     places -= 1
             process = there.start()
-            process.expect('"attempt": 2')
+            process.expect("waiting for the database")
         run = process.wait()
         assert run.status == 0
         assert set(reasons(run)) == {"too many clients"}
@@ -307,7 +307,7 @@ class TestWaitedFor:
         try:
             eventually(lambda: "starting up" in login_error(there.database.url))
             process = there.start()
-            process.expect('"attempt": 2')
+            process.expect("waiting for the database")
         finally:
             go.touch()
             starting.join()
@@ -446,7 +446,7 @@ class Hangup:
 
 
 class TestBudget:
-    def test_each_attempt_is_one_line(self, migrate: Migrate) -> None:
+    def test_attempts_for_the_same_reason_are_one_line(self, migrate: Migrate) -> None:
         hangup = Hangup()
         url = f"postgresql://a@127.0.0.1:{hangup.port}/a?sslmode=disable&gssencmode=disable"
         started = time.monotonic()
@@ -454,20 +454,28 @@ class TestBudget:
         elapsed = time.monotonic() - started
         hangup.socket.close()
         assert run.status == UNREACHABLE
-        *waiting, last = run.events
-        assert hangup.count == len(waiting) + 1
-        assert {event["event"] for event in waiting} == {"waiting for the database"}
-        assert {event["level"] for event in waiting} == {"info"}
-        assert [event["attempt"] for event in waiting] == [*range(1, hangup.count)]
-        left = [event["left_s"] for event in waiting]
-        assert left == sorted(left, reverse=True)
-        assert left[0] <= 1.0
-        assert left[-1] >= 0
-        assert all(event["detail"] for event in waiting)
+        waiting, last = run.events
+        assert (waiting["event"], waiting["level"]) == ("waiting for the database", "info")
+        assert waiting["attempt"] == 1
+        assert 0 < waiting["left_s"] <= 1.0
         assert "the wait of 1 s is over" in last["message"]
-        assert waiting[-1]["detail"] in last["message"]
-        # The pause before the last attempt is at most a second.
-        assert 1 <= elapsed < 1 + 1.1 + 5
+        assert waiting["detail"] in last["message"]
+        # A pause is at most 0.2 s, and three quarters of that at least; a slow machine adds to it.
+        assert 3 <= hangup.count <= 10
+        assert 1 <= elapsed < 1 + 0.2 + 5
+
+    def test_another_reason_is_another_line(self, there: Migrate, second: LocalServer) -> None:
+        second.stop()
+        process = there.start()
+        process.expect("waiting for the database")
+        with socket.create_server((second.host, second.port)) as listener:
+            connection, _ = listener.accept()
+            connection.close()
+            process.expect("the connection was closed")
+        second.start()
+        run = process.wait()
+        assert run.status == 0
+        assert reasons(run)[:2] == ["the connection is refused", "the connection was closed"]
 
     def test_of_nothing_is_one_attempt(self, migrate: Migrate) -> None:
         url = f"postgresql://a@127.0.0.1:{free_port()}/a"

@@ -1,0 +1,162 @@
+"""What is measured: the columns of the summary and the sections of the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from benchmarks.workloads import (
+    CLIENTS,
+    COPY_BYTES,
+    DELAY,
+    MANY,
+    READER_HOLDS,
+    ROWS,
+    SERVER_LATE,
+)
+
+
+class Unit(NamedTuple):
+    """How a measure's numbers are shown: times `factor`, with so many decimals."""
+
+    name: str
+    factor: float
+    decimals: int
+
+    def show(self, value: float) -> str:
+        """Return a number with its unit."""
+        return f"{value * self.factor:,.{self.decimals}f} {self.name}".rstrip()
+
+
+MILLISECONDS = Unit("ms", 1000, 0)
+SECONDS = Unit("s", 1, 2)
+MEGABYTES = Unit("MB", 1e-6, 0)
+TURNS = Unit("", 1, 1)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column of the summary, and one section of the page.
+
+    Attributes:
+        key: its name in `Results`.
+        column: its name in the summary.
+        title: its name as a heading.
+        unit: how its numbers are shown.
+        text: what was done.
+    """
+
+    key: str
+    column: str
+    title: str
+    unit: Unit
+    text: str
+
+
+MEASURES = (
+    Measure(
+        "noop",
+        "nothing to do",
+        "Nothing to do, 200 migrations applied",
+        MILLISECONDS,
+        "Most deployments, most days.",
+    ),
+    Measure(
+        "fresh200",
+        "fresh 200",
+        "200 migrations into an empty database",
+        MILLISECONDS,
+        "Every test run that builds its database from nothing. A migration has 1.6 statements: "
+        "tables, indexes, a column, a comment, a row.",
+    ),
+    Measure(
+        "fresh1000",
+        "fresh 1,000",
+        "1,000 migrations into an empty database",
+        MILLISECONDS,
+        "The same, five times as many.",
+    ),
+    Measure(
+        "far",
+        "fresh 200, far away",
+        f"200 migrations, every round trip {DELAY * 1000:g} ms longer",
+        MILLISECONDS,
+        "A database in another zone. A proxy on the same machine holds back what goes through it "
+        f"for {DELAY * 500:g} ms in each direction.",
+    ),
+    Measure(
+        "turns",
+        "round trips",
+        "Round trips for each migration",
+        TURNS,
+        "Counted by the same proxy: how often a tool waited for an answer of the server, logging "
+        "in included.",
+    ),
+    Measure(
+        "inserts",
+        f"{ROWS:,} INSERTs",
+        f"{ROWS:,} INSERTs of one row each, in one file",
+        MILLISECONDS,
+        "Seed data as many programs export it.",
+    ),
+    Measure(
+        "copy",
+        "COPY data",
+        f"{COPY_BYTES // 1_000_000} MB of COPY data in one file",
+        MILLISECONDS,
+        "Seed data as pg_dump writes it, with the rows below `COPY … FROM STDIN`.",
+    ),
+    Measure(
+        "together",
+        f"{CLIENTS} at once",
+        f"{CLIENTS} at once on an empty database, 200 migrations",
+        MILLISECONDS,
+        "Replicas that are started together. Until the last has exited; right is a database that "
+        "has every migration exactly once.",
+    ),
+    Measure(
+        "late",
+        "late server",
+        f"The server comes up {SERVER_LATE:g} s after the tool",
+        MILLISECONDS,
+        "From the moment that the server accepts connections until one migration is applied and "
+        "the tool has exited.",
+    ),
+    Measure(
+        "queue",
+        "longest stall",
+        "The lock queue: longest stall of other readers",
+        SECONDS,
+        f"A transaction reads `users` and stays open for {READER_HOLDS:g} s. A migration adds a "
+        "column to the table, while another client reads it every 10 ms.",
+    ),
+    Measure(
+        "memory",
+        "memory, fresh 200",
+        "Peak memory for 200 migrations",
+        MEGABYTES,
+        "Resident memory of the tool and of all that it starts, looked at every 5 ms.",
+    ),
+    Measure(
+        "memory_inserts",
+        f"memory, {ROWS:,} INSERTs",
+        f"Peak memory for {ROWS:,} INSERTs in one file",
+        MEGABYTES,
+        "The same, for a file of 2 MB.",
+    ),
+    Measure(
+        "many",
+        f"nothing to do, {MANY:,}",
+        f"Nothing to do, {MANY:,} migrations applied",
+        MILLISECONDS,
+        "How a tool grows with the years.",
+    ),
+    Measure(
+        "container",
+        "container",
+        "In a container: nothing to do, start to exit",
+        MILLISECONDS,
+        "`docker run` of the image, with 200 migrations applied, beside a container of the same "
+        "image that runs `python -c pass`.",
+    ),
+)

@@ -1,0 +1,239 @@
+"""Applying what is pending: lock, execute, record, retry.
+
+Every migration is one transaction that takes the lock, reads the history again under it, runs the
+file, records it and commits. Whatever happens to us or to the server in between, the file and its
+record stand or fall together.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+import structlog
+
+from migrator import (
+    __version__,
+    database,
+    execute,
+    history,
+    impact,
+    lock,
+    observe,
+    retry,
+    stepwise,
+)
+from migrator.failure import MigrationFailed, StatementFailed, describe
+from migrator.impact import Done
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from migrator.apply import Progress
+    from migrator.database import Session
+    from migrator.history import History
+    from migrator.impact import Found, Impact
+    from migrator.migration import Migration
+    from migrator.plan import Plan
+
+log = structlog.get_logger()
+
+END_OF_FILE = f"{database.RESET_SETTINGS};\n{impact.REPORT_SQL};\n{database.RESET_STATE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One migration that this run applied.
+
+    Attributes:
+        version: its number.
+        file: its name.
+        description: what it did.
+        duration_ms: in milliseconds.
+        impact: what it locked and rewrote.
+    """
+
+    version: int
+    file: str
+    description: str
+    duration_ms: int
+    impact: Impact
+
+
+def run(session: Session, found: History, plan: Plan, progress: Progress, *, single: bool) -> bool:
+    """Apply what is pending, one transaction after the other.
+
+    Args:
+        session: outside a transaction.
+        found: the history that the plan was made from.
+        plan: has something pending.
+        progress: is brought up to date with each migration.
+        single: whether all of them are one transaction.
+
+    Returns:
+        False when another migrator has changed the history meanwhile: it takes a new plan.
+
+    Raises:
+        MigrationFailed: a statement failed; its migration was rolled back.
+        LockUnavailable: a lock could not be had for the whole budget.
+    """
+    try:
+        return _run(session, found, plan, progress, single=single)
+    except MigrationFailed as failed:
+        failed.note(current=progress.current, pending=progress.pending)
+        raise
+
+
+def applied_by() -> str:
+    """Return what is recorded beside the role: the tool, its version, the machine it ran on."""
+    return f" by migrator {__version__} on {socket.gethostname()}"
+
+
+def _run(session: Session, found: History, plan: Plan, progress: Progress, *, single: bool) -> bool:
+    stepwise.check(session, plan.pending)
+    highest = plan.pending[-1].version
+    if not found.ready or highest > found.largest:
+        _prepare_history(session, highest)
+    fingerprint = found.fingerprint
+    with observe.watching(session):
+        for group in [plan.pending] if single else [(migration,) for migration in plan.pending]:
+            progress.running = ", ".join(migration.file for migration in group)
+            if group[0].directives.transaction:
+                all_done = _with_retries(session, group, fingerprint, progress)
+            else:
+                all_done = stepwise.run(session, group[0], fingerprint, applied_by())
+            progress.running = ""
+            if all_done is None:
+                return False
+            for migration, done in zip(group, all_done, strict=True):
+                _note_applied(migration, done, progress, session.settings.lock_hold_warn)
+            fingerprint = _plus(fingerprint, group)
+    return True
+
+
+def _note_applied(migration: Migration, done: Done, progress: Progress, warn_s: float) -> None:
+    applied = Applied(
+        migration.version,
+        migration.file,
+        migration.description,
+        round(done.seconds * 1000),
+        done.impact,
+    )
+    log.info(
+        "applied",
+        version=applied.version,
+        file=applied.file,
+        description=applied.description,
+        duration_ms=applied.duration_ms,
+        locks=done.impact.locks,
+        rewritten=done.impact.rewritten,
+    )
+    long = [each for each in done.impact.locks if each.blocks and each.held_ms > warn_s * 1000]
+    if warn_s and long:
+        log.warning("locks were held long", version=applied.version, file=applied.file, locks=long)
+    progress.applied.append(applied)
+    progress.current = max(progress.current, applied.version)
+    progress.pending -= 1
+    progress.losses = 0
+
+
+def _plus(fingerprint: tuple[int, int], group: Sequence[Migration]) -> tuple[int, int]:
+    return fingerprint[0] + len(group), fingerprint[1] + sum(m.version for m in group)
+
+
+def _prepare_history(session: Session, highest: int) -> None:
+    """Create or upgrade the history table, under the lock, since CREATE TABLE races with itself."""
+
+    def attempt(_: int) -> None:
+        lock.begin_own(session)
+        history.ensure(session, highest)
+        session.execute("COMMIT")
+
+    retry.run(session, attempt)
+
+
+def _with_retries(
+    session: Session,
+    group: Sequence[Migration],
+    fingerprint: tuple[int, int],
+    progress: Progress,
+) -> list[Done] | None:
+    """Run a group of migrations in one transaction, as often as its errors call for.
+
+    Returns:
+        What became of each; None when another migrator has changed the history.
+    """
+    settings = session.settings
+    # A lock timeout in a batch does not tell which statement it was; if there is a second try, it
+    # does.
+    once = settings.lock_wait < 4 * settings.lock_timeout
+    try:
+        return retry.run(
+            session,
+            lambda tries: _transaction(session, group, fingerprint, exact=once or tries > 1),
+        )
+    except StatementFailed as failed:
+        state = f"{progress.running} was rolled back; {progress.done}"
+        raise MigrationFailed(describe(failed, state, settings.table)) from None
+
+
+def _transaction(
+    session: Session,
+    group: Sequence[Migration],
+    fingerprint: tuple[int, int],
+    *,
+    exact: bool,
+) -> list[Done] | None:
+    """Run and record a group of migrations in one transaction.
+
+    Returns:
+        None when the history is not what the plan was made from.
+    """
+    table = session.settings.table
+    seen = lock.begin(
+        session,
+        _limits(session, group[0]),
+        history.fingerprint_sql(table),
+        first=impact.cursor_sql(),
+    )
+    if tuple(map(int, seen)) != fingerprint:
+        session.rollback()
+        return None
+    times = impact.LockTimes()
+    results: list[tuple[float, Sequence[Found]]] = []
+    for migration, following in zip_longest(group, group[1:]):
+        started = time.monotonic()
+        log.debug("applying", version=migration.version, file=migration.file)
+        record = history.record_sql(
+            table,
+            migration,
+            applied_by=applied_by(),
+            others=fingerprint,
+        )
+        tail = f"{END_OF_FILE};\n{record};\n{_next(session, following)}"
+        try:
+            execute.run(session, migration, tail, times, exact=exact)
+        except StatementFailed:
+            session.rollback()
+            raise
+        fingerprint = _plus(fingerprint, [migration])
+        results.append((time.monotonic() - started, impact.read(session)))
+    return [Done(seconds, times.impact(found)) for seconds, found in results]
+
+
+def _next(session: Session, migration: Migration | None) -> str:
+    """Return what comes after a record: another file's beginning, or the end."""
+    if migration is None:
+        return "COMMIT"
+    # The record has been written with a search_path that is not for files.
+    limits = _limits(session, migration)
+    return f"RESET search_path; {limits};\n{impact.cursor_sql(later=True)}"
+
+
+def _limits(session: Session, migration: Migration) -> str:
+    lock_timeout, statement_timeout = migration.limits(session.settings)
+    label = f"migrator: {migration.file}"
+    return lock.limits_sql(session, label, lock_timeout, statement_timeout, local=True)

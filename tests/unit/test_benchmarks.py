@@ -1,0 +1,115 @@
+"""The arithmetic of the benchmarks, and that what they draw is what was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from benchmarks import chart, page
+from benchmarks.results import Results, Spread, rotated, slope, spread
+from benchmarks.targets import targets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def results(**values: dict[str, list[float]]) -> Results:
+    return Results(
+        machine={"server": "PostgreSQL"},
+        tools={"migrator": "1.0", "psql script": "15", "dbmate": "2", "Alembic": "1"},
+        missing={"goose": "no package"},
+        values=values,
+    )
+
+
+class TestSpread:
+    def test_is_the_median_and_the_ends(self) -> None:
+        assert spread([3.0, 1.0, 8.0]) == Spread(3.0, 1.0, 8.0)
+        assert spread([1.0, 2.0]) == Spread(1.5, 1.0, 2.0)
+
+    def test_of_nothing_is_none(self) -> None:
+        assert results(noop={"dbmate": [1.0]}).spread("noop", "migrator") is None
+        assert results().spread("noop", "migrator") is None
+
+
+class TestRatio:
+    def test_is_taken_round_by_round(self) -> None:
+        # The second round was slow for both. The ratio of the medians would be 3 / 2.
+        found = results(noop={"migrator": [2.0, 20.0, 3.0], "dbmate": [1.0, 10.0, 2.0]})
+        assert found.ratio("noop", "migrator", "dbmate") == Spread(2.0, 1.5, 2.0)
+
+    def test_counts_rounds_that_both_have(self) -> None:
+        found = results(noop={"migrator": [2.0, 8.0], "dbmate": [1.0]})
+        assert found.ratio("noop", "migrator", "dbmate") == Spread(2.0, 2.0, 2.0)
+        assert found.ratio("noop", "Alembic", "dbmate") is None
+
+
+class TestRounds:
+    def test_each_tool_is_first_in_turn(self) -> None:
+        orders = [rotated(["a", "b", "c"], number) for number in range(6)]
+        assert orders[0] == ["a", "b", "c"]
+        assert orders[1] == ["a", "c", "b"]
+        assert all(sorted(order) == ["a", "b", "c"] for order in orders)
+        assert rotated([], 3) == []
+
+    def test_nobody_always_comes_after_the_same(self) -> None:
+        before = {
+            order[order.index("b") - 1] for order in (rotated(["a", "b", "c"], n) for n in range(6))
+        }
+        assert before >= {"a", "c"}
+
+
+def test_slope() -> None:
+    assert slope([(1, 3), (2, 5), (4, 9)]) == pytest.approx(2.0)
+
+
+def test_results_survive_being_saved(tmp_path: Path) -> None:
+    saved = results(noop={"migrator": [0.1, 0.2]})
+    saved.note("noop", "dbmate", "exit status 1")
+    saved.save(tmp_path / "results.json")
+    assert Results.load(tmp_path / "results.json") == saved
+
+
+class TestChart:
+    def test_bars_are_as_long_as_their_values(self) -> None:
+        rows = [
+            chart.Bar("migrator", "ours", 2.0, 1.0, 3.0, "2 s"),
+            chart.Bar("a <tool>", "peer", 4.0, 4.0, 4.0, "4 s"),
+        ]
+        root = ET.fromstring(chart.bars("A & B", rows))  # noqa: S314 - our own
+        _, first, second = (float(rect.attrib["width"]) for rect in root.iter(f"{SVG}rect"))
+        assert second == pytest.approx(2 * first)
+        texts = [text.text for text in root.iter(f"{SVG}text")]
+        assert texts == ["A & B", "migrator", "2 s", "a <tool>", "4 s"]
+
+    def test_a_very_long_bar_is_cut(self) -> None:
+        rows = [
+            chart.Bar(name, "peer", value, value, value, "")
+            for name, value in (("a", 1.0), ("b", 1.0), ("c", 100.0))
+        ]
+        root = ET.fromstring(chart.bars("", rows))  # noqa: S314
+        _, first, _, third = (float(rect.attrib["width"]) for rect in root.iter(f"{SVG}rect"))
+        assert third == pytest.approx(chart.CUT * first)
+        assert len(list(root.iter(f"{SVG}path"))) == 1
+
+
+class TestPage:
+    def test_a_target_is_judged_by_the_ratio(self) -> None:
+        found = results(fresh200={"migrator": [1.0], "psql script": [0.9], "dbmate": [1.2]})
+        floor, peers, *others = targets(found)
+        assert (floor.found, floor.holds) == ("1.11 times", False)
+        assert (peers.found, peers.holds) == ("dbmate takes 1.20 times", True)
+        assert {target.holds for target in others} == {None}
+
+    def test_says_who_failed_and_who_is_missing(self) -> None:
+        found = results(noop={"migrator": [0.1], "dbmate": [0.05]})
+        found.note("noop", "Alembic", "exit status 1: a | b")
+        text = page.page(found, "{machine}\n{targets}\n{summary}\n{details}")
+        assert "| Alembic | - |  |  |  | exit status 1: a \\| b |" in text
+        assert "| dbmate | 50 ms |  | 0.50 (0.50 … 0.50) | 1 |  |" in text
+        assert "- goose: not measured, no package" in text
+        assert set(page.charts(found)) == {"noop.svg"}
