@@ -66,7 +66,11 @@ def is_console(settings: LogSettings) -> bool:
 
 def configure(settings: LogSettings) -> None:
     """Set structlog up for this process; everything is written to stderr."""
-    processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level, _redactor]
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        _redactor,
+    ]
     if is_console(settings):
         processors += [
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
