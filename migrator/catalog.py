@@ -130,12 +130,23 @@ def snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
     Raises:
         psycopg2.Error: the server reported an error.
     """
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    found = read(session, left_out)
+    session.execute("COMMIT")
+    return found
+
+
+def read(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
+    """Read what the open transaction sees, as `snapshot` does.
+
+    Args:
+        session: in a transaction, whose settings are changed.
+        left_out: tables that are not in it.
+    """
     limit = round(session.settings.lock_timeout * 1000)
-    settings = {**_SETTINGS, "lock_timeout": f"{limit}ms", "statement_timeout": "0"}
-    session.execute(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-        + "; ".join(f"SET LOCAL {name} TO '{value}'" for name, value in settings.items())
-    )
+    limits = {"lock_timeout": f"{limit}ms", "statement_timeout": "0", "jit": "off"}
+    settings = {**_SETTINGS, **limits}
+    session.execute("; ".join(f"SET LOCAL {key} TO '{value}'" for key, value in settings.items()))
     names = [table.quoted for table in left_out]
     oids = session.query(
         "SELECT to_regclass(name)::oid FROM unnest(%s::text[]) name"
@@ -146,14 +157,12 @@ def snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
     found: Snapshot = {}
     addresses: dict[Address, Item] = {}
     for query in _QUERIES:
-        rows = session.query(query.replace("{skipped}", skipped))
-        for catalog, number, column, kind, name, parent, head, parts in rows:
-            item = Item(kind, name, parent, head, parts)
+        for catalog, number, column, *rest in session.query(query.replace("{skipped}", skipped)):
+            item = Item(*rest)
             found[item.key] = item
             addresses[Address(catalog, number, column)] = item
     for item in _comments(session, addresses):
         found[item.key] = item
-    session.execute("COMMIT")
     return found
 
 
@@ -203,28 +212,28 @@ def _changed(files: Snapshot, expected: Item, actual: Item) -> Difference:
         for label in {**expected.parts, **actual.parts}
         if expected.parts.get(label) != actual.parts.get(label)
     )
+    changed = [
+        item.parts[label] for item in (expected, actual) for label in labels if label in item.parts
+    ]
+    # A person needs all clauses to understand one of them, but for those of a table.
+    whole = expected.kind != "table" and not all(map(_is_statement, changed))
     return Difference(
         expected.kind,
         expected.name,
         "different",
         labels,
-        _shown(expected, labels),
-        _shown(actual, labels),
+        _shown(expected, labels, whole=whole),
+        _shown(actual, labels, whole=whole),
         _within(files, expected),
     )
 
 
-def _shown(item: Item, labels: Sequence[str]) -> str:
-    """Return the parts of an object that a person needs to see to understand a difference."""
-    parts = item.parts
-    changed = [parts[label] for label in labels if label in parts]
-    if item.kind == "table":
+def _shown(item: Item, labels: Sequence[str], *, whole: bool) -> str:
+    clauses = [text for text in item.parts.values() if not _is_statement(text)]
+    changed = [item.parts[label] for label in labels if label in item.parts]
+    if not whole:
         return "\n".join(changed)
-    clauses = [text for text in parts.values() if not _is_statement(text)]
-    alone = all(map(_is_statement, changed)) and bool(changed)
-    return "\n".join(
-        ([] if alone else [_joined(clauses)]) + [text for text in changed if _is_statement(text)]
-    )
+    return "\n".join([_joined(clauses), *filter(_is_statement, changed)])
 
 
 def _statements(item: Item, children: Mapping[str, Sequence[Item]]) -> Iterator[str]:
@@ -600,8 +609,16 @@ ORDER BY r.name, x.relname
 """
 _STATISTICS = f"""
 SELECT 'pg_statistic_ext'::regclass::oid::int8, s.oid::int8, 0, 'statistics',
-  {_name("s.stxname")}, r.kind || ' ' || r.name, '',
-  json_strip_nulls(json_build_object('definition', pg_get_statisticsobjdef(s.oid),
+  {_name("s.stxname")}, r.kind || ' ' || r.name, 'CREATE STATISTICS ' || {_full("s.stxname")},
+  json_strip_nulls(json_build_object(
+    'kinds', (SELECT '(' || string_agg(CASE k WHEN 'd' THEN 'ndistinct' WHEN 'f' THEN 'dependencies'
+        WHEN 'm' THEN 'mcv' END, ', ' ORDER BY k) || ')' FROM unnest(s.stxkind) k WHERE k <> 'e'),
+    -- The server keeps the columns in the order of the table, which does not count.
+    'columns', 'ON ' || (SELECT string_agg(of, ', ' ORDER BY of) FROM (
+        SELECT quote_ident(a.attname) AS of FROM pg_attribute a
+        WHERE a.attrelid = r.oid AND a.attnum = ANY (s.stxkeys)
+        UNION ALL SELECT unnest(pg_get_statisticsobjdef_expressions(s.oid))) o),
+    'table', 'FROM ' || r.full_name,
     'target', 'ALTER STATISTICS ' || {_full("s.stxname")} || ' SET STATISTICS '
       || nullif(s.stxstattarget, -1)))
 FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
