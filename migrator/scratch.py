@@ -255,10 +255,11 @@ def _claim(session: Session, keeper: Session, name: str) -> None:
 
 
 def _require_empty(keeper: Session, name: str, left_out: tuple[Table, ...]) -> None:
+    items = catalog.snapshot(keeper, left_out)
     found = [
         item.key
-        for item in catalog.snapshot(keeper, left_out).values()
-        if item.kind not in ("extension", "comment") and item.key != "schema public"
+        for item in items.values()
+        if item.kind != "extension" and item.key != "schema public" and item.parent not in items
     ]
     if found:
         shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
