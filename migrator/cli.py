@@ -330,22 +330,14 @@ def _baseline(run: _Run) -> int:
 
 
 def _adopt(run: _Run) -> int:
-    from migrator import adopt, apply, legacy  # noqa: PLC0415
+    from migrator import adopt, apply  # noqa: PLC0415
 
     migrations = run.migrations()
     with run.connect(write=True) as session:
         found = adopt.find(session, run.options.tool)
         if found is None:
-            raise UsageError(
-                f"there is no history of {run.options.tool or 'another tool'} in the database",
-                f"Looked for: {', '.join(legacy.TOOLS)}. Where there never was one, migrator "
-                "baseline N --verify says which files the schema is that of.",
-            )
-        count = len(found.applied)
-        sys.stdout.write(
-            f"Found the history of {found.tool} in {found.table}: {count} applied, the last is "
-            f"{found.applied[-1]}.\n\n"
-        )
+            return _nothing_to_adopt(run, session)
+        sys.stdout.write(f"Found {found.summary}.\n\n")
         version = run.options.version
         if version is None:
             version = adopt.version_of(found, migrations)
@@ -364,6 +356,22 @@ def _adopt(run: _Run) -> int:
         adopt.adopt(session, todo, apply.applied_by())
     sys.stdout.write(f"Adopted: the database is at version {version}.\n")
     return errors.OK
+
+
+def _nothing_to_adopt(run: _Run, session: Session) -> int:
+    from migrator import history, legacy  # noqa: PLC0415
+
+    what = f"no history of {run.options.tool or 'another tool'} in the database"
+    if rows := history.read(session).rows:
+        sys.stdout.write(
+            f"Nothing to do: there is {what}, and that of migrator is at {rows[-1].version}.\n"
+        )
+        return errors.OK
+    raise UsageError(
+        f"there is {what}",
+        f"Looked for: {', '.join(legacy.TOOLS)}. Where there never was one, migrator baseline N "
+        "--verify records whose schema it is.",
+    )
 
 
 def _repair(run: _Run) -> int:

@@ -43,7 +43,18 @@ class Legacy:
         """The table of the history."""
         return self.tables[0]
 
+    @property
+    def summary(self) -> str:
+        """Whose history it is, where, and how far it has come, in words."""
+        last = self.applied[-1]
+        far = f"{len(self.applied)} applied, the last is {last}"
+        if self.tool in _ONLY_THE_NEWEST:
+            far = f"it is at {' and '.join(self.applied)}"
+        return f"the history of {self.tool} in {self.table}: {far}"
 
+
+# These tools do not list what they have applied; Alembic has one row for each head.
+_ONLY_THE_NEWEST = ("alembic", "golang-migrate")
 # The columns that tell whose a table is. More may have been added by another version of the tool.
 _SHAPES = {
     "flyway": {"installed_rank", "version", "description", "type", "script", "checksum", "success"},
@@ -122,7 +133,8 @@ def read(session: Session, found: Legacy) -> Legacy:
 
 def numbers_of(names: Sequence[str]) -> tuple[int, ...] | None:
     """Return the versions that names begin with; None unless each has one of its own."""
-    matches = [re.match(r"\d+(?![\d.])", name) for name in names]
+    # 1.1 is no number, but 0001.users is one, and a description.
+    matches = [re.match(r"\d+(?!\d|\.\d)", name) for name in names]
     numbers = [int(match[0]) for match in matches if match]
     complete = len(numbers) == len(names) == len(set(numbers))
     return tuple(numbers) if complete else None

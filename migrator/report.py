@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _RECENT = 5
 _WIDTH = 90  # columns for sentences of our own
-_LONG = 4  # lines, from which on two texts are shown as their difference
+_LONG = 4  # lines; two texts that both have so many are shown as their difference
 _ESCAPED = "%\r\n"  # in workflow commands, the percent sign first; in properties also : and ,
 
 
@@ -308,7 +308,7 @@ def _difference_lines(each: dict[str, Any]) -> Iterator[str]:
     files, database = each["files"], each["database"]
     if each["state"] != "different":
         yield textwrap.indent(files or database, "  ")
-    elif max(files.count("\n"), database.count("\n")) < _LONG - 1:
+    elif min(files.count("\n"), database.count("\n")) < _LONG - 1:
         for name, text in (("files:", files), ("database:", database)):
             for number, line in enumerate((text or "(nothing)").splitlines()):
                 yield f"  {'' if number else name:<9} {line}"

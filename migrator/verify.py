@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from migrator import apply, catalog, legacy, plan, scratch, stepwise
 from migrator.errors import Interrupted, ProblemsFound, UsageError
 from migrator.failure import MigrationFailed
+from migrator.settings import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from migrator.catalog import Difference, Snapshot
+    from migrator.catalog import Difference
     from migrator.database import Session
     from migrator.migration import Migration
     from migrator.plan import Plan
@@ -100,7 +101,8 @@ def run(session: Session, files: Sequence[Migration], patterns: Sequence[str]) -
     actual = catalog.snapshot(session, (*ours, *others))
     try:
         with scratch.empty(session, ours) as place:
-            expected = _build(place, files, ours)
+            apply.run(place.settings, files, place.session.stop)
+            expected = catalog.snapshot(place.session, ours)
     except MigrationFailed as failed:
         failed.failure = replace(
             failed.failure,
@@ -111,6 +113,12 @@ def run(session: Session, files: Sequence[Migration], patterns: Sequence[str]) -
         raise
     except Interrupted as interrupted:
         raise Interrupted(interrupted.status - 128, "nothing was changed") from None
+    # Made by us: the schema of the history, unless a file has made it before, and the marker.
+    schema = session.settings.table.schema
+    for name in (schema, identifier(schema), scratch.MARKER):
+        for snapshot in (expected, actual):
+            snapshot.pop(f"schema {name}", None)
+            snapshot.pop(f"comment on schema {name}", None)
     return judge(files, catalog.compare(expected, actual), patterns)
 
 
@@ -133,15 +141,6 @@ def judge(
         ignored=tuple(ignored),
         unused=tuple(p for p in patterns if not any(_matches(p, d) for d in found)),
     )
-
-
-def _build(
-    place: scratch.Scratch, files: Sequence[Migration], left_out: Sequence[Table]
-) -> Snapshot:
-    apply.run(place.settings, files, place.session.stop)
-    found = catalog.snapshot(place.session, left_out)
-    marker = f"schema {scratch.MARKER}"
-    return {k: item for k, item in found.items() if marker not in (k, item.parent)}
 
 
 def _history_tables(settings: Settings) -> tuple[Table, ...]:
