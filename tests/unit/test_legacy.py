@@ -41,8 +41,7 @@ OURS = {"version", "applied_at", "description", "checksum", "execution_ms", "app
         ),
         (
             "schema_version",
-            "version_rank installed_rank version description type script checksum installed_by"
-            " installed_on execution_time success",
+            "version_rank installed_rank version description type script checksum success",
             "flyway",
         ),
     ],
@@ -68,7 +67,7 @@ def test_names_that_begin_with_a_version(names: list[str], numbers: tuple[int, .
 
 
 def made(applied: list[int] | None, floor: int = 0) -> Legacy:
-    names = [str(number) for number in applied or ["x"]]
+    names = ["x"] if applied is None else [str(number) for number in applied]
     numbers = None if applied is None else tuple(applied)
     return Legacy("tool", (Table("public", "t"),), tuple(names), numbers, floor)
 
