@@ -590,6 +590,7 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         "command",
         [
+            "adopt",
             "apply",
             "baseline",
             "check",
@@ -600,6 +601,7 @@ class TestCommandLine:
             "reset",
             "status",
             "validate",
+            "verify",
             "wait",
         ],
     )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from migrator.scratch import options
+from tests.integration.test_commands import documented
+from tests.integration.test_logging import check
 from tests.support.database import OWNER, Database, empty_database
 from tests.support.sessions import Session, eventually
 from tests.support.snapshot import snapshot
@@ -71,7 +73,9 @@ class TestTheAnswer:
 
     def test_what_runs_in_the_scratch_database_is_marked_in_the_log(self, migrate: Migrate) -> None:
         assert migrate().status == 0
-        events = migrate("verify").events
+        run = migrate("verify")
+        check(run)
+        events = run.events
         assert [event["event"] for event in events] == [
             "applied",
             "statement done",
@@ -114,6 +118,7 @@ index people_settings on people: missing in the database
         run = migrate("verify", "--json", "--ignore", "index *", "--ignore", "table x")
         assert run.status == DISAGREEMENT
         answer = json.loads(run.out)
+        assert answer.keys() == documented("verify").keys()
         assert answer == {
             "version": 2,
             "files": ["001_people.sql", "002_index.sql"],
@@ -371,8 +376,9 @@ class TestStopped:
         _, _, created, number = name.split("_")
         old = f"migrator_scratch_{int(created) - 3600}_{number}"
         server.execute(f"ALTER DATABASE {name} RENAME TO {old}")
-        run = migrate("verify", "--version", "2")
+        run = migrate("verify", "--version", "2", "--ignore", "*")
         assert run.event("scratch database of a killed run dropped")["scratch"] == old
+        check(run)
         nothing_left(server)
 
     def test_one_in_use_is_left_alone_however_old(self, migrate: Migrate, server: Server) -> None:
@@ -505,6 +511,7 @@ class TestBaseline:
         assert run.status == DISAGREEMENT
         assert run.out.startswith("index people_settings on people: missing")
         assert "nothing was recorded" in run.event("schema differs")["message"]
+        check(run)
         assert snapshot(database) == before
         assert migrate("baseline", "2", "--verify", "--ignore", "index *").status == 0
         database.execute("DROP TABLE schema_migrations")
