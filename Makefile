@@ -8,6 +8,9 @@ RUNS ?= 1000
 
 # More compose files, such as OVERLAYS=compose.demo.yml.
 OVERLAYS ?=
+# What backup, restore and reset are told, such as ARGS=--yes; which file is restored.
+ARGS ?=
+FILE ?=
 COMPOSE = docker compose -f docker-compose.prod-standalone.yml $(OVERLAYS:%=-f %)
 
 BIN := .venv/bin
@@ -16,7 +19,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FILES := git ls-files --cached --others --exclude-standard --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock chaos clean secrets build up down current logs
+.PHONY: help demo test check format lock chaos clean secrets build up down current logs \
+	backup restore reset
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -96,6 +100,17 @@ current: ## Show the version of the deployment's schema
 
 logs: ## Show the latest lines of every service of the deployment
 	@$(COMPOSE) logs --tail 100
+
+backup restore reset: export OVERLAYS := $(OVERLAYS)
+
+backup: ## Write the deployment's database into backups/ (ARGS='--keep 30')
+	@scripts/backup-database.sh $(ARGS)
+
+restore: ## Put a backup in the place of the database (FILE=backups/….dump, or ARGS=--undo)
+	@scripts/restore-database.sh $(ARGS) $(if $(FILE),'$(FILE)')
+
+reset: ## Drop everything in the deployment's database and build it again
+	@scripts/reset-database.sh $(ARGS)
 
 clean: ## Remove .venv and everything that was built
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

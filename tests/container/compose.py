@@ -126,11 +126,15 @@ class Project:
         assert answer.status == 0, f"{arguments}\n{answer.out}{answer.err}\n{self.logs()}"
         return answer.out
 
-    def make(self, target: str) -> Answer:
+    @property
+    def overlays(self) -> str:
+        """The compose files but the first, as OVERLAYS has them."""
+        return " ".join(self.files[1:])
+
+    def make(self, target: str, *variables: str) -> Answer:
         """Run a target of the repository's Makefile in the folder."""
-        overlays = " ".join(self.files[1:])
         return run(
-            "make", "-f", str(ROOT / "Makefile"), target, f"OVERLAYS={overlays}",
+            "make", "-f", str(ROOT / "Makefile"), target, f"OVERLAYS={self.overlays}", *variables,
             cwd=self.folder, environ=self.environ,
         )  # fmt: skip
 
@@ -159,11 +163,11 @@ class Project:
         lines = (self.folder / ".env").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines)[name]
 
-    def sql(self, statement: str) -> str:
+    def sql(self, statement: str, database: str = "fingerflow") -> str:
         """Run a statement as superuser and return unaligned rows."""
         return self.compose(
-            "exec", "-T", "postgres", "psql", "-U", "fingerflow", "-v", "ON_ERROR_STOP=1",
-            "-Atc", statement,
+            "exec", "-T", "postgres", "psql", "-U", "fingerflow", "-d", database,
+            "-v", "ON_ERROR_STOP=1", "-Atc", statement,
         ).strip()  # fmt: skip
 
     def try_sql(self, role: str, password: str, statement: str) -> Answer:
@@ -258,7 +262,8 @@ def project(**environ: str) -> Iterator[Project]:
         folder = Path(temporary)
         for file in (BASE, DEMO):
             shutil.copy(ROOT / file, folder)
-        shutil.copytree(ROOT / "deploy", folder / "deploy")
+        for tree in ("deploy", "scripts"):
+            shutil.copytree(ROOT / tree, folder / tree)
         (folder / "migrations").mkdir()
         shutil.copy(ROOT / "migrations/001_initial_schema.sql", folder / "migrations")
         (folder / TEST).write_text(_TEST_FILE)

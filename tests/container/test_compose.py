@@ -284,6 +284,33 @@ print(json.dumps({
         if secret != "postgres_password":
             assert value not in processes
 
+    def test_a_server_that_logs_every_statement_logs_no_password(self, shop: Project) -> None:
+        shop.sql("ALTER SYSTEM SET log_statement = 'all'")
+        shop.sql("SELECT pg_reload_conf()")
+        try:
+            shop.compose("run", "--rm", "roles")
+        finally:
+            shop.sql("ALTER SYSTEM RESET log_statement")
+            shop.sql("SELECT pg_reload_conf()")
+        log = shop.logs("postgres")
+        assert "statement: ALTER SYSTEM RESET" in log
+        for secret in ("postgres_password", "migrator_password", "POSTGRES_PASSWORD"):
+            assert shop.secret(secret) not in log
+
+
+class TestDatabaseThatIsNeverReady:
+    def test_keeps_the_others_from_being_started(self, fresh: Project) -> None:
+        never = compose._TEST_FILE.replace(
+            "healthcheck: {interval: 0.5s}",
+            "healthcheck: {test: [CMD, 'false'], interval: 0.2s, retries: 2}",
+        )
+        (fresh.folder / compose.TEST).write_text(never)
+        answer = fresh.try_compose("up", "--detach")
+        assert answer.status == 1
+        assert "is unhealthy" in answer.err
+        for service in ("roles", "migrator", "backend"):
+            assert fresh.container(service)["State"]["Status"] == "created", service
+
 
 class TestBrokenMigration:
     def test_keeps_the_backend_from_being_started(self, fresh: Project) -> None:

@@ -1,0 +1,194 @@
+#!/usr/bin/env bash
+# What the scripts that look after a deployment share. Sourced, never run.
+#
+# A script that sources this sets `yes` to 1 when it may go on without asking, and defines after_failure, which says in
+# what state things are and what to do. Then it calls open_deployment and open_database, in this order.
+#
+# Nothing here takes a password: it works as the superuser through the server's socket, inside of its container.
+# shellcheck disable=SC2034
+
+STAMP=$(date -u +%Y%m%dT%H%M%SZ)
+readonly STAMP
+readonly STAMPS='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]Z' # matches every stamp
+readonly SESSION_NAME=deployment-script # the application_name of all our sessions
+
+yes=0
+files=()  # the compose files, as options
+project=  # the name of the compose project
+user=     # the superuser
+database= # the database of the application
+backends=1
+was_running=0 # how many backends ran when the script started
+stopped=0     # whether we have begun to stop them
+partial=      # the file that is being written, under its temporary name
+child=        # the process that is being waited for
+
+say() {
+    printf '%s\n' "$*"
+}
+
+complain() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
+
+# die MESSAGE…: ends as a failure; after_failure has the last word.
+die() {
+    complain "$@"
+    exit 1
+}
+
+usage_error() {
+    complain "$* (--help explains)"
+    exit 2
+}
+
+# Runs a command so that a signal ends this script at once: bash runs no trap before a foreground command has ended.
+# The command does not inherit the lock, which must not outlive this script.
+run() {
+    local status=0
+    "$@" <&0 9>&- &
+    child=$!
+    wait "$child" || status=$?
+    child=
+    return "$status"
+}
+
+compose() {
+    run docker compose --progress quiet "${files[@]}" "$@"
+}
+
+# sql DATABASE [OPTION…]: runs the statements on standard input as the superuser and prints bare rows.
+sql() {
+    compose exec -T --env "PGAPPNAME=$SESSION_NAME" postgres psql --no-psqlrc --quiet --no-align --tuples-only \
+        --set ON_ERROR_STOP=1 --username "$user" --dbname "$1" "${@:2}"
+}
+
+# Ends what a run that was killed has left on the server: a program in a container outlives the client that started it.
+end_sessions() {
+    sql template1 --set name="$SESSION_NAME" >/dev/null <<'SQL'
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+WHERE application_name = :'name' AND pid <> pg_backend_pid();
+SQL
+}
+
+at_exit() {
+    local status=$1
+    set +e
+    trap '' HUP INT TERM
+    if [[ -n $child ]]; then
+        kill "$child" 2>/dev/null
+        wait "$child" 2>/dev/null
+        child=
+        [[ -z $user ]] || end_sessions
+    fi
+    [[ -z $partial ]] || rm -f -- "$partial"
+    ((status == 0)) || after_failure "$status" >&2
+}
+
+# open_deployment: finds the deployment that this folder belongs to, and keeps other runs of these scripts out of it.
+open_deployment() {
+    local overlay
+    trap 'at_exit $?' EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    umask 077
+    # What is typed is read from there; everything else gets no input but what it is given.
+    exec 3<&0 </dev/null
+    cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit
+    for overlay in docker-compose.prod-standalone.yml ${OVERLAYS:-}; do
+        files+=(--file "$overlay")
+    done
+    docker compose version >/dev/null || die 'Docker Compose does not answer; see above.'
+    command -v flock >/dev/null || die 'There is no flock; it is in the package util-linux.'
+    project=$(compose config | sed -n 's/^name: //p') || die 'The compose files or their settings are wrong; see above.'
+    mkdir -p backups
+    exec 9>"backups/.$project.lock"
+    flock --nonblock 9 || die "Another backup, restore or reset of $project is running. Wait until it has ended."
+    # Nobody writes to these any more: we have the lock.
+    # shellcheck disable=SC2086
+    rm -f -- backups/."$project"-$STAMPS.dump.partial backups/."$project"-before-restore-$STAMPS.dump.partial
+}
+
+# open_database: learns what it is called, and what runs.
+open_database() {
+    local names
+    names=$(compose exec -T postgres printenv POSTGRES_USER POSTGRES_DB) ||
+        die "PostgreSQL of $project does not run. Start it: docker compose ${files[*]} up --detach --wait postgres"
+    { read -r user && read -r database; } <<<"$names"
+    end_sessions || die 'PostgreSQL does not answer; see above.'
+    was_running=$(compose ps --quiet backend | wc -l)
+    backends=$(compose ps --all --quiet backend | wc -l)
+    ((backends > 0)) || backends=1
+}
+
+# start_postgres: as it is, even where the settings have changed since.
+start_postgres() {
+    compose up --detach --wait --no-recreate postgres || die 'PostgreSQL does not start; see above.'
+}
+
+# has_database NAME
+has_database() {
+    [[ $(sql template1 --set name="$1" <<<"SELECT 1 FROM pg_database WHERE datname = :'name';") == 1 ]]
+}
+
+# confirm QUESTION: goes on only after YES has been typed.
+confirm() {
+    local answer=
+    if ! ((yes)); then
+        printf '%s Type YES to go on: ' "$1"
+        read -r -u 3 answer || true
+        [[ $answer == YES ]] || usage_error 'that was not YES; --yes goes on without asking'
+    fi
+}
+
+# check_dump FILE: reads it to its end, which finds a file that was cut off or damaged; prints its table of contents.
+check_dump() {
+    compose exec -T postgres pg_restore --list <"$1" &&
+        compose exec -T postgres pg_restore --file=/dev/null <"$1"
+}
+
+# dump FILE: writes the database into it. The name appears when the file is complete, checked and on the disk.
+dump() {
+    partial=backups/.${1##*/}.partial
+    compose exec -T --env "PGAPPNAME=$SESSION_NAME" postgres pg_dump --format=custom --username "$user" \
+        --dbname "$database" >"$partial" || die "The database could not be written to $1; see above."
+    check_dump "$partial" >/dev/null || die "The file that came of it cannot be read again; see above."
+    sync "$partial"
+    mv -- "$partial" "$1"
+    partial=
+    sync backups
+    say "Wrote $1 ($(du -h -- "$1" | cut -f 1))."
+}
+
+stop_backend() {
+    say 'Stopping the backend.'
+    stopped=1
+    compose stop backend || die 'The backend cannot be stopped; see above.'
+}
+
+# start_all: as `make up`; ends when all is healthy.
+start_all() {
+    local since
+    since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+    say 'Starting the backend.'
+    compose up --detach --wait --scale "backend=$backends" && return
+    complain 'The backend does not start, or does not get healthy. What the migrator and the backend have said since:'
+    compose logs --no-color --since "$since" --tail 40 migrator backend >&2
+    return 1
+}
+
+# resume_backend: for a failure that leaves the database as it was; says what became of the backend.
+resume_backend() {
+    if ((!stopped)); then
+        say 'The backend was not stopped.'
+    elif ((was_running == 0)); then
+        say 'The backend did not run before, and does not now. Start it: make up'
+    # A stop that was interrupted goes on in the engine.
+    elif compose stop backend &&
+        compose up --detach --wait --no-deps --no-recreate --scale "backend=$backends" backend; then
+        say 'The backend runs again and is healthy.'
+    else
+        say 'The backend does not get healthy. Next: make logs, then make up.'
+    fi
+}

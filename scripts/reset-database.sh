@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Drops everything in the deployment's database and builds it again; --help explains.
+set -Eeuo pipefail
+
+usage() {
+    cat <<'USAGE'
+Usage: scripts/reset-database.sh [--yes]
+
+Drops every table with its rows, after YES has been typed, and applies all migrations again:
+  1. says what is lost, table by table;
+  2. stops the backend;
+  3. runs `migrator reset`, which drops everything in one transaction, then applies the migrations;
+  4. shows `migrator --current`, starts the backend and waits until it is healthy.
+The way back is a backup: scripts/backup-database.sh before, scripts/restore-database.sh after. A run that was killed is
+completed by running the script again.
+
+  --yes    does not ask
+
+Environment: OVERLAYS, more compose files, as for make; and what the compose files read.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or not confirmed, 130 or 143 interrupted.
+USAGE
+}
+
+here=$(dirname -- "${BASH_SOURCE[0]}")
+# shellcheck source-path=SCRIPTDIR source=deployment.sh
+source "$here/deployment.sh"
+
+phase=asking # then resetting, and last starting
+before=      # tells the tables apart from those that are made after them
+
+# fingerprint: changes as soon as anything was dropped; the numbers of tables are not used again.
+fingerprint() {
+    sql "$database" <<'SQL'
+SELECT 'tables ' || coalesce(string_agg(oid::text, ' ' ORDER BY oid), '') FROM pg_class
+WHERE relkind IN ('r', 'p') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)';
+SQL
+}
+
+after_failure() {
+    local now
+    case $phase in
+        asking) say 'State: nothing was changed.' ;;
+        resetting)
+            end_sessions
+            if now=$(fingerprint) && [[ $now == "$before" ]]; then
+                say 'State: nothing was dropped.'
+                resume_backend
+            elif [[ -z $now ]]; then
+                say 'State: PostgreSQL does not answer; everything was dropped, or nothing. The backend is stopped.'
+                say 'Next:  see that PostgreSQL runs (make logs), then run this script again.'
+            else
+                say 'State: the old tables are gone, and not every migration was applied. The backend is stopped.'
+                say 'Next:  mend what the message above names, then make up.'
+                say 'Back:  scripts/restore-database.sh with a backup'
+            fi
+            ;;
+        starting)
+            say 'State: the database is reset, and every migration is applied. The backend is not healthy.'
+            say 'Next:  see above what is wrong, or make logs; then make up.'
+            ;;
+    esac
+}
+
+# show_loss: counts every row, because an estimate is no warning.
+show_loss() {
+    local backup
+    say "This drops everything in database $database of $project. What is lost:"
+    sql "$database" <<'SQL'
+SELECT coalesce(
+    string_agg(format('SELECT lpad(count(*)::text, 12) || %L FROM ONLY %s', ' rows  ' || oid::regclass, oid::regclass),
+        ' UNION ALL ' ORDER BY oid::regclass::text),
+    $$SELECT '  no tables'$$)
+FROM pg_class
+WHERE relkind IN ('r', 'm') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+\gexec
+SQL
+    backup=$(find backups -maxdepth 1 -name "$project-*.dump" -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)
+    if [[ -n $backup ]]; then
+        say "The newest backup is $backup."
+    else
+        say 'There is no backup: scripts/backup-database.sh makes one.'
+    fi
+}
+
+main() {
+    while (($#)); do
+        case $1 in
+            --help) usage && exit ;;
+            --yes) yes=1 ;;
+            *) usage_error "what is $1?" ;;
+        esac
+        shift
+    done
+    open_deployment
+    start_postgres
+    open_database
+    show_loss || die 'The rows cannot be counted; see above.'
+    confirm 'There is no way back but a backup.'
+    before=$(fingerprint)
+    phase=resetting
+    stop_backend
+    compose run --rm -T migrator reset --confirm "$database" || die 'The reset has failed; see above.'
+    phase=starting
+    compose run --rm --no-deps -T migrator --current
+    start_all || exit 1
+    say "Done: database $database is reset."
+}
+
+main "$@"
