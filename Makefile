@@ -9,7 +9,7 @@ BENCH_ARGS ?=
 
 # More compose files, such as OVERLAYS=compose.demo.yml.
 OVERLAYS ?=
-# What backup, restore and reset are told, such as ARGS=--yes; which file is restored.
+# What backup, restore, reset and adopt are told, such as ARGS=--yes; which file is restored.
 ARGS ?=
 FILE ?=
 COMPOSE = docker compose -f docker-compose.prod-standalone.yml $(OVERLAYS:%=-f %)
@@ -21,7 +21,7 @@ FILES := git ls-files --cached --others --exclude-standard --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format docs lock chaos bench clean secrets build up down current logs \
-	backup restore reset
+	backup restore reset adopt
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -116,7 +116,7 @@ current: ## Show the version of the deployment's schema
 logs: ## Show the latest lines of every service of the deployment
 	@$(COMPOSE) logs --tail 100
 
-backup restore reset: export OVERLAYS := $(OVERLAYS)
+backup restore reset adopt: export OVERLAYS := $(OVERLAYS)
 
 backup: ## Write the deployment's database into backups/ (ARGS='--keep 30')
 	@scripts/backup-database.sh $(ARGS)
@@ -126,6 +126,9 @@ restore: ## Put a backup in the place of the database (FILE=backups/….dump, or
 
 reset: ## Drop everything in the deployment's database and build it again
 	@scripts/reset-database.sh $(ARGS)
+
+adopt: ## Take the deployment's database over from Alembic, with its rows
+	@scripts/adopt-alembic-database.sh $(ARGS)
 
 clean: ## Remove .venv and everything that was built
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -36,7 +36,7 @@ STATUSES = (
     ("2", "usage or settings"),
     ("3", "check: migrations are pending"),
     ("4", "the database could not be reached, or refused us, within the wait"),
-    ("5", "the files are not valid, or files and history disagree"),
+    ("5", "the files are not valid, or files and history disagree, or the schema differs"),
     ("6", "a lock, another migrator's or a table's, could not be had for the whole budget"),
     ("130, 143", "interrupted by SIGINT or SIGTERM; the running statement was rolled back"),
 )
@@ -164,6 +164,12 @@ class _Run:
     def width(self) -> int | None:
         """Columns of the terminal that the answer goes to; None: it goes elsewhere."""
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+    def accepted(self) -> tuple[str, ...]:
+        """Return the patterns of the differences that are accepted: the file's and the flags'."""
+        from migrator import verify  # noqa: PLC0415
+
+        return (*verify.accepted(self.settings.directory), *(self.options.ignore or ()))
 
     def show(self, data: object, text: str) -> None:
         """Print the answer to a command: as JSON when that was asked for, else as text."""
@@ -329,15 +335,100 @@ def _new(run: _Run) -> int:
     return errors.OK
 
 
+def _verify(run: _Run) -> int:
+    from migrator import adopt, report, verify  # noqa: PLC0415
+
+    migrations = run.migrations()
+    plan = None
+    with run.connect(write=True) as session:
+        if run.options.version is None:
+            plan = run.plan(session, migrations)
+            files = verify.applied(plan, run.settings)
+        else:
+            files = adopt.up_to(migrations, run.options.version)
+        found = verify.run(session, files, run.accepted())
+    data = report.verify_data(found, plan)
+    run.show(data, report.verify(data))
+    return errors.DISAGREEMENT if found.differences else errors.OK
+
+
+def _require_schema(run: _Run, session: Session, files: Sequence[Migration]) -> None:
+    """Compare before something is recorded, and show what came out.
+
+    Raises:
+        SchemaDiffers: there is a difference that nobody has agreed to.
+    """
+    from migrator import report, verify  # noqa: PLC0415
+
+    found = verify.run(session, files, run.accepted())
+    sys.stdout.write(report.verify(report.verify_data(found, None)) + "\n\n")
+    sys.stdout.flush()
+    if found.differences and not run.options.allow_differences:
+        raise errors.SchemaDiffers(
+            "the database is not what the files describe; nothing was recorded",
+            "Mend or accept the differences above; or record it with --allow-differences, and make "
+            "the next migration repair them.",
+        )
+
+
 def _baseline(run: _Run) -> int:
     from migrator import adopt, pending  # noqa: PLC0415
 
     migrations = run.migrations()
     with run.connect(write=True) as session:
+        if run.options.verify:
+            files = adopt.up_to(migrations, run.options.version)
+            adopt.require_empty(session)
+            _require_schema(run, session, files)
         count = adopt.baseline(session, migrations, run.options.version, pending.applied_by())
-    files = "1 migration" if count == 1 else f"{count} migrations"
-    sys.stdout.write(f"Recorded {files} as applied without running them.\n")
+    files_recorded = "1 migration" if count == 1 else f"{count} migrations"
+    sys.stdout.write(f"Recorded {files_recorded} as applied without running them.\n")
     return errors.OK
+
+
+def _adopt(run: _Run) -> int:
+    from migrator import adopt, pending  # noqa: PLC0415
+
+    migrations = run.migrations()
+    with run.connect(write=True) as session:
+        found = adopt.find(session, run.options.tool)
+        if found is None:
+            return _nothing_to_adopt(run, session)
+        sys.stdout.write(f"Found {found.summary}.\n\n")
+        version = run.options.version
+        if version is None:
+            version = adopt.version_of(found, migrations)
+        todo = adopt.prepare(session, found, migrations, version, drop=run.options.drop_old)
+        if not todo.steps:
+            sys.stdout.write("Nothing to do: it was adopted before.\n")
+            return errors.OK
+        if todo.recorded and not run.options.skip_verify:
+            _require_schema(run, session, todo.recorded)
+        elif todo.recorded:
+            sys.stdout.write("The schema was not compared with the files (--skip-verify).\n\n")
+        sys.stdout.write("".join(f"{step[0].upper()}{step[1:]}.\n" for step in todo.steps))
+        if not todo.drop and not todo.new_name:
+            sys.stdout.write(f"Leave {found.table} as it is.\n")
+        run.agree("This changes the database.")
+        adopt.adopt(session, todo, pending.applied_by())
+    sys.stdout.write(f"Adopted: the database is at version {version}.\n")
+    return errors.OK
+
+
+def _nothing_to_adopt(run: _Run, session: Session) -> int:
+    from migrator import history, legacy  # noqa: PLC0415
+
+    what = f"no history of {run.options.tool or 'another tool'} in the database"
+    if rows := history.read(session).rows:
+        sys.stdout.write(
+            f"Nothing to do: there is {what}, and that of migrator is at {rows[-1].version}.\n"
+        )
+        return errors.OK
+    raise UsageError(
+        f"there is {what}",
+        f"Looked for: {', '.join(legacy.TOOLS)}. Where there never was one, migrator baseline N "
+        "--verify records whose schema it is.",
+    )
 
 
 def _repair(run: _Run) -> int:
@@ -392,7 +483,9 @@ _COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
     ),
     ("validate", _validate, "check the files without a database"),
     ("new", _new, "create the next migration file and print its path"),
+    ("verify", _verify, "compare the schema with what the applied files describe"),
     ("baseline", _baseline, "record versions up to N as applied without running them"),
+    ("adopt", _adopt, "take over from another migration tool, after asking"),
     ("repair", _repair, "accept edited and missing files into the history, after asking"),
     ("reset", _reset, "drop everything our role owns in the database, and build it again"),
     ("wait", _wait, "wait until the database accepts our login"),
@@ -402,13 +495,20 @@ _METAVARS = {"--dir": "FOLDER", "--metrics-file": "FILE"}
 # The settings of commands that need no database; the others take all, so that whoever gives flags
 # to one can give them to all.
 _FLAGS: dict[str, tuple[str, ...]] = {"validate": ("--dir",), "new": ("--dir",), "completion": ()}
-_READS = ("current", "status", "check", "plan", "rehearse", "validate")
+_READS = ("current", "status", "check", "plan", "rehearse", "validate", "verify")
 _AS_FLAGS = {"current": "--current", "check": "--check", "rehearse": "--dry-run"}
 _DEFAULTS: dict[str, Any] = {
+    "allow_differences": False,
     "command": _apply,
     "confirm": None,
+    "drop_old": False,
+    "ignore": None,
     "json": False,
     "single_transaction": False,
+    "skip_verify": False,
+    "tool": None,
+    "verify": False,
+    "version": None,
     "wait": None,
     "yes": False,
 }
@@ -487,6 +587,21 @@ def _add_own_options(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("description", metavar="DESCRIPTION", help='such as "add user locale"')
     elif name == "baseline":
         parser.add_argument("version", metavar="N", type=int, help="the last version to record")
+        parser.add_argument(
+            "--verify", action="store_true", help="first compare the schema, as migrator verify"
+        )
+        _add_ignore(parser)
+        _add_allow_differences(parser)
+    elif name == "verify":
+        parser.add_argument(
+            "--version",
+            metavar="N",
+            type=int,
+            help="compare with the files up to N, whatever the history says",
+        )
+        _add_ignore(parser)
+    elif name == "adopt":
+        _add_adopt_options(parser)
     elif name == "repair":
         parser.add_argument("--yes", action="store_true", help="make the changes without asking")
     elif name == "reset":
@@ -495,6 +610,46 @@ def _add_own_options(parser: argparse.ArgumentParser, name: str) -> None:
         )
     elif name == "completion":
         parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
+
+
+def _add_adopt_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--version",
+        metavar="N",
+        type=int,
+        help="the live schema is that of the file with version N; needed where the other tool's "
+        "names are not the numbers of the files",
+    )
+    parser.add_argument(
+        "--from", dest="tool", metavar="TOOL", help="whose history, where there are several"
+    )
+    parser.add_argument(
+        "--drop-old", action="store_true", help="drop the other tool's history, which else stays"
+    )
+    parser.add_argument(
+        "--skip-verify", action="store_true", help="do not compare the schema with the files"
+    )
+    _add_ignore(parser)
+    _add_allow_differences(parser)
+    parser.add_argument("--yes", action="store_true", help="make the changes without asking")
+
+
+def _add_ignore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ignore",
+        metavar="PATTERN",
+        action="append",
+        help="accept differences such as 'index idx_*'; may be repeated; .verify-ignore in the "
+        "folder of migrations has one a line",
+    )
+
+
+def _add_allow_differences(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-differences",
+        action="store_true",
+        help="record the versions even though the schema differs",
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

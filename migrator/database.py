@@ -371,7 +371,7 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         with suppress(psycopg2.Error):
             connection.cancel()
 
-    stop.cancel = cancel
+    outer, stop.cancel = stop.cancel, cancel
     try:
         yield Session(connection, settings, stop)
     except psycopg2.Error as error:
@@ -381,7 +381,7 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         hint = error.diag.message_hint or advice.by_code(error.pgcode or "", message)
         raise DatabaseUnavailable(f"the server refused: {message} ({error.pgcode})", hint) from None
     finally:
-        stop.cancel = None
+        stop.cancel = outer
         connection.close()
 
 

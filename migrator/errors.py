@@ -55,6 +55,13 @@ class DatabaseUnavailable(MigratorError):
     event = "database unavailable"
 
 
+class SchemaDiffers(MigratorError):
+    """The database is not what the files describe, and so nothing was recorded."""
+
+    status = DISAGREEMENT
+    event = "schema differs"
+
+
 class LockUnavailable(MigratorError):
     """Another migrator held the lock, or a table lock could not be had, for the whole budget."""
 

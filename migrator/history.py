@@ -249,7 +249,8 @@ def _check_shape(session: Session) -> dict[str, str]:
             Problem(
                 str(table),
                 f"is not a history table of migrator: it has the columns {shape}",
-                "It belongs to another tool: name another table in MIGRATOR_TABLE, or rename it.",
+                "It belongs to another tool: take that over with `migrator adopt`, or name another "
+                "table in MIGRATOR_TABLE.",
             )
         ]
     )

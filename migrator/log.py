@@ -134,7 +134,10 @@ def configure(settings: LogSettings) -> None:
     """Set structlog up for this process; everything is written to stderr."""
     import os  # noqa: PLC0415
 
-    processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+    ]
     _terminal.live = (
         is_console(settings) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     )

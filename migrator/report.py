@@ -5,6 +5,7 @@ Every function returns text or plain data; nothing here prints.
 
 from __future__ import annotations
 
+import difflib
 import platform
 import re
 import textwrap
@@ -17,21 +18,24 @@ from migrator.excerpt import cells, visible
 from migrator.failure import MigrationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import PurePath
 
     from migrator.apply import Outcome
+    from migrator.catalog import Difference
     from migrator.errors import Problem
     from migrator.failure import Failure
     from migrator.history import Row
     from migrator.migration import Migration
     from migrator.plan import Plan
     from migrator.rehearse import Rehearsal
+    from migrator.verify import Comparison
 
 _RECENT = 5
 _WIDTH = 90  # columns for sentences of our own
 _GAP = "  "  # between two columns of a table
 _NARROWEST = 8  # columns of a terminal that a column of a table keeps
+_LONG = 4  # lines; two texts that both have so many are shown as their difference
 _LONGEST_REASON = 4096  # bytes that Kubernetes shows of a termination message
 _ESCAPED = "%\r\n"  # in workflow commands, the percent sign first; in properties also : and ,
 
@@ -230,6 +234,59 @@ def validate(data: dict[str, Any]) -> str:
     return f"{count} migration{'' if count == 1 else 's'}, all valid; the last is {last}"
 
 
+def verify_data(found: Comparison, plan: Plan | None) -> dict[str, Any]:
+    """Return what `verify --json` prints.
+
+    Args:
+        found: what came out.
+        plan: files against history; None where the version was given instead.
+    """
+    return {
+        "version": found.files[-1].version,
+        "files": [migration.file for migration in found.files],
+        "equal": not found.differences,
+        "differences": [_difference(each) for each in found.differences],
+        "ignored": [_difference(each) for each in found.ignored],
+        "unused_patterns": list(found.unused),
+        "pending": [migration.file for migration in plan.pending] if plan else [],
+        "ahead": [row.version for row in plan.ahead] if plan else [],
+    }
+
+
+def verify(data: dict[str, Any]) -> str:
+    """Return what `verify` prints."""
+    blocks = ["\n".join(_difference_lines(each)) for each in data["differences"]]
+    count = len(data["files"])
+    files = data["files"][0] if count == 1 else f"the {count} files up to {data['files'][-1]}"
+    if data["equal"]:
+        last = f"The schema is what {files} describe{'s' if count == 1 else ''}."
+    else:
+        differences = len(data["differences"])
+        last = (
+            f"{differences} difference{'' if differences == 1 else 's'} between the database and "
+            f"what {files} describe{'s' if count == 1 else ''}."
+        )
+    notes = [last]
+    if data["ignored"]:
+        notes.append(f"Accepted and not shown: {len(data['ignored'])}.")
+    if data["unused_patterns"]:
+        notes.append(f"Patterns that accept nothing: {', '.join(data['unused_patterns'])}.")
+    if data["pending"]:
+        notes.append(f"Pending, so not part of it: {', '.join(data['pending'])}.")
+    if data["ahead"]:
+        notes.append(
+            f"Applied by newer files that are not here: {', '.join(map(str, data['ahead']))}; what "
+            "they changed is a difference."
+        )
+    if not data["equal"]:
+        notes.append(
+            "Repair it with the next migration, or undo by hand what was done by hand. What is "
+            "to stay is accepted by its first line, or by a pattern such as 'index idx_*', in the "
+            "file .verify-ignore beside the migrations or with --ignore."
+        )
+    return "\n\n".join([*blocks, "\n".join(map(_filled, notes))])
+
+
 def error(raised: MigratorError) -> str:
     """Return what a person at a terminal is told when a command fails."""
     if isinstance(raised, MigrationFailed):
@@ -347,6 +404,34 @@ def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
 def _cell(text: str) -> str:
     """Return a text for a cell of a Markdown table."""
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", visible(text))
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    return {
+        "title": found.title,
+        "kind": found.kind,
+        "name": found.name,
+        "state": found.state,
+        "parts": list(found.parts),
+        "files": found.files,
+        "database": found.database,
+    }
+
+
+def _difference_lines(each: dict[str, Any]) -> Iterator[str]:
+    yield each["title"]
+    files, database = each["files"], each["database"]
+    if each["state"] != "different":
+        yield textwrap.indent(files or database, "  ")
+    elif min(files.count("\n"), database.count("\n")) < _LONG - 1:
+        for name, text in (("files:", files), ("database:", database)):
+            for number, line in enumerate((text or "(nothing)").splitlines()):
+                yield f"  {'' if number else name:<9} {line}"
+    else:
+        unified = difflib.unified_diff(
+            files.splitlines(), database.splitlines(), "files", "database", lineterm=""
+        )
+        yield from (f"  {line}".rstrip() for line in unified if not line.startswith("@@"))
 
 
 def _filled(text: str) -> str:

@@ -134,6 +134,16 @@ VARIABLES = (
         "json, console, or auto: console when stderr is a terminal, else json.",
     ),
     Variable("MIGRATOR_LOG_LEVEL", "info", "", "debug, info, warning or error."),
+    Variable(
+        "MIGRATOR_SCRATCH_URL",
+        "",
+        "",
+        "An empty database on a server of the same version, where verify builds what the files "
+        "describe, and which it empties again: for a role that may not create databases. Without "
+        "it, verify creates a database beside the target and drops it. There is no flag for it, "
+        "as for DATABASE_URL.",
+    ),
+    Variable("MIGRATOR_SCRATCH_URL_FILE", "", "", "A file that holds MIGRATOR_SCRATCH_URL."),
 )
 
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
@@ -169,7 +179,13 @@ class Table(NamedTuple):
     @property
     def quoted(self) -> str:
         """The name as SQL."""
-        return f'"{self.schema}"."{self.name}"'
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
+
+
+def identifier(name: str) -> str:
+    """Quote a name as SQL."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +208,7 @@ class Settings:
         refuse_ahead: whether a database ahead of the files is an error.
         allow_out_of_order: whether a pending file older than an applied one is applied.
         metrics_file: where to write how the run went; None: nowhere.
+        scratch_url: an empty database to build a schema in; empty: one is created and dropped.
     """
 
     url: str
@@ -208,6 +225,7 @@ class Settings:
     refuse_ahead: bool
     allow_out_of_order: bool
     metrics_file: Path | None = None
+    scratch_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +294,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         UsageError: names the variable that is wrong, never a value that can hold a password.
     """
     url = _secret(environ, "DATABASE_URL") or ""
+    scratch_url = _secret(environ, "MIGRATOR_SCRATCH_URL") or ""
     return Settings(
         url=normalise_url(url) if url else "",
         password=_secret(environ, "POSTGRES_PASSWORD"),
@@ -292,6 +311,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         allow_out_of_order=_choice(environ, "MIGRATOR_OUT_OF_ORDER", ("refuse", "allow"))
         == "allow",
         metrics_file=Path(path) if (path := environ.get("MIGRATOR_METRICS_FILE")) else None,
+        scratch_url=normalise_url(scratch_url, "MIGRATOR_SCRATCH_URL") if scratch_url else "",
     )
 
 
@@ -311,12 +331,16 @@ def require_database(settings: Settings, environ: Mapping[str, str]) -> None:
         )
 
 
-def normalise_url(url: str) -> str:
+def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
     """Turn a database URL in any usual spelling into the one that libpq reads.
 
     libpq takes everything up to the first `@` as user and password, and the first `/` ends it
     (PostgreSQL documentation, "Connection URIs"). A password with one of those characters would
     be cut in two and its rest be printed as a host name, so such a URL is refused here.
+
+    Args:
+        url: the URL, or libpq's keyword/value string, which is returned as it is.
+        name: the variable that it comes from, for the messages.
 
     Raises:
         UsageError: the URL cannot be read. The message does not contain it.
@@ -327,24 +351,22 @@ def normalise_url(url: str) -> str:
         if "://" not in url and "=" in url:
             return url
         raise UsageError(
-            "DATABASE_URL does not begin with postgresql:// or postgres://",
+            f"{name} does not begin with postgresql:// or postgres://",
             "Write postgresql://user:password@host:5432/database.",
         )
     rest = url[scheme.end() :]
     match = _URL.fullmatch(rest)
     if match is None or (match["user"] is None and "@" in rest):
-        raise UsageError("DATABASE_URL cannot be read", _ENCODE)
+        raise UsageError(f"{name} cannot be read", _ENCODE)
     escaped = ("user", "password", "hosts", "database", "parameters")
     if any(_BAD_ESCAPE.search(match[part] or "") for part in escaped):
-        raise UsageError(
-            "DATABASE_URL has a % that is not followed by two hexadecimal digits", _ENCODE
-        )
+        raise UsageError(f"{name} has a % that is not followed by two hexadecimal digits", _ENCODE)
     if not _is_text(rest):
-        raise UsageError("DATABASE_URL has a %XX that is not UTF-8 text", _ENCODE)
+        raise UsageError(f"{name} has a %XX that is not UTF-8 text", _ENCODE)
     if not all(_HOST.fullmatch(host) for host in match["hosts"].split(",")):
         # Where the host is missing, the password stands in the place of the port.
         raise UsageError(
-            "DATABASE_URL has a port that is not a number",
+            f"{name} has a port that is not a number",
             "Write postgresql://user:password@host:5432/database.",
         )
     if scheme[2] == "+asyncpg":

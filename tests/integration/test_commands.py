@@ -681,6 +681,7 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         "command",
         [
+            "adopt",
             "apply",
             "baseline",
             "check",
@@ -692,6 +693,7 @@ class TestCommandLine:
             "reset",
             "status",
             "validate",
+            "verify",
             "wait",
         ],
     )

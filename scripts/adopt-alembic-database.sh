@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Takes a deployment's database over from Alembic, with its rows; --help explains.
+set -Eeuo pipefail
+
+usage() {
+    cat <<'USAGE'
+Usage: scripts/adopt-alembic-database.sh [--version N] [--allow-differences] [--keep-old] [--yes]
+
+Moves a database that Alembic has built to the migrations of this folder, after YES has been typed:
+  1. writes a backup, as scripts/backup-database.sh does;
+  2. runs `migrator adopt`: compares the schema with what the files up to N describe, and where nothing differs records
+     them as applied and drops alembic_version, in one transaction;
+  3. applies the migrations after N, while the old backend goes on working;
+  4. starts the new backend, waits until it is healthy, and shows `migrator --current`.
+Every step may be run again: a run that was killed is completed by running the script again. docs/moving-from-alembic.md
+explains what to do about differences, and the way back.
+
+  --version N          the last file whose changes are all in the database (default 1)
+  --allow-differences  records the files although the schema differs: the next migration repairs it
+  --keep-old           leaves alembic_version, for an older backend that still reads it
+  --yes                does not ask
+
+Environment: OVERLAYS, more compose files, as for make; and what the compose files read.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or not confirmed, 130 or 143 interrupted.
+USAGE
+}
+
+here=$(dirname -- "${BASH_SOURCE[0]}")
+# shellcheck source-path=SCRIPTDIR source=deployment.sh
+source "$here/deployment.sh"
+
+version=1
+options=()
+keep_old=0
+phase=checking # then adopting, migrating, and last starting
+backup=
+scratch= # the database in which the files are built
+
+after_failure() {
+    local adopted
+    [[ -z $scratch ]] || drop_scratch || say "$scratch is still there; this script drops it when it runs again."
+    case $phase in
+        checking) say 'State: nothing was changed in the database.' ;;
+        adopting)
+            if ! adopted=$(is_adopted); then
+                say 'State: PostgreSQL does not answer. The database was adopted as a whole, or is as it was.'
+            elif [[ $adopted == t ]]; then
+                say 'State: the database was adopted; migrations may be pending. The backend was not stopped.'
+            else
+                say 'State: nothing was recorded; the database is as it was. The backend was not stopped.'
+            fi
+            say 'Next:  see the message above, then run this script again.'
+            ;;
+        migrating)
+            say 'State: the database is adopted, but not every migration is applied. The backend was not stopped.'
+            say 'Next:  mend what the message above names, make build, then run this script again.'
+            ;;
+        starting)
+            say 'State: every migration is applied, and the backend is not healthy.'
+            say 'Next:  see above what is wrong, or make logs; then make up.'
+            ;;
+    esac
+    [[ -z $backup || $phase == checking ]] ||
+        say "Back:  set the images to the previous release, then scripts/restore-database.sh --no-start $backup"
+}
+
+is_adopted() {
+    sql "$database" <<<"SELECT to_regclass('public.schema_migrations') IS NOT NULL;"
+}
+
+drop_scratch() {
+    sql template1 --set name="$scratch" <<<'DROP DATABASE IF EXISTS :"name" WITH (FORCE);' 2>/dev/null
+}
+
+# create_scratch: the role of the migrator may not create one.
+create_scratch() {
+    scratch=${database}_adopt_scratch
+    drop_scratch || return
+    sql template1 --set old="$database" --set new="$scratch" <<'SQL'
+SELECT format('CREATE DATABASE %I OWNER %s TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L',
+    :'new', datdba::regrole, pg_encoding_to_char(encoding), datcollate, datctype)
+FROM pg_database WHERE datname = :'old'
+\gexec
+SQL
+}
+
+adopt() {
+    local owner url
+    compose run --rm --no-deps -T roles || die 'The roles cannot be set up; see above.'
+    create_scratch || die 'The scratch database cannot be created; see above.'
+    owner=$(sql template1 --set name="$database" <<<"SELECT datdba::regrole FROM pg_database WHERE datname = :'name';")
+    url=postgresql://$owner@postgres:5432/$scratch
+    compose run --rm --no-deps -T --env "MIGRATOR_SCRATCH_URL=$url" migrator \
+        adopt --from alembic --version "$version" --yes "${options[@]}" ||
+        die 'The database was not adopted; see above.'
+    drop_scratch || die "$scratch cannot be dropped; see above."
+    scratch=
+}
+
+main() {
+    while (($#)); do
+        case $1 in
+            --help) usage && exit ;;
+            --yes) yes=1 ;;
+            --allow-differences) options+=("$1") ;;
+            --keep-old) keep_old=1 ;;
+            --version)
+                [[ ${2:-} =~ ^[0-9]{1,18}$ ]] || usage_error '--version needs a number'
+                version=$2
+                shift
+                ;;
+            *) usage_error "what is $1?" ;;
+        esac
+        shift
+    done
+    ((keep_old)) || options+=(--drop-old)
+    open_deployment
+    start_postgres
+    open_database
+    confirm "This moves database $database of $project from Alembic to the migrations here, from version $version on."
+    backup=backups/$project-$STAMP.dump
+    dump "$backup"
+    phase=adopting
+    adopt
+    phase=migrating
+    compose run --rm --no-deps -T migrator || die 'The migrations after it cannot be applied; see above.'
+    phase=starting
+    start_all || exit 1
+    compose run --rm --no-deps -T migrator --current
+    say "Done: database $database is moved. The backup from before is $backup."
+}
+
+main "$@"

@@ -1,0 +1,153 @@
+"""From a database that Alembic has built, with rows, to a healthy deployment: one script."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.container import compose
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.container.compose import Answer, Project
+
+# What tests/integration/alembic_era makes, from what 001 makes: the differences are the same.
+LIKE_ALEMBIC = """
+ALTER TABLE users ALTER settings DROP DEFAULT, ALTER settings TYPE json;
+DROP INDEX idx_telemetry_session_event_type;
+COMMENT ON COLUMN typing_sessions.end_time IS 'NULL while the session runs';
+CREATE TABLE alembic_version (
+    version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);
+INSERT INTO alembic_version VALUES ('b3e07d52c6a1');
+INSERT INTO users (email, created_at, settings) SELECT n, n, '{}' FROM generate_series(1, 20) n;
+INSERT INTO typing_sessions (user_id, start_time) SELECT id, id FROM users, generate_series(1, 3);
+"""
+REPAIR = """-- Make of Alembic's schema that of 001
+ALTER TABLE users ALTER COLUMN settings DROP DEFAULT;
+ALTER TABLE users ALTER COLUMN settings TYPE jsonb USING settings::jsonb;
+ALTER TABLE users ALTER COLUMN settings SET DEFAULT '{
+    "theme": "default", "sessionMode": "wordcount", "timedDuration": 30, "wordCount": 20,
+    "viewMode": "ticker", "selectedWordSetId": null
+}';
+CREATE INDEX IF NOT EXISTS idx_telemetry_session_event_type
+ON telemetry_events (session_id, event_type);
+COMMENT ON COLUMN typing_sessions.end_time IS NULL;
+"""
+STATE = """
+SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM typing_sessions),
+    to_regclass('alembic_version'), to_regclass('schema_migrations'),
+    (SELECT count(*) FROM pg_database WHERE datname LIKE '%scratch%')
+"""
+UNTOUCHED = "20|60|alembic_version||0"
+MOVED = "20|60||schema_migrations|0"
+
+
+@pytest.fixture
+def left(fresh: Project) -> Project:
+    """A deployment whose database Alembic has left, all of it the superuser's."""
+    workers = '    environment: {WEB_CONCURRENCY: "1"}\n'
+    (fresh.folder / compose.TEST).write_text(compose._TEST_FILE + workers)
+    fresh.compose("up", "--detach", "--wait", "postgres")
+    fresh.sql((compose.ROOT / "migrations/001_initial_schema.sql").read_text() + LIKE_ALEMBIC)
+    assert fresh.sql(STATE) == UNTOUCHED
+    return fresh
+
+
+def command(shop: Project, *arguments: str) -> list[str]:
+    return [str(shop.folder / "scripts/adopt-alembic-database.sh"), *arguments]
+
+
+def adopt(shop: Project, *arguments: str) -> Answer:
+    done = subprocess.run(
+        command(shop, *arguments),
+        cwd="/",
+        env={**shop.environ, "OVERLAYS": shop.overlays},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=compose.SECONDS,
+        check=False,
+    )
+    return compose.Answer(done.returncode, done.stdout, done.stderr)
+
+
+def backups(shop: Project) -> list[Path]:
+    return sorted((shop.folder / "backups").glob("*.dump"))
+
+
+def test_the_whole_way(left: Project) -> None:
+    refused = adopt(left)
+    assert refused.status == 2
+    assert "that was not YES" in refused.err
+    assert backups(left) == []
+
+    differs = adopt(left, "--yes")
+    assert differs.status == 1
+    assert "column users.settings: type and default differ\n" in differs.out
+    assert "3 differences between the database" in differs.out
+    assert "State: nothing was recorded; the database is as it was." in differs.err
+    assert left.sql(STATE) == UNTOUCHED
+    (backup,) = backups(left)
+    assert f"restore-database.sh --no-start backups/{backup.name}" in differs.err
+
+    left.migration("002_repair.sql", REPAIR)
+    done = adopt(left, "--yes", "--allow-differences")
+    assert done.status == 0, done.out + done.err
+    assert left.sql(STATE) == MOVED
+    assert left.get("/health")[0] == 200
+    assert "Current schema version: 2\n" in done.out
+    assert done.out.splitlines()[-1].startswith("Done: database fingerflow is moved.")
+
+    again = adopt(left, "--yes")
+    assert again.status == 0, again.out + again.err
+    assert "Nothing to do: there is no history of alembic" in again.out
+    assert left.sql(STATE) == MOVED
+
+    # The way back.
+    restored = left.try_compose("stop", "backend")
+    assert restored.status == 0
+    back = compose.run(
+        str(left.folder / "scripts/restore-database.sh"), "--yes", "--no-start", str(backup),
+        environ={**left.environ, "OVERLAYS": left.overlays},
+    )  # fmt: skip
+    assert back.status == 0, back.out + back.err
+    assert left.sql(STATE) == UNTOUCHED
+
+
+@pytest.mark.parametrize("strike", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+def test_struck_while_it_compares(left: Project, strike: signal.Signals) -> None:
+    """Nothing is recorded, and the next run completes it."""
+    left.migration("001_initial_schema.sql", "SELECT pg_sleep(600);\n")
+    log = left.folder / "struck"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            command(left, "--yes"),
+            env={**left.environ, "OVERLAYS": left.overlays},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        deadline = time.monotonic() + compose.SECONDS
+        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        while left.sql(sleeping) != "1":
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+        process.send_signal(strike)
+        process.wait(timeout=compose.SECONDS)
+    said = log.read_text()
+    if strike == signal.SIGTERM:
+        assert "State: nothing was recorded; the database is as it was." in said
+        assert left.sql(STATE) == UNTOUCHED
+    original = (compose.ROOT / "migrations/001_initial_schema.sql").read_text()
+    left.migration("001_initial_schema.sql", original)
+    left.migration("002_repair.sql", REPAIR)
+    done = adopt(left, "--yes", "--allow-differences")
+    assert done.status == 0, done.out + done.err
+    assert left.sql(STATE) == MOVED

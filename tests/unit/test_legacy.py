@@ -1,0 +1,106 @@
+"""Whose history a table is, and which file's schema it stands for. No server."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from migrator.adopt import version_of
+from migrator.errors import UsageError
+from migrator.legacy import Legacy, numbers_of, tool_of
+from migrator.settings import Table
+
+if TYPE_CHECKING:
+    from migrator.migration import Migration
+
+OURS = {"version", "applied_at", "description", "checksum", "execution_ms", "applied_by"}
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "tool"),
+    [
+        ("schema_migrations", "version", "dbmate"),
+        ("schema_migrations_dbmate", "version", "dbmate"),
+        ("versions", "version", None),
+        ("schema_migrations", "version dirty", "golang-migrate"),
+        ("anything", "version dirty", "golang-migrate"),
+        ("alembic_version", "version_num", "alembic"),
+        ("my_alembic", "version_num", "alembic"),
+        ("alembic_version", "version_num note", None),
+        ("django_migrations", "id app name applied", "django"),
+        ("job_offers", "id app name applied", None),
+        ("goose_db_version", "id version_id is_applied tstamp", "goose"),
+        ("_sqlx_migrations", " ".join(sorted(OURS)), None),
+        ("schema_migrations", "version applied_at description", None),
+        (
+            "_sqlx_migrations",
+            "version description installed_on success checksum execution_time",
+            "sqlx",
+        ),
+        (
+            "schema_version",
+            "version_rank installed_rank version description type script checksum success",
+            "flyway",
+        ),
+    ],
+)
+def test_whose_table_it_is(table: str, columns: str, tool: str | None) -> None:
+    assert tool_of(table, set(columns.split())) == tool
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["001", "2", "20240131120000"], (1, 2, 20240131120000)),
+        (["0001.people", "0002.pets"], (1, 2)),
+        (["20240131120000_init"], (20240131120000,)),
+        (["1", "1.1"], None),
+        (["20240131_01_x", "20240131_02_y"], None),
+        (["initial"], None),
+        ([], ()),
+    ],
+)
+def test_names_that_begin_with_a_version(names: list[str], numbers: tuple[int, ...]) -> None:
+    assert numbers_of(names) == numbers
+
+
+def made(applied: list[int] | None, floor: int = 0) -> Legacy:
+    names = ["x"] if applied is None else [str(number) for number in applied]
+    numbers = None if applied is None else tuple(applied)
+    return Legacy("tool", (Table("public", "t"),), tuple(names), numbers, floor)
+
+
+def files(*versions: int) -> list[Migration]:
+    return [cast("Migration", SimpleNamespace(version=version)) for version in versions]
+
+
+@pytest.mark.parametrize(
+    ("found", "on_disk", "version"),
+    [
+        (made([1, 2]), (1, 2, 3), 2),
+        (made([2], floor=2), (1, 2, 3), 2),
+        (made([3], floor=2), (1, 2, 3), 3),
+        (made([10, 20]), (10, 20, 30), 20),
+    ],
+)
+def test_the_version(found: Legacy, on_disk: tuple[int, ...], version: int) -> None:
+    assert version_of(found, files(*on_disk)) == version
+
+
+@pytest.mark.parametrize(
+    ("found", "on_disk", "words"),
+    [
+        (made(None), (1, 2), "such as x, say nothing"),
+        (made([1, 5, 6]), (1, 2), "has applied 5, 6, and there is no file"),
+        (made([1, 3, 4, 5, 6]), (1,), "has applied 3, 4, 5 and 1 more, and there"),
+        (made([9], floor=9), (1, 2), "has applied 9, and there is no file"),
+        (made([1, 3]), (1, 2, 3), "has applied 3, but not 2, of which"),
+    ],
+)
+def test_there_is_none(found: Legacy, on_disk: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        version_of(found, files(*on_disk))
+    assert words in raised.value.message
+    assert "--version N" in raised.value.hint
