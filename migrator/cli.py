@@ -1,12 +1,9 @@
-"""Arguments become one command and an exit status. Nothing else prints or exits."""
+"""Arguments become one command, and that becomes an exit status. Nothing else prints or exits."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import shutil
 import sys
-import textwrap
 import time
 from contextlib import suppress
 from types import SimpleNamespace
@@ -17,7 +14,7 @@ import structlog
 from migrator import errors, log
 from migrator import settings as settings_module
 from migrator.errors import Interrupted, MigratorError, ProblemsFound, UsageError
-from migrator.settings import VARIABLES, LogSettings, Settings, Variable
+from migrator.settings import VARIABLES, LogSettings, Settings
 from migrator.signals import Stop
 
 if TYPE_CHECKING:
@@ -30,26 +27,6 @@ if TYPE_CHECKING:
     from migrator.migration import Migration
     from migrator.plan import Plan
 
-STATUSES = (
-    ("0", "up to date, or everything pending was applied"),
-    ("1", "a migration failed; the message says what was rolled back and what stays applied"),
-    ("2", "usage or settings"),
-    ("3", "check: migrations are pending"),
-    ("4", "the database could not be reached, or refused us, within the wait"),
-    ("5", "the files are not valid, or files and history disagree, or the schema differs"),
-    ("6", "a lock, another migrator's or a table's, could not be had for the whole budget"),
-    ("130, 143", "interrupted by SIGINT or SIGTERM; the running statement was rolled back"),
-)
-_EXAMPLES = """\
-  migrator                              apply everything pending
-  migrator --current                    the version, and the latest migrations
-  migrator status                       every file and every row, state by state
-  migrator check --wait 5min            wait until another container has applied everything
-  migrator rehearse                     on a copy of the database: what would be locked
-  migrator validate                     check the files without a database
-  migrator new "add user locale"        create the next file
-  docker compose run --rm migrator --current
-"""
 # Kubernetes makes the file and shows what is in it (pod.spec.containers.terminationMessagePath).
 _TERMINATION_LOG = "/dev/termination-log"
 _UNHEARD = "the server did not answer, and rolls back what was running when it notices"
@@ -71,9 +48,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     Returns:
         The exit status.
     """
-    # Without arguments there is nothing to parse, and argparse takes 10 ms.
-    given = vars(_parser().parse_args(arguments)) if arguments else {}
-    options = SimpleNamespace(**(_DEFAULTS | given))
+    options = _options(arguments)
     logging = LogSettings("auto", "info")
     log.configure(logging)
     stop = Stop()
@@ -83,7 +58,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         log.configure(logging)
         settings_module.check_names(environ)
         merged = {**environ, **_overrides(options)}
-        status: int = options.command(_Run(options, settings_module.load(merged), merged, stop))
+        status: int = _COMMANDS[options.command](
+            _Run(options, settings_module.load(merged), merged, stop)
+        )
         sys.stdout.flush()
     except MigratorError as error:
         _explain(error, logging)
@@ -163,6 +140,8 @@ class _Run:
     @property
     def width(self) -> int | None:
         """Columns of the terminal that the answer goes to; None: it goes elsewhere."""
+        import shutil  # noqa: PLC0415 - only a terminal needs it
+
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
     def accepted(self) -> tuple[str, ...]:
@@ -464,42 +443,33 @@ def _wait(run: _Run) -> int:
 
 
 def _completion(run: _Run) -> int:
-    from migrator import completion  # noqa: PLC0415
+    from migrator import arguments, completion  # noqa: PLC0415
 
-    sys.stdout.write(completion.script(_parser(), run.options.shell))
+    sys.stdout.write(completion.script(arguments.parser(), run.options.shell))
     return errors.OK
 
 
-_COMMANDS: tuple[tuple[str, Callable[[_Run], int], str], ...] = (
-    ("apply", _apply, "apply everything pending, as without a command"),
-    ("current", _current, "print the version and the latest migrations"),
-    ("status", _status, "list every file and every row of the history, state by state"),
-    ("check", _check, "exit 3 when something is pending"),
-    ("plan", _plan, "list what would be applied, in order, without applying it"),
-    (
-        "rehearse",
-        _rehearse,
-        "run what is pending in one transaction, tell what it locks, and roll it back",
-    ),
-    ("validate", _validate, "check the files without a database"),
-    ("new", _new, "create the next migration file and print its path"),
-    ("verify", _verify, "compare the schema with what the applied files describe"),
-    ("baseline", _baseline, "record versions up to N as applied without running them"),
-    ("adopt", _adopt, "take over from another migration tool, after asking"),
-    ("repair", _repair, "accept edited and missing files into the history, after asking"),
-    ("reset", _reset, "drop everything our role owns in the database, and build it again"),
-    ("wait", _wait, "wait until the database accepts our login"),
-    ("completion", _completion, "print a script that completes commands in a shell"),
-)
-_METAVARS = {"--dir": "FOLDER", "--metrics-file": "FILE"}
-# The settings of commands that need no database; the others take all, so that whoever gives flags
-# to one can give them to all.
-_FLAGS: dict[str, tuple[str, ...]] = {"validate": ("--dir",), "new": ("--dir",), "completion": ()}
-_READS = ("current", "status", "check", "plan", "rehearse", "validate", "verify")
-_AS_FLAGS = {"current": "--current", "check": "--check", "rehearse": "--dry-run"}
+_COMMANDS: dict[str, Callable[[_Run], int]] = {
+    "apply": _apply,
+    "current": _current,
+    "status": _status,
+    "check": _check,
+    "plan": _plan,
+    "rehearse": _rehearse,
+    "validate": _validate,
+    "new": _new,
+    "verify": _verify,
+    "baseline": _baseline,
+    "adopt": _adopt,
+    "repair": _repair,
+    "reset": _reset,
+    "wait": _wait,
+    "completion": _completion,
+}
+# What the parser leaves out when it is not given; without arguments there is no parser.
 _DEFAULTS: dict[str, Any] = {
     "allow_differences": False,
-    "command": _apply,
+    "command": "apply",
     "confirm": None,
     "drop_old": False,
     "ignore": None,
@@ -514,201 +484,12 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-class _Version(argparse.Action):
-    """Print the versions, and end."""
+def _options(given: Sequence[str]) -> SimpleNamespace:
+    if not given:
+        return SimpleNamespace(**_DEFAULTS)
+    from migrator import arguments  # noqa: PLC0415 - argparse takes 10 ms
 
-    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - passed on
-        super().__init__(nargs=0, **given)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from migrator import database, history, report  # noqa: PLC0415 - the driver takes 24 ms
-
-        sys.stdout.write(report.version(database.driver(), history.COLUMNS) + "\n")
-        parser.exit()
-
-
-class _Parser(argparse.ArgumentParser):
-    """Writes what stands around the options only when somebody reads it."""
-
-    def format_help(self) -> str:
-        from migrator import manual  # noqa: PLC0415
-
-        _, _, command = self.prog.partition(" ")
-        if command:
-            self.description = manual.description(command, self.description or "")
-            self.epilog = manual.epilog(command, STATUSES)
-        else:
-            self.epilog = _manual()
-        return super().format_help()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="migrator",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Apply plain SQL migrations to PostgreSQL, each exactly once, and exit.\n"
-        "Without a command, everything pending is applied.",
-        argument_default=argparse.SUPPRESS,
-    )
-    _add_settings(parser)
-    _add_json(parser)
-    _add_single_transaction(parser)
-    parser.add_argument(
-        "--version",
-        action=_Version,
-        help="print this version, the driver's, and the history's columns",
-    )
-    for name, command, text in _COMMANDS:
-        if flag := _AS_FLAGS.get(name):
-            parser.add_argument(
-                flag, dest="command", action="store_const", const=command, help=text
-            )
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for name, command, text in _COMMANDS:
-        sub = subparsers.add_parser(
-            name,
-            help=text,
-            description=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            argument_default=argparse.SUPPRESS,
-        )
-        sub.set_defaults(command=command)
-        _add_settings(sub, _FLAGS.get(name), wait_is_optional=name == "check")
-        if name in _READS:
-            _add_json(sub)
-        _add_own_options(sub, name)
-    return parser
-
-
-def _add_own_options(parser: argparse.ArgumentParser, name: str) -> None:
-    if name == "apply":
-        _add_single_transaction(parser)
-    elif name == "new":
-        parser.add_argument("description", metavar="DESCRIPTION", help='such as "add user locale"')
-    elif name == "baseline":
-        parser.add_argument("version", metavar="N", type=int, help="the last version to record")
-        parser.add_argument(
-            "--verify", action="store_true", help="first compare the schema, as migrator verify"
-        )
-        _add_ignore(parser)
-        _add_allow_differences(parser)
-    elif name == "verify":
-        parser.add_argument(
-            "--version",
-            metavar="N",
-            type=int,
-            help="compare with the files up to N, whatever the history says",
-        )
-        _add_ignore(parser)
-    elif name == "adopt":
-        _add_adopt_options(parser)
-    elif name == "repair":
-        parser.add_argument("--yes", action="store_true", help="make the changes without asking")
-    elif name == "reset":
-        parser.add_argument(
-            "--confirm", metavar="DATABASE", help="the name of the database; required"
-        )
-    elif name == "completion":
-        parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
-
-
-def _add_adopt_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--version",
-        metavar="N",
-        type=int,
-        help="the live schema is that of the file with version N; needed where the other tool's "
-        "names are not the numbers of the files",
-    )
-    parser.add_argument(
-        "--from", dest="tool", metavar="TOOL", help="whose history, where there are several"
-    )
-    parser.add_argument(
-        "--drop-old", action="store_true", help="drop the other tool's history, which else stays"
-    )
-    parser.add_argument(
-        "--skip-verify", action="store_true", help="do not compare the schema with the files"
-    )
-    _add_ignore(parser)
-    _add_allow_differences(parser)
-    parser.add_argument("--yes", action="store_true", help="make the changes without asking")
-
-
-def _add_ignore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ignore",
-        metavar="PATTERN",
-        action="append",
-        help="accept differences such as 'index idx_*'; may be repeated; .verify-ignore in the "
-        "folder of migrations has one a line",
-    )
-
-
-def _add_allow_differences(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--allow-differences",
-        action="store_true",
-        help="record the versions even though the schema differs",
-    )
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", action="store_true", help="print the answer as JSON (docs/json.md)"
-    )
-
-
-def _add_single_transaction(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--single-transaction",
-        action="store_true",
-        help="apply everything pending in one transaction: all or nothing",
-    )
-
-
-def _add_settings(
-    parser: argparse.ArgumentParser,
-    flags: Sequence[str] | None = None,
-    *,
-    wait_is_optional: bool = False,
-) -> None:
-    for variable in VARIABLES:
-        if flags is not None and variable.flag not in flags:
-            continue
-        if variable.flag == "--wait" and wait_is_optional:
-            parser.add_argument(
-                "--wait",
-                metavar="TIME",
-                nargs="?",
-                const="",
-                help="wait until nothing is pending, for TIME or MIGRATOR_WAIT at the most",
-            )
-        elif variable.flag:
-            parser.add_argument(
-                variable.flag,
-                metavar=_METAVARS.get(variable.flag, "TIME"),
-                help=f"{variable.text} (default: {_default(variable)})",
-            )
-
-
-def _default(variable: Variable) -> str:
-    return f"{variable.name}, else {variable.default}" if variable.default else variable.name
-
-
-def _manual() -> str:
-    from migrator import manual  # noqa: PLC0415
-
-    parts = ["examples:", _EXAMPLES, "environment:"]
-    for variable in VARIABLES:
-        default = f" Default: {variable.default}." if variable.default else ""
-        parts += [
-            f"  {variable.name}",
-            textwrap.fill(
-                variable.text + default, 78, initial_indent="      ", subsequent_indent="      "
-            ),
-        ]
-    parts += ["", "A TIME has a unit, ms, s, min or h; without one it is in seconds.", ""]
-    return "\n".join([*parts, manual.exit_statuses(STATUSES)])
+    return SimpleNamespace(**(_DEFAULTS | vars(arguments.parser().parse_args(given))))
 
 
 def _overrides(options: SimpleNamespace) -> dict[str, str]:

@@ -5,9 +5,31 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
+from migrator.settings import VARIABLES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+STATUSES = (
+    ("0", "up to date, or everything pending was applied"),
+    ("1", "a migration failed; the message says what was rolled back and what stays applied"),
+    ("2", "usage or settings"),
+    ("3", "check: migrations are pending"),
+    ("4", "the database could not be reached, or refused us, within the wait"),
+    ("5", "the files are not valid, or files and history disagree, or the schema differs"),
+    ("6", "a lock, another migrator's or a table's, could not be had for the whole budget"),
+    ("130, 143", "interrupted by SIGINT or SIGTERM; the running statement was rolled back"),
+)
+_EXAMPLES = """\
+  migrator                              apply everything pending
+  migrator --current                    the version, and the latest migrations
+  migrator status                       every file and every row, state by state
+  migrator check --wait 5min            wait until another container has applied everything
+  migrator rehearse                     on a copy of the database: what would be locked
+  migrator validate                     check the files without a database
+  migrator new "add user locale"        create the next file
+  docker compose run --rm migrator --current
+"""
 _WIDTH = 78
 
 
@@ -102,6 +124,24 @@ PAGES = {
         ("4", "5"),
         (("migrator plan", "before a deployment"),),
     ),
+    "rehearse": Page(
+        f"""
+        Run every pending file for real in one transaction, tell what each statement took, which
+        locks it holds against others and for how long, what it rewrites, and how to do without;
+        then roll it back.
+
+        The locks are real, and all of them are held to the end: rehearse on a copy of the database,
+        such as a restored backup, and never on that of the site. Files with the directive
+        no-transaction are left out, and said so. docs/locks.md explains the answer. {_ANSWER}
+        """,
+        "everything pending would run, apart from what is said to be left out",
+        ("1", "4", "5", "6"),
+        (
+            ("migrator rehearse", "on a copy of the database"),
+            ("migrator --dry-run", "the same"),
+            ("migrator rehearse --json", "for a program"),
+        ),
+    ),
     "validate": Page(
         f"""
         Check the names, versions, directives and statements of all files, as a run does before it
@@ -129,6 +169,41 @@ PAGES = {
         (
             ('migrator new "add user locale"', "the next file"),
             ('$EDITOR "$(migrator new "add user locale")"', "and write it"),
+        ),
+    ),
+    "verify": Page(
+        f"""
+        Build what the applied files describe in a scratch database beside the target, compare the
+        two catalogs, drop the scratch database, and print every difference with the SQL on each
+        side. Nothing in the target is changed.
+
+        It takes the right to create a database; without it, name an empty one in
+        MIGRATOR_SCRATCH_URL. Differences that are meant are accepted with --ignore, or in the file
+        .verify-ignore in the folder of migrations. docs/verify.md lists what is compared. {_ANSWER}
+        """,
+        "the schema is what the files describe",
+        ("1", "4", "5", "6"),
+        (
+            ("migrator verify", "the database against its history"),
+            ("migrator verify --version 1", "against the files up to 1"),
+            ("migrator verify --ignore 'index idx_*'", "apart from some indexes"),
+        ),
+    ),
+    "adopt": Page(
+        """
+        Take a database over from Alembic, Flyway, golang-migrate, dbmate, goose, sqlx, yoyo, Django
+        or Prisma: find its history, map it to files, compare the schema as `migrator verify` does,
+        and record the files as applied. In the same transaction the other history is dropped, if
+        that is asked for, or renamed where it has our table's name.
+
+        Nothing is changed before the plan is agreed to. A history that says that a migration
+        failed half way is refused. docs/moving-from-alembic.md goes through it step by step.
+        """,
+        "adopted, or it was before",
+        ("1", "4", "5", "6"),
+        (
+            ("migrator adopt --version 1", "from Alembic: the schema is that of file 1"),
+            ("migrator adopt --drop-old --yes", "numbers map by themselves; do not ask"),
         ),
     ),
     "baseline": Page(
@@ -194,31 +269,40 @@ PAGES = {
 }
 
 
-def description(command: str, summary: str) -> str:
+def whole() -> str:
+    """Return what stands below the options of the program: everything about all commands."""
+    parts = ["examples:", _EXAMPLES, "environment:"]
+    for variable in VARIABLES:
+        default = f" Default: {variable.default}." if variable.default else ""
+        parts += [
+            f"  {variable.name}",
+            textwrap.fill(
+                variable.text + default, 78, initial_indent="      ", subsequent_indent="      "
+            ),
+        ]
+    parts += ["", "A TIME has a unit, ms, s, min or h; without one it is in seconds.", ""]
+    return "\n".join([*parts, exit_statuses(STATUSES)])
+
+
+def description(command: str) -> str:
     """Return what stands above a command's options.
 
     Args:
         command: its name.
-        summary: one line without a capital and a full stop, for a command without a page.
     """
-    page = PAGES.get(command)
-    text = page.text if page else f"{summary[:1].upper()}{summary[1:]}."
-    paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
+    paragraphs = (" ".join(part.split()) for part in PAGES[command].text.split("\n\n"))
     return "\n\n".join(textwrap.fill(part, _WIDTH) for part in paragraphs)
 
 
-def epilog(command: str, statuses: Sequence[tuple[str, str]]) -> str:
+def epilog(command: str) -> str:
     """Return what stands below a command's options: examples and exit statuses.
 
     Args:
         command: its name.
-        statuses: every exit status with its meaning.
     """
-    page = PAGES.get(command)
-    if page is None:
-        return exit_statuses(statuses)
-    always = ("2", statuses[-1][0])
-    own = [(status, page.success if status == "0" else text) for status, text in statuses]
+    page = PAGES[command]
+    always = ("2", STATUSES[-1][0])
+    own = [(status, page.success if status == "0" else text) for status, text in STATUSES]
     own = [(status, text) for status, text in own if status in ("0", *page.statuses, *always)]
     width = max(len(line) for line, _ in page.examples)
     examples = "\n".join(f"  {line:<{width}}  {text}" for line, text in page.examples)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from migrator import __version__
-from migrator.cli import STATUSES
-from migrator.manual import PAGES
+from migrator.manual import PAGES, STATUSES
 from migrator.migration import checksum
 from migrator.settings import VARIABLES
 from tests.support.proxy import Proxy
