@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,7 +68,9 @@ def empty(session: Session, left_out: tuple[Table, ...]) -> Iterator[Scratch]:
 @contextmanager
 def _created(session: Session) -> Iterator[Scratch]:
     _sweep(session)
-    name = f"{_PREFIX}_{int(time.time())}_{secrets.token_hex(4)}"
+    # By the server's clock: several machines may run this.
+    now = session.query("SELECT extract(epoch FROM clock_timestamp())::bigint")[0][0]
+    name = f"{_PREFIX}_{now}_{secrets.token_hex(4)}"
     grace, session.stop.grace = session.stop.grace, _GRACE
     exists = True  # after a signal too, for all we know
     try:
@@ -198,7 +199,8 @@ def _sweep(session: Session) -> None:
         f"""
         SELECT d.datname::text FROM pg_catalog.pg_database d
         WHERE d.datname ~ '^{_PREFIX}_[0-9]+_[0-9a-f]+$'
-          AND split_part(d.datname, '_', 3)::numeric < {int(time.time()) - _YOUNG}
+          AND split_part(d.datname, '_', 3)::numeric
+            < extract(epoch FROM clock_timestamp()) - {_YOUNG}
           AND pg_catalog.pg_has_role(d.datdba, 'USAGE')
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid)
         """

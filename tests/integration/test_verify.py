@@ -13,6 +13,7 @@ from migrator.scratch import options
 from tests.integration.test_commands import documented
 from tests.integration.test_logging import check
 from tests.support.database import OWNER, Database, empty_database
+from tests.support.pgbouncer import pgbouncer
 from tests.support.sessions import Session, eventually
 from tests.support.snapshot import snapshot
 
@@ -306,6 +307,17 @@ class TestTheScratchDatabase:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
+    def test_through_a_pooler(
+        self, migrate: Migrate, folder: Folder, server: Server, database: Database
+    ) -> None:
+        """One that lets every database through, with one connection to each."""
+        folder.remove("002_index.sql")
+        assert migrate().status == 0
+        with pgbouncer(server, pool_size=1) as pooler:
+            run = migrate("verify", env={"DATABASE_URL": pooler.url(database.url)})
+        assert run.status == 0, run.err
+        nothing_left(server)
+
     def test_a_role_that_may_not_create_one(self, migrate: Migrate, server: Server) -> None:
         assert migrate().status == 0
         server.execute(f"ALTER ROLE {OWNER} NOCREATEDB")
@@ -522,6 +534,12 @@ class TestBaseline:
             (1, None),
             (2, None),
         ]
+
+    def test_options_that_would_do_nothing(self, migrate: Migrate) -> None:
+        for option in (["--ignore", "x"], ["--allow-differences"]):
+            run = migrate("baseline", "2", *option)
+            assert run.status == USAGE
+            assert run.event("usage error")["hint"] == "Add --verify."
 
     def test_where_there_is_a_history(self, migrate: Migrate, server: Server) -> None:
         """It is said before anything is built."""
