@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from migrator.database import Session
-    from migrator.settings import Settings, Table
+    from migrator.settings import Settings
 
 log = structlog.get_logger()
 
@@ -48,12 +48,11 @@ class Scratch(NamedTuple):
 
 
 @contextmanager
-def empty(session: Session, left_out: tuple[Table, ...]) -> Iterator[Scratch]:
+def empty(session: Session) -> Iterator[Scratch]:
     """Provide the database, and take it away at the end, also when a signal has arrived.
 
     Args:
         session: connected to the target, outside a transaction.
-        left_out: tables that may be in a database that we were given, as `catalog.snapshot` has it.
 
     Raises:
         UsageError: our role may not create a database, or the one that we were given is no use.
@@ -61,7 +60,7 @@ def empty(session: Session, left_out: tuple[Table, ...]) -> Iterator[Scratch]:
         LockUnavailable: another run uses the one that we were given.
     """
     given = session.settings.scratch_url
-    with _given(session, left_out) if given else _created(session) as scratch:
+    with _given(session) if given else _created(session) as scratch:
         yield scratch
 
 
@@ -217,7 +216,7 @@ def _sweep(session: Session) -> None:
 
 
 @contextmanager
-def _given(session: Session, left_out: tuple[Table, ...]) -> Iterator[Scratch]:
+def _given(session: Session) -> Iterator[Scratch]:
     settings = replace(session.settings, url=session.settings.scratch_url)
     with database.connect(settings, session.stop, write=True) as keeper:
         name = keeper.query("SELECT pg_catalog.current_database()")[0][0]
@@ -225,12 +224,14 @@ def _given(session: Session, left_out: tuple[Table, ...]) -> Iterator[Scratch]:
             _claim(session, keeper, name)
             if f"schema {MARKER}" in catalog.snapshot(keeper):
                 _clear(keeper, name)
-            _require_empty(keeper, name, left_out)
+            _require_empty(keeper, name)
             _mark(keeper)
-            yield Scratch(settings, keeper)
-            # After an error too, but not after a signal: the next run finds the marker and clears.
-            if not session.stop.arrived:
-                _clear(keeper, name)
+            try:
+                yield Scratch(settings, keeper)
+            finally:
+                # After a signal there is no time: the next run finds the marker, and clears.
+                if not session.stop.arrived and not keeper.connection.closed:
+                    _clear(keeper, name)
 
 
 def _claim(session: Session, keeper: Session, name: str) -> None:
@@ -256,8 +257,8 @@ def _claim(session: Session, keeper: Session, name: str) -> None:
         )
 
 
-def _require_empty(keeper: Session, name: str, left_out: tuple[Table, ...]) -> None:
-    items = catalog.snapshot(keeper, left_out)
+def _require_empty(keeper: Session, name: str) -> None:
+    items = catalog.snapshot(keeper)
     found = [
         item.key
         for item in items.values()
@@ -279,7 +280,9 @@ def _mark(keeper: Session) -> None:
 
 
 def _clear(keeper: Session, name: str) -> None:
-    """Drop everything from a database that was empty, the marker last."""
+    """Drop everything from a database that was empty, and with it the marker."""
+    if keeper.in_transaction:
+        keeper.execute("ROLLBACK")
     added = keeper.query(
         f"""
         SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension

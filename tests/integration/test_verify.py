@@ -438,6 +438,22 @@ class TestAGivenDatabase:
             assert after["pg_extension"] == before["pg_extension"]
         nothing_left(server)
 
+    def test_it_is_emptied_after_a_failure(
+        self, migrate: Migrate, folder: Folder, given: Database
+    ) -> None:
+        before = snapshot(given)
+        folder.write("003_bad.sql", "SELECT nope;")
+        run = migrate("verify", "--version", "3", env={"MIGRATOR_SCRATCH_URL": given.url})
+        assert run.status == 1
+        assert snapshot(given).keys() == before.keys()
+
+    def test_one_that_has_a_history_is_not_empty(self, migrate: Migrate, given: Database) -> None:
+        assert migrate(env={"DATABASE_URL": given.url}).status == 0
+        given.execute("DROP TABLE people")
+        run = migrate("verify", "--version", "2", env={"MIGRATOR_SCRATCH_URL": given.url})
+        assert run.status == USAGE
+        assert "it has table schema_migrations" in run.event("usage error")["message"]
+
     def test_its_password_from_a_file(self, migrate: Migrate, given: Database) -> None:
         path = migrate.scratch / "url"
         path.write_text(f"{given.url}\n")
