@@ -134,7 +134,8 @@ _BY_SQLSTATE = {
     "42704": "There is no such type or object. Check its spelling, and whether an extension or an "
     "earlier migration is missing that creates it.",
     "42710": "It exists already. If it was made by hand, drop it; if the whole file is in the "
-    "database, record it with `migrator baseline N`.",
+    "database, record it with `migrator baseline N --verify`; if another tool built the database, "
+    "take over from it with `migrator adopt`.",
     "42723": "The function exists already; use CREATE OR REPLACE FUNCTION.",
     "42803": "Add the column to GROUP BY, or use it in an aggregate function.",
     "42804": "The types do not fit. Add a cast; ALTER COLUMN ... TYPE takes one as USING.",
@@ -146,7 +147,8 @@ _BY_SQLSTATE = {
     "42P02": "Nobody fills in parameters here: write the value itself.",
     "42P06": "The schema is there already; use CREATE SCHEMA IF NOT EXISTS.",
     "42P07": "It exists already. If it was made by hand, compare the two and drop one; if another "
-    "tool built the database, record what is there with `migrator baseline N`.",
+    "tool built the database, take over from it with `migrator adopt`, or record what is there "
+    "with `migrator baseline N --verify`.",
     "42P13": "The function's definition does not fit. To change its result or its parameters' "
     "names, drop it first.",
     "42P16": "The definition does not fit the table or view. CREATE OR REPLACE VIEW can only add "

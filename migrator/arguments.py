@@ -146,11 +146,12 @@ def _add_adopt_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drop-old", action="store_true", help="drop the other tool's history, which else stays"
     )
-    parser.add_argument(
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "--skip-verify", action="store_true", help="do not compare the schema with the files"
     )
+    _add_allow_differences(either)
     _add_ignore(parser)
-    _add_allow_differences(parser)
     parser.add_argument("--yes", action="store_true", help="make the changes without asking")
 
 
@@ -164,7 +165,9 @@ def _add_ignore(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_allow_differences(parser: argparse.ArgumentParser) -> None:
+def _add_allow_differences(
+    parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup,
+) -> None:
     parser.add_argument(
         "--allow-differences",
         action="store_true",

@@ -241,17 +241,17 @@ def _statements(item: Item, children: Mapping[str, Sequence[Item]]) -> Iterator[
     parts = item.parts.values()
     clauses = [text for text in parts if not _is_statement(text)]
     inner = children.get(item.key, ())
-    columns = [child for child in inner if child.kind == "column" and item.kind != "view"]
+    is_table = item.kind in ("table", "foreign table")
     head = item.head
-    if item.kind in ("table", "foreign table"):
-        lines = ",\n".join(f"    {_bare(child)}" for child in columns)
+    if is_table:
+        lines = ",\n".join(f"    {_bare(child)}" for child in inner if child.kind == "column")
         head += f" (\n{lines}\n)" if lines else " ()"
     yield _joined([head, *clauses])
     yield from (text for text in parts if _is_statement(text))
     for child in inner:
         made = _statements(child, children)
-        if child in columns and item.kind != "schema":
-            next(made)
+        if is_table and child.kind == "column":
+            next(made)  # it stands in the parentheses
         yield from made
 
 

@@ -353,6 +353,8 @@ def _require_schema(run: _Run, session: Session, files: Sequence[Migration]) -> 
 def _baseline(run: _Run) -> int:
     from migrator import adopt, pending  # noqa: PLC0415
 
+    if not run.options.verify and (run.options.ignore or run.options.allow_differences):
+        raise UsageError("--ignore and --allow-differences are for --verify", "Add --verify.")
     migrations = run.migrations()
     with run.connect(write=True) as session:
         if run.options.verify:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from migrator.database import Session
-    from migrator.settings import Settings, Table
+    from migrator.settings import Settings
 
 log = structlog.get_logger()
 
@@ -49,12 +48,11 @@ class Scratch(NamedTuple):
 
 
 @contextmanager
-def empty(session: Session, left_out: tuple[Table, ...]) -> Iterator[Scratch]:
+def empty(session: Session) -> Iterator[Scratch]:
     """Provide the database, and take it away at the end, also when a signal has arrived.
 
     Args:
         session: connected to the target, outside a transaction.
-        left_out: tables that may be in a database that we were given, as `catalog.snapshot` has it.
 
     Raises:
         UsageError: our role may not create a database, or the one that we were given is no use.
@@ -62,14 +60,16 @@ def empty(session: Session, left_out: tuple[Table, ...]) -> Iterator[Scratch]:
         LockUnavailable: another run uses the one that we were given.
     """
     given = session.settings.scratch_url
-    with _given(session, left_out) if given else _created(session) as scratch:
+    with _given(session) if given else _created(session) as scratch:
         yield scratch
 
 
 @contextmanager
 def _created(session: Session) -> Iterator[Scratch]:
     _sweep(session)
-    name = f"{_PREFIX}_{int(time.time())}_{secrets.token_hex(4)}"
+    # By the server's clock: several machines may run this.
+    now = session.query("SELECT extract(epoch FROM clock_timestamp())::bigint")[0][0]
+    name = f"{_PREFIX}_{now}_{secrets.token_hex(4)}"
     grace, session.stop.grace = session.stop.grace, _GRACE
     exists = True  # after a signal too, for all we know
     try:
@@ -198,7 +198,8 @@ def _sweep(session: Session) -> None:
         f"""
         SELECT d.datname::text FROM pg_catalog.pg_database d
         WHERE d.datname ~ '^{_PREFIX}_[0-9]+_[0-9a-f]+$'
-          AND split_part(d.datname, '_', 3)::numeric < {int(time.time()) - _YOUNG}
+          AND split_part(d.datname, '_', 3)::numeric
+            < extract(epoch FROM clock_timestamp()) - {_YOUNG}
           AND pg_catalog.pg_has_role(d.datdba, 'USAGE')
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid)
         """
@@ -215,7 +216,7 @@ def _sweep(session: Session) -> None:
 
 
 @contextmanager
-def _given(session: Session, left_out: tuple[Table, ...]) -> Iterator[Scratch]:
+def _given(session: Session) -> Iterator[Scratch]:
     settings = replace(session.settings, url=session.settings.scratch_url)
     with database.connect(settings, session.stop, write=True) as keeper:
         name = keeper.query("SELECT pg_catalog.current_database()")[0][0]
@@ -223,12 +224,14 @@ def _given(session: Session, left_out: tuple[Table, ...]) -> Iterator[Scratch]:
             _claim(session, keeper, name)
             if f"schema {MARKER}" in catalog.snapshot(keeper):
                 _clear(keeper, name)
-            _require_empty(keeper, name, left_out)
+            _require_empty(keeper, name)
             _mark(keeper)
-            yield Scratch(settings, keeper)
-            # After an error too, but not after a signal: the next run finds the marker and clears.
-            if not session.stop.arrived:
-                _clear(keeper, name)
+            try:
+                yield Scratch(settings, keeper)
+            finally:
+                # After a signal there is no time: the next run finds the marker, and clears.
+                if not session.stop.arrived and not keeper.connection.closed:
+                    _clear(keeper, name)
 
 
 def _claim(session: Session, keeper: Session, name: str) -> None:
@@ -254,8 +257,8 @@ def _claim(session: Session, keeper: Session, name: str) -> None:
         )
 
 
-def _require_empty(keeper: Session, name: str, left_out: tuple[Table, ...]) -> None:
-    items = catalog.snapshot(keeper, left_out)
+def _require_empty(keeper: Session, name: str) -> None:
+    items = catalog.snapshot(keeper)
     found = [
         item.key
         for item in items.values()
@@ -277,7 +280,9 @@ def _mark(keeper: Session) -> None:
 
 
 def _clear(keeper: Session, name: str) -> None:
-    """Drop everything from a database that was empty, the marker last."""
+    """Drop everything from a database that was empty, and with it the marker."""
+    if keeper.in_transaction:
+        keeper.execute("ROLLBACK")
     added = keeper.query(
         f"""
         SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension

@@ -100,7 +100,7 @@ def run(session: Session, files: Sequence[Migration], patterns: Sequence[str]) -
     others = tuple(table for found in legacy.find(session) for table in found.tables)
     actual = catalog.snapshot(session, (*ours, *others))
     try:
-        with scratch.empty(session, ours) as place:
+        with scratch.empty(session) as place:
             apply.run(place.settings, files, place.session.stop)
             expected = catalog.snapshot(place.session, ours)
     except MigrationFailed as failed:

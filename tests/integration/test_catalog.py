@@ -370,6 +370,14 @@ def of_others() -> Iterator[Change]:
             "constraint customers_pkey on customers",
         ),
         (
+            "validity",
+            (
+                "UPDATE pg_index SET indisvalid = false"
+                " WHERE indexrelid = 'customers_settings'::regclass"
+            ),
+            "index customers_settings on customers",
+        ),
+        (
             "clustering",
             "ALTER TABLE orders CLUSTER ON orders_customer_placed",
             "index orders_customer_placed on orders",

@@ -13,6 +13,7 @@ from migrator.scratch import options
 from tests.integration.test_commands import documented
 from tests.integration.test_logging import check
 from tests.support.database import OWNER, Database, empty_database
+from tests.support.pgbouncer import pgbouncer
 from tests.support.sessions import Session, eventually
 from tests.support.snapshot import snapshot
 
@@ -306,6 +307,17 @@ class TestTheScratchDatabase:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
+    def test_through_a_pooler(
+        self, migrate: Migrate, folder: Folder, server: Server, database: Database
+    ) -> None:
+        """One that lets every database through, with one connection to each."""
+        folder.remove("002_index.sql")
+        assert migrate().status == 0
+        with pgbouncer(server, pool_size=1) as pooler:
+            run = migrate("verify", env={"DATABASE_URL": pooler.url(database.url)})
+        assert run.status == 0, run.err
+        nothing_left(server)
+
     def test_a_role_that_may_not_create_one(self, migrate: Migrate, server: Server) -> None:
         assert migrate().status == 0
         server.execute(f"ALTER ROLE {OWNER} NOCREATEDB")
@@ -426,6 +438,22 @@ class TestAGivenDatabase:
             assert after["pg_extension"] == before["pg_extension"]
         nothing_left(server)
 
+    def test_it_is_emptied_after_a_failure(
+        self, migrate: Migrate, folder: Folder, given: Database
+    ) -> None:
+        before = snapshot(given)
+        folder.write("003_bad.sql", "SELECT nope;")
+        run = migrate("verify", "--version", "3", env={"MIGRATOR_SCRATCH_URL": given.url})
+        assert run.status == 1
+        assert snapshot(given).keys() == before.keys()
+
+    def test_one_that_has_a_history_is_not_empty(self, migrate: Migrate, given: Database) -> None:
+        assert migrate(env={"DATABASE_URL": given.url}).status == 0
+        given.execute("DROP TABLE people")
+        run = migrate("verify", "--version", "2", env={"MIGRATOR_SCRATCH_URL": given.url})
+        assert run.status == USAGE
+        assert "it has table schema_migrations" in run.event("usage error")["message"]
+
     def test_its_password_from_a_file(self, migrate: Migrate, given: Database) -> None:
         path = migrate.scratch / "url"
         path.write_text(f"{given.url}\n")
@@ -522,6 +550,12 @@ class TestBaseline:
             (1, None),
             (2, None),
         ]
+
+    def test_options_that_would_do_nothing(self, migrate: Migrate) -> None:
+        for option in (["--ignore", "x"], ["--allow-differences"]):
+            run = migrate("baseline", "2", *option)
+            assert run.status == USAGE
+            assert run.event("usage error")["hint"] == "Add --verify."
 
     def test_where_there_is_a_history(self, migrate: Migrate, server: Server) -> None:
         """It is said before anything is built."""
