@@ -67,6 +67,12 @@ def empty_database(server: Server) -> Iterator[Database]:
     # is the one that needs no checkpoint.
     server.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0")
     try:
+        if server.version < 15:  # as it is from then on (PostgreSQL 15 release notes)
+            server.execute(
+                "ALTER SCHEMA public OWNER TO pg_database_owner;"
+                "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+                name,
+            )
         yield Database(server, name)
     finally:
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
