@@ -26,7 +26,8 @@ _SESSION = """
   a.usename::text, coalesce(host(a.client_addr), 'local'), a.state,
   extract(epoch FROM clock_timestamp() - a.xact_start)::int, a.query"""
 # The rest of a SELECT; a prepared transaction has no process, and one of its locks is on its own
-# transaction id.
+# transaction id. What a serializable transaction has read (SIReadLock) is listed too, and is in
+# nobody's way.
 _HOLDERS = f"""
 SELECT {_SESSION}, p.gid, c.oid::regclass::text, l.mode, l.granted
 FROM pg_catalog.pg_locks l
@@ -35,7 +36,7 @@ LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 LEFT JOIN (
     pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
   ) ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
-WHERE l.locktype = 'relation'
+WHERE l.locktype = 'relation' AND l.mode <> 'SIReadLock'
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"""
 _ORDER = "ORDER BY NOT l.granted, a.xact_start, l.pid, l.mode"
 # A lock on one of the tables that are named, on the table of an index that is named, or on a
