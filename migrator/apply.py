@@ -309,7 +309,7 @@ def _transaction(
         session,
         _limits(session, group[0]),
         history.fingerprint_sql(table),
-        first=impact.cursor_sql(),
+        first=impact.first_sql(group[0]),
     )
     if tuple(map(int, seen)) != fingerprint:
         session.rollback()
@@ -342,7 +342,7 @@ def _next(session: Session, migration: Migration | None) -> str:
         return "COMMIT"
     # The record has been written with a search_path that is not for files.
     limits = _limits(session, migration)
-    return f"RESET search_path; {limits};\n{impact.cursor_sql(later=True)}"
+    return f"RESET search_path; {limits};\n{impact.first_sql(migration, later=True)}"
 
 
 def _limits(session: Session, migration: Migration) -> str:

@@ -10,16 +10,18 @@ round trip of its own.
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator import database
+from migrator import database, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from migrator.database import Session
+    from migrator.migration import Migration
 
 # From the weakest to the strongest (PostgreSQL documentation, "Explicit Locking").
 MODES = (
@@ -45,6 +47,8 @@ REPORTED = frozenset(MODES[3:])
 
 _PROBE_AFTER = 0.02  # seconds; how exact the report is, and the least time between two probes
 _CURSOR = "migrator catalog"
+_COPY = re.compile(r"COPY\b", re.IGNORECASE)
+_COPY_WORDS = 5000  # a table has at most 1600 columns, and each may be named
 _SERVER_MODES = {mode.title().replace(" ", "") + "Lock": mode for mode in MODES}
 BLOCKING_ON_SERVER = tuple(name for name, mode in _SERVER_MODES.items() if mode in _BLOCKS)
 _REPORTED_SQL = ", ".join(f"'{name}'" for name, mode in _SERVER_MODES.items() if mode in REPORTED)
@@ -203,12 +207,24 @@ class LockTimes:
         return self._first.get((each.relation, each.mode), self._mark)
 
 
-def cursor_sql(*, later: bool = False) -> str:
+def first_sql(migration: Migration, *, later: bool = False) -> str:
     """Return the statement that is to be run before the file, in its transaction.
 
     Args:
+        migration: the file.
         later: whether other files have run in this transaction before.
     """
+    script = migration.script
+    copies = [s for s in migration.statements if _COPY.match(script.source, s.start, s.end)]
+    # COPY … (FREEZE) is refused while any cursor is open: its rows are to be visible to every
+    # snapshot (PostgreSQL documentation, "COPY").
+    if any("FREEZE" in sql.words(script.text(each), _COPY_WORDS) for each in copies):
+        return "SELECT"
+    return cursor_sql(later=later)
+
+
+def cursor_sql(*, later: bool = False) -> str:
+    """Return the declaration of the cursor; `later` as for `first_sql`."""
     return f"""
 DECLARE "{_CURSOR}" NO SCROLL CURSOR FOR
 SELECT l.relation::bigint AS relation, c.name, c.kind, l.mode, c.file <> f.file AS rewritten,

@@ -97,6 +97,11 @@ CASES = {
         [("teams", "SHARE"), ("users", AE)],
     ),
     "a file that closes all cursors": Case("ALTER TABLE users ADD a int; CLOSE ALL", []),
+    "rows that are frozen": Case(
+        "ALTER TABLE users ADD a int; CREATE TABLE a (id int);\n"
+        "COPY a (id) FROM STDIN (FORMAT csv, FREEZE);\n1\n\\.\nSELECT 1",
+        [],
+    ),
     "a file that is somebody else": Case(
         "SET search_path TO other; SET client_min_messages TO error; SET SESSION ROLE none;"
         "ALTER TABLE things ADD a int",
