@@ -212,6 +212,7 @@ class Session:
         stop: tells whether a signal has arrived.
         notices: what the server says beside its answers.
         running: what the server does for a migration right now; other threads read it.
+        exceeded: why the observer has cancelled what runs now; empty: it has not.
         server_pid: the server's process that we last began a transaction in; behind a pooler it
             is another one than the driver knows.
     """
@@ -224,6 +225,7 @@ class Session:
         self.settings = settings
         self.stop = stop
         self.running: Running | None = None
+        self.exceeded = ""
         self.server_pid: int = connection.info.backend_pid
         self.cursor = connection.cursor()
 

@@ -90,7 +90,6 @@ class Running:
         pid: the server's process.
         started: by the monotonic clock.
         blockers: who was seen last to be in its way.
-        exceeded: why it was cancelled; empty: it was not.
     """
 
     migration: Migration
@@ -98,7 +97,6 @@ class Running:
     pid: int
     started: float
     blockers: tuple[Blocker, ...] = ()
-    exceeded: str = ""
 
 
 class Progress(NamedTuple):
@@ -248,11 +246,14 @@ class _Observer:
         self._first_seen = {each: self._first_seen.get(each, earlier) for each in held}
         for each, since in self._first_seen.items():
             if now + self._tick >= since + self._limit:
-                one.exceeded = (
+                # Another statement of the same transaction may be what runs when this arrives.
+                self._session.exceeded = (
                     f"it would have held {impact.mode(each.mode)} on {each.relation} for longer "
                     f"than MIGRATOR_LOCK_HOLD_MAX allows ({self._limit:g} s)"
                 )
                 cursor.execute(_LIMIT + _CANCEL, {"pid": one.pid, "transaction": each.transaction})
+                if not cursor.fetchone():  # it has ended
+                    self._session.exceeded = ""
                 return
 
     def _cursor(self) -> Any:  # noqa: ANN401

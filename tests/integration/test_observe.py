@@ -210,6 +210,18 @@ class TestLimit:
         assert run.status == 1
         assert "SHARE on users" in run.event("migration failed")["message"]
 
+    def test_is_told_whichever_statement_it_hits(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        # So short that another one runs when the observer has decided to cancel.
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\n" + "SELECT 1;\n" * 10_000)
+        server = database.server
+        with Proxy(server.host, server.port) as proxy:
+            url = proxy.url(database.url)
+            run = migrate(env={"DATABASE_URL": url, "MIGRATOR_LOCK_HOLD_MAX": "200ms"})
+        assert run.status == 1
+        assert "ACCESS EXCLUSIVE on users" in run.event("migration failed")["message"]
+
     @pytest.mark.parametrize(
         "text",
         [
