@@ -34,6 +34,7 @@ _NEXT_LOOK = 1.0
 _TICK = 0.25
 _SHORTEST_TICK = 0.02
 _AFTER_FAILURE = 10.0  # seconds until a connection is tried for again
+_AFTER_FAILURE_OF_LIMIT = 0.1
 _JOIN = 0.3
 # In the same message as what it is for, so that a pooler's connection does not keep it.
 _LIMIT = "SELECT pg_catalog.set_config('statement_timeout', '2s', true);"
@@ -171,7 +172,9 @@ class _Observer:
         self._limit = session.settings.lock_hold_max
         self._tick = min(_TICK, max(_SHORTEST_TICK, self._limit / 10)) if self._limit else _TICK
         self._connection: Any = None
+        self._pause = _AFTER_FAILURE_OF_LIMIT if self._limit else _AFTER_FAILURE
         self._not_before = 0.0
+        self._blind_said_at = float("-inf")
         self._first_seen: dict[_Held, float] = {}
 
     def require_connection(self) -> None:
@@ -207,12 +210,21 @@ class _Observer:
                 if self._settings.heartbeat and now >= max(look_at, self._not_before):
                     said_at = self._look(one, said_at)
                     look_at = time.monotonic() + _NEXT_LOOK
-            except psycopg2.Error as error:
-                reason = logging.redact(" ".join(str(error).split()))
-                log.debug("the observer cannot see", reason=reason)
+            except Exception as error:  # noqa: BLE001 - a dead thread would keep no limit
+                self._say_blind(error)
                 self._close()
-                self._not_before = time.monotonic() + _AFTER_FAILURE
+                self._not_before = time.monotonic() + self._pause
         self._close()
+
+    def _say_blind(self, error: Exception) -> None:
+        """Log why nothing is seen; aloud, but not at every try, when the limit depends on it."""
+        reason = " ".join(f"{error or type(error).__name__}".split())
+        now = time.monotonic()
+        if self._limit and now >= self._blind_said_at + _AFTER_FAILURE:
+            self._blind_said_at = now
+            log.warning("the observer cannot see", reason=reason)
+        else:
+            log.debug("the observer cannot see", reason=reason)
 
     def _look(self, one: Running, said_at: float) -> float:
         """Ask what the statement does, and say so when it is time; return when that was."""

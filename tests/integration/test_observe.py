@@ -238,6 +238,21 @@ class TestLimit:
         folder.write("001_a.sql", text)
         assert migrate(env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT}).status == 0
 
+    def test_is_kept_by_another_connection_when_one_breaks(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\nSELECT pg_sleep(8);\n")
+        process = migrate.start(env={"MIGRATOR_LOCK_HOLD_MAX": "2s"})
+        running(database, "pg_sleep")
+        [pid] = eventually(
+            lambda: [b.pid for b in backends(database) if b.application == "migrator: observer"]
+        )
+        database.execute(f"SELECT pg_terminate_backend({pid})")
+        run = process.wait()
+        assert run.event("the observer cannot see")["level"] == "warning"
+        assert run.status == 1
+        assert "ACCESS EXCLUSIVE on users" in run.event("migration failed")["message"]
+
     def test_without_a_second_connection_is_refused(
         self, migrate: Migrate, folder: Folder, alone: None
     ) -> None:
