@@ -139,18 +139,23 @@ def running(session: Session, migration: Migration, index: int | None) -> Iterat
 
 
 @contextmanager
-def watching(session: Session) -> Iterator[None]:
+def watching(session: Session, *, limited: bool = True) -> Iterator[None]:
     """Watch what a session does until the end of the block.
+
+    Args:
+        session: whose `running` tells what that is.
+        limited: whether `lock_hold_max` is to be kept.
 
     Raises:
         DatabaseUnavailable: `lock_hold_max` is set, and there can be no second connection.
     """
     settings = session.settings
-    if not settings.heartbeat and not settings.lock_hold_max:
+    limit = settings.lock_hold_max if limited else 0
+    if not settings.heartbeat and not limit:
         yield
         return
-    observer = _Observer(session)
-    if settings.lock_hold_max:
+    observer = _Observer(session, limit)
+    if limit:
         observer.require_connection()
     thread = threading.Thread(target=observer.run, daemon=True)
     thread.start()
@@ -165,11 +170,11 @@ def watching(session: Session) -> Iterator[None]:
 class _Observer:
     """The thread that watches, and its connection."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, limit: float) -> None:
         self.done = threading.Event()
         self._session = session
         self._settings = session.settings
-        self._limit = session.settings.lock_hold_max
+        self._limit = limit
         self._tick = min(_TICK, max(_SHORTEST_TICK, self._limit / 10)) if self._limit else _TICK
         self._connection: Any = None
         self._pause = _AFTER_FAILURE_OF_LIMIT if self._limit else _AFTER_FAILURE

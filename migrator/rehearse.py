@@ -51,7 +51,8 @@ GROUP BY l.relation"""
 _CATALOG = f"""
 SELECT c.oid::bigint, n.nspname::text, c.relname::text, {impact.NAME_SQL}, c.relkind,
   pg_catalog.pg_relation_filenode(c.oid)::bigint,
-  (SELECT i.indrelid::bigint FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid), c.relpages
+  (SELECT i.indrelid::bigint FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid),
+  c.relkind IN ('r', 'm') AND c.relpages = 0 AND pg_catalog.pg_relation_size(c.oid) = 0
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE {impact.USERS_SQL}"""
 
@@ -65,7 +66,7 @@ class Relation(NamedTuple):
         kind: pg_class.relkind.
         file: the number of the file that its rows are in; None without one.
         parent: the oid of an index's table.
-        pages: how large it was when it was last analysed or vacuumed.
+        empty: whether it is a table without any rows.
     """
 
     plain: str
@@ -73,7 +74,7 @@ class Relation(NamedTuple):
     kind: str
     file: int | None
     parent: int | None
-    pages: int
+    empty: bool
 
 
 class _Seen(NamedTuple):
@@ -158,7 +159,11 @@ def run(settings: Settings, migrations: Sequence[Migration], stop: Stop) -> Rehe
         DatabaseUnavailable: the database could not be reached.
         Interrupted: a signal has arrived.
     """
-    with database.connect(settings, stop, write=True) as session, observe.watching(session):
+    # All files are one transaction here: the limit would be on what the real run does one by one.
+    with (
+        database.connect(settings, stop, write=True) as session,
+        observe.watching(session, limited=False),
+    ):
         plan = planning.make(migrations, history.read(session).rows)
         if not planning.problems(plan, settings) and plan.pending:
             lock.begin_own(session, "migrator: rehearsal")
@@ -205,9 +210,7 @@ class _Stage:
             if (schema, rest[0]) not in own
         }
         self._as_documented: set[Lock] = set()
-        self._empty = frozenset(
-            each.name for each in self._catalog.values() if each.kind in "rm" and not each.pages
-        )
+        self._empty = frozenset(each.name for each in self._catalog.values() if each.empty)
         self._seen = self._probe()
         self._held_before = (
             self._seen
@@ -253,7 +256,14 @@ class _Stage:
             if oid in self._catalog and self._catalog[oid].kind == "S"
             if "ROW EXCLUSIVE" in seen.modes
         ]
+        limit = self._session.settings.lock_hold_max
+        long = [each.file for each in self.played if limit and _longest(each) > limit * 1000]
         found = []
+        if long:
+            found.append(
+                f"MIGRATOR_LOCK_HOLD_MAX ({limit:g} s) would be exceeded here by "
+                f"{', '.join(long)}: the real run cancels a migration before that."
+            )
         if skipped:
             found.append(
                 f"Not rehearsed: {', '.join(skipped)}. A later file that needs what they do fails "
@@ -407,6 +417,12 @@ def _hidden(
         if mode in held and all(MODES.index(one) < MODES.index(mode) for one in visible):
             found.append(Lock(name, mode, 0))
     return found
+
+
+def _longest(migration: Rehearsed) -> int:
+    """Return for how many milliseconds it held a lock that blocks others."""
+    locks = (one for step in migration.steps for one in step.locks)
+    return max((one.held_ms for one in locks if one.blocks), default=0)
 
 
 def _shortened(text: str) -> str:
