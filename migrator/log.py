@@ -87,6 +87,11 @@ def redact(text: str) -> str:
     return str(_redactor.clean(text))
 
 
+def redacted(data: dict[str, object]) -> dict[str, object]:
+    """Return the data with every hidden password replaced in its texts."""
+    return cast("dict[str, object]", _redactor.clean(data))
+
+
 def is_console(settings: LogSettings) -> bool:
     """Tell whether a person reads the log: asked for, or stderr is a terminal."""
     return settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from psycopg2 import errorcodes
+
 from migrator import (
     blockers,
     database,
@@ -22,6 +24,7 @@ from migrator import (
     stepwise,
     verdict,
 )
+from migrator import log as logging
 from migrator import plan as planning
 from migrator.errors import ProblemsFound
 from migrator.failure import LOCK_NOT_AVAILABLE, MigrationFailed, StatementFailed, describe
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     from migrator.signals import Stop
 
 _STATE = "the rehearsal was rolled back; nothing was changed"
+_NEW_ENUM_VALUE = (
+    "If an earlier file adds the value, this works in the real run, which commits in between; "
+    "apply that file to the copy first. If this file adds it, use it in the next migration."
+)
 _LONGEST_TEXT = 100  # characters of a statement that are shown
 _WORDS = 1000
 _PLAIN_READS = ("ACCESS SHARE", "ROW SHARE")
@@ -191,7 +198,10 @@ def _failure(
     session.rollback()
     if failed.error.pgcode == LOCK_NOT_AVAILABLE and not failed.blockers:
         failed.blockers = blockers.find(session, failed.text)
-    failure = MigrationFailed(describe(failed, _STATE, session.settings.table))
+    described = describe(failed, _STATE, session.settings.table)
+    if failed.error.pgcode == errorcodes.UNSAFE_NEW_ENUM_VALUE_USAGE:
+        described = replace(described, advice=_NEW_ENUM_VALUE)
+    failure = MigrationFailed(described)
     failure.note(current=current, pending=pending)
     return failure
 
@@ -292,7 +302,7 @@ class _Stage:
         return Step(
             statement=index + 1,
             line=migration.place(statement.start)[0],
-            text=_shortened(migration.script.text(statement)),
+            text=logging.redact(_shortened(migration.script.text(statement))),
             duration_ms=_ms(duration),
             rows=rows if rows >= 0 else None,
             locks=_locks(self._catalog, before, self._seen),

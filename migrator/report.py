@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from migrator.errors import ProblemsFound
 from migrator.excerpt import visible
 from migrator.failure import MigrationFailed
+from migrator.log import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +130,7 @@ def rehearsal_data(rehearsal: Rehearsal) -> dict[str, Any]:
         "version": rehearsal.version,
         "migrations": [asdict(migration) for migration in rehearsal.migrations],
         "notes": list(rehearsal.notes),
-        "failure": failure and {"message": failure.message, **failure.fields()},
+        "failure": failure and redacted({"message": failure.message, **failure.fields()}),
     }
 
 

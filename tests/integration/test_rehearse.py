@@ -189,6 +189,28 @@ class TestFailure:
         [blocker] = run.event("migration failed")["blockers"]
         assert (blocker["pid"], blocker["lock"]) == (reader.pid, "ACCESS SHARE")
 
+    def test_of_an_enum_value_that_an_earlier_file_adds(
+        self, migrate: Migrate, folder: Folder
+    ) -> None:
+        folder.write("001_a.sql", "CREATE TYPE color AS ENUM ('red');")
+        assert migrate().status == 0
+        folder.write("002_b.sql", "ALTER TYPE color ADD VALUE 'green';")
+        folder.write("003_c.sql", "SELECT 'green'::color;")
+        run = migrate("rehearse")
+        assert run.status == 1
+        assert "works in the real run" in run.event("migration failed")["hint"]
+        assert migrate().status == 0
+
+    def test_has_no_password(self, migrate: Migrate, folder: Folder, database: Database) -> None:
+        text = f"SELECT '{database.password}';\n"
+        folder.write("001_a.sql", f"{text}SELECT '{database.password}'::int;\n")
+        run = migrate("rehearse", "--json")
+        assert run.status == 1
+        assert database.password not in run.out + run.err
+        assert json.loads(run.out)["failure"]["sqlstate"] == "22P02"
+        folder.write("001_a.sql", text)
+        assert database.password not in migrate("rehearse").out
+
     def test_disagreement_is_told_as_by_apply(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "SELECT 1;")
         assert migrate().status == 0
