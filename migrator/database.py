@@ -67,7 +67,8 @@ RESET_STATE = (
 )
 # Our own SQL tells us something without a round trip by RAISE INFO, which no setting suppresses
 # (PostgreSQL documentation, "client_min_messages").
-PRIVATE = "migrator reports "
+# A file cannot send the same by chance.
+PRIVATE = f"migrator reports {os.urandom(8).hex()} "
 
 
 class ConnectionLost(DatabaseUnavailable):
@@ -196,7 +197,7 @@ class Notices:
         """Take a notice from the driver."""
         match = _NOTICE.match(text.strip())
         severity, message = match.groups() if match else ("NOTICE", text.strip())
-        if severity == "INFO" and message.startswith(PRIVATE):
+        if message.startswith(PRIVATE):
             self._private = message.removeprefix(PRIVATE)
             return
         write = log.warning if severity == "WARNING" else log.info

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.support.sessions import Session, blocked
+from tests.support.sessions import Session, blocked, running
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -128,6 +128,32 @@ def test_is_told(case: Case, migrate: Migrate, folder: Folder) -> None:
     rewritten = run.event("applied")["rewritten"]
     assert tuple(each["relation"] for each in rewritten) == case.rewritten
     assert all(each["bytes"] >= 0 for each in rewritten)
+
+
+def test_a_table_that_others_rewrite_during_a_vacuum_is_not_told(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    database.execute(
+        "SET ROLE app_owner; CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_sleep(1); RETURN 1; END'; CREATE TABLE a (id int);"
+        "CREATE INDEX ON a (slow(id)); INSERT INTO a VALUES (1)"
+    )
+    folder.write("001_a.sql", f"{NO_TRANSACTION}VACUUM ANALYZE a;")
+    process = migrate.start()
+    running(database, "VACUUM")
+    database.execute("REFRESH MATERIALIZED VIEW sums")
+    assert locks(process.wait()) == []
+
+
+def test_a_file_may_say_what_the_report_says(migrate: Migrate, folder: Folder) -> None:
+    folder.write(
+        "001_a.sql",
+        "DO $$ BEGIN RAISE INFO 'migrator reports nothing'; END $$; CREATE TABLE a (id int);",
+    )
+    run = migrate()
+    assert run.status == 0
+    assert run.event("server notice")["message"] == "migrator reports nothing"
+    assert locks(run) == []
 
 
 class TestHowLong:
