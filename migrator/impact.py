@@ -283,9 +283,10 @@ def merged(impacts: Sequence[Impact]) -> Impact:
 def strongest(locks: Iterable[Lock]) -> tuple[Lock, ...]:
     """Leave out every lock beside which a stronger one on the same relation was held as long."""
     kept: list[Lock] = []
+    longest: dict[str, int] = {}
     for lock in sorted(locks, key=lambda lock: MODES.index(lock.mode), reverse=True):
-        beside = [other for other in kept if other.relation == lock.relation]
-        if all(other.held_ms < lock.held_ms for other in beside):
+        if lock.held_ms > longest.get(lock.relation, -1):
+            longest[lock.relation] = lock.held_ms
             kept.append(lock)
     return tuple(sorted(kept, key=lambda lock: lock.relation))
 
