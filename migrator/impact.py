@@ -47,6 +47,7 @@ REPORTED = frozenset(MODES[3:])
 
 _PROBE_AFTER = 0.02  # seconds; how exact the report is, and the least time between two probes
 _CURSOR = "migrator catalog"
+_MOST_IN_LOG = 50  # a change of a partitioned table may lock thousands; Docker cuts lines at 16 kB
 _COPY = re.compile(r"COPY\b", re.IGNORECASE)
 _COPY_WORDS = 5000  # a table has at most 1600 columns, and each may be named
 _SERVER_MODES = {mode.title().replace(" ", "") + "Lock": mode for mode in MODES}
@@ -289,6 +290,18 @@ def strongest(locks: Iterable[Lock]) -> tuple[Lock, ...]:
             longest[lock.relation] = lock.held_ms
             kept.append(lock)
     return tuple(sorted(kept, key=lambda lock: lock.relation))
+
+
+def worst(locks: Iterable[Lock]) -> tuple[Lock, ...]:
+    """Return as many locks as fit into a line of the log: the strongest, held longest."""
+    by_harm = sorted(locks, key=lambda lock: (-MODES.index(lock.mode), -lock.held_ms))
+    return tuple(sorted(by_harm[:_MOST_IN_LOG], key=lambda lock: lock.relation))
+
+
+def largest(rewritten: Iterable[Rewrite]) -> tuple[Rewrite, ...]:
+    """Return as many tables as fit into a line of the log."""
+    by_size = sorted(rewritten, key=lambda each: -each.bytes)
+    return tuple(sorted(by_size[:_MOST_IN_LOG], key=lambda each: each.relation))
 
 
 def size(number: int) -> str:

@@ -213,6 +213,24 @@ def test_each_file_of_one_transaction_is_told_alone(migrate: Migrate, folder: Fo
     ]
 
 
+def test_a_line_does_not_grow_with_the_partitions(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    database.execute(
+        "SET ROLE app_owner; CREATE TABLE p (id int) PARTITION BY LIST (id); DO $$ BEGIN"
+        " FOR i IN 1..200 LOOP EXECUTE format("
+        "  'CREATE TABLE p%s PARTITION OF p FOR VALUES IN (%s)', i, i);"
+        " END LOOP; END $$"
+    )
+    folder.write("001_a.sql", "COMMENT ON TABLE users IS 'a'; ALTER TABLE p ADD a int;")
+    run = migrate(env={"MIGRATOR_LOCK_HOLD_WARN": "1ms"})
+    assert {mode for _, mode in locks(run)} == {AE}
+    applied, warned = run.event("applied"), run.event("locks were held long")
+    assert (len(applied["locks"]), applied["more_locks"]) == (50, 152)
+    assert (len(warned["locks"]), warned["more_locks"]) == (50, 151)
+    assert max(map(len, run.err.splitlines())) < 16_384
+
+
 def test_a_person_reads_it_in_a_line(migrate: Migrate, folder: Folder) -> None:
     folder.write("001_a.sql", "ALTER TABLE users ADD a float DEFAULT random();")
     run = migrate(env={"MIGRATOR_LOG_FORMAT": "console"})
