@@ -238,6 +238,20 @@ class TestLimit:
         folder.write("001_a.sql", text)
         assert migrate(env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT}).status == 0
 
+    def test_a_lock_that_is_not_to_be_had_is_tried_for_again(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        database.execute("SET ROLE app_owner; CREATE TABLE teams (id int)")
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\nALTER TABLE teams ADD a int;\n")
+        with Session(database.admin_url, "the reader") as reader:
+            reader.run("SELECT FROM teams")
+            process = migrate.start(env={"MIGRATOR_LOCK_HOLD_MAX": "1s"})
+            process.expect("trying again")
+            reader.end()
+            run = process.wait()
+        assert run.status == 0
+        assert run.event("applied")["locks"][0]["held_ms"] < 1000
+
     def test_is_kept_by_another_connection_when_one_breaks(
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
