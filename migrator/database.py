@@ -71,6 +71,19 @@ RESET_STATE = (
 PRIVATE = f"migrator reports {os.urandom(8).hex()} "
 
 
+def sendable(text: str) -> str:
+    """Return SQL for a name or a query of others that the server can send us in any database.
+
+    In one without an encoding they may be any bytes, and what is not UTF-8 would be an error; there
+    every byte beyond ASCII becomes its number (PostgreSQL documentation, "encode", "escape").
+    """
+    return (
+        "CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII'"
+        f" THEN pg_catalog.encode(pg_catalog.convert_to({text}, 'SQL_ASCII'), 'escape')"
+        f" ELSE {text} END"
+    )
+
+
 class ConnectionLost(DatabaseUnavailable):
     """The connection broke; what was running may or may not have happened."""
 

@@ -61,9 +61,9 @@ _OLDER = """
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid
     AND a.attnum = CASE WHEN c.relkind IN ('i', 'I', 'v') THEN 1 ELSE -6 END
     AND pg_catalog.age(a.xmin) > 0)"""
-NAME_SQL = (
-    "CASE n.nspname WHEN 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) || '.' END"
-    " || pg_catalog.quote_ident(c.relname)"
+NAME_SQL = database.sendable(
+    "(CASE n.nspname WHEN 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) || '.' END"
+    " || pg_catalog.quote_ident(c.relname))"
 )
 # Neither catalogs nor TOAST and temporary tables, which nobody else uses by themselves.
 USERS_SQL = "c.relkind <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"

@@ -41,9 +41,10 @@ _LIMIT = "SELECT pg_catalog.set_config('statement_timeout', '2s', true);"
 _COPY = """
   UNION ALL SELECT pid, command, relid, NULL, bytes_processed, bytes_total
   FROM pg_catalog.pg_stat_progress_copy"""
-_LOOK = """
+_LOOK = f"""
 SELECT a.state, a.wait_event_type || '/' || a.wait_event, pg_catalog.pg_blocking_pids(a.pid),
-  p.command, p.relid::regclass::text, p.phase, p.done::float8, p.total::float8
+  p.command,
+  {database.sendable("p.relid::regclass::text")}, p.phase, p.done::float8, p.total::float8
 FROM pg_catalog.pg_stat_activity a LEFT JOIN (
   SELECT pid, command, relid, phase,
     CASE WHEN phase ~ '^waiting' THEN lockers_done WHEN blocks_total > 0 THEN blocks_done
@@ -54,7 +55,7 @@ FROM pg_catalog.pg_stat_activity a LEFT JOIN (
   UNION ALL SELECT pid, command, relid, phase, heap_blks_scanned, heap_blks_total
   FROM pg_catalog.pg_stat_progress_cluster
   UNION ALL SELECT pid, 'VACUUM', relid, phase, heap_blks_scanned, heap_blks_total
-  FROM pg_catalog.pg_stat_progress_vacuum {copy}
+  FROM pg_catalog.pg_stat_progress_vacuum {{copy}}
 ) p ON p.pid = a.pid
 WHERE a.pid = %(pid)s"""
 _SINCE_COPY = 140000

@@ -56,7 +56,8 @@ FROM pg_catalog.pg_lock_status() l
 WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
 GROUP BY l.relation"""
 _CATALOG = f"""
-SELECT c.oid::bigint, n.nspname::text, c.relname::text, {impact.NAME_SQL}, c.relkind,
+SELECT c.oid::bigint, {database.sendable("n.nspname::text")},
+  {database.sendable("c.relname::text")}, {impact.NAME_SQL}, c.relkind,
   pg_catalog.pg_relation_filenode(c.oid)::bigint,
   (SELECT i.indrelid::bigint FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid),
   c.relkind IN ('r', 'm') AND c.relpages = 0 AND pg_catalog.pg_relation_size(c.oid) = 0

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import psycopg2
 import pytest
 
+from tests.support.database import OWNER, Database
+from tests.support.migrator import Migrate
 from tests.support.sessions import Session, blocked, running
 
 if TYPE_CHECKING:
-    from tests.support.database import Database
-    from tests.support.migrator import Folder, Migrate, Run
+    from pathlib import Path
+
+    from tests.support.migrator import Folder, Run
+    from tests.support.postgres import Server
 
 SCHEMA = """
 SET ROLE app_owner;
@@ -229,6 +236,38 @@ def test_a_line_does_not_grow_with_the_partitions(
     assert (len(applied["locks"]), applied["more_locks"]) == (50, 152)
     assert (len(warned["locks"]), warned["more_locks"]) == (50, 151)
     assert max(map(len, run.err.splitlines())) < 16_384
+
+
+def test_names_and_queries_may_be_any_bytes_where_there_is_no_encoding(
+    server: Server, folder: Folder, tmp_path: Path
+) -> None:
+    name = "any_bytes"
+    server.execute(
+        f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+    )
+    database = Database(server, name)
+    folder.write("001_a.sql", "ALTER TABLE users ADD a int;\n")
+    try:
+        with (
+            Migrate(database, folder, tmp_path) as migrate,
+            closing(psycopg2.connect(database.url)) as connection,
+        ):
+            connection.set_client_encoding("SQL_ASCII")
+            cursor = connection.cursor()
+            cursor.execute(b'CREATE TABLE users (); CREATE TABLE "caf\xe9" () INHERITS (users)')
+            connection.commit()
+            [step] = json.loads(migrate("rehearse", "--json").out)["migrations"][0]["steps"]
+            assert '"caf\\351"' in [held["relation"] for held in step["locks"]]
+            cursor.execute(b"SELECT '\xe9' FROM users")
+            run = migrate("--lock-timeout", "1200ms", "--lock-wait", "0")
+            assert run.event("migration failed")["blockers"][0]["query"] == (
+                "SELECT '\\351' FROM users"
+            )
+            assert run.event("still running")["blocked_by"]
+            connection.rollback()
+            assert locks(migrate()) == [('"caf\\351"', AE), ("users", AE)]
+    finally:
+        server.execute(f"DROP DATABASE {name}")
 
 
 def test_a_person_reads_it_in_a_line(migrate: Migrate, folder: Folder) -> None:
