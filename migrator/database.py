@@ -226,7 +226,8 @@ class Session:
         stop: tells whether a signal has arrived.
         notices: what the server says beside its answers.
         running: what the server does for a migration right now; other threads read it.
-        exceeded: why the observer has cancelled what runs now; empty: it has not.
+        exceeded: why the observer cancels what runs now; empty: it does not.
+        cancelled: whether it has sent that; the server may have been idle and ignored it.
         server_pid: the server's process that we last began a transaction in; behind a pooler it
             is another one than the driver knows.
     """
@@ -240,6 +241,7 @@ class Session:
         self.stop = stop
         self.running: Running | None = None
         self.exceeded = ""
+        self.cancelled = False
         self.server_pid: int = connection.info.backend_pid
         self.cursor = connection.cursor()
 

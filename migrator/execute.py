@@ -34,6 +34,9 @@ _MOST_CHARACTERS = 1_000_000
 _STEP = 100_000  # characters that are encoded at a time
 _BETWEEN = ";\n"
 _SAVEPOINT = "SAVEPOINT migrator"
+_CANCEL_OURSELVES = (
+    "SELECT pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid()), pg_catalog.pg_sleep(1)"
+)
 _NAME = r'((?:"[^"]+"|[\w$]+)(?:\s*\.\s*(?:"[^"]+"|[\w$]+))?)'
 _ALWAYS_QUICK = re.compile(
     r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?"
@@ -218,6 +221,8 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
 def _watched(session: Session, migration: Migration, index: int | None) -> Iterator[None]:
     with observe.running(session, migration, index) as running:
         try:
+            if session.cancelled:
+                _cancel_ourselves(session, migration, index)
             yield
         except StatementFailed as failed:
             if failed.error.pgcode == LOCK_NOT_AVAILABLE:
@@ -225,6 +230,18 @@ def _watched(session: Session, migration: Migration, index: int | None) -> Itera
             if failed.error.pgcode == errorcodes.QUERY_CANCELED:
                 failed.exceeded = session.exceeded
             raise
+
+
+def _cancel_ourselves(session: Session, migration: Migration, index: int | None) -> None:
+    """Fail as if the observer had cancelled what is next.
+
+    The server ignores a cancel that arrives between two statements, and of many short ones it may
+    do so again and again.
+    """
+    try:
+        session.execute(_CANCEL_OURSELVES)
+    except psycopg2.Error as error:
+        raise StatementFailed(error, migration, index) from None
 
 
 def run_tail(session: Session, migration: Migration, tail: str) -> None:

@@ -270,7 +270,8 @@ class _Observer:
                     f"than MIGRATOR_LOCK_HOLD_MAX allows ({self._limit:g} s)"
                 )
                 cursor.execute(_LIMIT + _CANCEL, {"pid": one.pid, "transaction": each.transaction})
-                if not cursor.fetchone():  # it has ended
+                self._session.cancelled = bool(cursor.fetchone())
+                if not self._session.cancelled:  # it has ended
                     self._session.exceeded = ""
                 return
 
