@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migrator import impact, sql
+from migrator import database, impact, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,21 +21,22 @@ _HIDDEN = "<insufficient privilege>"
 _STOPS_READERS = frozenset(
     ("ALTER", "CLUSTER", "DROP", "LOCK", "REFRESH", "REINDEX", "TRUNCATE", "VACUUM")
 )
-_SESSION = """
+_SESSION = f"""
   a.pid, coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend')),
   a.usename::text, coalesce(host(a.client_addr), 'local'), a.state,
-  extract(epoch FROM clock_timestamp() - a.xact_start)::int, a.query"""
+  extract(epoch FROM clock_timestamp() - a.xact_start)::int, {database.sendable("a.query")}"""
 # The rest of a SELECT; a prepared transaction has no process, and one of its locks is on its own
-# transaction id.
+# transaction id. What a serializable transaction has read (SIReadLock) is listed too, and is in
+# nobody's way.
 _HOLDERS = f"""
-SELECT {_SESSION}, p.gid, c.oid::regclass::text, l.mode, l.granted
+SELECT {_SESSION}, p.gid, {database.sendable("c.oid::regclass::text")}, l.mode, l.granted
 FROM pg_catalog.pg_locks l
 JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind <> 'i'
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 LEFT JOIN (
     pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
   ) ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
-WHERE l.locktype = 'relation'
+WHERE l.locktype = 'relation' AND l.mode <> 'SIReadLock'
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"""
 _ORDER = "ORDER BY NOT l.granted, a.xact_start, l.pid, l.mode"
 # A lock on one of the tables that are named, on the table of an index that is named, or on a

@@ -71,7 +71,21 @@ RESET_STATE = (
 )
 # Our own SQL tells us something without a round trip by RAISE INFO, which no setting suppresses
 # (PostgreSQL documentation, "client_min_messages").
-PRIVATE = "migrator reports "
+# A file cannot send the same by chance.
+PRIVATE = f"migrator reports {os.urandom(8).hex()} "
+
+
+def sendable(text: str) -> str:
+    """Return SQL for a name or a query of others that the server can send us in any database.
+
+    In one without an encoding they may be any bytes, and what is not UTF-8 would be an error; there
+    every byte beyond ASCII becomes its number (PostgreSQL documentation, "encode", "escape").
+    """
+    return (
+        "CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII'"
+        f" THEN pg_catalog.encode(pg_catalog.convert_to({text}, 'SQL_ASCII'), 'escape')"
+        f" ELSE {text} END"
+    )
 
 
 class ConnectionLost(DatabaseUnavailable):
@@ -214,7 +228,7 @@ class Notices:
         """Take a notice from the driver."""
         match = _NOTICE.match(text.strip())
         severity, message = match.groups() if match else ("NOTICE", text.strip())
-        if severity == "INFO" and message.startswith(PRIVATE):
+        if message.startswith(PRIVATE):
             self._private = message.removeprefix(PRIVATE)
             return
         write = log.warning if severity == "WARNING" else log.info
@@ -230,6 +244,8 @@ class Session:
         stop: tells whether a signal has arrived.
         notices: what the server says beside its answers.
         running: what the server does for a migration right now; other threads read it.
+        exceeded: why the observer cancels what runs now; empty: it does not.
+        cancelled: whether it has sent that; the server may have been idle and ignored it.
         server_pid: the server's process that we last began a transaction in; behind a pooler it
             is another one than the driver knows.
     """
@@ -242,6 +258,8 @@ class Session:
         self.settings = settings
         self.stop = stop
         self.running: Running | None = None
+        self.exceeded = ""
+        self.cancelled = False
         self.server_pid: int = connection.info.backend_pid
         self.cursor = connection.cursor()
 

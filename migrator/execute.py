@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2
+from psycopg2 import errorcodes
 
 from migrator import observe
 from migrator.database import RETRYABLE
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from migrator.database import Session
     from migrator.impact import LockTimes
     from migrator.migration import Migration
-    from migrator.observe import Running
     from migrator.sql import Statement
 
 _MOST_STATEMENTS = 1000
@@ -34,6 +34,9 @@ _MOST_CHARACTERS = 1_000_000
 _STEP = 100_000  # characters that are encoded at a time
 _BETWEEN = ";\n"
 _SAVEPOINT = "SAVEPOINT migrator"
+_CANCEL_OURSELVES = (
+    "SELECT pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid()), pg_catalog.pg_sleep(1)"
+)
 _NAME = r'((?:"[^"]+"|[\w$]+)(?:\s*\.\s*(?:"[^"]+"|[\w$]+))?)'
 _ALWAYS_QUICK = re.compile(
     r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?"
@@ -192,7 +195,7 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
     pieces.append(tail or f"RELEASE {_SAVEPOINT}")
     message = _message(migration.script.source, pieces)
     started = time.monotonic()
-    with _watched(session, migration, batch.indices[0]) as running:
+    with _watched(session, migration, batch.indices[0]):
         try:
             session.execute(message)
         except psycopg2.Error as error:
@@ -204,7 +207,7 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
                 index = batch.indices[piece - 1] if 0 < piece <= len(statements) else None
                 raise StatementFailed(error, migration, index, position, elapsed) from None
             # After one of the first kind, the next try is exact.
-            if error.pgcode in RETRYABLE or running.exceeded:
+            if error.pgcode in RETRYABLE or session.exceeded:
                 raise StatementFailed(error, migration, batch.indices[0], None, elapsed) from None
         else:
             return
@@ -215,15 +218,30 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
 
 
 @contextmanager
-def _watched(session: Session, migration: Migration, index: int | None) -> Iterator[Running]:
+def _watched(session: Session, migration: Migration, index: int | None) -> Iterator[None]:
     with observe.running(session, migration, index) as running:
         try:
-            yield running
+            if session.cancelled:
+                _cancel_ourselves(session, migration, index)
+            yield
         except StatementFailed as failed:
             if failed.error.pgcode == LOCK_NOT_AVAILABLE:
                 failed.blockers = running.blockers
-            failed.exceeded = running.exceeded
+            if failed.error.pgcode == errorcodes.QUERY_CANCELED:
+                failed.exceeded = session.exceeded
             raise
+
+
+def _cancel_ourselves(session: Session, migration: Migration, index: int | None) -> None:
+    """Fail as if the observer had cancelled what is next.
+
+    The server ignores a cancel that arrives between two statements, and of many short ones it may
+    do so again and again.
+    """
+    try:
+        session.execute(_CANCEL_OURSELVES)
+    except psycopg2.Error as error:
+        raise StatementFailed(error, migration, index) from None
 
 
 def run_tail(session: Session, migration: Migration, tail: str) -> None:

@@ -10,16 +10,18 @@ round trip of its own.
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator import database
+from migrator import database, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from migrator.database import Session
+    from migrator.migration import Migration
 
 # From the weakest to the strongest (PostgreSQL documentation, "Explicit Locking").
 MODES = (
@@ -45,6 +47,9 @@ REPORTED = frozenset(MODES[3:])
 
 _PROBE_AFTER = 0.02  # seconds; how exact the report is, and the least time between two probes
 _CURSOR = "migrator catalog"
+_MOST_IN_LOG = 50  # a change of a partitioned table may lock thousands; Docker cuts lines at 16 kB
+_COPY = re.compile(r"COPY\b", re.IGNORECASE)
+_COPY_WORDS = 5000  # a table has at most 1600 columns, and each may be named
 _SERVER_MODES = {mode.title().replace(" ", "") + "Lock": mode for mode in MODES}
 BLOCKING_ON_SERVER = tuple(name for name, mode in _SERVER_MODES.items() if mode in _BLOCKS)
 _REPORTED_SQL = ", ".join(f"'{name}'" for name, mode in _SERVER_MODES.items() if mode in REPORTED)
@@ -56,9 +61,9 @@ _OLDER = """
   AND EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid
     AND a.attnum = CASE WHEN c.relkind IN ('i', 'I', 'v') THEN 1 ELSE -6 END
     AND pg_catalog.age(a.xmin) > 0)"""
-NAME_SQL = (
-    "CASE n.nspname WHEN 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) || '.' END"
-    " || pg_catalog.quote_ident(c.relname)"
+NAME_SQL = database.sendable(
+    "(CASE n.nspname WHEN 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) || '.' END"
+    " || pg_catalog.quote_ident(c.relname))"
 )
 # Neither catalogs nor TOAST and temporary tables, which nobody else uses by themselves.
 USERS_SQL = "c.relkind <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
@@ -203,12 +208,24 @@ class LockTimes:
         return self._first.get((each.relation, each.mode), self._mark)
 
 
-def cursor_sql(*, later: bool = False) -> str:
+def first_sql(migration: Migration, *, later: bool = False) -> str:
     """Return the statement that is to be run before the file, in its transaction.
 
     Args:
+        migration: the file.
         later: whether other files have run in this transaction before.
     """
+    script = migration.script
+    copies = [s for s in migration.statements if _COPY.match(script.source, s.start, s.end)]
+    # COPY … (FREEZE) is refused while any cursor is open: its rows are to be visible to every
+    # snapshot (PostgreSQL documentation, "COPY").
+    if any("FREEZE" in sql.words(script.text(each), _COPY_WORDS) for each in copies):
+        return "SELECT"
+    return cursor_sql(later=later)
+
+
+def cursor_sql(*, later: bool = False) -> str:
+    """Return the declaration of the cursor; `later` as for `first_sql`."""
     return f"""
 DECLARE "{_CURSOR}" NO SCROLL CURSOR FOR
 SELECT l.relation::bigint AS relation, c.name, c.kind, l.mode, c.file <> f.file AS rewritten,
@@ -267,11 +284,24 @@ def merged(impacts: Sequence[Impact]) -> Impact:
 def strongest(locks: Iterable[Lock]) -> tuple[Lock, ...]:
     """Leave out every lock beside which a stronger one on the same relation was held as long."""
     kept: list[Lock] = []
+    longest: dict[str, int] = {}
     for lock in sorted(locks, key=lambda lock: MODES.index(lock.mode), reverse=True):
-        beside = [other for other in kept if other.relation == lock.relation]
-        if all(other.held_ms < lock.held_ms for other in beside):
+        if lock.held_ms > longest.get(lock.relation, -1):
+            longest[lock.relation] = lock.held_ms
             kept.append(lock)
     return tuple(sorted(kept, key=lambda lock: lock.relation))
+
+
+def worst(locks: Iterable[Lock]) -> tuple[Lock, ...]:
+    """Return as many locks as fit into a line of the log: the strongest, held longest."""
+    by_harm = sorted(locks, key=lambda lock: (-MODES.index(lock.mode), -lock.held_ms))
+    return tuple(sorted(by_harm[:_MOST_IN_LOG], key=lambda lock: lock.relation))
+
+
+def largest(rewritten: Iterable[Rewrite]) -> tuple[Rewrite, ...]:
+    """Return as many tables as fit into a line of the log."""
+    by_size = sorted(rewritten, key=lambda each: -each.bytes)
+    return tuple(sorted(by_size[:_MOST_IN_LOG], key=lambda each: each.relation))
 
 
 def size(number: int) -> str:

@@ -37,6 +37,7 @@ if sys.modules["asyncio"] is _asyncio:
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _REDACTED = "[password]"
+_COLUMNS = 80  # of a terminal that does not tell
 _ERASE = "\r\x1b[K"  # ECMA-48: to the first column, erase in line
 
 
@@ -106,6 +107,11 @@ def redact(text: str) -> str:
     return str(_redactor.clean(text))
 
 
+def redacted(data: dict[str, object]) -> dict[str, object]:
+    """Return the data with every hidden password replaced in its texts."""
+    return cast("dict[str, object]", _redactor.clean(data))
+
+
 def is_console(settings: LogSettings) -> bool:
     """Tell whether a person reads the log: asked for, or stderr is a terminal."""
     return settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
@@ -123,10 +129,15 @@ def live(text: str) -> None:
         text: cut to the terminal's width; empty: the line goes.
     """
     if text:
-        import shutil  # noqa: PLC0415 - only a person's terminal needs it
+        from migrator.excerpt import cells, visible  # noqa: PLC0415 - only a terminal needs it
 
-        width = shutil.get_terminal_size().columns - 1
-        text = redact(text) if len(text) <= width else redact(text)[: width - 1] + "…"
+        text, width = visible(redact(text)), _columns() - 1
+        if cells(text) > width:
+            # A line that wraps cannot be written over.
+            text = text[:width]
+            while cells(text) > width - 1:
+                text = text[:-1]
+            text += "…"
     _terminal.show(text)
 
 
@@ -192,6 +203,15 @@ def _common_keys_first(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     return {key: event.pop(key) for key in ("timestamp", "level", "event")} | dict(event)
+
+
+def _columns() -> int:
+    import os  # noqa: PLC0415 - only a person's terminal needs it
+
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+    except OSError:
+        return _COLUMNS
 
 
 def _colours() -> bool:

@@ -69,10 +69,17 @@ class Migration:
     statements: tuple[sql.Statement, ...]
 
     def limits(self, settings: Settings) -> tuple[float, float]:
-        """Return lock_timeout and statement_timeout in seconds: its directives', else the run's."""
+        """Return lock_timeout and statement_timeout in seconds: its directives', else the run's.
+
+        With a limit on how long locks are held, the run's lock_timeout ends a wait before that
+        limit does: a lock that is not to be had is tried for again, an exceeded limit is final.
+        """
         lock, statement = self.directives.lock_timeout, self.directives.statement_timeout
+        usual, most = settings.lock_timeout, settings.lock_hold_max / 2
+        if most and not 0 < usual <= most:
+            usual = most
         return (
-            settings.lock_timeout if lock is None else lock,
+            usual if lock is None else lock,
             settings.statement_timeout if statement is None else statement,
         )
 

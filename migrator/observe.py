@@ -34,15 +34,17 @@ _NEXT_LOOK = 1.0
 _TICK = 0.25
 _SHORTEST_TICK = 0.02
 _AFTER_FAILURE = 10.0  # seconds until a connection is tried for again
+_AFTER_FAILURE_OF_LIMIT = 0.1
 _JOIN = 0.3
 # In the same message as what it is for, so that a pooler's connection does not keep it.
 _LIMIT = "SELECT pg_catalog.set_config('statement_timeout', '2s', true);"
 _COPY = """
   UNION ALL SELECT pid, command, relid, NULL, bytes_processed, bytes_total
   FROM pg_catalog.pg_stat_progress_copy"""
-_LOOK = """
+_LOOK = f"""
 SELECT a.state, a.wait_event_type || '/' || a.wait_event, pg_catalog.pg_blocking_pids(a.pid),
-  p.command, p.relid::regclass::text, p.phase, p.done::float8, p.total::float8
+  p.command,
+  {database.sendable("p.relid::regclass::text")}, p.phase, p.done::float8, p.total::float8
 FROM pg_catalog.pg_stat_activity a LEFT JOIN (
   SELECT pid, command, relid, phase,
     CASE WHEN phase ~ '^waiting' THEN lockers_done WHEN blocks_total > 0 THEN blocks_done
@@ -53,7 +55,7 @@ FROM pg_catalog.pg_stat_activity a LEFT JOIN (
   UNION ALL SELECT pid, command, relid, phase, heap_blks_scanned, heap_blks_total
   FROM pg_catalog.pg_stat_progress_cluster
   UNION ALL SELECT pid, 'VACUUM', relid, phase, heap_blks_scanned, heap_blks_total
-  FROM pg_catalog.pg_stat_progress_vacuum {copy}
+  FROM pg_catalog.pg_stat_progress_vacuum {{copy}}
 ) p ON p.pid = a.pid
 WHERE a.pid = %(pid)s"""
 _SINCE_COPY = 140000
@@ -90,7 +92,6 @@ class Running:
         pid: the server's process.
         started: by the monotonic clock.
         blockers: who was seen last to be in its way.
-        exceeded: why it was cancelled; empty: it was not.
     """
 
     migration: Migration
@@ -98,7 +99,6 @@ class Running:
     pid: int
     started: float
     blockers: tuple[Blocker, ...] = ()
-    exceeded: str = ""
 
 
 class Progress(NamedTuple):
@@ -140,18 +140,23 @@ def running(session: Session, migration: Migration, index: int | None) -> Iterat
 
 
 @contextmanager
-def watching(session: Session) -> Iterator[None]:
+def watching(session: Session, *, limited: bool = True) -> Iterator[None]:
     """Watch what a session does until the end of the block.
+
+    Args:
+        session: whose `running` tells what that is.
+        limited: whether `lock_hold_max` is to be kept.
 
     Raises:
         DatabaseUnavailable: `lock_hold_max` is set, and there can be no second connection.
     """
     settings = session.settings
-    if not settings.heartbeat and not settings.lock_hold_max:
+    limit = settings.lock_hold_max if limited else 0
+    if not settings.heartbeat and not limit:
         yield
         return
-    observer = _Observer(session)
-    if settings.lock_hold_max:
+    observer = _Observer(session, limit)
+    if limit:
         observer.require_connection()
     thread = threading.Thread(target=observer.run, daemon=True)
     thread.start()
@@ -166,14 +171,16 @@ def watching(session: Session) -> Iterator[None]:
 class _Observer:
     """The thread that watches, and its connection."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, limit: float) -> None:
         self.done = threading.Event()
         self._session = session
         self._settings = session.settings
-        self._limit = session.settings.lock_hold_max
+        self._limit = limit
         self._tick = min(_TICK, max(_SHORTEST_TICK, self._limit / 10)) if self._limit else _TICK
         self._connection: Any = None
+        self._pause = _AFTER_FAILURE_OF_LIMIT if self._limit else _AFTER_FAILURE
         self._not_before = 0.0
+        self._blind_said_at = float("-inf")
         self._first_seen: dict[_Held, float] = {}
 
     def require_connection(self) -> None:
@@ -209,12 +216,21 @@ class _Observer:
                 if self._settings.heartbeat and now >= max(look_at, self._not_before):
                     said_at = self._look(one, said_at)
                     look_at = time.monotonic() + _NEXT_LOOK
-            except psycopg2.Error as error:
-                reason = logging.redact(" ".join(str(error).split()))
-                log.debug("the observer cannot see", reason=reason)
+            except Exception as error:  # noqa: BLE001 - a dead thread would keep no limit
+                self._say_blind(error)
                 self._close()
-                self._not_before = time.monotonic() + _AFTER_FAILURE
+                self._not_before = time.monotonic() + self._pause
         self._close()
+
+    def _say_blind(self, error: Exception) -> None:
+        """Log why nothing is seen; aloud, but not at every try, when the limit depends on it."""
+        reason = " ".join(f"{error or type(error).__name__}".split())
+        now = time.monotonic()
+        if self._limit and now >= self._blind_said_at + _AFTER_FAILURE:
+            self._blind_said_at = now
+            log.warning("the observer cannot see", reason=reason)
+        else:
+            log.debug("the observer cannot see", reason=reason)
 
     def _look(self, one: Running, said_at: float) -> float:
         """Ask what the statement does, and say so when it is time; return when that was."""
@@ -248,11 +264,15 @@ class _Observer:
         self._first_seen = {each: self._first_seen.get(each, earlier) for each in held}
         for each, since in self._first_seen.items():
             if now + self._tick >= since + self._limit:
-                one.exceeded = (
+                # Another statement of the same transaction may be what runs when this arrives.
+                self._session.exceeded = (
                     f"it would have held {impact.mode(each.mode)} on {each.relation} for longer "
                     f"than MIGRATOR_LOCK_HOLD_MAX allows ({self._limit:g} s)"
                 )
                 cursor.execute(_LIMIT + _CANCEL, {"pid": one.pid, "transaction": each.transaction})
+                self._session.cancelled = bool(cursor.fetchone())
+                if not self._session.cancelled:  # it has ended
+                    self._session.exceeded = ""
                 return
 
     def _cursor(self) -> Any:  # noqa: ANN401

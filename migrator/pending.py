@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from migrator.apply import Progress
     from migrator.database import Session
     from migrator.history import History
-    from migrator.impact import Found, Impact
+    from migrator.impact import Found, Impact, Lock
     from migrator.migration import Migration
     from migrator.plan import Plan
 
@@ -128,16 +128,28 @@ def _note_applied(migration: Migration, done: Done, progress: Progress, warn_s: 
         file=applied.file,
         description=applied.description,
         duration_ms=applied.duration_ms,
-        locks=done.impact.locks,
-        rewritten=done.impact.rewritten,
+        locks=impact.worst(done.impact.locks),
+        rewritten=impact.largest(done.impact.rewritten),
+        **_left_out(done.impact.locks),
     )
     long = [each for each in done.impact.locks if each.blocks and each.held_ms > warn_s * 1000]
     if warn_s and long:
-        log.warning("locks were held long", version=applied.version, file=applied.file, locks=long)
+        log.warning(
+            "locks were held long",
+            version=applied.version,
+            file=applied.file,
+            locks=impact.worst(long),
+            **_left_out(long),
+        )
     progress.applied.append(applied)
     progress.current = max(progress.current, applied.version)
     progress.pending -= 1
     progress.losses = 0
+
+
+def _left_out(locks: Sequence[Lock]) -> dict[str, int]:
+    count = len(locks) - len(impact.worst(locks))
+    return {"more_locks": count} if count else {}
 
 
 def _plus(fingerprint: tuple[int, int], group: Sequence[Migration]) -> tuple[int, int]:
@@ -197,7 +209,7 @@ def _transaction(
         session,
         _limits(session, group[0]),
         history.fingerprint_sql(table),
-        first=impact.cursor_sql(),
+        first=impact.first_sql(group[0]),
     )
     if tuple(map(int, seen)) != fingerprint:
         session.rollback()
@@ -230,7 +242,7 @@ def _next(session: Session, migration: Migration | None) -> str:
         return "COMMIT"
     # The record has been written with a search_path that is not for files.
     limits = _limits(session, migration)
-    return f"RESET search_path; {limits};\n{impact.cursor_sql(later=True)}"
+    return f"RESET search_path; {limits};\n{impact.first_sql(migration, later=True)}"
 
 
 def _limits(session: Session, migration: Migration) -> str:

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from psycopg2 import errorcodes
+
 from migrator import (
     blockers,
     database,
@@ -22,6 +24,7 @@ from migrator import (
     stepwise,
     verdict,
 )
+from migrator import log as logging
 from migrator import plan as planning
 from migrator.errors import ProblemsFound
 from migrator.failure import LOCK_NOT_AVAILABLE, MigrationFailed, StatementFailed, describe
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     from migrator.signals import Stop
 
 _STATE = "the rehearsal was rolled back; nothing was changed"
+_NEW_ENUM_VALUE = (
+    "If an earlier file adds the value, this works in the real run, which commits in between; "
+    "apply that file to the copy first. If this file adds it, use it in the next migration."
+)
 _LONGEST_TEXT = 100  # characters of a statement that are shown
 _WORDS = 1000
 _PLAIN_READS = ("ACCESS SHARE", "ROW SHARE")
@@ -49,9 +56,11 @@ FROM pg_catalog.pg_lock_status() l
 WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
 GROUP BY l.relation"""
 _CATALOG = f"""
-SELECT c.oid::bigint, n.nspname::text, c.relname::text, {impact.NAME_SQL}, c.relkind,
+SELECT c.oid::bigint, {database.sendable("n.nspname::text")},
+  {database.sendable("c.relname::text")}, {impact.NAME_SQL}, c.relkind,
   pg_catalog.pg_relation_filenode(c.oid)::bigint,
-  (SELECT i.indrelid::bigint FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid), c.relpages
+  (SELECT i.indrelid::bigint FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid),
+  c.relkind IN ('r', 'm') AND c.relpages = 0 AND pg_catalog.pg_relation_size(c.oid) = 0
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE {impact.USERS_SQL}"""
 
@@ -65,7 +74,7 @@ class Relation(NamedTuple):
         kind: pg_class.relkind.
         file: the number of the file that its rows are in; None without one.
         parent: the oid of an index's table.
-        pages: how large it was when it was last analysed or vacuumed.
+        empty: whether it is a table without any rows.
     """
 
     plain: str
@@ -73,7 +82,7 @@ class Relation(NamedTuple):
     kind: str
     file: int | None
     parent: int | None
-    pages: int
+    empty: bool
 
 
 class _Seen(NamedTuple):
@@ -158,7 +167,11 @@ def run(settings: Settings, migrations: Sequence[Migration], stop: Stop) -> Rehe
         DatabaseUnavailable: the database could not be reached.
         Interrupted: a signal has arrived.
     """
-    with database.connect(settings, stop, write=True) as session, observe.watching(session):
+    # All files are one transaction here: the limit would be on what the real run does one by one.
+    with (
+        database.connect(settings, stop, write=True) as session,
+        observe.watching(session, limited=False),
+    ):
         plan = planning.make(migrations, history.read(session).rows)
         if not planning.problems(plan, settings) and plan.pending:
             lock.begin_own(session, "migrator: rehearsal")
@@ -186,7 +199,10 @@ def _failure(
     session.rollback()
     if failed.error.pgcode == LOCK_NOT_AVAILABLE and not failed.blockers:
         failed.blockers = blockers.find(session, failed.text)
-    failure = MigrationFailed(describe(failed, _STATE, session.settings.table))
+    described = describe(failed, _STATE, session.settings.table)
+    if failed.error.pgcode == errorcodes.UNSAFE_NEW_ENUM_VALUE_USAGE:
+        described = replace(described, advice=_NEW_ENUM_VALUE)
+    failure = MigrationFailed(described)
     failure.note(current=current, pending=pending)
     return failure
 
@@ -205,9 +221,7 @@ class _Stage:
             if (schema, rest[0]) not in own
         }
         self._as_documented: set[Lock] = set()
-        self._empty = frozenset(
-            each.name for each in self._catalog.values() if each.kind in "rm" and not each.pages
-        )
+        self._empty = frozenset(each.name for each in self._catalog.values() if each.empty)
         self._seen = self._probe()
         self._held_before = (
             self._seen
@@ -253,7 +267,14 @@ class _Stage:
             if oid in self._catalog and self._catalog[oid].kind == "S"
             if "ROW EXCLUSIVE" in seen.modes
         ]
+        limit = self._session.settings.lock_hold_max
+        long = [each.file for each in self.played if limit and _longest(each) > limit * 1000]
         found = []
+        if long:
+            found.append(
+                f"MIGRATOR_LOCK_HOLD_MAX ({limit:g} s) would be exceeded here by "
+                f"{', '.join(long)}: the real run cancels a migration before that."
+            )
         if skipped:
             found.append(
                 f"Not rehearsed: {', '.join(skipped)}. A later file that needs what they do fails "
@@ -282,7 +303,7 @@ class _Stage:
         return Step(
             statement=index + 1,
             line=migration.place(statement.start)[0],
-            text=_shortened(migration.script.text(statement)),
+            text=logging.redact(_shortened(migration.script.text(statement))),
             duration_ms=_ms(duration),
             rows=rows if rows >= 0 else None,
             locks=_locks(self._catalog, before, self._seen),
@@ -407,6 +428,12 @@ def _hidden(
         if mode in held and all(MODES.index(one) < MODES.index(mode) for one in visible):
             found.append(Lock(name, mode, 0))
     return found
+
+
+def _longest(migration: Rehearsed) -> int:
+    """Return for how many milliseconds it held a lock that blocks others."""
+    locks = (one for step in migration.steps for one in step.locks)
+    return max((one.held_ms for one in locks if one.blocks), default=0)
 
 
 def _shortened(text: str) -> str:

@@ -16,6 +16,7 @@ from migrator import __version__
 from migrator.errors import MigratorError, ProblemsFound
 from migrator.excerpt import cells, visible
 from migrator.failure import MigrationFailed
+from migrator.log import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -161,7 +162,7 @@ def rehearsal_data(rehearsal: Rehearsal) -> dict[str, Any]:
         "version": rehearsal.version,
         "migrations": [asdict(migration) for migration in rehearsal.migrations],
         "notes": list(rehearsal.notes),
-        "failure": failure and {"message": failure.message, **failure.fields()},
+        "failure": failure and redacted({"message": failure.message, **failure.fields()}),
     }
 
 

@@ -53,6 +53,7 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
     def call() -> T:
         nonlocal tries, seen
         tries += 1
+        session.exceeded, session.cancelled = "", False
         try:
             return attempt(tries)
         except (StatementFailed, psycopg2.Error) as error:

@@ -44,9 +44,8 @@ _HAPPENED_ALREADY = {
     "DROP INDEX CONCURRENTLY": errorcodes.UNDEFINED_OBJECT,
     "DROP TABLESPACE": errorcodes.UNDEFINED_OBJECT,
 }
-# Of what cannot be in a transaction, these write whole tables anew under ACCESS EXCLUSIVE (VACUUM:
-# with FULL only).
-_REWRITING = frozenset(("CLUSTER", "VACUUM"))
+# Of what cannot be in a transaction, these write whole tables anew under ACCESS EXCLUSIVE.
+_REWRITING = re.compile(r"CLUSTER\b|VACUUM\b.*\bFULL\b", re.IGNORECASE | re.DOTALL)
 _CONCURRENTLY = re.compile(r"CONCURRENTLY\s*\Z", re.IGNORECASE)
 _UNRECORDED = "every statement was run, but the file is not recorded as applied"
 # What a file has set for its session, such as a role, does not reach our own statements.
@@ -235,7 +234,7 @@ def _alone(
     _run_own(session, migration, index, _note_sql(session, migration, index, running=True))
     built = sql.concurrent_index(text)
     existing = _find_index(session, built) if built else None
-    before = impact.files(session) if command in _REWRITING else {}
+    before = impact.files(session) if _REWRITING.match(text) else {}
     started = time.monotonic()
     try:
         with _patience(session, migration, command):

@@ -104,6 +104,24 @@ def test_readers_are_not_in_the_way_of_an_index(
         assert blocker["pid"] == writer.info.backend_pid
 
 
+def test_what_a_serializable_transaction_has_read_is_not_a_lock(
+    database: Database, folder: Folder, migrate: Migrate
+) -> None:
+    with closing(psycopg2.connect(database.url)) as connection:
+        cursor = connection.cursor()
+        cursor.execute(SCHEMA)
+        connection.commit()
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT FROM users")
+        folder.write("001_wait.sql", "ALTER TABLE users ADD COLUMN a int;\n")
+        # Long enough for the observer to look at it too.
+        run = migrate("--lock-timeout", "1200ms", "--lock-wait", "0")
+    assert run.status == 6
+    [blocker] = run.event("migration failed")["blockers"]
+    assert blocker["lock"] == "ACCESS SHARE"
+    [text] = run.event("still running")["blocked_by"]
+    assert "holds ACCESS SHARE on users" in text
+
+
 def test_of_another_role_s_session_is_said_what_the_server_shows(
     database: Database, folder: Folder, migrate: Migrate
 ) -> None:

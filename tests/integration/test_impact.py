@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import psycopg2
 import pytest
 
-from tests.support.sessions import Session, blocked
+from tests.support.database import OWNER, Database
+from tests.support.migrator import Migrate
+from tests.support.sessions import Session, blocked, running
 
 if TYPE_CHECKING:
-    from tests.support.database import Database
-    from tests.support.migrator import Folder, Migrate, Run
+    from pathlib import Path
+
+    from tests.support.migrator import Folder, Run
+    from tests.support.postgres import Server
 
 SCHEMA = """
 SET ROLE app_owner;
@@ -97,6 +104,11 @@ CASES = {
         [("teams", "SHARE"), ("users", AE)],
     ),
     "a file that closes all cursors": Case("ALTER TABLE users ADD a int; CLOSE ALL", []),
+    "rows that are frozen": Case(
+        "ALTER TABLE users ADD a int; CREATE TABLE a (id int);\n"
+        "COPY a (id) FROM STDIN (FORMAT csv, FREEZE);\n1\n\\.\nSELECT 1",
+        [],
+    ),
     "a file that is somebody else": Case(
         "SET search_path TO other; SET client_min_messages TO error; SET SESSION ROLE none;"
         "ALTER TABLE things ADD a int",
@@ -123,6 +135,32 @@ def test_is_told(case: Case, migrate: Migrate, folder: Folder) -> None:
     rewritten = run.event("applied")["rewritten"]
     assert tuple(each["relation"] for each in rewritten) == case.rewritten
     assert all(each["bytes"] >= 0 for each in rewritten)
+
+
+def test_a_table_that_others_rewrite_during_a_vacuum_is_not_told(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    database.execute(
+        "SET ROLE app_owner; CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_sleep(1); RETURN 1; END'; CREATE TABLE a (id int);"
+        "CREATE INDEX ON a (slow(id)); INSERT INTO a VALUES (1)"
+    )
+    folder.write("001_a.sql", f"{NO_TRANSACTION}VACUUM ANALYZE a;")
+    process = migrate.start()
+    running(database, "VACUUM")
+    database.execute("REFRESH MATERIALIZED VIEW sums")
+    assert locks(process.wait()) == []
+
+
+def test_a_file_may_say_what_the_report_says(migrate: Migrate, folder: Folder) -> None:
+    folder.write(
+        "001_a.sql",
+        "DO $$ BEGIN RAISE INFO 'migrator reports nothing'; END $$; CREATE TABLE a (id int);",
+    )
+    run = migrate()
+    assert run.status == 0
+    assert run.event("server notice")["message"] == "migrator reports nothing"
+    assert locks(run) == []
 
 
 class TestHowLong:
@@ -180,6 +218,56 @@ def test_each_file_of_one_transaction_is_told_alone(migrate: Migrate, folder: Fo
         # The lock of the first file is held until the end, and table "a" is nobody else's yet.
         [("teams", AE), ("users", "SHARE")],
     ]
+
+
+def test_a_line_does_not_grow_with_the_partitions(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    database.execute(
+        "SET ROLE app_owner; CREATE TABLE p (id int) PARTITION BY LIST (id); DO $$ BEGIN"
+        " FOR i IN 1..200 LOOP EXECUTE format("
+        "  'CREATE TABLE p%s PARTITION OF p FOR VALUES IN (%s)', i, i);"
+        " END LOOP; END $$"
+    )
+    folder.write("001_a.sql", "COMMENT ON TABLE users IS 'a'; ALTER TABLE p ADD a int;")
+    run = migrate(env={"MIGRATOR_LOCK_HOLD_WARN": "1ms"})
+    assert {mode for _, mode in locks(run)} == {AE}
+    applied, warned = run.event("applied"), run.event("locks were held long")
+    assert (len(applied["locks"]), applied["more_locks"]) == (50, 152)
+    assert (len(warned["locks"]), warned["more_locks"]) == (50, 151)
+    assert max(map(len, run.err.splitlines())) < 16_384
+
+
+def test_names_and_queries_may_be_any_bytes_where_there_is_no_encoding(
+    server: Server, folder: Folder, tmp_path: Path
+) -> None:
+    name = "any_bytes"
+    server.execute(
+        f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+    )
+    database = Database(server, name)
+    folder.write("001_a.sql", "ALTER TABLE users ADD a int;\n")
+    try:
+        with (
+            Migrate(database, folder, tmp_path) as migrate,
+            closing(psycopg2.connect(database.url)) as connection,
+        ):
+            connection.set_client_encoding("SQL_ASCII")
+            cursor = connection.cursor()
+            cursor.execute(b'CREATE TABLE users (); CREATE TABLE "caf\xe9" () INHERITS (users)')
+            connection.commit()
+            [step] = json.loads(migrate("rehearse", "--json").out)["migrations"][0]["steps"]
+            assert '"caf\\351"' in [held["relation"] for held in step["locks"]]
+            cursor.execute(b"SELECT '\xe9' FROM users")
+            run = migrate("--lock-timeout", "1200ms", "--lock-wait", "0")
+            assert run.event("migration failed")["blockers"][0]["query"] == (
+                "SELECT '\\351' FROM users"
+            )
+            assert run.event("still running")["blocked_by"]
+            connection.rollback()
+            assert locks(migrate()) == [('"caf\\351"', AE), ("users", AE)]
+    finally:
+        server.execute(f"DROP DATABASE {name}")
 
 
 def test_a_person_reads_it_in_a_line(migrate: Migrate, folder: Folder) -> None:

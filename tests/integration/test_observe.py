@@ -210,6 +210,18 @@ class TestLimit:
         assert run.status == 1
         assert "SHARE on users" in run.event("migration failed")["message"]
 
+    def test_is_told_whichever_statement_it_hits(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        # So short that another one runs when the observer has decided to cancel.
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\n" + "SELECT 1;\n" * 10_000)
+        server = database.server
+        with Proxy(server.host, server.port) as proxy:
+            url = proxy.url(database.url)
+            run = migrate(env={"DATABASE_URL": url, "MIGRATOR_LOCK_HOLD_MAX": "200ms"})
+        assert run.status == 1
+        assert "ACCESS EXCLUSIVE on users" in run.event("migration failed")["message"]
+
     @pytest.mark.parametrize(
         "text",
         [
@@ -225,6 +237,35 @@ class TestLimit:
     ) -> None:
         folder.write("001_a.sql", text)
         assert migrate(env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT}).status == 0
+
+    def test_a_lock_that_is_not_to_be_had_is_tried_for_again(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        database.execute("SET ROLE app_owner; CREATE TABLE teams (id int)")
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\nALTER TABLE teams ADD a int;\n")
+        with Session(database.admin_url, "the reader") as reader:
+            reader.run("SELECT FROM teams")
+            process = migrate.start(env={"MIGRATOR_LOCK_HOLD_MAX": "1s"})
+            process.expect("trying again")
+            reader.end()
+            run = process.wait()
+        assert run.status == 0
+        assert run.event("applied")["locks"][0]["held_ms"] < 1000
+
+    def test_is_kept_by_another_connection_when_one_breaks(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\nSELECT pg_sleep(8);\n")
+        process = migrate.start(env={"MIGRATOR_LOCK_HOLD_MAX": "2s"})
+        running(database, "pg_sleep")
+        [pid] = eventually(
+            lambda: [b.pid for b in backends(database) if b.application == "migrator: observer"]
+        )
+        database.execute(f"SELECT pg_terminate_backend({pid})")
+        run = process.wait()
+        assert run.event("the observer cannot see")["level"] == "warning"
+        assert run.status == 1
+        assert "ACCESS EXCLUSIVE on users" in run.event("migration failed")["message"]
 
     def test_without_a_second_connection_is_refused(
         self, migrate: Migrate, folder: Folder, alone: None

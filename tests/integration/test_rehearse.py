@@ -189,6 +189,28 @@ class TestFailure:
         [blocker] = run.event("migration failed")["blockers"]
         assert (blocker["pid"], blocker["lock"]) == (reader.pid, "ACCESS SHARE")
 
+    def test_of_an_enum_value_that_an_earlier_file_adds(
+        self, migrate: Migrate, folder: Folder
+    ) -> None:
+        folder.write("001_a.sql", "CREATE TYPE color AS ENUM ('red');")
+        assert migrate().status == 0
+        folder.write("002_b.sql", "ALTER TYPE color ADD VALUE 'green';")
+        folder.write("003_c.sql", "SELECT 'green'::color;")
+        run = migrate("rehearse")
+        assert run.status == 1
+        assert "works in the real run" in run.event("migration failed")["hint"]
+        assert migrate().status == 0
+
+    def test_has_no_password(self, migrate: Migrate, folder: Folder, database: Database) -> None:
+        text = f"SELECT '{database.password}';\n"
+        folder.write("001_a.sql", f"{text}SELECT '{database.password}'::int;\n")
+        run = migrate("rehearse", "--json")
+        assert run.status == 1
+        assert database.password not in run.out + run.err
+        assert json.loads(run.out)["failure"]["sqlstate"] == "22P02"
+        folder.write("001_a.sql", text)
+        assert database.password not in migrate("rehearse").out
+
     def test_disagreement_is_told_as_by_apply(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "SELECT 1;")
         assert migrate().status == 0
@@ -211,11 +233,35 @@ class TestSays:
         folder.write("002_b.sql", "ALTER TABLE users ADD b int;")
         assert rehearse(migrate)["notes"][0].startswith("Some locks on users are told from the")
 
+    def test_what_the_real_run_would_refuse(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
+        # The real run does not have the lock on users any more.
+        folder.write("002_b.sql", "SELECT pg_sleep(1);")
+        folder.write("003_c.sql", "ALTER TABLE teams ADD a int; SELECT pg_sleep(1);")
+        run = migrate("rehearse", "--json", env={"MIGRATOR_LOCK_HOLD_MAX": "700ms"})
+        assert run.status == 0
+        [note] = json.loads(run.out)["notes"]
+        assert note.startswith("MIGRATOR_LOCK_HOLD_MAX (0.7 s) would be exceeded here by 003_c.sql")
+
     def test_that_there_is_nothing_to_rehearse(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "SELECT 1;")
         assert migrate().status == 0
         run = migrate("--dry-run")
         assert (run.status, run.out) == (0, "Nothing to rehearse: the database is at version 1.\n")
+
+    def test_which_tables_are_empty(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        # As after the restore of a backup, the server has no statistics yet.
+        database.execute(
+            "SET ROLE app_owner; CREATE TABLE full_one (id int); CREATE TABLE empty_one (id int);"
+            "INSERT INTO full_one VALUES (1)"
+        )
+        folder.write("001_a.sql", "ALTER TABLE full_one ADD a int;")
+        folder.write("002_b.sql", "ALTER TABLE empty_one ADD a int;")
+        full, empty = rehearse(migrate)["migrations"]
+        assert "is empty here" not in full["steps"][0]["verdict"][0]
+        assert empty["steps"][0]["verdict"][0].endswith("; empty_one is empty here")
 
     def test_it_to_a_person(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "-- One\nCREATE INDEX ON users (age);\nDELETE FROM teams;\n")

@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import pytest
 
+from migrator.database import PRIVATE, Notices
 from migrator.impact import Impact, Lock, Rewrite, merged, mode, size, strongest
 
 AE = "ACCESS EXCLUSIVE"
+
+
+def test_the_report_arrives_whatever_the_server_s_language_is() -> None:
+    notices = Notices()
+    notices.append(f"Информация:  {PRIVATE}[]\n")
+    assert notices.take() == "[]"
 
 
 class TestStrongest:

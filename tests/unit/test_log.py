@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+import termios
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -105,6 +107,41 @@ class TestConsole:
     ) -> None:
         monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
         assert log.is_console(LogSettings(format_, "info")) == console
+
+
+class TestLiveLine:
+    """Another session's query may be in it."""
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("short", "short"),
+            ("x" * 79, "x" * 79),
+            ("x" * 80, "x" * 78 + "…"),
+            ("語" * 60, "語" * 39 + "…"),
+            ("a\tb\x1b[2Jc", "a    b<U+001B>[2Jc"),
+            ("\t" * 30, " " * 78 + "…"),
+        ],
+        ids=["short", "just fits", "long", "wide", "control characters", "tabs"],
+    )
+    def test_is_one_line_of_the_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, text: str, shown: str
+    ) -> None:
+        terminal = Terminal()  # which does not tell its width
+        monkeypatch.setattr(sys, "stderr", terminal)
+        log.live(text)
+        assert terminal.getvalue() == f"\r\x1b[K{shown}"
+        log.live("")
+
+    def test_is_as_wide_as_the_terminal_of_the_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (24, 20))
+        with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
+            monkeypatch.setattr(sys, "stderr", terminal)
+            log.live("x" * 80)
+            assert os.read(ours, 100).decode() == f"\r\x1b[K{'x' * 18}…"
+            log.live("")
+        os.close(ours)
 
 
 class TestPasswords:
