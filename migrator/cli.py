@@ -112,19 +112,15 @@ class _Run:
         settings_module.require_database(self.settings, self.environ)
         return database.connect(self.settings, self.stop, write=write)
 
-    def migrations(self, *, texts: bool = False) -> tuple[Migration, ...]:
-        """Find the files.
-
-        Args:
-            texts: whether to check the text of each of them.
+    def migrations(self) -> tuple[Migration, ...]:
+        """Load the files.
 
         Raises:
-            ProblemsFound: some are not named right, cannot be read, or have a text that is wrong.
+            ProblemsFound: some of them cannot be applied as they are.
         """
         from migrator import migration  # noqa: PLC0415
 
-        read = migration.load if texts else migration.find
-        migrations, problems = read(self.settings.directory)
+        migrations, problems = migration.load(self.settings.directory)
         if problems:
             raise ProblemsFound(problems)
         return migrations
@@ -229,7 +225,7 @@ def _current(run: _Run) -> int:
 def _status(run: _Run) -> int:
     from migrator import migration, report  # noqa: PLC0415
 
-    migrations, problems = migration.find(run.settings.directory)
+    migrations, problems = migration.load(run.settings.directory)
     with run.connect(write=False) as session:
         plan = run.plan(session, migrations)
     problems += run.problems(plan)
@@ -436,7 +432,7 @@ def _repair(run: _Run) -> int:
 def _reset(run: _Run) -> int:
     from migrator import reset  # noqa: PLC0415
 
-    run.migrations(texts=True)  # what cannot be built again is not dropped
+    run.migrations()  # what cannot be built again is not dropped
     with run.connect(write=True) as session:
         reset.drop_everything(session, run.options.confirm or "")
     return _apply(run)

@@ -4,86 +4,69 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from migrator import sql
 from migrator.errors import Problem, UsageError
+from migrator.settings import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from migrator import rules, sql
     from migrator.settings import Settings
+
+    _Rule = Callable[[sql.Script, sql.Statement], tuple[str, str] | None]
 
 _NAME = re.compile(r"(\d+)_(\w[\w-]*)\.sql")
 _MAX_VERSION = 2**63 - 1  # the largest bigint
+_DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
+_DIRECTIVE_LINE = re.compile(r"^[ \t]*(--[ \t]*migrator[ \t]*:)", re.IGNORECASE | re.MULTILINE)
+_LONGEST_COMMAND = 10_000  # characters; what is longer is rows or a function's body
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Directives:
+    """How one file wants to be run.
+
+    Attributes:
+        transaction: whether it runs in a transaction.
+        lock_timeout: seconds; None: as set for the run.
+        statement_timeout: seconds; None: as set for the run.
+    """
+
+    transaction: bool = True
+    lock_timeout: float | None = None
+    statement_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Migration:
-    """One SQL file, whose text is read again when something of it is first asked for.
+    """One SQL file.
 
     Attributes:
         version: the number its name begins with.
         file: its name.
+        path: where it is.
+        description: its first comment line, or the words of its name.
         checksum: SHA-256 of its text, line endings normalised to LF, without a byte-order mark.
-        read: returns its bytes.
+        directives: how it wants to be run.
+        script: its text, split into statements.
+        statements: what is run: those of the script without a BEGIN and COMMIT around the file.
     """
 
     version: int
     file: str
+    path: Path
+    description: str
     checksum: str
-    read: Callable[[], bytes]
-
-    @cached_property
-    def _source(self) -> tuple[str, Problem | None]:
-        data = self.read()
-        try:
-            return data.decode("utf-8").removeprefix("\ufeff"), None
-        except UnicodeDecodeError as error:
-            return data.decode("utf-8", "replace"), _not_utf8(self.file, data, error.start)
-
-    @cached_property
-    def _text(self) -> rules.Text:
-        from migrator import rules  # noqa: PLC0415 - not needed when nothing is pending
-
-        return rules.read(self._source[0])
-
-    @property
-    def script(self) -> sql.Script:
-        """Its text, split into statements."""
-        return self._text.script
-
-    @property
-    def description(self) -> str:
-        """Its first comment line, or the words of its name."""
-        name = parse_name(self.file)
-        return self._text.description or (name[1] if name else self.file)
-
-    @property
-    def directives(self) -> rules.Directives:
-        """How it wants to be run."""
-        return self._text.directives
-
-    @property
-    def statements(self) -> tuple[sql.Statement, ...]:
-        """What is run: the script's statements without a BEGIN and COMMIT around the file."""
-        return self._text.statements
-
-    @cached_property
-    def problems(self) -> tuple[Problem, ...]:
-        """Everything that is wrong with its text, as far as the text alone can tell."""
-        source, not_utf8 = self._source
-        if not_utf8:
-            return (not_utf8,)
-        if not source or source.isspace():
-            hint = "Write the migration, or a comment that says why there is nothing to do."
-            return (Problem(self.file, "the file is empty", hint),)
-        return tuple(_located(self, problem) for problem in self._text.problems)
+    directives: Directives
+    script: sql.Script
+    statements: tuple[sql.Statement, ...]
 
     def limits(self, settings: Settings) -> tuple[float, float]:
         """Return lock_timeout and statement_timeout in seconds: its directives', else the run's.
@@ -102,8 +85,6 @@ class Migration:
 
     def place(self, offset: int) -> tuple[int, int]:
         """Return the 1-based line and column of a character of the text."""
-        from migrator import sql  # noqa: PLC0415
-
         return sql.place(self.script.source, offset)
 
 
@@ -114,11 +95,10 @@ class Folder(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-def find(directory: Path) -> Folder:
-    """Read the name and the checksum of every migration in a folder.
+def load(directory: Path) -> Folder:
+    """Read and check every migration in a folder.
 
-    Files whose name does not end in `.sql` and hidden files are not looked at. What is wrong with
-    a migration's text is in its `problems`.
+    Files whose name does not end in `.sql` and hidden files are not looked at.
 
     Args:
         directory: the folder.
@@ -132,18 +112,19 @@ def find(directory: Path) -> Folder:
             f"no migrations in {directory.resolve()}: it has no file named *.sql",
             "Check MIGRATIONS_DIR or the mount; `migrator new DESCRIPTION` creates the first one.",
         )
-    found = [_find_file(directory / name) for name in names]
-    migrations = [each for each in found if isinstance(each, Migration)]
+    migrations: list[Migration] = []
+    problems: list[Problem] = []
+    for name in names:
+        loaded = _load_file(directory / name)
+        if isinstance(loaded, Migration):
+            migrations.append(loaded)
+            problems += check(loaded)
+        else:
+            problems.append(loaded)
     migrations.sort(key=lambda migration: migration.version)
-    problems = [each for each in found if isinstance(each, Problem)]
-    return Folder(tuple(migrations), _sorted([*problems, *_duplicates(migrations)]))
-
-
-def load(directory: Path) -> Folder:
-    """Read every migration in a folder as `find` does, and check its text."""
-    migrations, problems = find(directory)
-    in_texts = [problem for migration in migrations for problem in migration.problems]
-    return Folder(migrations, _sorted([*problems, *in_texts]))
+    problems += _duplicates(migrations)
+    problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
+    return Folder(tuple(migrations), tuple(problems))
 
 
 def parse_name(name: str) -> tuple[int, str] | None:
@@ -170,16 +151,37 @@ def checksum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def check(migration: Migration) -> list[Problem]:
+    """Return what is wrong with a file's text, as far as the text alone can tell."""
+    script = migration.script
+    found = list(script.problems)
+    _, directive_problems = _directives(script.header)
+    found += directive_problems
+    found += _misplaced_directives(script)
+    if migration.directives.transaction:
+        if len(migration.statements) < len(script.statements):
+            found += sql.unwrap(script)[1]
+        found += _refusals(migration, _outside_transaction)
+    else:
+        found += _refusals(migration, _transactions)
+        found += _refusals(migration, _nameless_indexes)
+    found += _refusals(migration, _copies_out)
+    if not script.source or script.source.isspace():
+        empty = Problem(
+            migration.file,
+            "the file is empty",
+            "Write the migration, or a comment that says why there is nothing to do.",
+        )
+        return [empty]
+    return [_located(migration, problem) for problem in sorted(found)]
+
+
 def _located(migration: Migration, problem: sql.Problem) -> Problem:
     from migrator.excerpt import excerpt  # noqa: PLC0415 - only a problem needs it
 
     line, column = migration.place(problem.offset)
     source = excerpt(migration.script.source, problem.offset, around=0)
     return Problem(migration.file, problem.message, problem.hint, line, column, source)
-
-
-def _sorted(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    return tuple(sorted(problems, key=lambda each: (each.file, each.line, each.column)))
 
 
 def _list(directory: Path) -> list[str]:
@@ -199,35 +201,37 @@ def _list(directory: Path) -> list[str]:
     )
 
 
-def _find_file(path: Path) -> Migration | Problem:
+def _load_file(path: Path) -> Migration | Problem:
     name = parse_name(path.name)
     if name is None:
         return _bad_name(path.name)
     try:
-        digest = checksum(path.read_bytes())
-    except OSError as error:
-        return Problem(path.name, f"cannot be read: {error.strerror}")
-    return Migration(name[0], path.name, digest, partial(_read_again, path, digest))
-
-
-def _read_again(path: Path, digest: str) -> bytes:
-    try:
         data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path.name} cannot be read any more: {error.strerror}") from None
-    if checksum(data) != digest:
-        raise UsageError(
-            f"{path.name} has changed since it was first read", "Run the migrator again."
-        )
-    return data
-
-
-def _not_utf8(name: str, data: bytes, offset: int) -> Problem:
-    line = data.count(b"\n", 0, offset) + 1
-    start = data.rfind(b"\n", 0, offset) + 1
-    column = len(data[start:offset].decode("utf-8")) + 1
-    message = f"byte 0x{data[offset]:02x} is not valid UTF-8"
-    return Problem(name, message, "Save the file as UTF-8.", line, column)
+        return Problem(path.name, f"cannot be read: {error.strerror}")
+    try:
+        source = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        start = data.rfind(b"\n", 0, error.start) + 1
+        column = len(data[start : error.start].decode("utf-8")) + 1
+        message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
+        return Problem(path.name, message, "Save the file as UTF-8.", line, column)
+    version, words = name
+    digest = checksum(data)
+    del data  # both forms of a large file need not be there while it is read
+    script = sql.read(source)
+    directives = _directives(script.header)[0]
+    return Migration(
+        version=version,
+        file=path.name,
+        path=path,
+        description=_description(script.header) or words,
+        checksum=digest,
+        directives=directives,
+        script=script,
+        statements=sql.unwrap(script)[0] if directives.transaction else script.statements,
+    )
 
 
 def _bad_name(name: str) -> Problem:
@@ -253,3 +257,130 @@ def _duplicates(migrations: Sequence[Migration]) -> list[Problem]:
         for earlier, later in pairwise(migrations)
         if earlier.version == later.version
     ]
+
+
+def _description(header: Iterable[tuple[int, str]]) -> str:
+    for _, text in header:
+        words = text.strip("-=*# \t")
+        if words and not _DIRECTIVE.match(text):
+            return words
+    return ""
+
+
+def _directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list[sql.Problem]]:
+    transaction = True
+    timeouts: dict[str, float] = {}
+    problems: list[sql.Problem] = []
+    for offset, text in header:
+        match = _DIRECTIVE.fullmatch(text.strip())
+        if match is None:
+            continue
+        name, separator, value = (part.strip() for part in match[1].partition("="))
+        if name == "no-transaction" and not separator:
+            transaction = False
+        elif name in ("lock-timeout", "statement-timeout"):
+            try:
+                timeouts[name] = duration(value)
+            except ValueError as error:
+                problems.append(sql.Problem(offset, f"directive {name}: {error}", ""))
+        else:
+            problems.append(
+                sql.Problem(
+                    offset,
+                    f"unknown directive {match[1].strip()!r}",
+                    "Known are no-transaction, lock-timeout=3s and statement-timeout=10min.",
+                )
+            )
+    directives = Directives(
+        transaction, timeouts.get("lock-timeout"), timeouts.get("statement-timeout")
+    )
+    return directives, problems
+
+
+def _misplaced_directives(script: sql.Script) -> list[sql.Problem]:
+    if not script.statements:
+        return []
+    return [
+        sql.Problem(
+            match.start(1),
+            "a directive below the first statement has no effect",
+            "Move it into the comments at the top of the file.",
+        )
+        for match in _DIRECTIVE_LINE.finditer(script.source, script.statements[0].start)
+        if not _is_inside(script.statements, match.start(1))
+    ]
+
+
+def _is_inside(statements: Sequence[sql.Statement], offset: int) -> bool:
+    """Tell whether a comment is part of a statement, such as a function's body."""
+    following = bisect_right(statements, offset, key=lambda statement: statement.start)
+    return following > 0 and offset < statements[following - 1].end
+
+
+def _refusals(migration: Migration, rule: _Rule) -> list[sql.Problem]:
+    """Return a problem for each statement that a rule has words for: what is wrong, and a hint."""
+    return [
+        sql.Problem(statement.start, *found)
+        for statement in migration.statements
+        if (found := rule(migration.script, statement))
+    ]
+
+
+def _outside_transaction(script: sql.Script, statement: sql.Statement) -> tuple[str, str] | None:
+    end = min(statement.end, statement.start + _LONGEST_COMMAND)
+    command = sql.not_in_transaction(script.source[statement.start : end])
+    if command is None:
+        return None
+    return (
+        f"{command} cannot run in a transaction",
+        "Put it in a file of its own that begins with the line `-- migrator: no-transaction`.",
+    )
+
+
+def _transactions(script: sql.Script, statement: sql.Statement) -> tuple[str, str] | None:
+    text = script.text(statement)
+    command = sql.transaction_control(text)
+    if command:
+        return (
+            f"{command} in a no-transaction file",
+            "Remove it: every statement of such a file is a transaction of its own.",
+        )
+    if sql.not_in_transaction(text) == "DISCARD ALL":
+        return (
+            "DISCARD ALL gives away the lock that keeps other migrators out",
+            "Remove it: the next file has a fresh session anyway; or name what to discard.",
+        )
+    return None
+
+
+def _nameless_indexes(script: sql.Script, statement: sql.Statement) -> tuple[str, str] | None:
+    words = [word for word in sql.words(script.text(statement)) if word != "UNIQUE"]
+    if words[:4] != ["CREATE", "INDEX", "CONCURRENTLY", "ON"]:
+        return None
+    return (
+        "CREATE INDEX CONCURRENTLY without a name for the index",
+        "Give the index a name, so that a failed build can be found again.",
+    )
+
+
+def _copies_out(script: sql.Script, statement: sql.Statement) -> tuple[str, str] | None:
+    if script.source[statement.start : statement.start + 4].upper() != "COPY":
+        return None
+    text = script.text(statement)
+    if not _writes_rows(sql.words(text, len(text))):
+        return None
+    return (
+        "COPY … TO STDOUT: nobody reads the rows",
+        "Remove it, or copy into a table or to a file on the server.",
+    )
+
+
+def _writes_rows(words: Sequence[str]) -> bool:
+    """Tell COPY … TO STDOUT, which may be spelled TO STDIN, from every other COPY."""
+    depth, previous = 0, ""
+    for word in words:
+        if not depth and previous == "TO":
+            return word in ("STDIN", "STDOUT")
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        previous = word
+    return False

@@ -64,11 +64,7 @@ def make(migrations: Sequence[Migration], rows: Sequence[Row]) -> Plan:
 
 
 def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
-    """Return everything that keeps us from applying what is pending.
-
-    That is every disagreement between files and history, and what is wrong with the text of a
-    pending file. An applied file was run as it is and cannot be changed any more, so its text is
-    not judged again.
+    """Return every disagreement between files and history that keeps us from applying anything.
 
     Args:
         plan: what `make` returned.
@@ -111,5 +107,4 @@ def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
                 "Deploy the image that has these files; or allow it with MIGRATOR_AHEAD=warn.",
             )
         )
-    found += [problem for migration in plan.pending for problem in migration.problems]
     return tuple(found)

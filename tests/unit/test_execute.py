@@ -8,14 +8,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from migrator import sql
 from migrator.execute import _MOST_CHARACTERS, _MOST_STATEMENTS, Batch, batches, is_quick
-from migrator.migration import Migration
+from migrator.migration import Directives, Migration
 
 
 def migration(source: str) -> Migration:
-    made = Migration(1, "001_a.sql", "", source.encode)
-    assert made.script.problems == ()
-    return made
+    script = sql.read(source)
+    assert script.problems == ()
+    name = "001_a.sql"
+    return Migration(1, name, Path(name), "a", "", Directives(), script, script.statements)
 
 
 def divided(source: str, *, exact: bool = False) -> list[tuple[int, bool]]:

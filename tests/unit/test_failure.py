@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from migrator.blockers import Blocker
 from migrator.errors import FAILED, LOCKED
 from migrator.excerpt import cells, excerpt, visible
 from migrator.failure import MigrationFailed, StatementFailed, broken, describe
-from migrator.migration import Migration
+from migrator.migration import Directives, Migration
 from migrator.settings import Table
 
 TABLE = Table("public", "schema_migrations")
@@ -23,7 +24,9 @@ BLOCK = "PL/pgSQL function inline_code_block line %d at RAISE"
 
 
 def migration(source: str) -> Migration:
-    return Migration(2, "002_b.sql", "", source.encode)
+    script = sql.read(source)
+    name = "002_b.sql"
+    return Migration(2, name, Path(name), "b", "", Directives(), script, script.statements)
 
 
 def error(code: str = "XX000", message: str = "it failed", **more: Any) -> Any:  # noqa: ANN401

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrator.errors import Problem, UsageError
-from migrator.migration import Migration, checksum, find, load, parse_name
-from migrator.rules import Directives
+from migrator.migration import Directives, Migration, checksum, load, parse_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,36 +23,6 @@ def only(folder: Folder) -> Migration:
     [migration], problems = load(folder.path)
     assert problems == ()
     return migration
-
-
-class TestFind:
-    def test_tells_what_is_wrong_with_names_and_leaves_the_texts_for_later(
-        self, folder: Folder
-    ) -> None:
-        folder.write("001_a.sql", "SELECT 'x")
-        folder.write("01_b.sql", b"\xff")
-        folder.write("b.sql", "")
-        migrations, problems = find(folder.path)
-        assert [problem.file for problem in problems] == ["01_b.sql", "b.sql"]
-        wrong = [(m.file, [each.message for each in m.problems]) for m in migrations]
-        assert wrong == [
-            ("001_a.sql", ["this quoted string is never closed"]),
-            ("01_b.sql", ["byte 0xff is not valid UTF-8"]),
-        ]
-
-    def test_a_file_that_changes_before_it_is_read_again_is_refused(self, folder: Folder) -> None:
-        folder.write("001_a.sql", "SELECT 1;")
-        [migration], _ = find(folder.path)
-        folder.write("001_a.sql", "SELECT 2;")
-        with pytest.raises(UsageError, match=r"001_a\.sql has changed since it was first read"):
-            _ = migration.statements
-
-    def test_a_file_that_goes_before_it_is_read_again_is_refused(self, folder: Folder) -> None:
-        folder.write("001_a.sql", "SELECT 1;")
-        [migration], _ = find(folder.path)
-        folder.remove("001_a.sql")
-        with pytest.raises(UsageError, match=r"001_a\.sql cannot be read any more"):
-            _ = migration.statements
 
 
 def described(folder: Folder, text: str, name: str = "001_some_words.sql") -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from migrator import sql
 from migrator.history import Row
-from migrator.migration import Migration
+from migrator.migration import Directives, Migration
 from migrator.plan import Plan, make, problems
 from migrator.settings import Table, load
 
@@ -22,7 +24,8 @@ TABLE = Table("public", "schema_migrations")
 
 def file(version: int, checksum: str = "same") -> Migration:
     name = f"{version:03}_x.sql"
-    return Migration(version, name, checksum, lambda: b"SELECT 1;")
+    script = sql.read("")
+    return Migration(version, name, Path(name), "x", checksum, Directives(), script, ())
 
 
 def row(version: int, checksum: str | None = "same") -> Row:

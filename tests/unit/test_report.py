@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from migrator import report
+from migrator import report, sql
 from migrator.errors import Problem, ProblemsFound, UsageError
 from migrator.excerpt import cells
 from migrator.failure import Failure, MigrationFailed
 from migrator.history import Row
-from migrator.migration import Migration
+from migrator.migration import Directives, Migration
 from migrator.plan import make
 
 
@@ -22,9 +22,13 @@ def row(version: int, description: str | None = None, **more: str | int) -> Row:
 
 
 def migration(version: int, source: str = "SELECT 1;", *, transaction: bool = True) -> Migration:
-    directive = "" if transaction else "-- migrator: no-transaction\n"
-    text = f"{directive}-- Step {version}\n{source}"
-    return Migration(version, f"{version:03}_step.sql", f"sum {version}", text.encode)
+    name = f"{version:03}_step.sql"
+    script = sql.read(source)
+    directives = Directives(transaction=transaction)
+    words = f"Step {version}"
+    return Migration(
+        version, name, Path(name), words, f"sum {version}", directives, script, script.statements
+    )
 
 
 class TestCurrent:
