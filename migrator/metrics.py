@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from migrator import __version__
 from migrator.errors import FAILED, MigratorError, UsageError
 from migrator.failure import MigrationFailed
+from migrator.impact import worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,16 +60,20 @@ def of(result: Outcome | Exception, *, ended: float, seconds: float) -> Run:
 def text(run: Run) -> str:
     """Return a run in Prometheus' text format.
 
-    The format is described in https://prometheus.io/docs/instrumenting/exposition_formats/. A
-    label's value needs no escapes, because a migration's name has neither quotes nor backslashes.
+    The format is described in https://prometheus.io/docs/instrumenting/exposition_formats/.
     """
     durations = {
-        f'{{version="{done.version}",file="{done.file}"}}': done.duration_ms / 1000
+        _labels(version=done.version, file=done.file): done.duration_ms / 1000
         for done in run.applied or ()
+    }
+    locks = {
+        _labels(version=done.version, relation=lock.relation, mode=lock.mode): lock.held_ms / 1000
+        for done in run.applied or ()
+        for lock in worst(done.impact.locks)
     }
     count = None if run.applied is None else len(run.applied)
     gauges: tuple[tuple[str, str, Mapping[str, float | None]], ...] = (
-        ("build_info", "The migrator's version.", {f'{{version="{__version__}"}}': 1}),
+        ("build_info", "The migrator's version.", {_labels(version=__version__): 1}),
         ("run_exit_status", "Exit status of the latest run; 0 is success.", {"": run.status}),
         (
             "run_end_timestamp_seconds",
@@ -80,6 +85,7 @@ def text(run: Run) -> str:
         ("pending_migrations", "Migrations that are not applied.", {"": run.pending}),
         ("applied_migrations", "Migrations that the latest run applied.", {"": count}),
         ("migration_duration_seconds", "How long a migration of the latest run took.", durations),
+        ("migration_lock_held_seconds", "How long it held a lock on an existing relation.", locks),
     )
     lines = []
     for name, meaning, samples in gauges:
@@ -88,6 +94,14 @@ def text(run: Run) -> str:
             lines += [f"# HELP migrator_{name} {meaning}", f"# TYPE migrator_{name} gauge"]
             lines += [f"migrator_{name}{labels} {value}" for labels, value in known.items()]
     return "\n".join(lines) + "\n"
+
+
+def _labels(**values: object) -> str:
+    escaped = {
+        name: str(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        for name, value in values.items()
+    }
+    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}"
 
 
 def check(path: Path) -> None:

@@ -16,6 +16,7 @@ from migrator import __version__
 from migrator.errors import MigratorError, ProblemsFound
 from migrator.excerpt import cells, visible
 from migrator.failure import MigrationFailed
+from migrator.impact import worst
 from migrator.log import redacted
 
 if TYPE_CHECKING:
@@ -360,11 +361,12 @@ def summary(result: Outcome | MigratorError) -> str:
     lines = [
         f"### migrator: {files} applied, the database is at version {result.current}",
         "",
-        "| version | file | description | took |",
-        "| ---: | --- | --- | ---: |",
+        "| version | file | description | took | locks |",
+        "| ---: | --- | --- | ---: | --- |",
     ]
     lines += [
-        f"| {done.version} | `{done.file}` | {_cell(done.description)} | {done.duration_ms} ms |"
+        f"| {done.version} | `{done.file}` | {_cell(done.description)} | {done.duration_ms} ms "
+        f"| {_cell('; '.join(map(str, worst(done.impact.locks))))} |"
         for done in result.applied
     ]
     return "\n".join(lines) + "\n"

@@ -29,7 +29,9 @@ Metrics = dict[str, list[tuple[dict[str, str], float]]]
 @pytest.fixture(autouse=True)
 def two_files(folder: Folder) -> None:
     folder.write("001_people.sql", "-- Add people | `pets`\nCREATE TABLE people (id int);")
-    folder.write("002_pets.sql", "-- Add pets\nCREATE TABLE pets (id int);")
+    folder.write(
+        "002_pets.sql", "-- Add pets\nCREATE TABLE pets (id int); ALTER TABLE people ADD a int;"
+    )
 
 
 class TestGithubSummary:
@@ -52,13 +54,16 @@ class TestGithubSummary:
             "of an earlier step",
             "### migrator: 2 migrations applied, the database is at version 2",
             "",
-            "| version | file | description | took |",
-            "| ---: | --- | --- | ---: |",
+            "| version | file | description | took | locks |",
+            "| ---: | --- | --- | ---: | --- |",
         ]
         assert re.fullmatch(
-            r"\| 1 \| `001_people.sql` \| Add people \\\| \\`pets\\` \| \d+ ms \|", lines[5]
+            r"\| 1 \| `001_people.sql` \| Add people \\\| \\`pets\\` \| \d+ ms \|  \|", lines[5]
         )
-        assert re.fullmatch(r"\| 2 \| `002_pets.sql` \| Add pets \| \d+ ms \|", lines[6])
+        assert re.fullmatch(
+            r"\| 2 \| `002_pets.sql` \| Add pets \| \d+ ms \| people ACCESS EXCLUSIVE \d+ ms \|",
+            lines[6],
+        )
         assert len(lines) == 7
 
     def test_says_that_nothing_was_to_do(
@@ -136,6 +141,9 @@ class TestMetrics:
             {"version": "1", "file": "001_people.sql"},
             {"version": "2", "file": "002_pets.sql"},
         ]
+        [(labels, seconds)] = metrics["migrator_migration_lock_held_seconds"]
+        assert labels == {"version": "2", "relation": "people", "mode": "ACCESS EXCLUSIVE"}
+        assert 0 <= seconds < ended - before
 
     def test_of_a_run_without_anything_to_do(self, migrate: Migrate, file: Path) -> None:
         assert migrate().status == 0
