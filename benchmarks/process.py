@@ -65,6 +65,7 @@ class Run:
             env=environ,
             start_new_session=True,
         )
+        self._ended = False
         self._peak = 0
         self._sampler = threading.Thread(target=self._sample)
         if memory:
@@ -76,15 +77,14 @@ class Run:
         Args:
             limit: seconds after which it is killed with all that it started.
         """
-        status: int | None
-        try:
-            status = self.process.wait(max(0.0, limit - (time.perf_counter() - self.started)))
-        except subprocess.TimeoutExpired:
-            status = None
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        # A wait with a time limit looks only every 50 ms.
+        timer = threading.Timer(max(0.0, limit - (time.perf_counter() - self.started)), self._end)
+        timer.start()
+        status: int | None = self.process.wait()
         seconds = time.perf_counter() - self.started
+        timer.cancel()
+        if self._ended:
+            status = None
         if self._sampler.is_alive():
             self._sampler.join()
         with self._output:
@@ -94,6 +94,11 @@ class Run:
             (line for line in lines if "error" in line.lower()), lines[-1] if lines else ""
         )
         return Outcome(seconds, status, shown.strip(), self._peak)
+
+    def _end(self) -> None:
+        self._ended = True
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _sample(self) -> None:
         with suppress(psutil.NoSuchProcess):
