@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from migrator.arguments import COMMANDS
+from migrator.manual import STATUSES
 from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
@@ -164,6 +166,64 @@ def test_the_failure_in_the_readme_is_what_is_shown(migrate: Migrate, folder: Fo
     folder.write("002_add_locale.sql", "\n".join(lines) + "\n")
     run = at_terminal(migrate, env={"NO_COLOR": "1"})
     assert re.sub(r"after \d+ ms", "after 0 ms", run.out).endswith(shown)
+
+
+class TestReadme:
+    """Its tables are complete: a command, a status or a document that it lacks is not found."""
+
+    TEXT = (ROOT / "README.md").read_text("utf-8")
+
+    def test_lists_every_command(self) -> None:
+        shown = re.findall(r"(?m)^\| `migrator ?(?:--)?(\w*)", self.TEXT)
+        assert [name or "apply" for name in shown] == [name for name, _ in COMMANDS]
+
+    def test_lists_every_exit_status(self) -> None:
+        shown = re.findall(r"(?m)^\| ([\d, ]+) \| (.*) \|$", self.TEXT)
+        assert [(status, text.replace("`", "")) for status, text in shown] == list(STATUSES)
+
+    @pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=name)
+    def test_leads_to_every_document(self, path: Path) -> None:
+        assert f"]({name(path)})" in self.TEXT
+
+
+def cells(text: str) -> list[list[str]]:
+    """Return the rows of all tables, the one with dashes and the one above it left out."""
+    tables = re.findall(r"(?m)^\|.*\n\|[ -|]*\n((?:\|.*\n)+)", text)
+    return [re.split(r" \| ", row[2:-2]) for table in tables for row in table.splitlines()]
+
+
+class TestComparison:
+    """Every cell says where it is from; the short table, in the README, is part of the full one."""
+
+    FULL = ROOT / "docs" / "comparison.md"
+    TOOLS = "migrator dbmate golang-migrate goose Flyway Atlas Alembic sqitch".split()  # noqa: SIM905
+    LINK = re.compile(r"\]\(([^)]+)\)")
+
+    def links(self, path: Path, row: list[str]) -> set[str]:
+        found = self.LINK.findall(" ".join(row))
+        return {
+            link if ":" in link else os.path.relpath(path.parent / link, ROOT) for link in found
+        }
+
+    def test_each_question_is_answered_for_every_tool(self) -> None:
+        rows = cells(self.FULL.read_text("utf-8"))
+        questions, rest = divmod(len(rows), len(self.TOOLS))
+        assert rest == 0
+        assert [row[0] for row in rows] == self.TOOLS * questions
+        assert [row for row in rows if not self.LINK.search(row[1])] == []
+
+    def test_the_short_one_is_a_part_of_it(self) -> None:
+        readme = ROOT / "README.md"
+        [section] = re.findall(r"(?ms)^## Beside other tools$(.*?)^## ", readme.read_text("utf-8"))
+        rows = cells(section)
+        assert [row[0].strip("*") for row in rows] == self.TOOLS
+        full = cells(self.FULL.read_text("utf-8"))
+        for row, tool in zip(rows, self.TOOLS, strict=True):
+            assert [cell for cell in row[1:] if not self.LINK.search(cell)] == []
+            said = {
+                link for each in full if each[0] == tool for link in self.links(self.FULL, each)
+            }
+            assert self.links(readme, row) <= said
 
 
 LOCKS = [
