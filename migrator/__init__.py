@@ -1,3 +1,22 @@
-"""Apply plain SQL migrations to PostgreSQL, each exactly once, and exit."""
+"""Apply plain SQL migrations to PostgreSQL, each exactly once, and exit.
 
+`from migrator import apply` is for an application's tests; `migrator.testing` has the rest of the
+Python interface.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from migrator.testing import apply
+
+__all__ = ["__version__", "apply"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Import what is public when it is used: the command line does without."""
+    if name != "apply":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from migrator.testing import apply  # noqa: PLC0415
+
+    return apply

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from migrator.apply import Outcome
     from migrator.database import Session
     from migrator.errors import Problem
     from migrator.migration import Migration
     from migrator.plan import Plan
+    from migrator.run import Outcome
 
 # Kubernetes makes the file and shows what is in it (pod.spec.containers.terminationMessagePath).
 _TERMINATION_LOG = "/dev/termination-log"
@@ -193,7 +193,8 @@ class _Run:
 
 
 def _apply(run: _Run) -> int:
-    from migrator import apply, metrics  # noqa: PLC0415
+    from migrator import metrics  # noqa: PLC0415
+    from migrator import run as applying  # noqa: PLC0415
 
     if run.settings.metrics_file:
         metrics.check(run.settings.metrics_file)
@@ -201,7 +202,7 @@ def _apply(run: _Run) -> int:
     try:
         migrations = run.migrations()
         settings_module.require_database(run.settings, run.environ)
-        outcome = apply.run(
+        outcome = applying.run(
             run.settings, migrations, run.stop, single_transaction=run.options.single_transaction
         )
     except Exception as error:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from migrator.apply import Outcome
     from migrator.pending import Applied
+    from migrator.run import Outcome
 
 
 class Run(NamedTuple):
@@ -44,7 +44,7 @@ def of(result: Outcome | Exception, *, ended: float, seconds: float) -> Run:
     """Return what is known of a run from what it returned or raised.
 
     Args:
-        result: what `apply.run` returned, or the error that ended the run.
+        result: what `run.run` returned, or the error that ended the run.
         ended: when, in seconds since 1970.
         seconds: how long it took.
     """

@@ -32,12 +32,12 @@ from migrator.impact import Done
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from migrator.apply import Progress
     from migrator.database import Session
     from migrator.history import History
     from migrator.impact import Found, Impact, Lock
     from migrator.migration import Migration
     from migrator.plan import Plan
+    from migrator.run import Progress
 
 log = structlog.get_logger()
 

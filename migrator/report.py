@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import PurePath
 
-    from migrator.apply import Outcome
     from migrator.catalog import Difference
     from migrator.errors import Problem
     from migrator.failure import Failure
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from migrator.migration import Migration
     from migrator.plan import Plan
     from migrator.rehearse import Rehearsal
+    from migrator.run import Outcome
     from migrator.verify import Comparison
 
 _RECENT = 5

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from migrator import apply as applying
 from migrator import database, migration, settings
-from migrator.apply import Outcome
+from migrator import run as applying
 from migrator.errors import MigratorError, Problem, ProblemsFound, UsageError
 from migrator.failure import Failure, MigrationFailed
 from migrator.pending import Applied
+from migrator.run import Outcome
 from migrator.signals import Stop
 
 if TYPE_CHECKING:

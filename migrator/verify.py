@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from migrator import apply, catalog, legacy, plan, scratch, stepwise
+from migrator import catalog, legacy, plan, scratch, stepwise
+from migrator import run as applying
 from migrator.errors import Interrupted, ProblemsFound, UsageError
 from migrator.failure import MigrationFailed
 from migrator.settings import identifier
@@ -101,7 +102,7 @@ def run(session: Session, files: Sequence[Migration], patterns: Sequence[str]) -
     actual = catalog.snapshot(session, (*ours, *others))
     try:
         with scratch.empty(session) as place:
-            apply.run(place.settings, files, place.session.stop)
+            applying.run(place.settings, files, place.session.stop)
             expected = catalog.snapshot(place.session, ours)
     except MigrationFailed as failed:
         failed.failure = replace(

@@ -280,3 +280,9 @@ class TestLocks:
             }[mode]
         )
         assert ("yes" if read else "no", "yes" if rewritten else "no") == (reads, rewrites)
+
+
+def test_the_architecture_names_every_module() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    modules = [path.stem for path in (ROOT / "migrator").glob("*.py") if path.stem[0] != "_"]
+    assert [name for name in modules if not re.search(rf"\b{name}\b", text)] == []

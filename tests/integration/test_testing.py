@@ -212,7 +212,7 @@ class TestPlugin:
 
     def test_is_typed(self, application: Path) -> None:
         (application / "typed.py").write_text(
-            "from migrator.testing import Database, apply\n\n\n"
+            "from migrator import apply\nfrom migrator.testing import Database\n\n\n"
             "def test_it(migrated_database: Database) -> None:\n"
             "    outcome = apply(migrated_database.url, 'migrations')\n"
             "    reveal_type(outcome.applied[0].duration_ms)\n"
@@ -226,6 +226,6 @@ class TestPlugin:
             text=True,
             cwd=application,
         )
-        assert 'typed.py:6: note: Revealed type is "int"' in done.stdout.replace("builtins.", "")
-        assert 'typed.py:7: error: Argument 1 to "apply" has incompatible type' in done.stdout
+        assert 'typed.py:7: note: Revealed type is "int"' in done.stdout.replace("builtins.", "")
+        assert 'typed.py:8: error: Argument 1 to "apply" has incompatible type' in done.stdout
         assert "Found 1 error in 1 file" in done.stdout
