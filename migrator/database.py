@@ -403,11 +403,11 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         connection.close()
 
 
-def connect_beside(settings: Settings) -> Any:  # noqa: ANN401
+def connect_beside(session: Session) -> Any:  # noqa: ANN401
     """Connect once more, in autocommit and without waiting for a server that is not there.
 
     Args:
-        settings: where to.
+        session: to the same server.
 
     Returns:
         The driver's connection.
@@ -415,8 +415,12 @@ def connect_beside(settings: Settings) -> Any:  # noqa: ANN401
     Raises:
         psycopg2.Error: it is refused.
     """
-    parameters = {"connect_timeout": "2"} | _parameters(settings)
+    parameters = {"connect_timeout": "2"} | _parameters(session.settings)
     parameters["application_name"] = "migrator: observer"
+    if "," in str(parameters.get("host", "")):  # the other hosts are other servers
+        info = session.connection.info
+        parameters |= {"host": info.host, "port": str(info.port)}
+        parameters.pop("hostaddr", None)
     connection = psycopg2.connect(**parameters)
     connection.autocommit = True
     return connection

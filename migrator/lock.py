@@ -68,13 +68,24 @@ def limits_sql(
         "standard_conforming_strings": "on",
     }
     calls = [f"set_config('{name}', {history.literal(v)}, {scope})" for name, v in values.items()]
-    on_linux = "pg_catalog.version() LIKE '%linux%'"
-    leash = [
-        f"set_config('{name}', CASE WHEN {on_linux} THEN '{value}' ELSE '0' END, {scope})"
+    leash = leash_sql(session.server_version, local=local)
+    return "SELECT " + ", ".join([*(f"pg_catalog.{call}" for call in calls), leash])
+
+
+def leash_sql(server_version: int, *, local: bool) -> str:
+    """Return the SELECT list that lets the server notice within seconds that a client is gone.
+
+    Args:
+        server_version: as libpq gives it: 150018 is 15.18.
+        local: whether it ends with the transaction.
+    """
+    on_linux = "CASE WHEN pg_catalog.version() LIKE '%linux%' THEN"
+    scope = "true" if local else "false"
+    return ", ".join(
+        f"pg_catalog.set_config('{name}', {on_linux} '{value}' ELSE '0' END, {scope})"
         for name, value in _LEASH.items()
-        if session.server_version >= _SINCE.get(name, 0)
-    ]
-    return "SELECT " + ", ".join(f"pg_catalog.{call}" for call in calls + leash)
+        if server_version >= _SINCE.get(name, 0)
+    )
 
 
 def begin(

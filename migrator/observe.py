@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg2
 import structlog
 
-from migrator import blockers, database, impact
+from migrator import blockers, database, impact, lock
 from migrator import log as logging
 from migrator.errors import DatabaseUnavailable
 
@@ -277,8 +277,15 @@ class _Observer:
 
     def _cursor(self) -> Any:  # noqa: ANN401
         if self._connection is None:
-            self._connection = database.connect_beside(self._settings)
+            self._connection = database.connect_beside(self._session)
+            self._put_on_leash(self._connection.cursor())
         return self._connection.cursor()
+
+    def _put_on_leash(self, cursor: Any) -> None:  # noqa: ANN401
+        """Let the server notice when we are gone; a pooler's connection stays as it was."""
+        cursor.execute("SELECT pg_catalog.pg_backend_pid()")
+        if cursor.fetchone()[0] == self._connection.info.backend_pid:
+            cursor.execute(f"SELECT {lock.leash_sql(self._session.server_version, local=False)}")
 
     def _close(self) -> None:
         if self._connection is not None:

@@ -707,9 +707,11 @@ class TestKilledAtEveryPoint:
 
         def strike(message: str) -> None:
             assert process is not None
-            if message in struck:
+            # Each process has a mark of its own for what it tells itself.
+            known = re.sub(r"migrator reports \w+", "", message)
+            if known in struck:
                 return
-            struck.add(message)
+            struck.add(known)
             if moment == "after":
                 proxy.drop_reply_after(message)
                 return
@@ -720,7 +722,9 @@ class TestKilledAtEveryPoint:
 
         proxy.on_query = strike
         for _ in range(80):
-            process = migrate.start(env={"DATABASE_URL": proxy.url(database.url)})
+            # Without the observer, whose questions are never the same.
+            env = {"DATABASE_URL": proxy.url(database.url), "MIGRATOR_HEARTBEAT": "0"}
+            process = migrate.start(env=env)
             status = process.popen.wait(60)
             if status == 0:
                 break
