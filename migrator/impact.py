@@ -57,30 +57,51 @@ _OWN_LOCKS = """pg_catalog.pg_lock_status() l
 WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted"""
 # A relation whose first column's entry our own transaction has written is younger than it: no
 # command that changes a relation writes this entry again. Views and indexes have no system columns.
-_OLDER = """
-  AND EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid
-    AND a.attnum = CASE WHEN c.relkind IN ('i', 'I', 'v') THEN 1 ELSE -6 END
-    AND pg_catalog.age(a.xmin) > 0)"""
-NAME_SQL = database.sendable(
-    "(CASE n.nspname WHEN 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) || '.' END"
-    " || pg_catalog.quote_ident(c.relname))"
-)
+_OLDER = """EXISTS (SELECT FROM pg_catalog.pg_attribute a, pg_catalog.pg_class c
+    WHERE c.oid = l.relation AND a.attrelid = c.oid AND pg_catalog.age(a.xmin) > 0
+    AND a.attnum = CASE WHEN c.relkind IN ('i', 'I', 'v') THEN 1 ELSE -6 END)"""
+
+
+def _name_sql(schema: str, name: str) -> str:
+    return database.sendable(
+        f"(CASE {schema} WHEN 'public' THEN '' ELSE pg_catalog.quote_ident({schema}) || '.' END"
+        f" || pg_catalog.quote_ident({name}))"
+    )
+
+
+NAME_SQL = _name_sql("n.nspname", "c.relname")
 # Neither catalogs nor TOAST and temporary tables, which nobody else uses by themselves.
 USERS_SQL = "c.relkind <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
+# The cursor has little to plan, since most files change nothing that was there before; what there
+# is to say of the rest is asked here.
 REPORT_SQL = f"""
 DO $migrator$ DECLARE
-  catalog pg_catalog.refcursor := '{_CURSOR}'; one record; found_all pg_catalog.json[];
+  catalog pg_catalog.refcursor := '{_CURSOR}';
+  one record; class pg_catalog.pg_class; file pg_catalog.oid; found_all pg_catalog.json[];
 BEGIN
-  IF EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE name = '{_CURSOR}') THEN
-    LOOP
-      FETCH catalog INTO one;
-      EXIT WHEN one IS NULL;
-      found_all := found_all || pg_catalog.row_to_json(one);
-    END LOOP;
-    IF found_all IS NOT NULL THEN
-      RAISE INFO '{database.PRIVATE}%', pg_catalog.array_to_json(found_all);
-    END IF;
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_cursor() WHERE name = '{_CURSOR}') THEN
+    RETURN;
+  END IF;
+  LOOP
+    FETCH catalog INTO one;
+    EXIT WHEN one IS NULL;
+    class := one.class;
+    CONTINUE WHEN class.oid IS NULL OR NOT one.older OR class.relkind = 't'
+      OR one.namespace ~ '^pg_' OR one.namespace = 'information_schema';
+    file := pg_catalog.pg_relation_filenode(class.oid);
+    -- An index that is dropped is locked with its table.
+    CONTINUE WHEN class.relkind IN ('i', 'I') AND file IS NULL;
+    found_all := found_all || pg_catalog.json_build_object(
+      'relation', class.oid::bigint, 'name', {_name_sql("one.namespace", "class.relname")},
+      'kind', class.relkind, 'mode', one.mode, 'rewritten', class.relfilenode <> file,
+      'bytes', CASE WHEN class.relfilenode <> file
+        THEN pg_catalog.pg_table_size(class.oid::pg_catalog.regclass) END,
+      'parent', (SELECT i.indrelid::bigint FROM pg_catalog.pg_index i
+        WHERE i.indexrelid = class.oid));
+  END LOOP;
+  IF found_all IS NOT NULL THEN
+    RAISE INFO '{database.PRIVATE}%', pg_catalog.array_to_json(found_all);
   END IF;
 END $migrator$"""
 _FILES_SQL = f"""
@@ -228,16 +249,11 @@ def cursor_sql(*, later: bool = False) -> str:
     """Return the declaration of the cursor; `later` as for `first_sql`."""
     return f"""
 DECLARE "{_CURSOR}" NO SCROLL CURSOR FOR
-SELECT l.relation::bigint AS relation, c.name, c.kind, l.mode, c.file <> f.file AS rewritten,
-  CASE WHEN c.file <> f.file THEN pg_catalog.pg_table_size(l.relation) END AS bytes, c.parent
-FROM pg_catalog.pg_lock_status() l, LATERAL (
-  SELECT {NAME_SQL} AS name, c.relkind AS kind, c.relfilenode AS file,
-    (SELECT i.indrelid::bigint FROM pg_catalog.pg_index i WHERE i.indexrelid = c.oid) AS parent
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.oid = l.relation AND {USERS_SQL}{_OLDER if later else ""} OFFSET 0) c,
-  LATERAL (SELECT pg_catalog.pg_relation_filenode(l.relation) AS file) f
-WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
-  AND l.mode IN ({_REPORTED_SQL})"""
+SELECT l.mode, {_OLDER if later else "true"} AS older,
+  (SELECT c FROM pg_catalog.pg_class c WHERE c.oid = l.relation) AS class,
+  (SELECT n.nspname FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n
+    WHERE c.oid = l.relation AND n.oid = c.relnamespace) AS namespace
+FROM {_OWN_LOCKS} AND l.mode IN ({_REPORTED_SQL})"""
 
 
 def read(session: Session) -> tuple[Found, ...]:
