@@ -116,7 +116,7 @@ def run_one(
         StatementFailed: the server reported an error.
     """
     statement = migration.statements[index]
-    message = _message(migration.script.source, [statement])
+    message = _message(migration.script.source, statement)
     started = time.monotonic()
     with _watched(session, migration, index):
         try:
@@ -147,6 +147,7 @@ def batches(migration: Migration, *, exact: bool) -> list[Batch]:
     )
     groups: list[Batch] = []
     created: set[str] = set()
+    calm = _MAKES_IT_SLOW.search(script.source) is None  # one look is quicker than one for each
     start = size = 0
     for index, statement in enumerate(statements):
         length = statement.end - statement.start
@@ -154,7 +155,7 @@ def batches(migration: Migration, *, exact: bool) -> list[Batch]:
             not exact
             and statement.copy_data is None
             and length <= _MOST_CHARACTERS
-            and is_quick(script.text(statement), created)
+            and is_quick(script.text(statement), created, calm=calm)
         )
         if size and (
             not quick or index - start == _MOST_STATEMENTS or size + length > _MOST_CHARACTERS
@@ -171,20 +172,20 @@ def batches(migration: Migration, *, exact: bool) -> list[Batch]:
     return groups
 
 
-def is_quick(text: str, created: set[str]) -> bool:
+def is_quick(text: str, created: set[str], *, calm: bool = False) -> bool:
     """Tell whether a statement takes no time, whatever the size of the tables.
 
     Args:
         text: the statement.
         created: the tables that the file has created so far, which are small; is added to.
+        calm: whether nothing in the file makes a statement slow that is usually quick.
     """
-    table = _CREATES.match(text)
-    if table:
-        created.add(table[1].lower())
+    if head := _USUALLY_QUICK.match(text):
+        if table := _CREATES.match(text):
+            created.add(table[1].lower())
+        return calm or _MAKES_IT_SLOW.search(text, head.end()) is None
     if _ALWAYS_QUICK.match(text):
         return True
-    if head := _USUALLY_QUICK.match(text):
-        return _MAKES_IT_SLOW.search(text, head.end()) is None
     changed = _CHANGES.match(text)
     return changed is not None and changed[1].lower() in created
 
@@ -193,7 +194,10 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
     statements = [migration.statements[index] for index in batch.indices]
     pieces: list[str | Statement] = [_SAVEPOINT, *statements]
     pieces.append(tail or f"RELEASE {_SAVEPOINT}")
-    message = _message(migration.script.source, pieces)
+    source = migration.script.source
+    message = _BETWEEN.join(
+        piece if isinstance(piece, str) else source[piece.start : piece.end] for piece in pieces
+    ).encode()
     started = time.monotonic()
     with _watched(session, migration, batch.indices[0]):
         try:
@@ -259,20 +263,15 @@ def run_tail(session: Session, migration: Migration, tail: str) -> None:
             raise StatementFailed(error, migration, elapsed=time.monotonic() - started) from None
 
 
-def _message(source: str, pieces: Sequence[str | Statement]) -> bytes:
-    """Return statements as they are sent.
+def _message(source: str, statement: Statement) -> bytes:
+    """Return a statement as it is sent.
 
-    They are encoded bit by bit, because in a string a character can take four bytes: a second one
-    of a statement of 20 MB would take 80 MB.
+    It is encoded bit by bit, because in a string a character can take four bytes: a second one of
+    a statement of 20 MB would take 80 MB.
     """
     message = io.BytesIO()
-    for number, piece in enumerate(pieces):
-        message.write(_BETWEEN.encode() if number else b"")
-        if isinstance(piece, str):
-            message.write(piece.encode())
-            continue
-        for start in range(piece.start, piece.end, _STEP):
-            message.write(source[start : min(start + _STEP, piece.end)].encode())
+    for start in range(statement.start, statement.end, _STEP):
+        message.write(source[start : min(start + _STEP, statement.end)].encode())
     return message.getvalue()
 
 
