@@ -29,10 +29,10 @@ help: ## List the targets
 demo: .venv/.demo ## Build the schema in an embedded PostgreSQL, or in DATABASE_URL, and show it
 	@scripts/demo.sh
 
-# Two at a time, but for those that have the engine or a whole server to themselves.
+# Three at a time, since most of them wait, but for those that have the engine or a whole server to themselves.
 test: .venv/.test ## Run the tests (TEST_POSTGRES=docker|embedded|BINDIR, PYTEST_ARGS=…)
 ifeq ($(strip $(PYTEST_ARGS)),)
-	@$(BIN)/python -m pytest -n 2 tests/unit tests/integration
+	@$(BIN)/python -m pytest -n 3 tests/unit tests/integration
 	@$(BIN)/python -m pytest tests/container tests/chaos
 else
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
