@@ -83,6 +83,15 @@ def dbmate(database: Database, folder: Path) -> None:
     run_tool(database, program("dbmate"), "--url", url, "--no-dump-schema", "up", folder=folder)
 
 
+def sqlx(database: Database, folder: Path) -> None:
+    migrations = folder / "sqlx"
+    migrations.mkdir()
+    (migrations / "1_people.sql").write_text(f"{PEOPLE};\n")
+    (migrations / "2_pets.sql").write_text(f"{PETS};\n")
+    options = ("--database-url", database.url, "--source", str(migrations))
+    run_tool(database, program("sqlx"), "migrate", "run", *options, folder=folder)
+
+
 def yoyo(database: Database, folder: Path) -> None:
     migrations = folder / "yoyo"
     migrations.mkdir()
@@ -117,8 +126,9 @@ def django(database: Database, folder: Path) -> None:
     run_tool(database, sys.executable, "manage.py", folder=folder)
 
 
-# Of the tools that are not on PyPI: the tables as their own sources make them, with what they
-# write into them. Each is named with the file where its statement is.
+# Of the tools that are not on PyPI, and of sqlx for a state that is hard to bring about: the tables
+# as their own sources make them, with what they write into them. Each is named with the file where
+# its statement is.
 TABLES = {
     # golang-migrate/migrate, database/postgres/postgres.go, ensureVersionTable and SetVersion
     "golang-migrate": """
@@ -202,7 +212,7 @@ MAKERS: dict[str, tuple[Make, str, str]] = {
     "django": (django, "django_migrations", "2 applied, the last is shop.0002_pets"),
     "golang-migrate": (from_table("golang-migrate"), "schema_migrations", "it is at 2"),
     "goose": (from_table("goose"), "goose_db_version", "2 applied, the last is 2"),
-    "sqlx": (from_table("sqlx"), "_sqlx_migrations", "2 applied, the last is 2"),
+    "sqlx": (sqlx, "_sqlx_migrations", "2 applied, the last is 2"),
     "flyway": (from_table("flyway"), "flyway_schema_history", "1 applied, the last is 2"),
     "prisma": (from_table("prisma"), "_prisma_migrations", "2 applied, the last is 2_pets"),
 }
