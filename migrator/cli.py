@@ -9,8 +9,6 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from migrator import errors, log
 from migrator import settings as settings_module
 from migrator.errors import Interrupted, MigratorError, ProblemsFound, UsageError
@@ -160,11 +158,13 @@ class _Run:
 
     def measure(self, result: Outcome | Exception, started: float) -> None:
         """Write the metrics of a run where that was asked for; the run counts without them, too."""
-        from migrator import metrics  # noqa: PLC0415
-
         path = self.settings.metrics_file
         if path is None:
             return
+        import structlog  # noqa: PLC0415 - `log` is to import it first
+
+        from migrator import metrics  # noqa: PLC0415
+
         seconds = time.monotonic() - started
         try:
             metrics.write(path, metrics.of(result, ended=time.time(), seconds=seconds))
@@ -193,10 +193,11 @@ class _Run:
 
 
 def _apply(run: _Run) -> int:
-    from migrator import metrics  # noqa: PLC0415
     from migrator import run as applying  # noqa: PLC0415
 
     if run.settings.metrics_file:
+        from migrator import metrics  # noqa: PLC0415
+
         metrics.check(run.settings.metrics_file)
     started = time.monotonic()
     try:
@@ -514,6 +515,8 @@ def _unexpected(error: Exception) -> MigratorError:
 
 
 def _explain(error: MigratorError, logging: LogSettings) -> None:
+    import structlog  # noqa: PLC0415 - `log` is to import it first
+
     from migrator import report  # noqa: PLC0415
 
     text = log.redact(report.error(error))

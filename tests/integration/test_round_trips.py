@@ -75,6 +75,16 @@ class TestNothingPending:
         assert through.messages() == ({} if arguments == ("wait",) else {"Q": 1})
         assert all(query.startswith("SELECT version, ") for query in through.proxy.queries)
 
+    def test_imports_nothing_that_it_does_not_need(self, migrate: Migrate) -> None:
+        run = migrate(env={"PYTHONPROFILEIMPORTTIME": "1"})
+        assert run.status == 0
+        imported = {line.rpartition("|")[2].strip() for line in run.err.splitlines()}
+        assert {"migrator.run", "migrator.history"} <= imported
+        applying = {"execute", "failure", "impact", "lock", "observe", "pending", "stepwise"}
+        unneeded = {f"migrator.{name}" for name in (*applying, "metrics", "report")}
+        unneeded |= {"argparse", "asyncio", "tenacity"}
+        assert sorted(imported & unneeded) == []
+
     def test_takes_no_lock(self, migrate: Migrate, database: Database) -> None:
         number = lock.key(Table("public", "schema_migrations"))
         with Session(database.admin_url, "another migrator") as other:
