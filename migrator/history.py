@@ -16,7 +16,7 @@ from psycopg2 import errorcodes
 from migrator.errors import CHANGED_HISTORY, Problem, ProblemsFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from migrator.database import Session
     from migrator.migration import Migration
@@ -199,6 +199,12 @@ VALUES ({migration.version}, clock_timestamp() AT TIME ZONE 'UTC',
 def fingerprint_sql(table: Table) -> str:
     """Return the rest of a SELECT that sums a history up: how many rows, the sum of versions."""
     return f"count(*), coalesce(sum(version), 0) FROM {table.quoted}"
+
+
+def plus(fingerprint: tuple[int, int], migrations: Sequence[Migration]) -> tuple[int, int]:
+    """Return the fingerprint of a history in which some more migrations are recorded."""
+    count, total = fingerprint
+    return count + len(migrations), total + sum(each.version for each in migrations)
 
 
 def literal(text: str | None) -> str:

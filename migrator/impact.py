@@ -53,7 +53,7 @@ _COPY_WORDS = 5000  # a table has at most 1600 columns, and each may be named
 _SERVER_MODES = {mode.title().replace(" ", "") + "Lock": mode for mode in MODES}
 BLOCKING_ON_SERVER = tuple(name for name, mode in _SERVER_MODES.items() if mode in _BLOCKS)
 _REPORTED_SQL = ", ".join(f"'{name}'" for name, mode in _SERVER_MODES.items() if mode in REPORTED)
-_OWN_LOCKS = """pg_catalog.pg_lock_status() l
+OWN_LOCKS = """pg_catalog.pg_lock_status() l
 WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted"""
 # A relation whose first column's entry our own transaction has written is younger than it: no
 # command that changes a relation writes this entry again. Views and indexes have no system columns.
@@ -108,7 +108,7 @@ _FILES_SQL = f"""
 SELECT c.oid::bigint, {NAME_SQL}, pg_catalog.pg_relation_filenode(c.oid)::bigint
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND {USERS_SQL}"""
-_PROBE_SQL = f"SELECT l.relation::bigint, l.mode FROM {_OWN_LOCKS} AND l.mode IN ({_REPORTED_SQL})"
+_PROBE_SQL = f"SELECT l.relation::bigint, l.mode FROM {OWN_LOCKS} AND l.mode IN ({_REPORTED_SQL})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ SELECT l.mode, {_OLDER if later else "true"} AS older,
   (SELECT c FROM pg_catalog.pg_class c WHERE c.oid = l.relation) AS class,
   (SELECT n.nspname FROM pg_catalog.pg_class c, pg_catalog.pg_namespace n
     WHERE c.oid = l.relation AND n.oid = c.relnamespace) AS namespace
-FROM {_OWN_LOCKS} AND l.mode IN ({_REPORTED_SQL})"""
+FROM {OWN_LOCKS} AND l.mode IN ({_REPORTED_SQL})"""
 
 
 def read(session: Session) -> tuple[Found, ...]:
@@ -278,12 +278,17 @@ def rewritten(session: Session, before: dict[int, tuple[str, int]], seconds: flo
     """
     now = files(session) if before else {}
     changed = [
-        Rewrite(name, session.query("SELECT pg_catalog.pg_table_size(%s::oid)", (oid,))[0][0])
+        Rewrite(name, table_size(session, oid))
         for oid, (name, file) in sorted(now.items(), key=lambda item: item[1])
         if before.get(oid, (name, file))[1] != file
     ]
     held = tuple(Lock(each.relation, MODES[-1], round(seconds * 1000)) for each in changed)
     return Impact(held, tuple(changed))
+
+
+def table_size(session: Session, relation: int) -> int:
+    """Return the bytes of a table, given by its oid."""
+    return int(session.query("SELECT pg_catalog.pg_table_size(%s::oid)", (relation,))[0][0])
 
 
 def merged(impacts: Sequence[Impact]) -> Impact:

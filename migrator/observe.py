@@ -100,6 +100,13 @@ class Running:
     started: float
     blockers: tuple[Blocker, ...] = ()
 
+    @property
+    def line(self) -> int | None:
+        """The line of the file where the statement begins, from 1."""
+        if self.index is None:
+            return None
+        return self.migration.place(self.migration.statements[self.index].start)[0]
+
 
 class Progress(NamedTuple):
     """What a statement does right now.
@@ -314,18 +321,11 @@ def _line(one: Running, elapsed: float, seen: Progress, found: tuple[Blocker, ..
 
 
 def _place(one: Running) -> str:
-    migration, index = one.migration, one.index
-    if index is None:
-        return migration.file
-    return f"{migration.file}:{migration.place(migration.statements[index].start)[0]}"
+    return one.migration.file if one.line is None else f"{one.migration.file}:{one.line}"
 
 
 def _say(one: Running, elapsed: float, seen: Progress, found: tuple[Blocker, ...]) -> None:
-    migration, index = one.migration, one.index
-    place = {}
-    if index is not None:
-        line = migration.place(migration.statements[index].start)[0]
-        place = {"line": line, "statement": index + 1}
+    place = {} if one.index is None else {"line": one.line, "statement": one.index + 1}
     facts = {
         "state": seen.state,
         "wait": seen.wait,
@@ -335,8 +335,8 @@ def _say(one: Running, elapsed: float, seen: Progress, found: tuple[Blocker, ...
     }
     log.info(
         "still running",
-        version=migration.version,
-        file=migration.file,
+        version=one.migration.version,
+        file=one.migration.file,
         **place,
         elapsed_s=round(elapsed, 1),
         **{key: value for key, value in facts.items() if value not in (None, [])},

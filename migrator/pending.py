@@ -110,7 +110,7 @@ def _run(session: Session, found: History, plan: Plan, progress: Progress, *, si
                 return False
             for migration, done in zip(group, all_done, strict=True):
                 _note_applied(migration, done, progress, session.settings.lock_hold_warn)
-            fingerprint = _plus(fingerprint, group)
+            fingerprint = history.plus(fingerprint, group)
     return True
 
 
@@ -150,10 +150,6 @@ def _note_applied(migration: Migration, done: Done, progress: Progress, warn_s: 
 def _left_out(locks: Sequence[Lock]) -> dict[str, int]:
     count = len(locks) - len(impact.worst(locks))
     return {"more_locks": count} if count else {}
-
-
-def _plus(fingerprint: tuple[int, int], group: Sequence[Migration]) -> tuple[int, int]:
-    return fingerprint[0] + len(group), fingerprint[1] + sum(m.version for m in group)
 
 
 def _prepare_history(session: Session, highest: int) -> None:
@@ -231,7 +227,7 @@ def _transaction(
         except StatementFailed:
             session.rollback()
             raise
-        fingerprint = _plus(fingerprint, [migration])
+        fingerprint = history.plus(fingerprint, [migration])
         results.append((time.monotonic() - started, impact.read(session)))
     return [Done(seconds, times.impact(found)) for seconds, found in results]
 

@@ -48,12 +48,11 @@ _WORDS = 1000
 _PLAIN_READS = ("ACCESS SHARE", "ROW SHARE")
 _NEXTVAL = ("ROW EXCLUSIVE", "S")
 # Some of the tuples that a statement reads are read twice: by a rewrite, or in two indexes.
-_PROBE = """
+_PROBE = f"""
 SELECT l.relation::bigint, pg_catalog.array_agg(l.mode),
   pg_catalog.pg_relation_filenode(l.relation)::bigint,
   pg_catalog.pg_stat_get_xact_tuples_returned(l.relation)
-FROM pg_catalog.pg_lock_status() l
-WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+FROM {impact.OWN_LOCKS}
 GROUP BY l.relation"""
 _CATALOG = f"""
 SELECT c.oid::bigint, {database.sendable("n.nspname::text")},
@@ -214,7 +213,7 @@ class _Stage:
         self.played: list[Rehearsed] = []
         self._session = session
         self._fingerprint = fingerprint
-        own = {session.settings.table, stepwise.progress_table(session.settings.table)}
+        own = stepwise.own_tables(session.settings.table)
         self._catalog = {
             oid: Relation(*rest)
             for oid, schema, *rest in session.query(_CATALOG)
@@ -223,9 +222,8 @@ class _Stage:
         self._as_documented: set[Lock] = set()
         self._empty = frozenset(each.name for each in self._catalog.values() if each.empty)
         self._seen = self._probe()
-        self._held_before = (
-            self._seen
-        )  # what earlier files have locked, which the real run would not
+        # What earlier files have locked: the real run has committed them by then.
+        self._held_before = self._seen
 
     def play(self, migration: Migration) -> None:
         """Run one file.
@@ -334,8 +332,7 @@ class _Stage:
             applied_by=" in a rehearsal",
             others=self._fingerprint,
         )
-        count, total = self._fingerprint
-        self._fingerprint = count + 1, total + migration.version
+        self._fingerprint = history.plus(self._fingerprint, [migration])
         tail = f"{database.RESET_SETTINGS}; {database.RESET_STATE}; {record}; RESET search_path"
         if not session.reads_utf8:
             session.execute("RESET client_encoding")
@@ -353,8 +350,7 @@ class _Stage:
             file = before[oid].file if oid in before else relation.file
             now = self._seen[oid].file
             if relation.kind in "rm" and now is not None and now != file:
-                query = "SELECT pg_catalog.pg_table_size(%s::oid)"
-                found.append(Rewrite(relation.name, self._session.query(query, (oid,))[0][0]))
+                found.append(Rewrite(relation.name, impact.table_size(self._session, oid)))
         return tuple(found)
 
 

@@ -130,6 +130,11 @@ def progress_table(table: Table) -> Table:
     return table._replace(name=f"{table.name}_progress")
 
 
+def own_tables(table: Table) -> tuple[Table, Table]:
+    """Return the tables of ours that are in a database: a history table and the one beside it."""
+    return table, progress_table(table)
+
+
 def _leave(session: Session) -> None:
     """Give the session back as it was, unless hanging up will do that."""
     if not session.connection.closed and not session.stop.arrived:

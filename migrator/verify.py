@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from migrator.database import Session
     from migrator.migration import Migration
     from migrator.plan import Plan
-    from migrator.settings import Settings, Table
+    from migrator.settings import Settings
 
 ACCEPTED = ".verify-ignore"  # a hidden file is not looked at as a migration
 
@@ -97,7 +97,7 @@ def run(session: Session, files: Sequence[Migration], patterns: Sequence[str]) -
         UsageError: there is no database to build in.
         Interrupted: a signal has arrived; the scratch database is dropped.
     """
-    ours = _history_tables(session.settings)
+    ours = stepwise.own_tables(session.settings.table)
     others = tuple(table for found in legacy.find(session) for table in found.tables)
     actual = catalog.snapshot(session, (*ours, *others))
     try:
@@ -142,10 +142,6 @@ def judge(
         ignored=tuple(ignored),
         unused=tuple(p for p in patterns if not any(_matches(p, d) for d in found)),
     )
-
-
-def _history_tables(settings: Settings) -> tuple[Table, ...]:
-    return (settings.table, stepwise.progress_table(settings.table))
 
 
 def _matches(pattern: str, difference: Difference) -> bool:
