@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.database import Database, create_owner, empty_database
+from tests.support.database import OWNER, Database, create_owner, empty_database
 from tests.support.migrator import Folder, Migrate
 from tests.support.postgres import Server, ServerError, chosen, forget_other_servers
 
@@ -34,6 +34,14 @@ def server() -> Iterator[Server]:
     with chosen().open() as server:
         create_owner(server)
         yield server
+
+
+@pytest.fixture(scope="module")
+def owner_may_create_databases(server: Server) -> Iterator[None]:
+    """Let the owner of the tests' databases create more of them."""
+    server.execute(f"ALTER ROLE {OWNER} CREATEDB")
+    yield
+    server.execute(f"ALTER ROLE {OWNER} NOCREATEDB")
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
-    from tests.support.postgres import Server
 
     Make = Callable[[Database, Path], None]
 
@@ -32,11 +31,7 @@ PEOPLE = "CREATE TABLE people (id int)"
 PETS = "CREATE TABLE pets (id int)"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _may_create_databases(server: Server) -> Iterator[None]:
-    server.execute(f"ALTER ROLE {OWNER} CREATEDB")
-    yield
-    server.execute(f"ALTER ROLE {OWNER} NOCREATEDB")
+pytestmark = pytest.mark.usefixtures("owner_may_create_databases")
 
 
 @pytest.fixture(autouse=True)

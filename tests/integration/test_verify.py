@@ -30,11 +30,7 @@ LOCKED = 6
 SLOW = "SELECT pg_sleep(60);"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _may_create_databases(server: Server) -> Iterator[None]:
-    server.execute(f"ALTER ROLE {OWNER} CREATEDB")
-    yield
-    server.execute(f"ALTER ROLE {OWNER} NOCREATEDB")
+pytestmark = pytest.mark.usefixtures("owner_may_create_databases")
 
 
 @pytest.fixture(autouse=True)
