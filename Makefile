@@ -61,6 +61,8 @@ check: .venv/.check ## Run every linter and the type checker
 	@$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/*.yaml
 	@echo 'check-jsonschema'
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	@echo 'actionlint'
+	@$(BIN)/actionlint -config-file .github/actionlint.yaml -shellcheck $(BIN)/shellcheck $(WORKFLOWS)
 	@echo 'zizmor'
 	@$(BIN)/zizmor --quiet --offline --no-progress --min-severity medium --config .github/zizmor.yml $(WORKFLOWS)
 WORKFLOWS = .github/workflows/*.yml examples/ci/*.yml
