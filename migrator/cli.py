@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from contextlib import suppress
@@ -31,11 +30,6 @@ _UNHEARD = "the server did not answer, and rolls back what was running when it n
 _CHECK_EVERY = 0.5  # seconds between two looks of `check --wait`
 
 
-def run() -> None:
-    """Run the command line of this process and exit."""
-    sys.exit(main(sys.argv[1:], os.environ))
-
-
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command.
 
@@ -59,7 +53,6 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         status: int = _COMMANDS[options.command](
             _Run(options, settings_module.load(merged), merged, stop)
         )
-        sys.stdout.flush()
     except MigratorError as error:
         _explain(error, logging)
         if environ.get("GITHUB_ACTIONS") == "true":
@@ -67,9 +60,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
                 _annotate(error, {**environ, **_overrides(options)})
             _summarise(environ, error)
         status = error.status
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read the answer has gone
         status = errors.FAILED
     except Exception as error:
         if logging.level == "debug":
@@ -154,7 +145,7 @@ class _Run:
             import json  # noqa: PLC0415
 
             text = json.dumps(data, ensure_ascii=False, indent=2)
-        sys.stdout.write(text + "\n")
+        _say(text + "\n")
 
     def measure(self, result: Outcome | Exception, started: float) -> None:
         """Write the metrics of a run where that was asked for; the run counts without them, too."""
@@ -184,8 +175,7 @@ class _Run:
         if not sys.stdin.isatty():
             raise UsageError("nobody is there to agree to it", "Say --yes to make these changes.")
         grace, self.stop.grace = self.stop.grace, 0.0
-        sys.stdout.write(f"{question} Type yes to go on: ")
-        sys.stdout.flush()
+        _say(f"{question} Type yes to go on: ")
         answer = sys.stdin.readline().strip()
         self.stop.grace = grace
         if answer.lower() != "yes":
@@ -312,7 +302,7 @@ def _new(run: _Run) -> int:
         raise UsageError(
             f"cannot create a file in {directory.resolve()}: {error.strerror}"
         ) from None
-    sys.stdout.write(f"{path}\n")
+    _say(f"{path}\n")
     return errors.OK
 
 
@@ -342,8 +332,7 @@ def _require_schema(run: _Run, session: Session, files: Sequence[Migration]) -> 
     from migrator import report, verify  # noqa: PLC0415
 
     found = verify.run(session, files, run.accepted())
-    sys.stdout.write(report.verify(report.verify_data(found, None)) + "\n\n")
-    sys.stdout.flush()
+    _say(report.verify(report.verify_data(found, None)) + "\n\n")
     if found.differences and not run.options.allow_differences:
         raise errors.SchemaDiffers(
             "the database is not what the files describe; nothing was recorded",
@@ -365,7 +354,7 @@ def _baseline(run: _Run) -> int:
             _require_schema(run, session, files)
         count = adopt.baseline(session, migrations, run.options.version, pending.applied_by())
     files_recorded = "1 migration" if count == 1 else f"{count} migrations"
-    sys.stdout.write(f"Recorded {files_recorded} as applied without running them.\n")
+    _say(f"Recorded {files_recorded} as applied without running them.\n")
     return errors.OK
 
 
@@ -377,24 +366,24 @@ def _adopt(run: _Run) -> int:
         found = adopt.find(session, run.options.tool)
         if found is None:
             return _nothing_to_adopt(run, session)
-        sys.stdout.write(f"Found {found.summary}.\n\n")
+        _say(f"Found {found.summary}.\n\n")
         version = run.options.version
         if version is None:
             version = adopt.version_of(found, migrations)
         todo = adopt.prepare(session, found, migrations, version, drop=run.options.drop_old)
         if not todo.steps:
-            sys.stdout.write("Nothing to do: it was adopted before.\n")
+            _say("Nothing to do: it was adopted before.\n")
             return errors.OK
         if todo.recorded and not run.options.skip_verify:
             _require_schema(run, session, todo.recorded)
         elif todo.recorded:
-            sys.stdout.write("The schema was not compared with the files (--skip-verify).\n\n")
-        sys.stdout.write("".join(f"{step[0].upper()}{step[1:]}.\n" for step in todo.steps))
+            _say("The schema was not compared with the files (--skip-verify).\n\n")
+        _say("".join(f"{step[0].upper()}{step[1:]}.\n" for step in todo.steps))
         if not todo.drop and not todo.new_name:
-            sys.stdout.write(f"Leave {found.table} as it is.\n")
+            _say(f"Leave {found.table} as it is.\n")
         run.agree("This changes the database.")
         adopt.adopt(session, todo, pending.applied_by())
-    sys.stdout.write(f"Adopted: the database is at version {version}.\n")
+    _say(f"Adopted: the database is at version {version}.\n")
     return errors.OK
 
 
@@ -403,9 +392,7 @@ def _nothing_to_adopt(run: _Run, session: Session) -> int:
 
     what = f"no history of {run.options.tool or 'another tool'} in the database"
     if rows := history.read(session).rows:
-        sys.stdout.write(
-            f"Nothing to do: there is {what}, and that of migrator is at {rows[-1].version}.\n"
-        )
+        _say(f"Nothing to do: there is {what}, and that of migrator is at {rows[-1].version}.\n")
         return errors.OK
     raise UsageError(
         f"there is {what}",
@@ -421,13 +408,13 @@ def _repair(run: _Run) -> int:
     with run.connect(write=True) as session:
         repairs = adopt.repairs(session, run.plan(session, migrations))
         if not repairs:
-            sys.stdout.write("Nothing to repair: files and history agree.\n")
+            _say("Nothing to repair: files and history agree.\n")
             return errors.OK
         for change in repairs:
-            sys.stdout.write(f"{change.text}\n")
+            _say(f"{change.text}\n")
         run.agree("This changes the history.")
         adopt.repair(session, repairs, lambda: run.plan(session, migrations))
-    sys.stdout.write("Repaired.\n")
+    _say("Repaired.\n")
     return errors.OK
 
 
@@ -442,14 +429,14 @@ def _reset(run: _Run) -> int:
 
 def _wait(run: _Run) -> int:
     with run.connect(write=False):
-        sys.stdout.write("The database accepts connections.\n")
+        _say("The database accepts connections.\n")
     return errors.OK
 
 
 def _completion(run: _Run) -> int:
     from migrator import arguments, completion  # noqa: PLC0415
 
-    sys.stdout.write(completion.script(arguments.parser(), run.options.shell))
+    _say(completion.script(arguments.parser(), run.options.shell))
     return errors.OK
 
 
@@ -514,6 +501,24 @@ def _unexpected(error: Exception) -> MigratorError:
     )
 
 
+def _say(text: str) -> None:
+    """Print a part of the answer to a command.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+        MigratorError: it cannot be written.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise MigratorError(
+            f"the answer cannot be written: {error.strerror}", "Check where the output goes."
+        ) from None
+
+
 def _explain(error: MigratorError, logging: LogSettings) -> None:
     import structlog  # noqa: PLC0415 - `log` is to import it first
 
@@ -522,7 +527,7 @@ def _explain(error: MigratorError, logging: LogSettings) -> None:
     text = log.redact(report.error(error))
     _leave_reason(text)
     if log.is_console(logging):
-        sys.stderr.write(text + "\n")
+        log.write(text + "\n")
         return
     structlog.get_logger().error(
         error.event,
@@ -558,7 +563,7 @@ def _annotate(error: MigratorError, environ: Mapping[str, str]) -> None:
     from migrator import report  # noqa: PLC0415
 
     directory = PurePath(environ.get("MIGRATIONS_DIR") or "migrations")
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         for line in report.workflow_commands(error, directory):
             sys.stdout.write(log.redact(line) + "\n")
         sys.stdout.flush()

@@ -8,12 +8,17 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psycopg2
 import structlog
-from psycopg2 import errorcodes, extensions
 
+from migrator import lazy
 from migrator import log as logging
 from migrator.errors import DatabaseUnavailable, UsageError
+
+# psycopg2 imports ssl to have Python set the thread callbacks of OpenSSL, which OpenSSL 1.1 and so
+# every Python that we run on does without (PEP 644). It is a tenth of a run with nothing to do.
+with lazy.without("ssl"):
+    import psycopg2
+    from psycopg2 import errorcodes, extensions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -7,7 +7,6 @@ them and may be NULL. Statements name the table's schema, because a migration ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2
@@ -56,8 +55,7 @@ class Row(NamedTuple):
     applied_by: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """The table as it was read.
 
     Attributes:

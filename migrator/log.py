@@ -5,35 +5,22 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
+
+from migrator import lazy
 
 if TYPE_CHECKING:
     from migrator.settings import LogSettings
 
-
-class _Later(ModuleType):
-    """Stands for a module until something of it is used."""
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
-
-
 # structlog imports asyncio for methods that nobody calls here, and ssl and subprocess come with it:
 # half of the time that structlog takes, and a fifth of a run with nothing to do.
-_asyncio = _Later("asyncio")
-sys.modules.setdefault("asyncio", _asyncio)
-import structlog  # noqa: E402
-
-if sys.modules["asyncio"] is _asyncio:
-    del sys.modules["asyncio"]
+with lazy.without("asyncio", "uuid"):
+    import structlog
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _REDACTED = "[password]"
@@ -69,7 +56,11 @@ class _Redactor:
 
 
 class _Terminal:
-    """stderr, with a line at its end that is written over and never stays."""
+    """stderr, with a line at its end that is written over and never stays.
+
+    Nothing ends because its log cannot be written: a full disk under the log is no reason to stop
+    between two migrations.
+    """
 
     def __init__(self) -> None:
         self.live = False  # whether there is to be such a line
@@ -77,16 +68,17 @@ class _Terminal:
         self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
-        with self._lock:
+        with self._lock, suppress(OSError):
             sys.stderr.write(f"{_ERASE if self._shown else ''}{text}")
             self._shown = False
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
 
     def show(self, text: str) -> None:
         if text or self._shown:
-            with self._lock:
+            with self._lock, suppress(OSError):
                 sys.stderr.write(f"{_ERASE}{text}")
                 sys.stderr.flush()
                 self._shown = bool(text)
@@ -94,6 +86,12 @@ class _Terminal:
 
 _redactor = _Redactor()
 _terminal = _Terminal()
+
+
+def write(text: str) -> None:
+    """Write something for a person to stderr, as it is."""
+    _terminal.write(text)
+    _terminal.flush()
 
 
 def hide(secret: str | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,8 +28,7 @@ _LONGEST_COMMAND = 10_000  # characters; what is longer is rows or a function's 
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 
 
-@dataclass(frozen=True, slots=True)
-class Directives:
+class Directives(NamedTuple):
     """How one file wants to be run.
 
     Attributes:
@@ -44,8 +42,7 @@ class Directives:
     statement_timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(NamedTuple):
     """One SQL file.
 
     Attributes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.errors import Problem
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from migrator.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Every file and every row in exactly one of these, each ordered by version.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg2
@@ -81,7 +80,7 @@ def _created(session: Session) -> Iterator[Scratch]:
                 raise
             _configure(session, name)
             url = extensions.make_dsn(session.settings.url, dbname=name)
-            settings = replace(session.settings, url=url)
+            settings = session.settings._replace(url=url)
             try:
                 keeper = stack.enter_context(database.connect(settings, session.stop, write=True))
             except DatabaseUnavailable as error:
@@ -217,7 +216,7 @@ def _sweep(session: Session) -> None:
 
 @contextmanager
 def _given(session: Session) -> Iterator[Scratch]:
-    settings = replace(session.settings, url=session.settings.scratch_url)
+    settings = session.settings._replace(url=session.settings.scratch_url)
     with database.connect(settings, session.stop, write=True) as keeper:
         name = keeper.query("SELECT pg_catalog.current_database()")[0][0]
         with structlog.contextvars.bound_contextvars(scratch=name):

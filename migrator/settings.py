@@ -7,7 +7,6 @@ and the documentation are made from that table.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import unquote
@@ -188,8 +187,7 @@ def identifier(name: str) -> str:
     return f'"{doubled}"'
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What a run needs to know. Times are in seconds.
 
     Attributes:
@@ -228,8 +226,7 @@ class Settings:
     scratch_url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LogSettings:
+class LogSettings(NamedTuple):
     """How to log: `format` is json, console or auto; `level` is debug, info, warning or error."""
 
     format: str

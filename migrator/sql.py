@@ -11,7 +11,6 @@ with `standard_conforming_strings` on. These differ from psql on purpose:
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple, cast
@@ -232,12 +231,12 @@ class _Piece(NamedTuple):
     problem: tuple[Problem, ...] = ()
 
 
-@dataclass(slots=True)
 class _Nesting:
     """How deep something is nested, and where its outermost level was opened."""
 
-    depth: int = 0
-    opened: int = 0
+    def __init__(self) -> None:
+        self.depth = 0
+        self.opened = 0
 
     def enter(self, offset: int) -> None:
         if not self.depth:

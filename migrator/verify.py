@@ -55,7 +55,7 @@ def applied(found: Plan, settings: Settings) -> tuple[Migration, ...]:
         ProblemsFound: an applied file was edited or is missing, so the schema is not known.
         UsageError: the history is empty.
     """
-    lenient = replace(settings, allow_out_of_order=True, refuse_ahead=False)
+    lenient = settings._replace(allow_out_of_order=True, refuse_ahead=False)
     if problems := plan.problems(found, lenient):
         raise ProblemsFound(problems)
     if not found.applied:

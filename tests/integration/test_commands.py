@@ -18,6 +18,7 @@ from migrator import __version__
 from migrator.manual import PAGES, STATUSES
 from migrator.migration import checksum
 from migrator.settings import VARIABLES
+from tests.support.migrator import Run
 from tests.support.proxy import Proxy
 from tests.support.sessions import eventually
 from tests.support.snapshot import snapshot
@@ -722,7 +723,22 @@ class TestCommandLine:
             run.out,
         )
 
-    def test_an_answer_that_nobody_reads_is_no_traceback(self, migrate: Migrate) -> None:
+
+class TestStreams:
+    """What the outputs lead to is nobody's fault, and no traceback."""
+
+    def shell(self, migrate: Migrate, line: str) -> Run:
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"exec {sys.executable} -m migrator {line}"],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=migrate._environment({}),
+            cwd=migrate.scratch,
+        )
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    def test_an_answer_that_nobody_reads(self, migrate: Migrate) -> None:
         ours, theirs = os.pipe()
         os.close(ours)
         with os.fdopen(theirs, "wb") as closed:
@@ -735,6 +751,33 @@ class TestCommandLine:
                 cwd=migrate.scratch,
             )
         assert (done.returncode, done.stderr) == (FAILED, b"")
+
+    def test_an_answer_that_cannot_be_written(self, migrate: Migrate) -> None:
+        run = self.shell(migrate, "plan >/dev/full")
+        assert run.status == FAILED
+        [event] = run.events
+        assert event["message"] == "the answer cannot be written: No space left on device"
+
+    @pytest.mark.parametrize("outputs", ["2>/dev/full", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+    def test_a_log_that_cannot_be_written_stops_nothing(
+        self, migrate: Migrate, database: Database, outputs: str
+    ) -> None:
+        run = self.shell(migrate, outputs)
+        assert (run.status, run.out, run.err) == (0, "", "")
+        versions = database.execute("SELECT version FROM schema_migrations ORDER BY version")
+        assert versions == [(1,), (2,), (10,)]
+
+    @pytest.mark.parametrize("line", ["2>/dev/full", "2>&-", "plan >&- 2>&-"])
+    def test_without_a_log_the_status_tells_of_a_failure(
+        self, migrate: Migrate, folder: Folder, line: str
+    ) -> None:
+        folder.write("011_vacuum.sql", "VACUUM;")
+        run = self.shell(migrate, line)
+        assert (run.status, run.out, run.err) == (DISAGREEMENT, "", "")
+
+    def test_an_answer_to_a_closed_output(self, migrate: Migrate) -> None:
+        run = self.shell(migrate, "plan >&-")
+        assert (run.status, run.out, run.err) == (0, "", "")
 
 
 def documented(command: str) -> dict[str, str]:

@@ -82,7 +82,7 @@ class TestNothingPending:
         assert {"migrator.run", "migrator.history"} <= imported
         applying = {"execute", "failure", "impact", "lock", "observe", "pending", "stepwise"}
         unneeded = {f"migrator.{name}" for name in (*applying, "metrics", "report")}
-        unneeded |= {"argparse", "asyncio", "tenacity"}
+        unneeded |= {"argparse", "asyncio", "ssl", "tenacity", "uuid"}
         assert sorted(imported & unneeded) == []
 
     def test_takes_no_lock(self, migrate: Migrate, database: Database) -> None:

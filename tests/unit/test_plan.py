@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +49,7 @@ def found(
 ) -> tuple[Problem, ...]:
     return problems(
         plan,
-        replace(
-            load({}),
+        load({})._replace(
             table=TABLE,
             allow_out_of_order=allow_out_of_order,
             refuse_ahead=refuse_ahead,

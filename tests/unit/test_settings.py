@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -128,17 +127,17 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("name", "value", "expected"),
         [
-            ("DATABASE_URL", "postgres://h/d", replace(DEFAULTS, url="postgresql://h/d")),
-            ("POSTGRES_PASSWORD", "p@:/%#?w", replace(DEFAULTS, password="p@:/%#?w")),
-            ("MIGRATIONS_DIR", "/sql", replace(DEFAULTS, directory=Path("/sql"))),
-            ("MIGRATOR_WAIT", "0", replace(DEFAULTS, wait=0)),
-            ("MIGRATOR_LOCK_WAIT", "2h", replace(DEFAULTS, lock_wait=7200)),
-            ("MIGRATOR_LOCK_TIMEOUT", "250ms", replace(DEFAULTS, lock_timeout=0.25)),
-            ("MIGRATOR_STATEMENT_TIMEOUT", "5min", replace(DEFAULTS, statement_timeout=300)),
-            ("MIGRATOR_TABLE", "applied", replace(DEFAULTS, table=Table("public", "applied"))),
-            ("MIGRATOR_TABLE", "ops.Done", replace(DEFAULTS, table=Table("ops", "Done"))),
-            ("MIGRATOR_AHEAD", "Refuse", replace(DEFAULTS, refuse_ahead=True)),
-            ("MIGRATOR_OUT_OF_ORDER", "allow", replace(DEFAULTS, allow_out_of_order=True)),
+            ("DATABASE_URL", "postgres://h/d", DEFAULTS._replace(url="postgresql://h/d")),
+            ("POSTGRES_PASSWORD", "p@:/%#?w", DEFAULTS._replace(password="p@:/%#?w")),
+            ("MIGRATIONS_DIR", "/sql", DEFAULTS._replace(directory=Path("/sql"))),
+            ("MIGRATOR_WAIT", "0", DEFAULTS._replace(wait=0)),
+            ("MIGRATOR_LOCK_WAIT", "2h", DEFAULTS._replace(lock_wait=7200)),
+            ("MIGRATOR_LOCK_TIMEOUT", "250ms", DEFAULTS._replace(lock_timeout=0.25)),
+            ("MIGRATOR_STATEMENT_TIMEOUT", "5min", DEFAULTS._replace(statement_timeout=300)),
+            ("MIGRATOR_TABLE", "applied", DEFAULTS._replace(table=Table("public", "applied"))),
+            ("MIGRATOR_TABLE", "ops.Done", DEFAULTS._replace(table=Table("ops", "Done"))),
+            ("MIGRATOR_AHEAD", "Refuse", DEFAULTS._replace(refuse_ahead=True)),
+            ("MIGRATOR_OUT_OF_ORDER", "allow", DEFAULTS._replace(allow_out_of_order=True)),
         ],
     )
     def test_each_variable_sets_one_thing(self, name: str, value: str, expected: Settings) -> None:
@@ -358,7 +357,7 @@ class TestWhichDatabase:
         ],
     )
     def test_is_said(self, url: str, environ: dict[str, str]) -> None:
-        require_database(replace(DEFAULTS, url=url), environ)
+        require_database(DEFAULTS._replace(url=url), environ)
 
     @pytest.mark.parametrize("environ", [{}, {"PGHOST": ""}, {"PGUSER": "u", "PGPASSWORD": SECRET}])
     def test_is_not_said(self, environ: dict[str, str]) -> None:
