@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 # Kubernetes makes the file and shows what is in it (pod.spec.containers.terminationMessagePath).
 _TERMINATION_LOG = "/dev/termination-log"
-_UNHEARD = "the server did not answer, and rolls back what was running when it notices"
+_UNHEARD = (
+    "the server did not answer: it rolls back what was running, if it has not just committed it"
+)
 _CHECK_EVERY = 0.5  # seconds between two looks of `check --wait`
 
 

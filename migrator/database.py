@@ -353,8 +353,14 @@ class Session:
             != self.connection.info.backend_pid
         )
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether the server's process that we last began in is the one that answers us."""
+        return self.server_pid == int(self.connection.info.backend_pid)
+
     def rollback(self) -> None:
         """Undo the open transaction, if any, and whatever outlives a rollback."""
+        self.notices.take()
         if self.in_transaction:
             self.query(
                 "ROLLBACK; DEALLOCATE ALL; SELECT pg_catalog.pg_advisory_unlock_all();"

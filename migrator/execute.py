@@ -20,6 +20,7 @@ from psycopg2 import errorcodes
 from migrator import observe
 from migrator.database import RETRYABLE
 from migrator.failure import LOCK_NOT_AVAILABLE, StatementFailed
+from migrator.sql import mentions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from migrator.database import Session
     from migrator.impact import LockTimes
     from migrator.migration import Migration
-    from migrator.sql import Statement
+    from migrator.sql import Script, Statement
 
 _MOST_STATEMENTS = 1000
 _MOST_CHARACTERS = 1_000_000
@@ -45,7 +46,8 @@ _ALWAYS_QUICK = re.compile(
     re.IGNORECASE,
 )
 _USUALLY_QUICK = re.compile(r"(?:CREATE\s+TABLE|INSERT\s+INTO|SET|RESET)\b", re.IGNORECASE)
-_MAKES_IT_SLOW = re.compile(r"\b(?:SELECT|EXECUTE|TABLE|CLIENT_ENCODING|NAMES)\b", re.IGNORECASE)
+_SLOW_WORDS = ("SELECT", "EXECUTE", "TABLE", "CLIENT_ENCODING", "NAMES")
+_MAKES_IT_SLOW = re.compile(rf"\b(?:{'|'.join(_SLOW_WORDS)})\b", re.IGNORECASE)
 # Not with IF NOT EXISTS: such a table may have been there before, and be large.
 _CREATES = re.compile(rf"CREATE\s+TABLE\s+(?!IF\s+NOT\b){_NAME}", re.IGNORECASE)
 _CHANGES = re.compile(
@@ -101,6 +103,35 @@ def run(
     run_tail(session, migration, tail)
 
 
+def whole(migration: Migration) -> Batch | None:
+    """Return the one batch that a file is, None where it is more or may take long."""
+    if len(migration.statements) > _MOST_STATEMENTS:
+        return None
+    found = batches(migration, exact=False)
+    return found[0] if len(found) == 1 and found[0].quick else None
+
+
+def run_at_once(session: Session, migration: Migration, batch: Batch, head: str, tail: str) -> bool:
+    """Run a whole transaction as one message: the head, a file's statements, and the tail.
+
+    Args:
+        session: outside a transaction, on a connection to the server itself.
+        migration: the file.
+        batch: what `whole` returned.
+        head: SQL that begins the transaction; may fail for reasons of its own.
+        tail: SQL that ends it.
+
+    Returns:
+        False when it failed and the server does not say where. The transaction may still be open.
+
+    Raises:
+        StatementFailed: says where; the transaction may still be open.
+        ConnectionLost: the connection broke.
+        Interrupted: a signal has arrived.
+    """
+    return _run_message(session, migration, batch, head, tail) is None
+
+
 def run_one(
     session: Session, migration: Migration, index: int, times: LockTimes | None = None
 ) -> None:
@@ -147,9 +178,11 @@ def batches(migration: Migration, *, exact: bool) -> list[Batch]:
     )
     groups: list[Batch] = []
     created: set[str] = set()
-    calm = _MAKES_IT_SLOW.search(script.source) is None  # one look is quicker than one for each
+    calm = False
     start = size = 0
     for index, statement in enumerate(statements):
+        if index % _MOST_STATEMENTS == 0:  # one look is quicker than one for each
+            calm = _are_calm(script, statements[index : index + _MOST_STATEMENTS])
         length = statement.end - statement.start
         quick = (
             not exact
@@ -172,16 +205,23 @@ def batches(migration: Migration, *, exact: bool) -> list[Batch]:
     return groups
 
 
+def _are_calm(script: Script, some: Sequence[Statement]) -> bool:
+    """Tell whether nothing in some statements makes those slow that are usually quick."""
+    if any(each.copy_data for each in some):
+        return False
+    return not mentions(script.source, *_SLOW_WORDS, start=some[0].start, end=some[-1].end)
+
+
 def is_quick(text: str, created: set[str], *, calm: bool = False) -> bool:
     """Tell whether a statement takes no time, whatever the size of the tables.
 
     Args:
         text: the statement.
         created: the tables that the file has created so far, which are small; is added to.
-        calm: whether nothing in the file makes a statement slow that is usually quick.
+        calm: whether nothing in it makes it slow if it is one that is usually quick.
     """
     if head := _USUALLY_QUICK.match(text):
-        if table := _CREATES.match(text):
+        if table := text[0] in "Cc" and _CREATES.match(text):
             created.add(table[1].lower())
         return calm or _MAKES_IT_SLOW.search(text, head.end()) is None
     if _ALWAYS_QUICK.match(text):
@@ -191,9 +231,33 @@ def is_quick(text: str, created: set[str], *, calm: bool = False) -> bool:
 
 
 def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) -> None:
+    """Run a batch behind a savepoint, and when it fails somewhere, its statements one by one."""
+    end = tail or f"RELEASE {_SAVEPOINT}"
+    started = time.monotonic()
+    error = _run_message(session, migration, batch, _SAVEPOINT, end)
+    if error is None:
+        return
+    if not session.in_transaction:  # it was the COMMIT that failed
+        raise StatementFailed(error, migration, elapsed=time.monotonic() - started)
+    session.execute(f"ROLLBACK TO {_SAVEPOINT}")
+    for index in batch.indices:
+        run_one(session, migration, index)
+    run_tail(session, migration, tail)
+
+
+def _run_message(
+    session: Session, migration: Migration, batch: Batch, head: str, tail: str
+) -> psycopg2.Error | None:
+    """Send a batch between two pieces of our own.
+
+    Returns:
+        The error, when the server does not say where it is; None when there was none.
+
+    Raises:
+        StatementFailed: it does; or which statement it was is told when all of it is tried again.
+    """
     statements = [migration.statements[index] for index in batch.indices]
-    pieces: list[str | Statement] = [_SAVEPOINT, *statements]
-    pieces.append(tail or f"RELEASE {_SAVEPOINT}")
+    pieces: list[str | Statement] = [head, *statements, tail]
     source = migration.script.source
     message = _BETWEEN.join(
         piece if isinstance(piece, str) else source[piece.start : piece.end] for piece in pieces
@@ -204,21 +268,17 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
             session.execute(message)
         except psycopg2.Error as error:
             elapsed = time.monotonic() - started
-            if not session.in_transaction:  # it was the COMMIT that failed
-                raise StatementFailed(error, migration, elapsed=elapsed) from None
             piece, position = _locate(pieces, _position(session, message, error))
             if piece is not None:
                 index = batch.indices[piece - 1] if 0 < piece <= len(statements) else None
                 raise StatementFailed(error, migration, index, position, elapsed) from None
             # After one of the first kind, the next try is exact.
             if error.pgcode in RETRYABLE or session.exceeded:
-                raise StatementFailed(error, migration, batch.indices[0], None, elapsed) from None
-        else:
-            return
-    session.execute(f"ROLLBACK TO {_SAVEPOINT}")
-    for index in batch.indices:
-        run_one(session, migration, index)
-    run_tail(session, migration, tail)
+                # Without a transaction it was the COMMIT.
+                index = batch.indices[0] if session.in_transaction else None
+                raise StatementFailed(error, migration, index, None, elapsed) from None
+            return error
+    return None
 
 
 @contextmanager

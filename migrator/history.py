@@ -164,7 +164,6 @@ def record_sql(
         execution_ms: how long it took, in milliseconds; None: since the transaction began.
     """
     version = migration.version
-    count, total = others
     since_begin = "extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000"
     milliseconds = since_begin if execution_ms is None else str(execution_ms)
     return f"""
@@ -178,8 +177,7 @@ ON CONFLICT (version) DO UPDATE SET
   checksum = excluded.checksum, execution_ms = excluded.execution_ms,
   applied_by = excluded.applied_by;
 DO $migrator$ BEGIN
-  IF (SELECT (count(*), coalesce(sum(version), 0)::numeric) FROM {table.quoted}
-      WHERE version <> {version}) IS DISTINCT FROM ({count}::bigint, {total}::numeric) THEN
+  IF NOT ({expected_sql(table, others, without=version)}) THEN
     RAISE EXCEPTION 'the file changed other versions in the history table {table}'
       USING ERRCODE = '{CHANGED_HISTORY}';
   END IF;
@@ -197,6 +195,22 @@ VALUES ({migration.version}, clock_timestamp() AT TIME ZONE 'UTC',
 def fingerprint_sql(table: Table) -> str:
     """Return the rest of a SELECT that sums a history up: how many rows, the sum of versions."""
     return f"count(*), coalesce(sum(version), 0) FROM {table.quoted}"
+
+
+def expected_sql(table: Table, fingerprint: tuple[int, int], *, without: int | None = None) -> str:
+    """Return the query that tells whether a history has a fingerprint.
+
+    Args:
+        table: the history table.
+        fingerprint: how many rows, and the sum of their versions.
+        without: a version whose row does not count.
+    """
+    count, total = fingerprint
+    where = "" if without is None else f" WHERE version <> {without}"
+    return (
+        f"SELECT count(*) = {count} AND coalesce(sum(version), 0) = {total}"
+        f" FROM {table.quoted}{where}"
+    )
 
 
 def plus(fingerprint: tuple[int, int], migrations: Sequence[Migration]) -> tuple[int, int]:

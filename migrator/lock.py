@@ -132,6 +132,30 @@ SELECT pg_catalog.current_setting('migrator.locked') = 'true',
     return _poll(session, attempt)
 
 
+def claim_sql(session: Session, limits: str, expected: str) -> str:
+    """Return the SQL that begins a transaction as `begin` does, and fails without the lock.
+
+    For a message that goes on with what the lock is for; where it failed, `begin` tells why.
+
+    Args:
+        session: where it will run.
+        limits: what `limits_sql` returned.
+        expected: a query that is true where the history is what it was, asked under the lock.
+    """
+    # Each statement of the block sees what was committed before it began (PostgreSQL documentation,
+    # "Function Volatility Categories").
+    return f"""BEGIN ISOLATION LEVEL READ COMMITTED;
+{limits};
+DO $migrator$ BEGIN
+  IF NOT pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)}) THEN
+    RAISE EXCEPTION 'another migrator holds the lock';
+  END IF;
+  IF NOT ({expected}) THEN
+    RAISE EXCEPTION 'another migrator was quicker';
+  END IF;
+END $migrator$"""
+
+
 def begin_own(session: Session, label: str = "migrator") -> None:
     """Begin a transaction that holds the lock, for statements of our own.
 

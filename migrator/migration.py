@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,7 @@ from migrator.errors import Problem, UsageError
 from migrator.settings import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from migrator.settings import Settings
@@ -24,6 +23,8 @@ _NAME = re.compile(r"(\d+)_(\w[\w-]*)\.sql")
 _MAX_VERSION = 2**63 - 1  # the largest bigint
 _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 _DIRECTIVE_LINE = re.compile(r"^[ \t]*(--[ \t]*migrator[ \t]*:)", re.IGNORECASE | re.MULTILINE)
+# No rule has words for these, and a file may have a hundred thousand of them.
+_ALWAYS_FINE = re.compile(r"(?:INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 _LONGEST_COMMAND = 10_000  # characters; what is longer is rows or a function's body
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 
@@ -295,31 +296,36 @@ def _directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list[sql
 
 
 def _misplaced_directives(script: sql.Script) -> list[sql.Problem]:
-    if not script.statements:
-        return []
     return [
         sql.Problem(
             match.start(1),
             "a directive below the first statement has no effect",
             "Move it into the comments at the top of the file.",
         )
-        for match in _DIRECTIVE_LINE.finditer(script.source, script.statements[0].start)
-        if not _is_inside(script.statements, match.start(1))
+        for start, end in _gaps(script)
+        if end - start > len("--migrator:")
+        for match in _DIRECTIVE_LINE.finditer(script.source, start, end)
     ]
 
 
-def _is_inside(statements: Sequence[sql.Statement], offset: int) -> bool:
-    """Tell whether a comment is part of a statement, such as a function's body."""
-    following = bisect_right(statements, offset, key=lambda statement: statement.start)
-    return following > 0 and offset < statements[following - 1].end
+def _gaps(script: sql.Script) -> Iterator[tuple[int, int]]:
+    """Yield the start and the end of what is between the statements and after them.
+
+    A comment can be part of a statement, such as a function's body, or be a row of a COPY.
+    """
+    ends = [each.copy_data[1] if each.copy_data else each.end for each in script.statements]
+    starts = [each.start for each in script.statements[1:]]
+    return zip(ends, [*starts, len(script.source)], strict=False)
 
 
 def _refusals(migration: Migration, rule: _Rule) -> list[sql.Problem]:
     """Return a problem for each statement that a rule has words for: what is wrong, and a hint."""
+    script = migration.script
     return [
         sql.Problem(statement.start, *found)
         for statement in migration.statements
-        if (found := rule(migration.script, statement))
+        if not _ALWAYS_FINE.match(script.source, statement.start, statement.end)
+        if (found := rule(script, statement))
     ]
 
 

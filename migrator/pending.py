@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.database import Session
+    from migrator.execute import Batch
     from migrator.history import History
     from migrator.impact import Found, Impact, Lock
     from migrator.migration import Migration
     from migrator.plan import Plan
     from migrator.run import Progress
+    from migrator.settings import Table
 
 log = structlog.get_logger()
 
@@ -98,11 +100,12 @@ def _run(session: Session, found: History, plan: Plan, progress: Progress, *, si
     if not found.ready or highest > found.largest:
         _prepare_history(session, highest)
     fingerprint = found.fingerprint
+    first = True
     with observe.watching(session):
         for group in [plan.pending] if single else [(migration,) for migration in plan.pending]:
             progress.running = ", ".join(migration.file for migration in group)
             if group[0].directives.transaction:
-                all_done = _with_retries(session, group, fingerprint, progress)
+                all_done = _with_retries(session, group, fingerprint, progress, first=first)
             else:
                 all_done = stepwise.run(session, group[0], fingerprint, applied_by())
             progress.running = ""
@@ -111,6 +114,7 @@ def _run(session: Session, found: History, plan: Plan, progress: Progress, *, si
             for migration, done in zip(group, all_done, strict=True):
                 _note_applied(migration, done, progress, session.settings.lock_hold_warn)
             fingerprint = history.plus(fingerprint, group)
+            first = False
     return True
 
 
@@ -168,8 +172,18 @@ def _with_retries(
     group: Sequence[Migration],
     fingerprint: tuple[int, int],
     progress: Progress,
+    *,
+    first: bool,
 ) -> list[Done] | None:
     """Run a group of migrations in one transaction, as often as its errors call for.
+
+    Args:
+        session: outside a transaction.
+        group: the migrations.
+        fingerprint: of the history that they are to be added to.
+        progress: of the run.
+        first: whether the run has not had the lock yet. Whether somebody else has it is asked
+            first then; later on it is likely to be free, and one message does for everything.
 
     Returns:
         What became of each; None when another migrator has changed the history.
@@ -178,14 +192,54 @@ def _with_retries(
     # A lock timeout in a batch does not tell which statement it was; if there is a second try, it
     # does.
     once = settings.lock_wait < 4 * settings.lock_timeout
+
+    def attempt(tries: int) -> list[Done] | None:
+        exact = once or tries > 1
+        if not (exact or first or len(group) > 1) and session.is_direct:
+            batch = execute.whole(group[0])
+            done = batch and _transaction_at_once(session, group[0], batch, fingerprint)
+            if done:
+                return [done]
+        return _transaction(session, group, fingerprint, exact=exact)
+
     try:
-        return retry.run(
-            session,
-            lambda tries: _transaction(session, group, fingerprint, exact=once or tries > 1),
-        )
+        return retry.run(session, attempt)
     except StatementFailed as failed:
         state = f"{progress.running} was rolled back; {progress.done}"
         raise MigrationFailed(describe(failed, state, settings.table)) from None
+
+
+def _transaction_at_once(
+    session: Session, migration: Migration, batch: Batch, fingerprint: tuple[int, int]
+) -> Done | None:
+    """Run and record a migration in one message.
+
+    Returns:
+        None when that did not happen, for a reason that `_transaction` will find.
+    """
+    table = session.settings.table
+    claim = lock.claim_sql(
+        session, _limits(session, migration), history.expected_sql(table, fingerprint)
+    )
+    times = impact.LockTimes()
+    started = time.monotonic()
+    log.debug("applying", version=migration.version, file=migration.file)
+    try:
+        happened = execute.run_at_once(
+            session,
+            migration,
+            batch,
+            f"{claim};\n{impact.first_sql(migration)}",
+            _end_sql(table, migration, fingerprint, "COMMIT"),
+        )
+    except StatementFailed:
+        session.rollback()
+        raise
+    if not happened:
+        session.rollback()
+        return None
+    seconds = time.monotonic() - started
+    return Done(seconds, times.impact(impact.read(session)))
 
 
 def _transaction(
@@ -215,21 +269,23 @@ def _transaction(
     for migration, following in zip_longest(group, group[1:]):
         started = time.monotonic()
         log.debug("applying", version=migration.version, file=migration.file)
-        record = history.record_sql(
-            table,
-            migration,
-            applied_by=applied_by(),
-            others=fingerprint,
-        )
-        tail = f"{END_OF_FILE};\n{record};\n{_next(session, following)}"
+        end = _end_sql(table, migration, fingerprint, _next(session, following))
         try:
-            execute.run(session, migration, tail, times, exact=exact)
+            execute.run(session, migration, end, times, exact=exact)
         except StatementFailed:
             session.rollback()
             raise
         fingerprint = history.plus(fingerprint, [migration])
         results.append((time.monotonic() - started, impact.read(session)))
     return [Done(seconds, times.impact(found)) for seconds, found in results]
+
+
+def _end_sql(
+    table: Table, migration: Migration, fingerprint: tuple[int, int], following: str
+) -> str:
+    """Return what comes after a file's statements: clean up, report, record, and what follows."""
+    record = history.record_sql(table, migration, applied_by=applied_by(), others=fingerprint)
+    return f"{END_OF_FILE};\n{record};\n{following}"
 
 
 def _next(session: Session, migration: Migration | None) -> str:

@@ -127,6 +127,7 @@ _UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
 # Most statements begin with a few words, told at once instead of token by token.
 _PLAIN_WORDS = re.compile(rf"(?>(?:{_WORD}){_SPACE}*+){{1,4}}+")
 _UPPER_SPACED = _UPPER | str.maketrans(_SPACES, " " * len(_SPACES))
+_LOOK = 100_000  # characters that are looked through at a time
 _FALSE = frozenset({"FALSE", "OFF", "NO", "0"})
 
 _NEVER_CLOSED = {
@@ -211,6 +212,26 @@ def place(source: str, offset: int) -> tuple[int, int]:
     A line ends at "\n". Takes time linear in the offset.
     """
     return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
+def mentions(source: str, *words: str, start: int = 0, end: int | None = None) -> bool:
+    """Tell whether any of some words occurs in a source, if only as a part of another.
+
+    Many times faster than a regular expression that ignores case.
+
+    Args:
+        source: the text.
+        words: in upper case.
+        start: where to begin, in characters.
+        end: where to stop; None: at the end.
+    """
+    end = len(source) if end is None else end
+    overlap = max(map(len, words)) - 1
+    for at in range(start, end, _LOOK):
+        piece = source[at : min(at + _LOOK + overlap, end)].upper()
+        if any(word in piece for word in words):
+            return True
+    return False
 
 
 def words(text: str, limit: int = 8) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.pgbouncer import Pooler, pgbouncer
+from tests.support.proxy import Proxy
 from tests.support.sessions import backends, eventually, left_behind, running
 
 if TYPE_CHECKING:
@@ -68,6 +69,19 @@ def test_transactional_files_are_applied(
     assert migrate(env=env).event("up to date")["applied"] == 0
     assert migrate("status", env=env).status == 0
     assert left_behind(database, idle_may_stay=True) == []
+
+
+def test_the_server_s_process_is_known_before_a_file_runs(
+    migrate: Migrate, folder: Folder, database: Database, pooler: Pooler
+) -> None:
+    """So that the second connection can watch it: the transaction begins in a query of its own."""
+    write(folder, 4)
+    with Proxy("127.0.0.1", pooler.port) as proxy:
+        run = migrate(env={"DATABASE_URL": proxy.url(database.url)})
+    assert run.status == 0
+    begins = [query for query in proxy.queries if query.startswith("BEGIN")]
+    assert len(begins) >= 4
+    assert [query for query in begins if "CREATE TABLE a" in query] == []
 
 
 def test_two_migrators_at_once_apply_each_file_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,7 +98,7 @@ class TestNothingPending:
 
 
 class TestPending:
-    def test_quick_statements_take_two_queries_for_a_file(
+    def test_quick_statements_take_a_query_for_each_file_but_the_first(
         self, through: Through, folder: Folder
     ) -> None:
         counted = []
@@ -108,13 +109,14 @@ class TestPending:
             counted.append(through.proxy.round_trips)
         fresh, one, three, again = counted
         assert one == again
-        assert three - one == 2 * 2
-        # Beside the two: the history, and whether a no-transaction file was left half done.
+        assert three - one == 2
+        # The first takes two. Beside them: the history, and whether a no-transaction file was left
+        # half done.
         assert one == 2 + 2
         # Once in the life of a database the history has to be made.
         assert fresh == one + 4
 
-    def test_a_file_s_first_query_has_the_lock_and_the_second_the_commit(
+    def test_of_the_first_file_one_query_has_the_lock_and_the_other_the_commit(
         self, through: Through, folder: Folder
     ) -> None:
         folder.write("001_x.sql", QUICK.format("t1"))
@@ -125,6 +127,24 @@ class TestPending:
         assert "CREATE TABLE t1" in work
         assert work.rstrip().endswith("COMMIT")
 
+    def test_of_the_others_one_query_has_it_all(
+        self, through: Through, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_x.sql", QUICK.format("t1"))
+        folder.write("002_x.sql", f"{QUICK.format('t2')} ALTER TABLE t1 ADD COLUMN note text;")
+        folder.write("003_x.sql", "COMMENT ON TABLE t1 IS 'one'; COMMENT ON TABLE t2 IS 'two';")
+        run = through()
+        assert run.status == 0
+        query = through.proxy.queries[-1]
+        assert query.startswith("BEGIN")
+        assert "pg_try_advisory_xact_lock" in query
+        assert "COMMENT ON TABLE t2 IS 'two'" in query
+        assert query.rstrip().endswith("COMMIT")
+        applied = [event for event in run.events if event["event"] == "applied"]
+        locks = {(lock["relation"], lock["mode"]) for lock in applied[-1]["locks"]}
+        assert locks == {(table, "SHARE UPDATE EXCLUSIVE") for table in ("t1", "t2")}
+        assert database.execute("SELECT count(*) FROM schema_migrations") == [(3,)]
+
     def test_each_slow_statement_takes_one_more(self, through: Through, folder: Folder) -> None:
         folder.write("001_x.sql", QUICK.format("t1"))
         assert through().status == 0
@@ -133,6 +153,128 @@ class TestPending:
         slow = [query for query in through.proxy.queries if query.startswith(("UPDATE", "DELETE"))]
         assert slow == ["UPDATE t1 SET id = id", "DELETE FROM t1"]
         assert through.proxy.round_trips == 2 + 1 + 3 + 1
+
+
+class TestAllInOneQuery:
+    """What a file meets when it is sent together with what begins its transaction."""
+
+    @pytest.fixture(autouse=True)
+    def two_files(self, folder: Folder) -> None:
+        folder.write("001_x.sql", QUICK.format("t1"))
+        folder.write("002_x.sql", QUICK.format("t2"))
+        folder.write("003_x.sql", QUICK.format("t3"))
+
+    def versions(self, database: Database) -> list[int]:
+        rows = database.execute("SELECT version FROM schema_migrations ORDER BY version")
+        return [version for (version,) in rows]
+
+    def test_another_migrator_that_holds_the_lock_is_waited_for(
+        self, through: Through, database: Database
+    ) -> None:
+        number = lock.key(Table("public", "schema_migrations"))
+        with Session(database.admin_url, "another migrator") as other:
+
+            def come_first(text: str) -> None:
+                if "CREATE TABLE t2" in text and not other_has_it:
+                    other.run(f"SELECT pg_advisory_lock({number})")
+                    other_has_it.append(True)
+                    threading.Timer(
+                        0.5, lambda: other.run("SELECT pg_advisory_unlock_all()")
+                    ).start()
+
+            other_has_it: list[bool] = []
+            through.proxy.on_query = come_first
+            run = through()
+        assert run.status == 0
+        assert "another migrator" in run.event("waiting for another migrator")["holder"]
+        assert self.versions(database) == [1, 2, 3]
+
+    def test_another_migrator_that_was_quicker_has_done_it(
+        self, through: Through, database: Database
+    ) -> None:
+        def come_first(text: str) -> None:
+            if text.startswith("BEGIN") and "CREATE TABLE t2" in text:
+                database.execute("INSERT INTO schema_migrations VALUES (2, now(), 'by another')")
+
+        through.proxy.on_query = come_first
+        run = through()
+        assert run.status == 0
+        assert self.versions(database) == [1, 2, 3]
+        assert [e["version"] for e in run.events if e["event"] == "applied"] == [1, 3]
+        assert database.execute("SELECT to_regclass('t2')") == [(None,)]
+
+    @pytest.mark.parametrize(
+        ("statement", "line", "sqlstate"),
+        [
+            ("INSERT INTO t1 (kind) VALUES ('c')", 10, "22P02"),
+            ("INSERT INTO t1 (id, kind) VALUES (1, 'a')", 10, "23505"),
+            ("CREATE TABLE t4 (id)", 10, "42601"),
+            ("CREATE TABLE t1 ()", 10, "42P07"),
+            ("CREATE TABLE t4 (id nope)", 10, "42704"),
+            ("INSERT INTO later VALUES (1, 2)", 11, "23503"),
+            ("DELETE FROM schema_migrations", 10, "MG001"),
+            ("INSERT INTO schema_migrations VALUES (7)", 10, "MG001"),
+        ],
+    )
+    def test_a_failure_has_its_place(
+        self,
+        through: Through,
+        folder: Folder,
+        database: Database,
+        *,
+        statement: str,
+        line: int,
+        sqlstate: str,
+    ) -> None:
+        folder.write(
+            "001_x.sql",
+            QUICK.format("t1")
+            + "CREATE TABLE later (id int PRIMARY KEY,"
+            + " other int REFERENCES later DEFERRABLE INITIALLY DEFERRED);",
+        )
+        folder.write(
+            "002_x.sql", f"{QUICK.format('t2')}\n\n{statement};\nCOMMENT ON TABLE t1 IS 'x';"
+        )
+        run = through()
+        assert run.status == 1
+        event = run.event("migration failed")
+        assert (event["file"], event["line"], event["sqlstate"]) == ("002_x.sql", line, sqlstate)
+        assert self.versions(database) == [1]
+        assert database.execute("SELECT to_regclass('t2')") == [(None,)]
+
+    def test_a_lock_timeout_is_tried_again(
+        self, through: Through, folder: Folder, database: Database
+    ) -> None:
+        folder.write("002_x.sql", "COMMENT ON TABLE t1 IS 'one'; COMMENT ON TABLE t1 IS 'two';")
+        with Session(database.admin_url, "the application") as other:
+
+            def come_first(text: str) -> None:
+                if text.startswith("BEGIN") and "COMMENT ON TABLE t1 IS 'one'" in text:
+                    other.run("LOCK TABLE t1")
+                    threading.Timer(1, other.end).start()
+
+            through.proxy.on_query = come_first
+            run = through("--lock-timeout", "200ms")
+        assert run.status == 0
+        again = [event for event in run.events if event["event"] == "trying again"]
+        assert again[0]["file"] == "002_x.sql"
+        assert "the application" in again[0]["blocked_by"][0]
+        assert self.versions(database) == [1, 2, 3]
+
+    def test_what_a_failed_try_has_done_is_undone(
+        self, through: Through, folder: Folder, database: Database
+    ) -> None:
+        folder.write(
+            "002_x.sql",
+            "SET search_path TO nowhere; SET work_mem TO '1MB';"
+            "CREATE TABLE public.t2 (id int PRIMARY KEY);"
+            "INSERT INTO public.t2 VALUES (1); INSERT INTO public.t2 VALUES (1);",
+        )
+        assert through().status == 1
+        assert database.execute("SELECT to_regclass('t2')") == [(None,)]
+        folder.write("002_x.sql", QUICK.format("t2"))
+        assert through().status == 0
+        assert self.versions(database) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("arguments", [("validate",), ("--help",), ("--version",), ("new", "x")])

@@ -225,7 +225,7 @@ def test_in_the_pause_before_another_try(
 def test_between_migrations(
     migrate: Migrate, folder: Folder, database: Database, signum: int, status: int
 ) -> None:
-    """Held up just before the server is told to begin the third one."""
+    """What is on its way to the server then is run, or not run at all, as a whole."""
     for number in range(1, 6):
         folder.write(f"{number:03}_a.sql", f"CREATE TABLE a{number} (id int);")
     with Proxy(database.server.host, database.server.port) as proxy:
@@ -242,8 +242,8 @@ def test_between_migrations(
     assert run.status == status
     assert time.monotonic() - started < 10
     nothing_left(database)
-    assert database.execute("SELECT max(version) FROM schema_migrations") == [(2,)]
-    assert database.execute("SELECT to_regclass('a2') IS NULL, to_regclass('a3') IS NULL") == [
+    assert database.execute("SELECT max(version) FROM schema_migrations") == [(3,)]
+    assert database.execute("SELECT to_regclass('a3') IS NULL, to_regclass('a4') IS NULL") == [
         (False, True)
     ]
     assert migrate().status == 0
