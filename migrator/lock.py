@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_FIRST_PAUSE = 0.05  # seconds, the mean doubles with every try
+_FIRST_PAUSE = 0.05  # seconds
+_GROWTH = 1.2  # of the pause with every try, so that it stays a part of what was waited already
 _LONGEST_PAUSE = 1.0
 _SAY_AGAIN = 10.0  # seconds between two lines about the same wait
 # The server notices within half a second that we are gone (PostgreSQL 14), within some seconds that
@@ -256,7 +257,7 @@ def _poll(session: Session, attempt: Callable[[], tuple[Any, ...] | None]) -> tu
     try:
         row: tuple[Any, ...] | None = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda result: result is None),
-            wait=tenacity.wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE),
+            wait=tenacity.wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH),
             stop=lambda _: time.monotonic() >= deadline,
             before_sleep=report,
             sleep=session.stop.sleep,

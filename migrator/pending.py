@@ -7,7 +7,7 @@ record stand or fall together.
 
 from __future__ import annotations
 
-import socket
+import os
 import time
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -91,7 +91,7 @@ def run(session: Session, found: History, plan: Plan, progress: Progress, *, sin
 
 def applied_by() -> str:
     """Return what is recorded beside the role: the tool, its version, the machine it ran on."""
-    return f" by migrator {__version__} on {socket.gethostname()}"
+    return f" by migrator {__version__} on {os.uname().nodename}"
 
 
 def _run(session: Session, found: History, plan: Plan, progress: Progress, *, single: bool) -> bool:
