@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 class _Later(ModuleType):
-    """Stands for a module until something of it is used."""
+    """Stands for a module until something of it is used.
+
+    It is false, for code that looks in `sys.modules` whether somebody uses the module: `logging`
+    asks asyncio for the current task then, from Python 3.12 on.
+    """
+
+    def __bool__(self) -> bool:
+        return False
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         if sys.modules.get(self.__name__) is self:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
-from urllib.parse import unquote
 
 from migrator.errors import UsageError
 
@@ -372,6 +371,10 @@ def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
 
 
 def _is_text(escaped: str) -> bool:
+    if "%" not in escaped:
+        return "\0" not in escaped
+    from urllib.parse import unquote  # noqa: PLC0415 - few passwords need it
+
     try:
         return "\0" not in unquote(escaped, errors="strict")
     except UnicodeDecodeError:

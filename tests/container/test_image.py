@@ -101,6 +101,16 @@ def test_nothing_is_compiled_at_the_start() -> None:
     assert [name for name in imported if not name.endswith(".pyc")] == []
 
 
+def test_it_imports_nothing_in_vain() -> None:
+    """What a library asks for depends on the version of Python, which is another one here."""
+    program = "import sys; from migrator import cli, migration, run; print(*sys.modules)"
+    command = ["run", "--rm", "--entrypoint", "python", MIGRATOR_IMAGE, "-c", program]
+    imported = set(docker(*command).split())
+    assert {"psycopg2", "structlog", "migrator.history"} <= imported
+    unneeded = {"argparse", "asyncio", "ssl", "subprocess", "tenacity", "uuid"}
+    assert sorted(imported & unneeded) == []
+
+
 def test_its_configuration() -> None:
     config = image(MIGRATOR_IMAGE)["Config"]
     assert config["User"] == "65532:65532"

@@ -35,6 +35,11 @@ def test_it_can_be_used_in_the_block() -> None:
     assert url2pathname("///C:/a") == "C:\\a"
 
 
+def test_who_looks_whether_it_is_there_finds_nothing() -> None:
+    with lazy.without(RARE):
+        assert not sys.modules.get(RARE)
+
+
 def test_what_is_imported_already_is_left_alone() -> None:
     import nturl2path  # noqa: PLC0415
 
