@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -42,6 +43,7 @@ _LEASH = {
 _SINCE = {"client_connection_check_interval": 140000}
 
 
+@cache
 def key(table: Table) -> int:
     """Return the advisory lock's key for a history table, a signed 64-bit number."""
     digest = hashlib.sha256(f"migrator:{table}".encode()).digest()
@@ -73,6 +75,7 @@ def limits_sql(
     return "SELECT " + ", ".join([*(f"pg_catalog.{call}" for call in calls), leash])
 
 
+@cache
 def leash_sql(server_version: int, *, local: bool) -> str:
     """Return the SELECT list that lets the server notice within seconds that a client is gone.
 
@@ -234,12 +237,27 @@ def _halves(table: Table) -> tuple[int, int]:
 
 
 def _poll(session: Session, attempt: Callable[[], tuple[Any, ...] | None]) -> tuple[Any, ...]:
-    import tenacity  # noqa: PLC0415 - not needed when nothing is pending
+    """Try for the lock until it is had, or the budget is over."""
+    deadline = time.monotonic() + session.settings.lock_wait
+    row = attempt()
+    return _keep_trying(session, attempt, deadline) if row is None else row
+
+
+def _keep_trying(
+    session: Session, attempt: Callable[[], tuple[Any, ...] | None], deadline: float
+) -> tuple[Any, ...]:
+    """Go on after a first try that has failed."""
+    import tenacity  # noqa: PLC0415 - 6 ms, and mostly the lock is free
 
     budget = session.settings.lock_wait
-    deadline = time.monotonic() + budget
     said_at = float("-inf")
     last_holder = ""
+    tries = 0
+
+    def next_attempt() -> tuple[Any, ...] | None:
+        nonlocal tries
+        tries += 1
+        return attempt() if tries > 1 else None
 
     def report(state: tenacity.RetryCallState) -> None:
         nonlocal said_at, last_holder
@@ -261,7 +279,7 @@ def _poll(session: Session, attempt: Callable[[], tuple[Any, ...] | None]) -> tu
             stop=lambda _: time.monotonic() >= deadline,
             before_sleep=report,
             sleep=session.stop.sleep,
-        )(attempt)
+        )(next_attempt)
     except tenacity.RetryError:
         who = holder(session) or last_holder or "unknown"
         raise LockUnavailable(

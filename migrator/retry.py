@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import psycopg2
 import structlog
@@ -43,31 +43,76 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
         LockUnavailable: the history table was locked for the whole budget.
         psycopg2.Error: another statement of our own failed.
     """
-    import tenacity  # noqa: PLC0415 - not needed when nothing is pending
+    tries = _Tries(session, attempt)
+    try:
+        try:
+            return tries.next()
+        except (StatementFailed, psycopg2.Error) as error:
+            if _sqlstate(error) not in RETRYABLE:
+                raise
+            return tries.more(error)
+    except psycopg2.Error as error:
+        if error.pgcode != LOCK_NOT_AVAILABLE:
+            raise
+        who = "; ".join(str(blocker) for blocker in tries.seen) or "unknown"
+        settings = session.settings
+        raise LockUnavailable(
+            f"the table {settings.table} was locked for all of {settings.lock_wait:g} s: {who}",
+            "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
+            "MIGRATOR_LOCK_WAIT waits longer.",
+        ) from None
 
-    settings = session.settings
-    deadline = time.monotonic() + settings.lock_wait
-    tries = 0
-    seen: tuple[Blocker, ...] = ()
 
-    def call() -> T:
-        nonlocal tries, seen
-        tries += 1
+class _Tries(Generic[T]):
+    """The tries of one thing; `seen` is who was in the way of the last one that waited."""
+
+    def __init__(self, session: Session, attempt: Callable[[int], T]) -> None:
+        self.seen: tuple[Blocker, ...] = ()
+        self._session = session
+        self._attempt = attempt
+        self._deadline = time.monotonic() + session.settings.lock_wait
+        self._count = 0
+
+    def next(self) -> T:
+        """Try, and leave no transaction behind."""
+        session = self._session
+        self._count += 1
         session.exceeded, session.cancelled = "", False
         try:
-            return attempt(tries)
+            return self._attempt(self._count)
         except (StatementFailed, psycopg2.Error) as error:
             if session.in_transaction:
                 session.execute("ROLLBACK")
             if _sqlstate(error) == LOCK_NOT_AVAILABLE:
                 failed = error if isinstance(error, StatementFailed) else None
                 # Who was seen while it waited was in the way; later one has to guess.
-                seen = (failed and failed.blockers) or _blockers(session, error) or seen
+                self.seen = (failed and failed.blockers) or _blockers(session, error) or self.seen
                 if failed:
-                    failed.blockers = seen
+                    failed.blockers = self.seen
             raise
 
-    def report(state: tenacity.RetryCallState) -> None:
+    def more(self, first: StatementFailed | psycopg2.Error) -> T:
+        """Pause and try again, after a first try that has failed, as long as it is worth it."""
+        import tenacity  # noqa: PLC0415 - 6 ms, and most files are applied at the first try
+
+        settings = self._session.settings
+        untold = [first]
+
+        def attempt() -> T:
+            if untold:
+                raise untold.pop()
+            return self.next()
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: _sqlstate(error) in RETRYABLE),
+            wait=lambda state: pause(state.attempt_number, _stall(_error(state), settings)),
+            stop=lambda state: time.monotonic() + state.upcoming_sleep >= self._deadline,
+            before_sleep=self._report,
+            sleep=self._session.stop.sleep,
+            reraise=True,
+        )(attempt)
+
+    def _report(self, state: tenacity.RetryCallState) -> None:
         error = _error(state)
         failed = error if isinstance(error, StatementFailed) else None
         blocked = _sqlstate(error) == LOCK_NOT_AVAILABLE
@@ -77,30 +122,11 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
             line=failed.line if failed else None,
             sqlstate=_sqlstate(error),
             reason=_cause(error).diag.message_primary,
-            blocked_by=[str(blocker) for blocker in seen] if blocked else None,
+            blocked_by=[str(blocker) for blocker in self.seen] if blocked else None,
             attempt=state.attempt_number,
             pause_s=round(state.next_action.sleep if state.next_action else 0, 1),
-            left_s=round(max(0.0, deadline - time.monotonic()), 1),
+            left_s=round(max(0.0, self._deadline - time.monotonic()), 1),
         )
-
-    try:
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: _sqlstate(error) in RETRYABLE),
-            wait=lambda state: pause(state.attempt_number, _stall(_error(state), settings)),
-            stop=lambda state: time.monotonic() + state.upcoming_sleep >= deadline,
-            before_sleep=report,
-            sleep=session.stop.sleep,
-            reraise=True,
-        )(call)
-    except psycopg2.Error as error:
-        if error.pgcode != LOCK_NOT_AVAILABLE:
-            raise
-        who = "; ".join(str(blocker) for blocker in seen) or "unknown"
-        raise LockUnavailable(
-            f"the table {settings.table} was locked for all of {settings.lock_wait:g} s: {who}",
-            "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
-            "MIGRATOR_LOCK_WAIT waits longer.",
-        ) from None
 
 
 def pause(tries: int, stall: float) -> float:

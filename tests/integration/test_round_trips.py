@@ -116,6 +116,16 @@ class TestPending:
         # Once in the life of a database the history has to be made.
         assert fresh == one + 4
 
+    def test_what_goes_well_imports_nothing_for_another_try(
+        self, migrate: Migrate, folder: Folder
+    ) -> None:
+        folder.write("001_x.sql", QUICK.format("t1"))
+        run = migrate(env={"PYTHONPROFILEIMPORTTIME": "1"})
+        assert run.status == 0
+        imported = {line.rpartition("|")[2].strip() for line in run.err.splitlines()}
+        assert "migrator.retry" in imported
+        assert sorted(imported & {"argparse", "asyncio", "ssl", "tenacity", "uuid"}) == []
+
     def test_of_the_first_file_one_query_has_the_lock_and_the_other_the_commit(
         self, through: Through, folder: Folder
     ) -> None:
