@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -138,10 +139,13 @@ def test_the_engine_alone_has_no_migrations() -> None:
 def checkout(sources: Path, tmp_path: Path) -> Path:
     """The same sources with other times and modes, which must not matter."""
     folder = tmp_path / "checkout"
+    # Never the same time twice: BuildKit takes a file of the same time and size for the one that
+    # it had from an earlier build.
+    long_ago = time.time() - 500_000_000
     shutil.copytree(sources, folder, copy_function=shutil.copyfile)
     for file in folder.rglob("*"):
         file.chmod(0o700 if file.is_dir() else 0o600)
-        os.utime(file, (1_000_000_000, 1_000_000_000))
+        os.utime(file, (long_ago, long_ago))
     return folder
 
 
