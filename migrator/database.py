@@ -354,9 +354,19 @@ class Session:
         )
 
     @property
-    def is_direct(self) -> bool:
-        """Whether the server's process that we last began in is the one that answers us."""
-        return self.server_pid == int(self.connection.info.backend_pid)
+    def takes_all_at_once(self) -> bool:
+        """Whether a transaction can be sent in the message that begins it.
+
+        What the server is to be set to first comes too late then: a message is read as a whole
+        before anything of it is run. And its process has to be known for the observer, which behind
+        a pooler it is only once the transaction has begun.
+        """
+        info = self.connection.info
+        return bool(
+            self.server_pid == info.backend_pid
+            and self.reads_utf8
+            and info.parameter_status("standard_conforming_strings") == "on"
+        )
 
     def rollback(self) -> None:
         """Undo the open transaction, if any, and whatever outlives a rollback."""

@@ -18,6 +18,7 @@ LOCKED = 6
 # SQLSTATEs of our own, in a class that the standard and PostgreSQL leave free.
 CHANGED_HISTORY = "MG001"
 LOCK_GIVEN_AWAY = "MG002"
+NOT_CLAIMED = "MG003"
 
 
 class MigratorError(Exception):

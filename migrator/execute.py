@@ -60,6 +60,18 @@ _CHANGES = re.compile(
 _NEEDS_ONE_TRANSACTION = re.compile(r"ALTER\s+TYPE\b[^;]*\bADD\s+VALUE\b", re.IGNORECASE)
 
 
+# Characters that the database's encoding does not have are found before anything of a message is
+# run, the savepoint included.
+_BEFORE_ANYTHING = frozenset(
+    {errorcodes.CHARACTER_NOT_IN_REPERTOIRE, errorcodes.UNTRANSLATABLE_CHARACTER}
+)
+_DO_BLOCK = "inline_code_block"  # as the server calls it in an error's context
+
+
+class Unplaced(Exception):
+    """A batch failed, nobody knows where, and the transaction with it: it takes an exact try."""
+
+
 class Batch(NamedTuple):
     """Statements that go to the server in one message.
 
@@ -86,6 +98,7 @@ def run(
 
     Raises:
         StatementFailed: says which; the transaction is still open, and failed.
+        Unplaced: only an exact try can say which; the transaction has failed.
         ConnectionLost: the connection broke.
         Interrupted: a signal has arrived.
     """
@@ -111,25 +124,28 @@ def whole(migration: Migration) -> Batch | None:
     return found[0] if len(found) == 1 and found[0].quick else None
 
 
-def run_at_once(session: Session, migration: Migration, batch: Batch, head: str, tail: str) -> bool:
+def run_at_once(
+    session: Session, migration: Migration, batch: Batch, head: str, tail: str
+) -> psycopg2.Error | None:
     """Run a whole transaction as one message: the head, a file's statements, and the tail.
 
     Args:
-        session: outside a transaction, on a connection to the server itself.
+        session: outside a transaction, with `takes_all_at_once`.
         migration: the file.
         batch: what `whole` returned.
-        head: SQL that begins the transaction; may fail for reasons of its own.
+        head: SQL that begins the transaction.
         tail: SQL that ends it.
 
     Returns:
-        False when it failed and the server does not say where. The transaction may still be open.
+        The error, when the server does not say where it is; None when there was none. After either
+        error the transaction may still be open, and failed.
 
     Raises:
-        StatementFailed: says where; the transaction may still be open.
+        StatementFailed: the server says where.
         ConnectionLost: the connection broke.
         Interrupted: a signal has arrived.
     """
-    return _run_message(session, migration, batch, head, tail) is None
+    return _run_message(session, migration, batch, head, tail)
 
 
 def run_one(
@@ -237,6 +253,8 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
     error = _run_message(session, migration, batch, _SAVEPOINT, end)
     if error is None:
         return
+    if error.pgcode in _BEFORE_ANYTHING:
+        raise Unplaced(error)
     if not session.in_transaction:  # it was the COMMIT that failed
         raise StatementFailed(error, migration, elapsed=time.monotonic() - started)
     session.execute(f"ROLLBACK TO {_SAVEPOINT}")
@@ -272,6 +290,9 @@ def _run_message(
             if piece is not None:
                 index = batch.indices[piece - 1] if 0 < piece <= len(statements) else None
                 raise StatementFailed(error, migration, index, position, elapsed) from None
+            # A batch has no DO block, so this was ours: the history is locked.
+            if error.pgcode in RETRYABLE and _DO_BLOCK in (error.diag.context or ""):
+                return error
             # After one of the first kind, the next try is exact.
             if error.pgcode in RETRYABLE or session.exceeded:
                 # Without a transaction it was the COMMIT.

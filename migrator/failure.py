@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 LOCK_NOT_AVAILABLE = "55P03"
 # No table, column, schema or unique constraint; when it is our own statement that looks for it.
 _HISTORY_IS_BROKEN = ("42P01", "42703", "3F000", "42P10")
-_FORBIDDEN = "42501"
+# The role may not write the history; the description has a character that the database lacks.
+_NOT_RECORDED = ("42501", "22P05")
 _LONGEST = 2000  # characters of a text of the server
 _BLOCK_LINE = re.compile(r"inline_code_block line (\d+) at")
 _BODY = re.compile(r"\$\w*\$")
@@ -172,7 +173,7 @@ def describe(failed: StatementFailed, state: str, table: Table) -> Failure:
         index, offset = _last_naming(failed.migration, table.name) or (index, offset)
         if sqlstate != CHANGED_HISTORY:
             message = f"{advice.BROKEN_HISTORY}: {message}"
-    elif index is None and sqlstate == _FORBIDDEN:
+    elif index is None and sqlstate in _NOT_RECORDED:
         message = f"the migration cannot be recorded: {message}"
     failure = replace(
         _place(failed.migration, index, offset),

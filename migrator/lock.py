@@ -16,7 +16,7 @@ import structlog
 
 from migrator import history
 from migrator.database import READ_ONLY, READ_ONLY_HINT, ServerReadOnly
-from migrator.errors import LOCK_GIVEN_AWAY, LockUnavailable
+from migrator.errors import LOCK_GIVEN_AWAY, NOT_CLAIMED, LockUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +139,8 @@ SELECT pg_catalog.current_setting('migrator.locked') = 'true',
 def claim_sql(session: Session, limits: str, expected: str) -> str:
     """Return the SQL that begins a transaction as `begin` does, and fails without the lock.
 
-    For a message that goes on with what the lock is for; where it failed, `begin` tells why.
+    For a message that goes on with what the lock is for. The SQLSTATE is `NOT_CLAIMED` then, and
+    `begin` tells why.
 
     Args:
         session: where it will run.
@@ -152,10 +153,10 @@ def claim_sql(session: Session, limits: str, expected: str) -> str:
 {limits};
 DO $migrator$ BEGIN
   IF NOT pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)}) THEN
-    RAISE EXCEPTION 'another migrator holds the lock';
+    RAISE EXCEPTION 'another migrator holds the lock' USING ERRCODE = '{NOT_CLAIMED}';
   END IF;
   IF NOT ({expected}) THEN
-    RAISE EXCEPTION 'another migrator was quicker';
+    RAISE EXCEPTION 'another migrator was quicker' USING ERRCODE = '{NOT_CLAIMED}';
   END IF;
 END $migrator$"""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator import sql
@@ -313,7 +313,9 @@ def _gaps(script: sql.Script) -> Iterator[tuple[int, int]]:
 
     A comment can be part of a statement, such as a function's body, or be a row of a COPY.
     """
-    ends = [each.copy_data[1] if each.copy_data else each.end for each in script.statements]
+    ends = accumulate(
+        (each.copy_data[1] if each.copy_data else each.end for each in script.statements), max
+    )
     starts = [each.start for each in script.statements[1:]]
     return zip(ends, [*starts, len(script.source)], strict=False)
 

@@ -26,11 +26,14 @@ from migrator import (
     retry,
     stepwise,
 )
+from migrator.errors import NOT_CLAIMED
 from migrator.failure import MigrationFailed, StatementFailed, describe
 from migrator.impact import Done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import psycopg2
 
     from migrator.database import Session
     from migrator.execute import Batch
@@ -182,8 +185,8 @@ def _with_retries(
         group: the migrations.
         fingerprint: of the history that they are to be added to.
         progress: of the run.
-        first: whether the run has not had the lock yet. Whether somebody else has it is asked
-            first then; later on it is likely to be free, and one message does for everything.
+        first: whether the run has not had the lock yet, and so has to ask for it. Later on it is
+            likely to be free, and one message does for everything.
 
     Returns:
         What became of each; None when another migrator has changed the history.
@@ -195,12 +198,18 @@ def _with_retries(
 
     def attempt(tries: int) -> list[Done] | None:
         exact = once or tries > 1
-        if not (exact or first or len(group) > 1) and session.is_direct:
-            batch = execute.whole(group[0])
-            done = batch and _transaction_at_once(session, group[0], batch, fingerprint)
-            if done:
-                return [done]
-        return _transaction(session, group, fingerprint, exact=exact)
+        at_once = not (exact or first or len(group) > 1) and progress.alone
+        if at_once and session.takes_all_at_once and (batch := execute.whole(group[0])):
+            result = _transaction_at_once(session, group[0], batch, fingerprint)
+            if isinstance(result, Done):
+                return [result]
+            progress.alone = result.pgcode != NOT_CLAIMED
+            exact = progress.alone
+        try:
+            return _transaction(session, group, fingerprint, exact=exact)
+        except execute.Unplaced:
+            session.rollback()
+            return _transaction(session, group, fingerprint, exact=True)
 
     try:
         return retry.run(session, attempt)
@@ -211,11 +220,11 @@ def _with_retries(
 
 def _transaction_at_once(
     session: Session, migration: Migration, batch: Batch, fingerprint: tuple[int, int]
-) -> Done | None:
+) -> Done | psycopg2.Error:
     """Run and record a migration in one message.
 
     Returns:
-        None when that did not happen, for a reason that `_transaction` will find.
+        An error when that did not happen, and `_transaction` has to say where.
     """
     table = session.settings.table
     claim = lock.claim_sql(
@@ -225,7 +234,7 @@ def _transaction_at_once(
     started = time.monotonic()
     log.debug("applying", version=migration.version, file=migration.file)
     try:
-        happened = execute.run_at_once(
+        error = execute.run_at_once(
             session,
             migration,
             batch,
@@ -235,9 +244,9 @@ def _transaction_at_once(
     except StatementFailed:
         session.rollback()
         raise
-    if not happened:
+    if error:
         session.rollback()
-        return None
+        return error
     seconds = time.monotonic() - started
     return Done(seconds, times.impact(impact.read(session)))
 

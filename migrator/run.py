@@ -48,6 +48,7 @@ class Progress:
         pending: how many files are not applied.
         running: the files of the transaction that is open, for messages.
         losses: of the connection, since the last migration was applied.
+        alone: whether no other migrator has come between two files of this run.
     """
 
     applied: list[Applied] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Progress:
     pending: int = 0
     running: str = ""
     losses: int = 0
+    alone: bool = True
 
     @property
     def done(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from tests.support.database import OWNER, Database
 from tests.support.migrator import Migrate, Run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.migrator import Folder
     from tests.support.postgres import Server
 
@@ -118,23 +120,52 @@ def test_problems_need_no_database(case: str, folder: Folder, tmp_path: Path) ->
     check_problems(Run(done.returncode, done.stdout, done.stderr), read(FAILURES / case))
 
 
+@contextmanager
+def encoded(server: Server, folder: Folder, scratch: Path, encoding: str) -> Iterator[Migrate]:
+    """Give a migrator of a database with another encoding."""
+    name = f"encoded_{encoding.lower()}"
+    server.execute(
+        f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"
+    )
+    try:
+        with Migrate(Database(server, name), folder, scratch) as migrate:
+            yield migrate
+    finally:
+        server.execute(f"DROP DATABASE {name}")
+
+
 def test_columns_are_characters_where_the_server_counts_bytes(
     server: Server, folder: Folder, tmp_path: Path
 ) -> None:
-    name = "counts_bytes"
-    server.execute(
-        f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
-    )
-    try:
-        with Migrate(Database(server, name), folder, tmp_path) as migrate:
-            folder.write("001_a.sql", "SELECT '漢字 🎹';\nSELECT 'ü', nope;\n")
-            event = migrate().event("migration failed")
-            assert (event["line"], event["column"]) == (2, 13)
-            folder.write("001_a.sql", "CREATE SCHEMA a;\nCOMMENT ON SCHEMA a IS '漢' nope;\n")
-            event = migrate().event("migration failed")
-            assert (event["statement"], event["line"], event["column"]) == (2, 2, 28)
-    finally:
-        server.execute(f"DROP DATABASE {name}")
+    with encoded(server, folder, tmp_path, "SQL_ASCII") as migrate:
+        folder.write("001_a.sql", "SELECT '漢字 🎹';\nSELECT 'ü', nope;\n")
+        event = migrate().event("migration failed")
+        assert (event["line"], event["column"]) == (2, 13)
+        folder.write("001_a.sql", "CREATE SCHEMA a;\nCOMMENT ON SCHEMA a IS '漢' nope;\n")
+        event = migrate().event("migration failed")
+        assert (event["statement"], event["line"], event["column"]) == (2, 2, 28)
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["the first file", "the second file"])
+def test_a_character_that_the_database_does_not_have_is_found(
+    server: Server, folder: Folder, tmp_path: Path, before: int
+) -> None:
+    """The server looks at all the characters of a message before it runs anything of it."""
+    for number in range(1, before + 1):
+        folder.write(f"{number:03}_a.sql", f"CREATE TABLE a{number} ();")
+    folder.write("002_b.sql", "CREATE TABLE b (x text);\nINSERT INTO b VALUES ('€');\n")
+    with encoded(server, folder, tmp_path, "LATIN1") as migrate:
+        run = migrate()
+        event = run.event("migration failed")
+        assert (run.status, event["sqlstate"]) == (1, "22P05")
+        assert (event["file"], event["line"], event["statement"]) == ("002_b.sql", 2, 2)
+        folder.write("002_b.sql", "-- Prices in €\nCREATE TABLE b (x text);")
+        event = migrate().event("migration failed")
+        assert (event["file"], event["sqlstate"]) == ("002_b.sql", "22P05")
+        assert "cannot be recorded" in event["message"]
+        folder.write("002_b.sql", "-- Größe\nCREATE TABLE b (x text); INSERT INTO b VALUES ('ü');")
+        assert migrate().status == 0
+        assert migrate.database.execute("SELECT length(x) FROM b") == [(1,)]
 
 
 def generated(file: str, line: str, count: int, first: str = "") -> str:

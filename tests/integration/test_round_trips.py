@@ -198,6 +198,10 @@ class TestAllInOneQuery:
         assert run.status == 0
         assert "another migrator" in run.event("waiting for another migrator")["holder"]
         assert self.versions(database) == [1, 2, 3]
+        # The server logs the whole message with the error, so that happens once at the most.
+        begins = [query for query in through.proxy.queries if query.startswith("BEGIN")]
+        assert sum("CREATE TABLE t2" in query for query in begins) == 1
+        assert not any("CREATE TABLE t3" in query for query in begins)
 
     def test_another_migrator_that_was_quicker_has_done_it(
         self, through: Through, database: Database
@@ -270,6 +274,61 @@ class TestAllInOneQuery:
         assert again[0]["file"] == "002_x.sql"
         assert "the application" in again[0]["blocked_by"][0]
         assert self.versions(database) == [1, 2, 3]
+
+    def test_a_lock_on_the_history_is_not_taken_for_one_on_the_file_s_tables(
+        self, through: Through, folder: Folder, database: Database
+    ) -> None:
+        folder.write("002_x.sql", "-- migrator: lock-timeout=200ms\nCREATE TABLE t2 ();")
+        with Session(database.admin_url, "the application") as other:
+
+            def come_first(text: str) -> None:
+                if text.startswith("BEGIN") and "CREATE TABLE t2" in text:
+                    other.run("LOCK TABLE schema_migrations")
+                    threading.Timer(1, other.end).start()
+
+            through.proxy.on_query = come_first
+            run = through()
+        assert run.status == 0
+        again = [event for event in run.events if event["event"] == "trying again"]
+        assert again[0]["file"] is None
+        assert self.versions(database) == [1, 2, 3]
+
+    def test_a_failing_file_runs_twice_and_no_more(self, through: Through, folder: Folder) -> None:
+        folder.write(
+            "002_x.sql",
+            """
+            CREATE FUNCTION say() RETURNS int LANGUAGE plpgsql AS
+              $$ BEGIN RAISE NOTICE 'said'; RETURN 1; END $$;
+            CREATE TABLE t2 (id int PRIMARY KEY);
+            INSERT INTO t2 VALUES (say());
+            INSERT INTO t2 VALUES (1);
+            """,
+        )
+        run = through()
+        assert run.status == 1
+        assert run.event("migration failed")["line"] == 6
+        said = [event for event in run.events if event.get("message") == "said"]
+        assert len(said) == 2
+
+    @pytest.mark.parametrize(
+        "literal", [r"C:\new", r"C:\dir" + "\\", r"x\', '); CREATE SCHEMA injected; --", r"\'"]
+    )
+    def test_a_backslash_is_a_backslash_whatever_the_database_is_set_to(
+        self, through: Through, folder: Folder, database: Database, literal: str
+    ) -> None:
+        """What the server is set to in a message comes too late for the message itself."""
+        database.execute(
+            f"ALTER DATABASE {database.name} SET standard_conforming_strings = off;"
+            f"ALTER DATABASE {database.name} SET escape_string_warning = off"
+        )
+        quoted = literal.replace("'", "''")
+        for number in (2, 3):
+            sql = f"CREATE TABLE t{number} (x text); INSERT INTO t{number} VALUES ('{quoted}');"
+            folder.write(f"{number:03}_x.sql", sql)
+        assert through().status == 0
+        for number in (2, 3):
+            assert database.execute(f"SELECT x FROM t{number}") == [(literal,)]
+        assert database.execute("SELECT to_regnamespace('injected')") == [(None,)]
 
     def test_what_a_failed_try_has_done_is_undone(
         self, through: Through, folder: Folder, database: Database

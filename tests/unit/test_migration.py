@@ -327,6 +327,16 @@ class TestDirectives:
         assert problem.place == f"001_a.sql:{place}"
         assert problem.message == "a directive below the first statement has no effect"
 
+    @pytest.mark.parametrize("rest", ["", " SELECT 2;", " -- rows\n", " SELECT 2; SELECT 3;\n"])
+    def test_a_row_is_none(self, folder: Folder, rest: str) -> None:
+        rows = "-- migrator: no-transaction\n--migrator:x\n\\."
+        text = f"COPY a FROM STDIN;{rest.rstrip()}\n{rows}\nSELECT 4;\n"
+        folder.write("001_a.sql", text)
+        assert only(folder).directives == Directives()
+        folder.write("001_a.sql", f"{text}-- migrator: no-transaction\n")
+        [problem] = load(folder.path).problems
+        assert problem.message == "a directive below the first statement has no effect"
+
     def test_in_a_body_is_a_part_of_it(self, folder: Folder) -> None:
         body = "DO $$ BEGIN\n-- migrator: no-transaction\nNULL; END $$;\nSELECT '\n-- migrator: x';"
         folder.write("001_a.sql", body)
