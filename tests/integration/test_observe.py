@@ -155,8 +155,9 @@ class TestProgress:
         rows = "".join(f"{number}\n" for number in range(1, 1501))
         folder.write("001_a.sql", f"COPY users FROM STDIN;\n{rows}\\.\n")
         found = beats(migrate(env=OFTEN))
-        assert found[-1]["doing"] == "COPY FROM on users"
-        assert 0 < found[-1]["percent"] <= 100
+        # The last one may come when the rows are there and the end of the file is run.
+        copying = [beat for beat in found if beat.get("doing") == "COPY FROM on users"]
+        assert 0 < copying[-1]["percent"] <= 100
 
 
 class TestTerminal:
