@@ -203,8 +203,8 @@ def _with_retries(
             result = _transaction_at_once(session, group[0], batch, fingerprint)
             if isinstance(result, Done):
                 return [result]
-            progress.alone = result.pgcode != NOT_CLAIMED
-            exact = progress.alone
+            # The file has not been run when the lock could not be had; else it has failed once.
+            progress.alone = exact = result.pgcode != NOT_CLAIMED
         try:
             return _transaction(session, group, fingerprint, exact=exact)
         except execute.Unplaced:
