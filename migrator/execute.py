@@ -58,8 +58,6 @@ _CHANGES = re.compile(
 # Until PostgreSQL 16 a value that is added to an enum in another subtransaction than the one that
 # created the type cannot be used (PostgreSQL documentation, "ALTER TYPE", Notes).
 _NEEDS_ONE_TRANSACTION = re.compile(r"ALTER\s+TYPE\b[^;]*\bADD\s+VALUE\b", re.IGNORECASE)
-
-
 # Characters that the database's encoding does not have are found before anything of a message is
 # run, the savepoint included.
 _BEFORE_ANYTHING = frozenset(
@@ -122,30 +120,6 @@ def whole(migration: Migration) -> Batch | None:
         return None
     found = batches(migration, exact=False)
     return found[0] if len(found) == 1 and found[0].quick else None
-
-
-def run_at_once(
-    session: Session, migration: Migration, batch: Batch, head: str, tail: str
-) -> psycopg2.Error | None:
-    """Run a whole transaction as one message: the head, a file's statements, and the tail.
-
-    Args:
-        session: outside a transaction, with `takes_all_at_once`.
-        migration: the file.
-        batch: what `whole` returned.
-        head: SQL that begins the transaction.
-        tail: SQL that ends it.
-
-    Returns:
-        The error, when the server does not say where it is; None when there was none. After either
-        error the transaction may still be open, and failed.
-
-    Raises:
-        StatementFailed: the server says where.
-        ConnectionLost: the connection broke.
-        Interrupted: a signal has arrived.
-    """
-    return _run_message(session, migration, batch, head, tail)
 
 
 def run_one(
@@ -225,7 +199,7 @@ def _are_calm(script: Script, some: Sequence[Statement]) -> bool:
     """Tell whether nothing in some statements makes those slow that are usually quick."""
     if any(each.copy_data for each in some):
         return False
-    return not mentions(script.source, *_SLOW_WORDS, start=some[0].start, end=some[-1].end)
+    return not mentions(script.source, some[0].start, some[-1].end, _SLOW_WORDS)
 
 
 def is_quick(text: str, created: set[str], *, calm: bool = False) -> bool:
@@ -250,7 +224,7 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
     """Run a batch behind a savepoint, and when it fails somewhere, its statements one by one."""
     end = tail or f"RELEASE {_SAVEPOINT}"
     started = time.monotonic()
-    error = _run_message(session, migration, batch, _SAVEPOINT, end)
+    error = run_between(session, migration, batch, _SAVEPOINT, end)
     if error is None:
         return
     if error.pgcode in _BEFORE_ANYTHING:
@@ -263,16 +237,25 @@ def _run_batch(session: Session, migration: Migration, batch: Batch, tail: str) 
     run_tail(session, migration, tail)
 
 
-def _run_message(
+def run_between(
     session: Session, migration: Migration, batch: Batch, head: str, tail: str
 ) -> psycopg2.Error | None:
-    """Send a batch between two pieces of our own.
+    """Send a batch as one message, between two pieces of SQL that are not the file's.
+
+    Args:
+        session: in a transaction; or with `takes_all_at_once`, for a head that begins one.
+        migration: the file.
+        batch: some of its statements.
+        head: what comes before them.
+        tail: what comes after them; may end the transaction.
 
     Returns:
         The error, when the server does not say where it is; None when there was none.
 
     Raises:
         StatementFailed: it does; or which statement it was is told when all of it is tried again.
+        ConnectionLost: the connection broke.
+        Interrupted: a signal has arrived.
     """
     statements = [migration.statements[index] for index in batch.indices]
     pieces: list[str | Statement] = [head, *statements, tail]

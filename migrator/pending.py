@@ -199,17 +199,22 @@ def _with_retries(
     def attempt(tries: int) -> list[Done] | None:
         exact = once or tries > 1
         at_once = not (exact or first or len(group) > 1) and progress.alone
-        if at_once and session.takes_all_at_once and (batch := execute.whole(group[0])):
-            result = _transaction_at_once(session, group[0], batch, fingerprint)
-            if isinstance(result, Done):
-                return [result]
-            # The file has not been run when the lock could not be had; else it has failed once.
-            progress.alone = exact = result.pgcode != NOT_CLAIMED
         try:
-            return _transaction(session, group, fingerprint, exact=exact)
-        except execute.Unplaced:
+            if at_once and session.takes_all_at_once and (batch := execute.whole(group[0])):
+                result = _transaction_at_once(session, group[0], batch, fingerprint)
+                if isinstance(result, Done):
+                    return [result]
+                session.rollback()
+                # Without the lock the file has not been run; else it has failed once.
+                progress.alone = exact = result.pgcode != NOT_CLAIMED
+            try:
+                return _transaction(session, group, fingerprint, exact=exact)
+            except execute.Unplaced:
+                session.rollback()
+                return _transaction(session, group, fingerprint, exact=True)
+        except StatementFailed:
             session.rollback()
-            return _transaction(session, group, fingerprint, exact=True)
+            raise
 
     try:
         return retry.run(session, attempt)
@@ -224,31 +229,24 @@ def _transaction_at_once(
     """Run and record a migration in one message.
 
     Returns:
-        An error when that did not happen, and `_transaction` has to say where.
+        An error when that did not happen, and `_transaction` has to say where; the transaction may
+        still be open, and failed.
     """
     table = session.settings.table
-    claim = lock.claim_sql(
-        session, _limits(session, migration), history.expected_sql(table, fingerprint)
-    )
+    expected = history.expected_sql(table, fingerprint)
+    claim = lock.claim_sql(session, _limits(session, migration), expected)
     times = impact.LockTimes()
     started = time.monotonic()
     log.debug("applying", version=migration.version, file=migration.file)
-    try:
-        error = execute.run_at_once(
-            session,
-            migration,
-            batch,
-            f"{claim};\n{impact.first_sql(migration)}",
-            _end_sql(table, migration, fingerprint, "COMMIT"),
-        )
-    except StatementFailed:
-        session.rollback()
-        raise
-    if error:
-        session.rollback()
-        return error
+    error = execute.run_between(
+        session,
+        migration,
+        batch,
+        f"{claim};\n{impact.first_sql(migration)}",
+        _end_sql(table, migration, fingerprint, "COMMIT"),
+    )
     seconds = time.monotonic() - started
-    return Done(seconds, times.impact(impact.read(session)))
+    return error or Done(seconds, times.impact(impact.read(session)))
 
 
 def _transaction(
@@ -279,11 +277,7 @@ def _transaction(
         started = time.monotonic()
         log.debug("applying", version=migration.version, file=migration.file)
         end = _end_sql(table, migration, fingerprint, _next(session, following))
-        try:
-            execute.run(session, migration, end, times, exact=exact)
-        except StatementFailed:
-            session.rollback()
-            raise
+        execute.run(session, migration, end, times, exact=exact)
         fingerprint = history.plus(fingerprint, [migration])
         results.append((time.monotonic() - started, impact.read(session)))
     return [Done(seconds, times.impact(found)) for seconds, found in results]

@@ -169,7 +169,7 @@ class TestAllInOneQuery:
     """What a file meets when it is sent together with what begins its transaction."""
 
     @pytest.fixture(autouse=True)
-    def two_files(self, folder: Folder) -> None:
+    def three_files(self, folder: Folder) -> None:
         folder.write("001_x.sql", QUICK.format("t1"))
         folder.write("002_x.sql", QUICK.format("t2"))
         folder.write("003_x.sql", QUICK.format("t3"))
