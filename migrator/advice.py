@@ -18,6 +18,11 @@ _ANYTHING = "Correct the file and run the migrator again; nothing has to be clea
 _NO_TRANSACTION = (
     "Put it in a file of its own that begins with the line `-- migrator: no-transaction`."
 )
+_EXISTS = (
+    "It exists already. If it was made by hand, compare the two and drop one. If another tool "
+    "built the database, take over from it with `migrator adopt`, or record what is there with "
+    "`migrator baseline N --verify`."
+)
 _FIRST = "first, by hand or in a migration before this one"
 _NOT_VALID = "add the constraint NOT VALID and validate it in a later migration."
 
@@ -96,6 +101,7 @@ _BY_MESSAGE = {
         "Somebody cancelled it (pg_cancel_backend). Ask who and why, then run the migrator again."
     ),
 }
+_ALREADY_THERE = ("42710", "42P07")
 # PostgreSQL documentation, appendix A, "PostgreSQL Error Codes".
 _BY_SQLSTATE = {
     "0A000": "This server does not support that, in this version or for this kind of object.",
@@ -133,9 +139,7 @@ _BY_SQLSTATE = {
     'it; a name with capital letters needs "double quotes".',
     "42704": "There is no such type or object. Check its spelling, and whether an extension or an "
     "earlier migration is missing that creates it.",
-    "42710": "It exists already. If it was made by hand, drop it; if the whole file is in the "
-    "database, record it with `migrator baseline N --verify`; if another tool built the database, "
-    "take over from it with `migrator adopt`.",
+    "42710": _EXISTS,
     "42723": "The function exists already; use CREATE OR REPLACE FUNCTION.",
     "42803": "Add the column to GROUP BY, or use it in an aggregate function.",
     "42804": "The types do not fit. Add a cast; ALTER COLUMN ... TYPE takes one as USING.",
@@ -146,9 +150,7 @@ _BY_SQLSTATE = {
     "migration creates it.",
     "42P02": "Nobody fills in parameters here: write the value itself.",
     "42P06": "The schema is there already; use CREATE SCHEMA IF NOT EXISTS.",
-    "42P07": "It exists already. If it was made by hand, compare the two and drop one; if another "
-    "tool built the database, take over from it with `migrator adopt`, or record what is there "
-    "with `migrator baseline N --verify`.",
+    "42P07": _EXISTS,
     "42P13": "The function's definition does not fit. To change its result or its parameters' "
     "names, drop it first.",
     "42P16": "The definition does not fit the table or view. CREATE OR REPLACE VIEW can only add "
@@ -205,6 +207,22 @@ def text(failure: Failure, table: Table) -> str:
     if failure.statement is None and failure.sqlstate.startswith("23"):
         return f"The constraint is deferred, so it is checked when the file has ended. {advice}"
     return advice
+
+
+def text_with_history(failure: Failure, table: Table) -> str:
+    """Return the advice where files are recorded already; a baseline is refused there.
+
+    Args:
+        failure: what went wrong, its advice included.
+        table: the history table.
+    """
+    if failure.sqlstate not in _ALREADY_THERE or failure.advice != _EXISTS:
+        return failure.advice
+    return (
+        "It exists already. If it was made by hand, compare the two and drop one. If all that the "
+        f"file does is there, record it: INSERT INTO {table} (version, description) VALUES "
+        f"({failure.version}, 'was there already')."
+    )
 
 
 def _end(blocker: Blocker) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from migrator.errors import UsageError
 from migrator.settings import VARIABLES, Variable
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Writes what stands around the options only when somebody reads it."""
+    """Writes what stands around the options only when somebody reads it, and raises its errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"{self.prog} --help explains the arguments.")
 
     def format_help(self) -> str:
         from migrator import manual  # noqa: PLC0415
@@ -64,8 +68,34 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
+def parse(given: Sequence[str]) -> dict[str, Any]:
+    """Read the command line.
+
+    Args:
+        given: it, without the program's name.
+
+    Returns:
+        What was given, by name; `command` is one of `COMMANDS`.
+
+    Raises:
+        UsageError: it makes no sense.
+        SystemExit: it asked for help or the version, which was printed.
+    """
+    reader = parser()
+    found = vars(reader.parse_args(given))
+    by_flag = found.pop("by_flag", None)
+    if by_flag and "command" in found:
+        reader.error(f"{_AS_FLAGS[by_flag]} is a command of its own, as migrator {by_flag} is")
+    command = found.setdefault("command", by_flag or "apply")
+    if found.get("json") and command not in _READS:
+        reader.error(f"--json is not for migrator {command}")
+    if found.get("single_transaction") and command != "apply":
+        reader.error(f"--single-transaction is not for migrator {command}")
+    return found
+
+
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; `command` is the name of one of `COMMANDS`."""
+    """Return the parser of the whole command line."""
     parser = _Parser(
         prog="migrator",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -81,9 +111,10 @@ def parser() -> argparse.ArgumentParser:
         action=_Version,
         help="print this version, the driver's, and the history's columns",
     )
+    flags = parser.add_mutually_exclusive_group()
     for name, text in COMMANDS:
         if flag := _AS_FLAGS.get(name):
-            parser.add_argument(flag, dest="command", action="store_const", const=name, help=text)
+            flags.add_argument(flag, dest="by_flag", action="store_const", const=name, help=text)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, text in COMMANDS:
         sub = subparsers.add_parser(

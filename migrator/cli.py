@@ -1,4 +1,8 @@
-"""Arguments become one command, and that becomes an exit status. Nothing else prints or exits."""
+"""Arguments become one command, and that becomes an exit status.
+
+Nothing else prints an answer, but for --help and --version, or ends the process, but for the thread
+that waits for signals.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,8 @@ if TYPE_CHECKING:
 
 # Kubernetes makes the file and shows what is in it (pod.spec.containers.terminationMessagePath).
 _TERMINATION_LOG = "/dev/termination-log"
-_UNHEARD = (
-    "the server did not answer: it rolls back what was running, if it has not just committed it"
-)
 _CHECK_EVERY = 0.5  # seconds between two looks of `check --wait`
+_SAY_AGAIN = 10.0  # seconds between two lines that say what it waits for
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -42,14 +44,21 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     Returns:
         The exit status.
     """
-    options = _options(arguments)
+    options = SimpleNamespace(**_DEFAULTS)
     logging = LogSettings("auto", "info")
     log.configure(logging)
+    wrong = None
+    try:
+        options = _options(arguments)
+    except UsageError as error:
+        wrong = error
     stop = Stop()
-    stop.watch(lambda signum: _explain(Interrupted(signum, _UNHEARD), logging))
+    stop.watch(lambda signum: _explain(Interrupted(signum, stop.unheard), logging))
     try:
         logging = settings_module.load_log(environ)
         log.configure(logging)
+        if wrong:  # it is told in the form that the environment asks for
+            raise wrong
         settings_module.check_names(environ)
         merged = {**environ, **_overrides(options)}
         status: int = _COMMANDS[options.command](
@@ -176,10 +185,9 @@ class _Run:
             return
         if not sys.stdin.isatty():
             raise UsageError("nobody is there to agree to it", "Say --yes to make these changes.")
-        grace, self.stop.grace = self.stop.grace, 0.0
         _say(f"{question} Type yes to go on: ")
-        answer = sys.stdin.readline().strip()
-        self.stop.grace = grace
+        with self.stop.idle():
+            answer = sys.stdin.readline().strip()
         if answer.lower() != "yes":
             raise UsageError("not agreed to; nothing was changed")
 
@@ -256,17 +264,29 @@ def _rehearse(run: _Run) -> int:
 
 
 def _check(run: _Run) -> int:
+    import structlog  # noqa: PLC0415 - `log` is to import it first
+
     from migrator import report  # noqa: PLC0415
 
     migrations = run.migrations()
+    said_at = float("-inf")
     deadline = time.monotonic() + (run.settings.wait if run.options.wait is not None else 0)
     while True:
         with run.connect(write=False) as session:
             plan = run.plan(session, migrations)
         if problems := run.problems(plan):
             raise ProblemsFound(problems)
-        if not plan.pending or time.monotonic() >= deadline:
+        now = time.monotonic()
+        if not plan.pending or now >= deadline:
             break
+        if now - said_at >= _SAY_AGAIN:
+            said_at = now
+            structlog.get_logger().info(
+                "waiting for migrations",
+                pending=len(plan.pending),
+                next=plan.pending[0].file,
+                left_s=round(deadline - now, 1),
+            )
         run.stop.sleep(_CHECK_EVERY)
     data = report.check_data(plan)
     run.show(data, report.check(data))
@@ -482,7 +502,7 @@ def _options(given: Sequence[str]) -> SimpleNamespace:
         return SimpleNamespace(**_DEFAULTS)
     from migrator import arguments  # noqa: PLC0415 - argparse takes 10 ms
 
-    return SimpleNamespace(**(_DEFAULTS | vars(arguments.parser().parse_args(given))))
+    return SimpleNamespace(**(_DEFAULTS | arguments.parse(given)))
 
 
 def _overrides(options: SimpleNamespace) -> dict[str, str]:

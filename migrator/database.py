@@ -320,6 +320,19 @@ class Session:
             raise
 
     @property
+    def target(self) -> dict[str, object]:
+        """What we are connected to, for the log; a pooler's version is the one that it gives."""
+        info = self.connection.info
+        version, _, _ = str(info.parameter_status("server_version")).partition(" ")
+        return {
+            "host": info.host,
+            "port": info.port,
+            "database": info.dbname,
+            "role": info.user,
+            "server_version": version,
+        }
+
+    @property
     def server_version(self) -> int:
         """The server's version as libpq gives it: 150018 is 15.18."""
         return int(self.connection.server_version)

@@ -75,16 +75,15 @@ class Interrupted(MigratorError):
 
     Args:
         signum: the signal's number; the exit status is 128 plus it, as a shell reports it.
-        state: what became of the running statement.
+        state: what became of what was running; may be empty.
     """
 
     event = "interrupted"
 
-    def __init__(
-        self, signum: int, state: str = "the running statement was cancelled and rolled back"
-    ) -> None:
+    def __init__(self, signum: int, state: str = "") -> None:
         name = {2: "SIGINT", 15: "SIGTERM"}[signum]
-        super().__init__(f"stopped by {name}; {state}", "Run the migrator again to go on.")
+        said = "; ".join(filter(None, (f"stopped by {name}", state)))
+        super().__init__(said, "Run the migrator again to go on.")
         self.status = 128 + signum
 
 

@@ -136,9 +136,20 @@ class MigrationFailed(MigratorError):
         self.failure = failure
         self.status = LOCKED if failure.sqlstate == LOCK_NOT_AVAILABLE else FAILED
 
-    def note(self, *, current: int, pending: int) -> None:
-        """Add where the run has come to: the database's version, how many are not applied."""
+    def note(self, *, current: int, pending: int, table: Table) -> None:
+        """Add where the run has come to.
+
+        Args:
+            current: the version that the database is at.
+            pending: how many migrations are not applied, this one included.
+            table: the history table.
+        """
         self.failure = replace(self.failure, current=current, pending=pending)
+        if current:
+            from migrator import advice  # noqa: PLC0415 - what only a failure needs
+
+            self.hint = advice.text_with_history(self.failure, table)
+            self.failure = replace(self.failure, advice=self.hint)
 
     def fields(self) -> dict[str, object]:
         """Return the keys of `Failure`, without what is not known and what the line has anyway."""

@@ -75,19 +75,21 @@ class History(NamedTuple):
 
 
 def read(session: Session) -> History:
-    """Read the history, in one round trip when the table is as we make it.
+    """Read the history, in one round trip when the table is as we make it and nobody has it locked.
 
     Raises:
         ProblemsFound: there is a table of that name, but it is not a history table.
+        LockUnavailable: the table was locked for all of `lock_wait`.
+        psycopg2.Error: it was locked for all of `lock_timeout`, and we are in a transaction.
     """
     try:
-        return _read(session, COLUMNS)
+        return _read(session)
     except psycopg2.Error as error:
-        if error.pgcode in (errorcodes.UNDEFINED_TABLE, errorcodes.INVALID_SCHEMA_NAME):
-            return History()
-        if error.pgcode not in (errorcodes.UNDEFINED_COLUMN, errorcodes.UNDEFINED_FUNCTION):
+        if error.pgcode != errorcodes.LOCK_NOT_AVAILABLE or session.in_transaction:
             raise
-    return _read(session, _check_shape(session))
+    from migrator import retry  # noqa: PLC0415 - rarely needed
+
+    return retry.run(session, lambda _: _read(session))
 
 
 def ensure(session: Session, highest: int) -> None:
@@ -227,7 +229,18 @@ def literal(text: str | None) -> str:
     return f"E'{escaped}'" if "\\" in text else f"'{escaped}'"
 
 
-def _read(session: Session, columns: Mapping[str, str]) -> History:
+def _read(session: Session) -> History:
+    try:
+        return _read_columns(session, COLUMNS)
+    except psycopg2.Error as error:
+        if error.pgcode in (errorcodes.UNDEFINED_TABLE, errorcodes.INVALID_SCHEMA_NAME):
+            return History()
+        if error.pgcode not in (errorcodes.UNDEFINED_COLUMN, errorcodes.UNDEFINED_FUNCTION):
+            raise
+    return _read_columns(session, _check_shape(session))
+
+
+def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
     selected = ", ".join(
         "NULL"
         if name not in columns
@@ -236,8 +249,14 @@ def _read(session: Session, columns: Mapping[str, str]) -> History:
         else name
         for name in ("version", "description", "applied_at", *_ADDED)
     )
-    table = session.settings.table
-    rows = session.query(f"SELECT {selected} FROM {table.quoted} ORDER BY version")
+    settings = session.settings
+    limit = f"{round(settings.lock_timeout * 1000)}ms"
+    # Outside a transaction a message is one (PostgreSQL documentation, "Multiple Statements in a
+    # Simple Query"), so the limit ends with it.
+    rows = session.query(
+        f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
+        f" SELECT {selected} FROM {settings.table.quoted} ORDER BY version"
+    )
     kind = _TYPE_OIDS.get(session.cursor.description[0].type_code)
     if kind is None:
         _check_shape(session)

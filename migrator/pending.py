@@ -26,7 +26,7 @@ from migrator import (
     retry,
     stepwise,
 )
-from migrator.errors import NOT_CLAIMED
+from migrator.errors import NOT_CLAIMED, Interrupted
 from migrator.failure import MigrationFailed, StatementFailed, describe
 from migrator.impact import Done
 
@@ -88,7 +88,9 @@ def run(session: Session, found: History, plan: Plan, progress: Progress, *, sin
     try:
         return _run(session, found, plan, progress, single=single)
     except MigrationFailed as failed:
-        failed.note(current=progress.current, pending=progress.pending)
+        failed.note(
+            current=progress.current, pending=progress.pending, table=session.settings.table
+        )
         raise
 
 
@@ -107,10 +109,16 @@ def _run(session: Session, found: History, plan: Plan, progress: Progress, *, si
     with observe.watching(session):
         for group in [plan.pending] if single else [(migration,) for migration in plan.pending]:
             progress.running = ", ".join(migration.file for migration in group)
-            if group[0].directives.transaction:
-                all_done = _with_retries(session, group, fingerprint, progress, first=first)
-            else:
-                all_done = stepwise.run(session, group[0], fingerprint, applied_by())
+            in_transaction = group[0].directives.transaction
+            try:
+                if in_transaction:
+                    all_done = _with_retries(session, group, fingerprint, progress, first=first)
+                else:
+                    all_done = stepwise.run(session, group[0], fingerprint, applied_by())
+            except Interrupted as interrupted:
+                end = "applied" if in_transaction else "finished, and the next run goes on in it"
+                interrupted.message += f"; {progress.running} was not {end}"
+                raise
             progress.running = ""
             if all_done is None:
                 return False

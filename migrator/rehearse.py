@@ -202,7 +202,7 @@ def _failure(
     if failed.error.pgcode == errorcodes.UNSAFE_NEW_ENUM_VALUE_USAGE:
         described = replace(described, advice=_NEW_ENUM_VALUE)
     failure = MigrationFailed(described)
-    failure.note(current=current, pending=pending)
+    failure.note(current=current, pending=pending, table=session.settings.table)
     return failure
 
 

@@ -44,6 +44,7 @@ class Progress:
 
     Attributes:
         applied: by this run, in order.
+        known: whether the history has been read.
         current: the highest version in the history.
         pending: how many files are not applied.
         running: the files of the transaction that is open, for messages.
@@ -52,6 +53,7 @@ class Progress:
     """
 
     applied: list[Applied] = field(default_factory=list)
+    known: bool = False
     current: int = 0
     pending: int = 0
     running: str = ""
@@ -67,7 +69,9 @@ class Progress:
         return f"this run has applied {files}{earlier}" if files else "this run has applied nothing"
 
     def __str__(self) -> str:
-        return f"the database is at version {self.current}, {self.done}"
+        return (
+            f"the database is at version {self.current}, {self.done}" if self.known else self.done
+        )
 
 
 def run(
@@ -90,14 +94,33 @@ def run(
         MigrationFailed: a statement failed; its migration was rolled back.
         LockUnavailable: another migrator held the lock for the whole budget.
         DatabaseUnavailable: the database could not be reached, or the connection kept breaking.
-        Interrupted: a signal arrived; the running migration was rolled back.
+        Interrupted: a signal arrived; says what became of the running migration.
     """
     progress = Progress()
+    try:
+        return _until_done(settings, migrations, stop, progress, single=single_transaction)
+    except ProblemsFound as found:
+        raise ProblemsFound(found.problems, str(progress)) from None
+    except Interrupted as interrupted:
+        interrupted.message += f"; {progress}"
+        raise
+
+
+def _until_done(
+    settings: Settings,
+    migrations: Sequence[Migration],
+    stop: Stop,
+    progress: Progress,
+    *,
+    single: bool,
+) -> Outcome:
+    """Apply what is pending, over as many connections as it takes."""
     deadline = time.monotonic() + settings.wait
     while True:
         try:
             with database.connect(settings, stop, write=True) as session:
-                return _apply_pending(session, migrations, progress, single=single_transaction)
+                log.info("connected", **session.target)
+                return _apply_pending(session, migrations, progress, single=single)
         except database.ConnectionLost as lost:
             progress.losses += 1
             log.warning("connection lost", reason=str(lost), file=progress.running or None)
@@ -113,11 +136,6 @@ def run(
                 raise
             log.info("waiting for the database", reason=database.READ_ONLY)
             stop.sleep(1.0)
-        except ProblemsFound as found:
-            raise ProblemsFound(found.problems, str(progress)) from None
-        except Interrupted as interrupted:
-            interrupted.message += f"; {progress}"
-            raise
 
 
 def _apply_pending(
@@ -126,7 +144,7 @@ def _apply_pending(
     while True:
         found = history.read(session)
         plan = planning.make(migrations, found.rows)
-        progress.current = plan.current
+        progress.known, progress.current = True, plan.current
         progress.pending = len(plan.pending)
         if problems := planning.problems(plan, session.settings):
             raise ProblemsFound(problems)

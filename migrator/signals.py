@@ -10,16 +10,20 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from migrator.errors import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CANCEL_EVERY = 0.1  # seconds: a cancel that arrives between two statements hits nothing
 _CANCEL_LIMIT = 1.0  # seconds for the server to take it
+_UNHEARD = (
+    "the server did not answer: it rolls back what was running, if it has not just committed it"
+)
 
 
 class Stop:
@@ -28,12 +32,14 @@ class Stop:
     Attributes:
         cancel: cancels the running statement, called from another thread; None when none can run.
         grace: seconds that the main thread has to end by itself once a signal has arrived.
+        unheard: what is true when it does not, and the process is ended.
         finished: to be set when the main thread is done.
     """
 
     def __init__(self) -> None:
         self.cancel: Callable[[], None] | None = None
         self.grace = 2.0
+        self.unheard = _UNHEARD
         self.finished = threading.Event()
         self._arrived = threading.Event()
         self._signum = 0
@@ -63,6 +69,16 @@ class Stop:
         """
         self._arrived.wait(seconds)
         self.check()
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Let a signal end the process at once: the main thread waits for a person."""
+        before = self.grace, self.unheard
+        self.grace, self.unheard = 0.0, "nothing was changed"
+        try:
+            yield
+        finally:
+            self.grace, self.unheard = before
 
     def watch(self, leave: Callable[[int], None]) -> None:
         """Take SIGINT and SIGTERM over from the interpreter, for the whole process.

@@ -264,7 +264,7 @@ class TestSecondRun:
         before = snapshot(database)
         run = migrate()
         assert run.status == 0
-        assert [event["event"] for event in run.events] == ["up to date"]
+        assert [event["event"] for event in run.events] == ["connected", "up to date"]
         assert run.event("up to date")["applied"] == 0
         assert snapshot(database) == before
 

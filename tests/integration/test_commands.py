@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -476,6 +477,31 @@ class TestRepair:
         assert "not agreed to; nothing was changed" in run.out
         assert snapshot(database) == self.before
 
+    def test_interrupted_while_it_asks_says_that_nothing_was_changed(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        ours, theirs = os.openpty()
+        with open(ours, "rb"), open(theirs, "rb") as person:  # noqa: PTH123 - descriptors
+            process = subprocess.Popen(
+                [sys.executable, "-m", "migrator", "repair"],
+                stdin=person,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=migrate.scratch,
+                env=migrate._environment({}),
+            )
+            with process:
+                assert process.stdout is not None
+                asked = b""
+                while b"Type yes to go on: " not in asked:
+                    asked += os.read(process.stdout.fileno(), 1000)
+                process.send_signal(signal.SIGINT)
+                _, err = process.communicate(timeout=20)
+        assert process.returncode == 130
+        message = Run(130, "", err.decode()).event("interrupted")["message"]
+        assert message == "stopped by SIGINT; nothing was changed"
+        assert snapshot(database) == self.before
+
     def test_does_nothing_when_nobody_can_be_asked(
         self, migrate: Migrate, database: Database
     ) -> None:
@@ -653,6 +679,14 @@ class TestCommandLine:
             ("plan", "--yes"),
             ("status", "extra"),
             ("--wait",),
+            ("--dry-run", "apply"),
+            ("--check", "apply"),
+            ("--current", "status"),
+            ("--current", "--check"),
+            ("--json",),
+            ("apply", "--json"),
+            ("--json", "new", "x"),
+            ("--single-transaction", "--current"),
         ],
     )
     def test_that_is_wrong_runs_nothing(
@@ -662,8 +696,15 @@ class TestCommandLine:
         run = migrate(*arguments)
         assert run.status == USAGE
         assert run.out == ""
-        assert "usage: migrator" in run.err
+        assert run.event("usage error")["hint"].startswith("migrator")
         assert snapshot(database) == before
+
+    def test_that_is_wrong_is_told_in_the_form_that_is_set(self, migrate: Migrate) -> None:
+        run = migrate("plan", "--yes", env={"MIGRATOR_LOG_FORMAT": "console"})
+        assert run.err == (
+            "error: unrecognized arguments: --yes\n"
+            "migrator --help explains the arguments.\n"
+        )
 
     def test_help_is_a_manual(self, migrate: Migrate) -> None:
         run = migrate("--help", env={"DATABASE_URL": None})

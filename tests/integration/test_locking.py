@@ -200,3 +200,34 @@ def test_an_old_history_table_is_upgraded_by_one_of_many(
     assert database.execute(
         "SELECT version, description, checksum IS NULL FROM schema_migrations ORDER BY 1"
     ) == [(1, "by hand", True), (20250101000000, "b", False)]
+
+
+@pytest.mark.parametrize("command", ["apply", "current", "status", "check", "plan", "rehearse"])
+def test_a_locked_history_is_waited_for_no_longer_than_the_budget(
+    migrate: Migrate, folder: Folder, database: Database, command: str
+) -> None:
+    folder.write("001_a.sql", "SELECT 1;")
+    assert migrate().status == 0
+    with Session(database.admin_url, "a clean-up") as other:
+        other.run("LOCK TABLE schema_migrations")
+        run = migrate(command, "--lock-timeout", "100ms", "--lock-wait", "500ms")
+    assert run.status == 6
+    assert run.event("lock unavailable")["message"].startswith(
+        "the table public.schema_migrations was locked for all of 0.5 s: "
+        f"pid {other.pid} (a clean-up, role "
+    )
+
+
+def test_a_locked_history_is_read_when_it_is_free(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write("001_a.sql", "SELECT 1;")
+    assert migrate().status == 0
+    with Session(database.admin_url, "a clean-up") as other:
+        other.run("LOCK TABLE schema_migrations")
+        process = migrate.start("--lock-timeout", "100ms")
+        process.expect("trying again")
+    run = process.wait()
+    assert run.status == 0
+    assert any(str(other.pid) in str(event.get("blocked_by")) for event in run.events)
+    assert run.event("up to date")["applied"] == 0

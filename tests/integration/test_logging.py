@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 USAGE = 2
+PENDING = 3
 UNREACHABLE = 4
 DISAGREEMENT = 5
 LOCKED = 6
@@ -163,24 +164,30 @@ def adopting(migrate: Migrate, folder: Folder, database: Database) -> Run:
     return migrate("adopt", "--version", "1", "--skip-verify", "--yes")
 
 
+def nothing_applied(migrate: Migrate, folder: Folder, _: Database) -> Run:
+    folder.write("001_a.sql", "SELECT 1;")
+    return migrate("check", "--wait", "100ms")
+
+
 SCENES: dict[str, tuple[Callable[[Migrate, Folder, Database], Run], int, list[str]]] = {
     "applying": (
         applying,
         0,
-        ["applying", "server notice", "applied", "up to date"],
+        ["connected", "applying", "server notice", "applied", "up to date"],
     ),
-    "stepwise": (stepwise, 0, ["resuming", "statement done", "applied", "up to date"]),
-    "ahead": (ahead, 0, ["the database is ahead of the files", "up to date"]),
+    "stepwise": (stepwise, 0, ["connected", "resuming", "statement done", "applied", "up to date"]),
+    "ahead": (ahead, 0, ["connected", "the database is ahead of the files", "up to date"]),
     "baseline": (baseline, 0, ["baseline"]),
     "adopting": (adopting, 0, ["adopted"]),
-    "reset": (reset, 0, ["everything dropped", "applied", "up to date"]),
-    "failing": (failing, FAILED, ["applied", "migration failed"]),
-    "blocked": (blocked, LOCKED, ["trying again", "migration failed"]),
-    "locked": (locked, LOCKED, ["waiting for another migrator", "lock unavailable"]),
+    "reset": (reset, 0, ["everything dropped", "connected", "applied", "up to date"]),
+    "failing": (failing, FAILED, ["connected", "applied", "migration failed"]),
+    "blocked": (blocked, LOCKED, ["connected", "trying again", "migration failed"]),
+    "locked": (locked, LOCKED, ["connected", "waiting for another migrator", "lock unavailable"]),
     "misspelt": (misspelt, USAGE, ["usage error"]),
     "refused": (refused, DISAGREEMENT, ["refused"]),
+    "nothing applied": (nothing_applied, PENDING, ["waiting for migrations"]),
     "nowhere": (nowhere, UNREACHABLE, ["waiting for the database", "database unavailable"]),
-    "interrupted": (interrupted, 143, ["applying", "interrupted"]),
+    "interrupted": (interrupted, 143, ["connected", "applying", "interrupted"]),
 }
 
 
@@ -209,7 +216,7 @@ def check(run: Run) -> None:
             documented = EVENTS[name]
             assert event["level"] in documented.levels
             assert keys - {"scratch"} == documented.keys - {"scratch", "more_locks"}
-    if run.status:
+    if run.status not in (0, PENDING):
         assert events[-1]["event"] in LAST_EVENTS
 
 
@@ -242,8 +249,8 @@ class TestJson:
     @pytest.mark.parametrize(
         ("level", "shown"),
         [
-            ("debug", ["applying", "applied", "applying", "migration failed"]),
-            ("info", ["applied", "migration failed"]),
+            ("debug", ["connected", "applying", "applied", "applying", "migration failed"]),
+            ("info", ["connected", "applied", "migration failed"]),
             ("warning", ["migration failed"]),
             ("error", ["migration failed"]),
         ],
@@ -266,9 +273,10 @@ class TestConsole:
     def test_is_for_a_person(self, migrate: Migrate) -> None:
         run = migrate(env={"MIGRATOR_LOG_FORMAT": "console"})
         assert run.status == FAILED
-        first, rest = run.err.split("\n", 1)
-        assert re.match(r"\d\d:\d\d:\d\d \[info +\] applied ", first)
-        assert "file=001_a.sql" in first
+        first, second, rest = run.err.split("\n", 2)
+        assert re.match(r"\d\d:\d\d:\d\d \[info +\] connected +host=", first)
+        assert re.match(r"\d\d:\d\d:\d\d \[info +\] applied ", second)
+        assert "file=001_a.sql" in second
         assert rest.startswith(
             '002_b.sql:2:8: error: column "nope" does not exist (42703 undefined_column)\n'
         )
@@ -300,7 +308,7 @@ class TestConsole:
     def test_is_json_on_a_terminal_when_asked_for(self, migrate: Migrate) -> None:
         run = at_terminal(migrate, env={"MIGRATOR_LOG_FORMAT": "json"})
         events = [json.loads(line)["event"] for line in run.out.splitlines()]
-        assert events == ["applied", "migration failed"]
+        assert events == ["connected", "applied", "migration failed"]
 
     def test_of_a_usage_error_has_what_to_do_below(self, migrate: Migrate) -> None:
         env = {"MIGRATOR_LOG_FORMAT": "console", "MIGRATOR_WAIT": None, "DATABASE_URL": None}

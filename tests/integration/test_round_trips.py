@@ -74,7 +74,7 @@ class TestNothingPending:
         assert through(*arguments).status == 0
         assert through.proxy.counts["startup"] == 1
         assert through.messages() == ({} if arguments == ("wait",) else {"Q": 1})
-        assert all(query.startswith("SELECT version, ") for query in through.proxy.queries)
+        assert all("SELECT version, " in query for query in through.proxy.queries)
 
     def test_imports_nothing_that_it_does_not_need(self, migrate: Migrate) -> None:
         run = migrate(env={"PYTHONPROFILEIMPORTTIME": "1"})
@@ -94,7 +94,7 @@ class TestNothingPending:
             other.run("LOCK TABLE schema_migrations IN EXCLUSIVE MODE")
             run = migrate("--lock-wait", "0", "--lock-timeout", "1ms")
         assert run.status == 0
-        assert [event["event"] for event in run.events] == ["up to date"]
+        assert [event["event"] for event in run.events] == ["connected", "up to date"]
 
 
 class TestPending:

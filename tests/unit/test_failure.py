@@ -159,7 +159,7 @@ class TestDescription:
         raised = MigrationFailed(
             describe(StatementFailed(error(), migration("")), "nothing", TABLE)
         )
-        raised.note(current=0, pending=1)
+        raised.note(current=0, pending=1, table=TABLE)
         fields = raised.fields()
         assert (fields["elapsed_ms"], fields["current"], fields["pending"]) == (0, 0, 1)
         assert "statement" not in fields
