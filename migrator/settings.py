@@ -63,7 +63,8 @@ VARIABLES = (
         "MIGRATOR_LOCK_WAIT",
         "10min",
         "--lock-wait",
-        "How long to keep trying for a lock, another migrator's or a table's, before giving up.",
+        "How long each migration keeps trying for a lock, another migrator's or a table's, before "
+        "giving up.",
     ),
     Variable(
         "MIGRATOR_LOCK_TIMEOUT",

@@ -702,8 +702,7 @@ class TestCommandLine:
     def test_that_is_wrong_is_told_in_the_form_that_is_set(self, migrate: Migrate) -> None:
         run = migrate("plan", "--yes", env={"MIGRATOR_LOG_FORMAT": "console"})
         assert run.err == (
-            "error: unrecognized arguments: --yes\n"
-            "migrator --help explains the arguments.\n"
+            "error: unrecognized arguments: --yes\nmigrator --help explains the arguments.\n"
         )
 
     def test_help_is_a_manual(self, migrate: Migrate) -> None:
