@@ -30,7 +30,8 @@ SECONDS = 120  # the deadline of one command; on an idle machine the longest tak
 
 _LABEL = "com.docker.compose"
 
-# The migrations are the test's own, and what is healthy is seen at once.
+# The migrations are the test's own, and what is healthy is seen at once; after that a probe, which
+# starts a Python, has no need to be frequent.
 _TEST_FILE = """
 services:
   migrator:
@@ -38,7 +39,7 @@ services:
   postgres:
     healthcheck: {interval: 0.5s}
   backend:
-    healthcheck: {interval: 0.5s, start_period: 0s, retries: 200}
+    healthcheck: {start_interval: 0.5s, start_period: 100s, timeout: 30s, retries: 10}
 """
 
 
