@@ -46,6 +46,8 @@ _HAPPENED_ALREADY = {
 }
 # Of what cannot be in a transaction, these write whole tables anew under ACCESS EXCLUSIVE.
 _REWRITING = re.compile(r"CLUSTER\b|VACUUM\b.*\bFULL\b", re.IGNORECASE | re.DOTALL)
+# These never have, nor queue for, a lock that stops reads or writes, as measured in docs/locks.md.
+_STOPS_NOBODY = ("CREATE INDEX CONCURRENTLY", "DROP INDEX CONCURRENTLY", "REINDEX CONCURRENTLY")
 _CONCURRENTLY = re.compile(r"CONCURRENTLY\s*\Z", re.IGNORECASE)
 _UNRECORDED = "every statement was run, but the file is not recorded as applied"
 # What a file has set for its session, such as a role, does not reach our own statements.
@@ -269,15 +271,46 @@ def _run_again(
         half_done = sqlstate == errorcodes.OBJECT_NOT_IN_PREREQUISITE_STATE
         if half_done and command == "ALTER TABLE ... DETACH CONCURRENTLY":
             # The partition is "already pending detach" (PostgreSQL documentation, "ALTER TABLE").
-            finalize = _CONCURRENTLY.sub("FINALIZE", failed.text)
-            _run_own(session, migration, index, finalize)
-        elif not (unknown and sqlstate == _HAPPENED_ALREADY.get(command)):
+            _finalize(session, migration, index)
+            return
+        if not (unknown and sqlstate == _HAPPENED_ALREADY.get(command)):
             raise
         log.warning(
             "the statement had ended before",
             file=migration.file,
             line=failed.line,
             reason=failed.error.diag.message_primary,
+        )
+
+
+def _finalize(session: Session, migration: Migration, index: int) -> None:
+    """Finish a DETACH PARTITION … CONCURRENTLY that has got half way.
+
+    FINALIZE stops everybody on the partition while it waits for the older snapshots of the whole
+    database, for each of them as long as lock_timeout allows; so all of it gets no more than that,
+    and what takes longer fails as a lock timeout does.
+    """
+    text = migration.script.text(migration.statements[index])
+    line = migration.place(migration.statements[index].start)[0]
+    log.warning("finishing a half-done detach", file=migration.file, line=line)
+    with observe.running(session, migration, index):
+        _run_own(
+            session,
+            migration,
+            index,
+            f"""
+SELECT pg_catalog.set_config('statement_timeout',
+  coalesce(nullif(pg_catalog.current_setting('lock_timeout'), '0'),
+    pg_catalog.current_setting('statement_timeout')), true);
+DO $migrator$ BEGIN
+  {_CONCURRENTLY.sub("FINALIZE", text)};
+EXCEPTION WHEN query_canceled THEN
+  IF pg_catalog.clock_timestamp() < pg_catalog.statement_timestamp()
+      + pg_catalog.current_setting('statement_timeout')::interval THEN
+    RAISE;
+  END IF;
+  RAISE lock_not_available USING MESSAGE = 'canceling statement due to lock timeout';
+END $migrator$""",
         )
 
 
@@ -297,12 +330,13 @@ def _run_own(session: Session, migration: Migration, index: int, text: str) -> N
 
 @contextmanager
 def _patience(session: Session, migration: Migration, command: str) -> Iterator[None]:
-    """Let a CONCURRENTLY command wait for locks as long as it may.
+    """Let a command that stops nobody wait for locks as long as it may.
 
-    It waits for every older transaction, and nothing queues behind it meanwhile; giving up after
-    the usual lock_timeout would only mean building the index again from the start.
+    It waits for every older transaction, and giving up after the usual lock_timeout would only mean
+    building the index again from the start. DETACH CONCURRENTLY is not one of them: at its end it
+    wants the partition for itself, and everybody queues behind it.
     """
-    if "CONCURRENTLY" not in command or migration.directives.lock_timeout is not None:
+    if command not in _STOPS_NOBODY or migration.directives.lock_timeout is not None:
         yield
         return
     usual = session.query("SELECT pg_catalog.current_setting('lock_timeout')")[0][0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg2.errors
@@ -514,6 +515,99 @@ class TestLockTimeout:
         assert run.event("trying again")["sqlstate"] == "40P01"
         assert audit(database) == [250]
         finished(database, "busy_id")
+
+
+DETACH = "ALTER TABLE parted DETACH PARTITION part CONCURRENTLY;"
+
+
+class TestDetach:
+    """Its second step locks the partition against everybody, and so does FINALIZE."""
+
+    @pytest.fixture(autouse=True)
+    def partitions(self, database: Database) -> None:
+        database.execute(
+            "CREATE TABLE parted (id int) PARTITION BY LIST (id);"
+            "CREATE TABLE part PARTITION OF parted FOR VALUES IN (1);"
+            "ALTER TABLE parted OWNER TO app_owner; ALTER TABLE part OWNER TO app_owner"
+        )
+
+    def test_makes_nobody_wait_for_longer_than_the_lock_timeout(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", NO_TRANSACTION + DETACH)
+        with (
+            Session(database.admin_url, "the report") as report,
+            Session(database.admin_url, "the application") as application,
+        ):
+            report.run("SELECT count(*) FROM part")
+            process = migrate.start("--lock-timeout", "300ms")
+            for step in ("CONCURRENTLY", "FINALIZE"):
+                blocked(database, step)
+                application.run("SET LOCAL statement_timeout = '20s'; SELECT count(*) FROM part")
+                application.end()
+            report.end()
+        run = process.wait()
+        applied(run)
+        again = [event for event in run.events if event["event"] == "trying again"]
+        assert {event["sqlstate"] for event in again} == {"55P03"}
+        assert "the report" in again[0]["blocked_by"][0]
+        assert "finishing a half-done detach" in run.err
+        assert database.execute("SELECT 1 FROM pg_inherits") == []
+        finished(database)
+
+    def test_that_is_finished_waits_for_all_older_snapshots_together_no_longer(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        """FINALIZE has the partition already while it waits for one after the other."""
+        with (
+            Session(database.admin_url, "the application") as other,
+            Session(database.url, "by hand") as detacher,
+        ):
+            other.run("SELECT count(*) FROM parted")
+            detacher.connection.autocommit = True
+            detacher.run("SET lock_timeout = '100ms'")
+            with pytest.raises(psycopg2.errors.LockNotAvailable):
+                detacher.run(DETACH)
+        folder.write("001_a.sql", NO_TRANSACTION + DETACH)
+        with (
+            Session(database.admin_url, "one") as one,
+            Session(database.admin_url, "two") as two,
+            Session(database.admin_url, "three") as three,
+        ):
+            old = {session.pid: session for session in (one, two, three)}
+            for session in old.values():
+                session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+            process = migrate.start("--lock-timeout", "1s")
+            while old:
+                waiting = blocked(database, "FINALIZE")
+                [(pids,)] = database.execute(f"SELECT pg_blocking_pids({waiting.pid})")
+                time.sleep(0.6)  # each of them alone would be within the second
+                for pid in old.keys() & set(pids):
+                    old.pop(pid).end()
+            run = process.wait()
+        applied(run)
+        assert run.event("trying again")["sqlstate"] == "55P03"
+        finished(database)
+
+    def test_that_is_cancelled_by_hand_is_not_taken_for_a_lock_timeout(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", NO_TRANSACTION + DETACH)
+        with Session(database.admin_url, "the report") as report:
+            report.run("SELECT count(*) FROM part")
+            process = migrate.start("--lock-timeout", "2s")
+
+            def cancelled() -> bool:
+                database.execute(
+                    "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+                    " WHERE query LIKE '%DO $migrator$%FINALIZE%' AND wait_event_type = 'Lock'"
+                )
+                return process.poll() is not None
+
+            eventually(cancelled)
+            run = process.wait()
+        assert run.status == 1
+        assert run.event("migration failed")["sqlstate"] == "57014"
 
 
 # Statements that the server refuses in a transaction, and how its message calls them.
