@@ -58,7 +58,8 @@ PAGES = {
         in the order of the versions. Each file is one transaction together with its row in the
         history, so it is applied once or not at all, however many migrators run and whatever
         happens to them. A file with the directive no-transaction runs statement by statement, and a
-        second run goes on where the first one stopped.
+        second run goes on where the first one stopped; a procedure or block that commits inside
+        begins anew then.
 
         All files are checked first; when one is not valid, or was edited after it was applied,
         nothing is applied. When a migration fails, those before it stay, those behind it are not

@@ -170,17 +170,26 @@ def _run_statements(session: Session, migration: Migration) -> list[Impact]:
 
 def _run_statement(session: Session, migration: Migration, index: int, *, resumed: bool) -> Impact:
     command = sql.not_in_transaction(migration.script.text(migration.statements[index]))
+    # Nothing else is begun outside a transaction without having to be.
+    commits = resumed and command is None
 
     def attempt(tries: int) -> Impact:
-        if command is None:
-            return _in_transaction(session, migration, index)
-        # An error of the server is an answer: after it nothing is unknown.
-        return _alone(session, migration, index, command, unknown=resumed and tries == 1)
+        nonlocal commits
+        if command is not None:
+            # An error of the server is an answer: after it nothing is unknown.
+            return _alone(session, migration, index, command, unknown=resumed and tries == 1)
+        if commits:
+            line = migration.place(migration.statements[index].start)[0]
+            log.warning("running again what may be half done", file=migration.file, line=line)
+        elif (found := _in_transaction(session, migration, index)) is not None:
+            return found
+        commits = True
+        return _alone(session, migration, index, "", unknown=False)
 
     try:
         found = retry.run(session, attempt)
     except StatementFailed as failed:
-        state = _state(migration, index)
+        state = _state(migration, index, commits=commits)
         raise MigrationFailed(describe(failed, state, session.settings.table)) from None
     log.info(
         "statement done",
@@ -192,16 +201,24 @@ def _run_statement(session: Session, migration: Migration, index: int, *, resume
     return found
 
 
-def _state(migration: Migration, index: int) -> str:
+def _state(migration: Migration, index: int, *, commits: bool) -> str:
     if index > 1:
         stay = f"statements 1 to {index} stay done"
     else:
         stay = "statement 1 stays done" if index else "nothing of it was done"
-    return f"{stay}; the next run of {migration.file} goes on at statement {index + 1}"
+    if commits:
+        committed = f"what statement {index + 1} has committed"
+        stay = f"{stay}, and {committed}" if index else f"{committed} stays"
+    again = "runs it again from its start" if commits else f"goes on at statement {index + 1}"
+    return f"{stay}; the next run of {migration.file} {again}"
 
 
-def _in_transaction(session: Session, migration: Migration, index: int) -> Impact:
-    """Run a statement and record it as done, together; a block that commits cannot be so."""
+def _in_transaction(session: Session, migration: Migration, index: int) -> Impact | None:
+    """Run a statement and record it as done, together.
+
+    Returns:
+        None when it is a block that commits, which cannot be so; nothing of it was done.
+    """
     session.execute(f"{_BEGIN}; {impact.cursor_sql()}")
     times = impact.LockTimes()
     try:
@@ -215,7 +232,7 @@ def _in_transaction(session: Session, migration: Migration, index: int) -> Impac
         failed.index = index  # also when a constraint was put off to its end
         if failed.error.pgcode != errorcodes.INVALID_TRANSACTION_TERMINATION:
             raise
-        return _alone(session, migration, index, "", unknown=False)
+        return None
     return times.impact(impact.read(session))
 
 
@@ -253,7 +270,8 @@ def _alone(
             if not (unknown and existing and existing.valid):
                 _run_again(session, migration, index, command, unknown=unknown)
     except StatementFailed:
-        _run_own(session, migration, index, _note_sql(session, migration, index))
+        if command:  # an error does not undo what a block has committed, so that stays begun
+            _run_own(session, migration, index, _note_sql(session, migration, index))
         raise
     rewritten = impact.rewritten(session, before, time.monotonic() - started)
     _run_own(session, migration, index, _note_sql(session, migration, index + 1))

@@ -946,13 +946,76 @@ class TestTransactionControl:
         process = migrate.start()
         eventually(lambda: audit(database) == [0, 1])
         process.send_signal(signal.SIGKILL)
-        applied(migrate())
+        run = migrate()
+        applied(run)
+        assert run.event(AGAIN)["line"] == 2
         assert audit(database) == [0, 1, 2, 3]
         finished(database)
 
+    def test_in_a_procedure_that_failed_behind_it_is_run_again_from_its_start(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write(
+            "001_a.sql",
+            f"{NO_TRANSACTION}{committing('procedure', 'COMMIT', FAILS_ONCE_INSIDE)}",
+        )
+        run = migrate()
+        assert run.status == 1
+        assert run.event("migration failed")["state"] == (
+            "statement 1 stays done, and what statement 2 has committed; "
+            "the next run of 001_a.sql runs it again from its start"
+        )
+        assert AGAIN not in run.err
+        assert audit(database) == [1]
+        run = migrate()
+        applied(run)
+        assert (run.event(AGAIN)["level"], run.event(AGAIN)["line"]) == ("warning", 5)
+        assert audit(database) == [1, 1, 2]
+        finished(database)
 
-def committing(kind: str, word: str) -> str:
-    body = f"BEGIN INSERT INTO audit VALUES (1);\n{word};\nINSERT INTO audit VALUES (2); END"
+    def test_in_a_block_that_is_tried_again_at_once_is_told_too(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", NO_TRANSACTION + committing("block", "COMMIT; LOCK TABLE busy"))
+        with Session(database.admin_url, "the application") as other:
+            other.run("SELECT 1 FROM busy")
+            process = migrate.start("--lock-timeout", "300ms")
+            process.expect("trying again")
+            other.end()
+        run = process.wait()
+        applied(run)
+        again = [event["event"] for event in run.events if event["event"] == AGAIN]
+        assert again
+        assert audit(database) == [1] * len(again) + [1, 2]
+        finished(database)
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "DO $$ BEGIN INSERT INTO audit VALUES (1); PERFORM pg_sleep(60); END $$",
+            "INSERT INTO audit SELECT 1 FROM pg_sleep(60)",
+        ],
+    )
+    def test_in_nothing_is_rolled_back_when_it_is_killed_and_not_told(
+        self, migrate: Migrate, folder: Folder, database: Database, statement: str
+    ) -> None:
+        once = "CASE nextval('tries') WHEN 1 THEN 60 ELSE 0 END"
+        folder.write("001_a.sql", f"{NO_TRANSACTION}{statement.replace('60', once)};")
+        process = migrate.start()
+        running(database, "pg_sleep", "Timeout/PgSleep")
+        process.send_signal(signal.SIGKILL)
+        run = migrate()
+        applied(run)
+        assert AGAIN not in run.err
+        assert audit(database) == [1]
+
+
+AGAIN = "running again what may be half done"
+FAILS_ONCE_INSIDE = "IF nextval('tries') = 1 THEN RAISE EXCEPTION 'the first time'; END IF;"
+
+
+def committing(kind: str, word: str, then: str = "") -> str:
+    body = f"BEGIN INSERT INTO audit VALUES (1);\n{word};{then}\nINSERT INTO audit VALUES (2); END"
     if kind == "block":
         return f"DO $$ {body} $$;"
     return f"CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ {body} $$;\nCALL p();"
