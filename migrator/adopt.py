@@ -339,19 +339,27 @@ def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
         )
         for row in plan.missing
     ]
-    half_done = stepwise.half_done(session, plan.pending)
+    edited = {version: each for version, each in plan.half_done.items() if each.edited}
     found += [
         Repair(
-            f"{migration.file}: take its first {half_done[migration.version]} statements, as the "
-            "file is now, for the ones that were done; the next run goes on behind them",
+            f"{migration.file}: {_taken_for_done(edited[migration.version].statements)}",
             f"UPDATE {stepwise.progress_table(table).quoted}"
             f" SET checksum = {history.literal(migration.checksum)}, running = NULL"
             f" WHERE version = {migration.version}",
         )
         for migration in plan.pending
-        if migration.version in half_done
+        if migration.version in edited
     ]
     return tuple(found)
+
+
+def _taken_for_done(statements: int) -> str:
+    if not statements:
+        return "run it from its start; what its first statement may have done before stays"
+    return (
+        f"take its first {statements} statements, as the file is now, for the ones that were done; "
+        "the next run goes on behind them"
+    )
 
 
 def repair(session: Session, agreed: Sequence[Repair], look_again: Callable[[], Plan]) -> None:

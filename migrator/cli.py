@@ -126,10 +126,17 @@ class _Run:
         return migrations
 
     def plan(self, session: Session, migrations: Sequence[Migration]) -> Plan:
-        """Compare the files with the history."""
+        """Compare the files with the history, and with what earlier runs have begun."""
         from migrator import history, plan  # noqa: PLC0415
 
-        return plan.make(migrations, history.read(session).rows)
+        recorded = history.read(session)
+        found = plan.make(migrations, recorded.rows)
+        # Whoever begins a no-transaction file makes the history ready first.
+        if not (found.pending and recorded.ready):
+            return found
+        from migrator import stepwise  # noqa: PLC0415 - what only something pending needs
+
+        return found._replace(half_done=stepwise.half_done(session, found.pending))
 
     def problems(self, found: Plan) -> tuple[Problem, ...]:
         """Return the disagreements that keep us from applying anything."""

@@ -87,8 +87,9 @@ PAGES = {
     "status": Page(
         f"""
         List every file and every row of the history with its state: applied, pending, out of order,
-        edited, missing or ahead. On a narrow terminal long cells are shortened; where the output is
-        not a terminal, never.
+        edited, missing or ahead. Of a no-transaction file that a run has stopped in it says how
+        many statements are done, if we may read that in schema_migrations_progress. On a narrow
+        terminal long cells are shortened; where the output is not a terminal, never.
 
         {_READS} {_ANSWER}
         """,

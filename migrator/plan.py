@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from migrator.history import Row
     from migrator.migration import Migration
     from migrator.settings import Settings
+
+
+class HalfDone(NamedTuple):
+    """How far earlier runs came with a pending file.
+
+    Attributes:
+        statements: how many of its statements are done.
+        edited: whether the file is another one now.
+    """
+
+    statements: int
+    edited: bool
 
 
 class Plan(NamedTuple):
@@ -24,6 +37,7 @@ class Plan(NamedTuple):
         missing: rows without a file, while there are newer files.
         ahead: rows without a file that are newer than every file.
         current: the highest version in the history; 0 when it is empty.
+        half_done: the versions of those pending files that were begun, and how far they came.
     """
 
     applied: tuple[tuple[Migration, Row], ...]
@@ -32,6 +46,7 @@ class Plan(NamedTuple):
     missing: tuple[Row, ...]
     ahead: tuple[Row, ...]
     current: int
+    half_done: Mapping[int, HalfDone] = MappingProxyType({})
 
     @property
     def out_of_order(self) -> tuple[Migration, ...]:
@@ -96,6 +111,7 @@ def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
             )
             for migration in plan.out_of_order
         ]
+    found += edited_half_way(plan.pending, plan.half_done)
     if settings.refuse_ahead and plan.ahead:
         versions = ", ".join(str(row.version) for row in plan.ahead)
         found.append(
@@ -106,3 +122,34 @@ def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
             )
         )
     return tuple(found)
+
+
+def edited_half_way(
+    pending: Sequence[Migration], half_done: Mapping[int, HalfDone]
+) -> list[Problem]:
+    """Return the files that were edited after a part of them was run.
+
+    Args:
+        pending: the files to look at.
+        half_done: by version, how far they came.
+    """
+    return [
+        _edited(migration, half_done[migration.version].statements)
+        for migration in pending
+        if migration.version in half_done and half_done[migration.version].edited
+    ]
+
+
+def _edited(migration: Migration, statements: int) -> Problem:
+    if not statements:
+        return Problem(
+            migration.file,
+            "was edited after its first statement was begun",
+            "Restore the file; or accept it with `migrator repair`, and it is run from its start.",
+        )
+    return Problem(
+        migration.file,
+        f"was edited after {statements} of its statements were done",
+        f"Restore the file; or, if those statements are still its first {statements}, accept it "
+        "with `migrator repair` and run the migrator again.",
+    )

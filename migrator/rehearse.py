@@ -177,6 +177,7 @@ def run(settings: Settings, migrations: Sequence[Migration], stop: Stop) -> Rehe
             history.ensure(session, plan.pending[-1].version)
             found = history.read(session)
             plan = planning.make(migrations, found.rows)
+            plan = plan._replace(half_done=stepwise.half_done(session, plan.pending))
         if problems := planning.problems(plan, settings):
             raise ProblemsFound(problems)
         if not plan.pending:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from migrator.failure import Failure
     from migrator.history import Row
     from migrator.migration import Migration
-    from migrator.plan import Plan
+    from migrator.plan import HalfDone, Plan
     from migrator.rehearse import Rehearsal
     from migrator.run import Outcome
     from migrator.verify import Comparison
@@ -79,7 +79,12 @@ def status_data(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
         *(_entry("missing", None, row) for row in plan.missing),
         *(_entry("ahead", None, row) for row in plan.ahead),
         *(
-            _entry("out of order" if m.version < plan.current else "pending", m, None)
+            _entry(
+                "out of order" if m.version < plan.current else "pending",
+                m,
+                None,
+                plan.half_done.get(m.version),
+            )
             for m in plan.pending
         ),
     ]
@@ -102,7 +107,7 @@ def status(data: dict[str, Any], width: int | None = None) -> str:
     lines = [
         [
             str(entry["version"]),
-            entry["state"],
+            _state(entry),
             entry["applied_at"] or "",
             "" if entry["execution_ms"] is None else f"{entry['execution_ms']} ms",
             entry["file"] or "",
@@ -125,6 +130,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
                 "file": migration.file,
                 "description": migration.description,
                 "statements": len(migration.statements),
+                "statements_done": _statements_done(plan.half_done.get(migration.version)),
                 "transaction": migration.directives.transaction,
             }
             for migration in plan.pending
@@ -145,7 +151,8 @@ def plan(data: dict[str, Any], width: int | None = None) -> str:
         [
             str(entry["version"]),
             entry["file"],
-            f"{entry['statements']} statement{'' if entry['statements'] == 1 else 's'}",
+            _count(entry["statements"], "statement")
+            + ("" if entry["statements_done"] is None else f", {entry['statements_done']} done"),
             "" if entry["transaction"] else "no transaction",
             entry["description"],
         ]
@@ -482,7 +489,9 @@ def _row(row: Row) -> dict[str, Any]:
     return row._asdict()
 
 
-def _entry(state: str, migration: Migration | None, row: Row | None) -> dict[str, Any]:
+def _entry(
+    state: str, migration: Migration | None, row: Row | None, half_done: HalfDone | None = None
+) -> dict[str, Any]:
     recorded = row.description if row else None
     return {
         "version": migration.version if migration else row.version if row else 0,
@@ -493,7 +502,20 @@ def _entry(state: str, migration: Migration | None, row: Row | None) -> dict[str
         "execution_ms": row.execution_ms if row else None,
         "applied_by": row.applied_by if row else None,
         "checksum": migration.checksum if migration else row.checksum if row else None,
+        "statements": len(migration.statements) if migration else None,
+        "statements_done": _statements_done(half_done),
     }
+
+
+def _state(entry: dict[str, Any]) -> str:
+    if entry["statements_done"] is None:
+        return str(entry["state"])
+    total = _count(entry["statements"], "statement")
+    return f"{entry['state']}, {entry['statements_done']} of {total} done"
+
+
+def _statements_done(half_done: HalfDone | None) -> int | None:
+    return half_done.statements if half_done else None
 
 
 def _table(rows: Sequence[Sequence[str]], width: int | None, indent: str = "") -> str:

@@ -17,9 +17,11 @@ import structlog
 from psycopg2 import errorcodes
 
 from migrator import database, execute, history, impact, lock, observe, retry, sql
+from migrator import plan as planning
 from migrator.errors import Problem, ProblemsFound
 from migrator.failure import MigrationFailed, StatementFailed, broken, describe
 from migrator.impact import Done, Impact
+from migrator.plan import HalfDone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +51,8 @@ _REWRITING = re.compile(r"CLUSTER\b|VACUUM\b.*\bFULL\b", re.IGNORECASE | re.DOTA
 # These never have, nor queue for, a lock that stops reads or writes, as measured in docs/locks.md.
 _STOPS_NOBODY = ("CREATE INDEX CONCURRENTLY", "DROP INDEX CONCURRENTLY", "REINDEX CONCURRENTLY")
 _CONCURRENTLY = re.compile(r"CONCURRENTLY\s*\Z", re.IGNORECASE)
+# Of a file whose first statement failed, and was undone by that, nothing is left.
+_BEGUN = "(statements > 0 OR running IS NOT NULL)"
 _UNRECORDED = "every statement was run, but the file is not recorded as applied"
 # What a file has set for its session, such as a role, does not reach our own statements.
 _AS_OURSELVES = "SET LOCAL SESSION AUTHORIZATION DEFAULT"
@@ -449,35 +453,40 @@ def _read_progress(session: Session, migration: Migration) -> _Done:
             f" {history.read_only_sql(name)}"
         )
     rows = session.query(
-        f"SELECT checksum, statements, running FROM {table} WHERE version = {migration.version}"
+        f"SELECT checksum, statements, running FROM {table}"
+        f" WHERE version = {migration.version} AND {_BEGUN}"
     )
     if not rows:
         return _Done()
     checksum, statements, running = rows[0]
     if checksum != migration.checksum:
-        raise ProblemsFound([_edited(migration, statements)])
+        edited = {migration.version: HalfDone(statements, edited=True)}
+        raise ProblemsFound(planning.edited_half_way([migration], edited))
     return _Done(statements, running)
 
 
-def half_done(session: Session, pending: Sequence[Migration]) -> dict[int, int]:
-    """Find the files that were edited after some of their statements were done.
+def half_done(session: Session, pending: Sequence[Migration]) -> dict[int, HalfDone]:
+    """Find the files that earlier runs have begun.
+
+    A role that may not read the table sees none.
 
     Args:
         session: outside a transaction, or in one that did not fail.
         pending: the files to look at.
 
     Returns:
-        Their versions, each with the number of statements that were done.
+        By version, how far each came.
     """
     table = progress_table(session.settings.table).quoted
-    if not _exists(session, table):
+    readable = "SELECT pg_catalog.has_table_privilege(pg_catalog.to_regclass(%s), 'SELECT')"
+    if not session.query(readable, (table,))[0][0]:
         return {}
-    rows = session.query(f"SELECT version, checksum, statements FROM {table}")
+    rows = session.query(f"SELECT version, checksum, statements FROM {table} WHERE {_BEGUN}")
     checksums = {migration.version: migration.checksum for migration in pending}
     return {
-        version: statements
+        version: HalfDone(statements, edited=checksum != checksums[version])
         for version, checksum, statements in rows
-        if checksums.get(version, checksum) != checksum
+        if version in checksums
     }
 
 
@@ -487,18 +496,8 @@ def check(session: Session, pending: Sequence[Migration]) -> None:
     Raises:
         ProblemsFound: names the files.
     """
-    edited = half_done(session, pending)
-    if edited:
-        raise ProblemsFound([_edited(m, edited[m.version]) for m in pending if m.version in edited])
-
-
-def _edited(migration: Migration, statements: int) -> Problem:
-    return Problem(
-        migration.file,
-        f"was edited after {statements} of its statements were done",
-        f"Restore the file; or, if those statements are still its first {statements}, accept it "
-        "with `migrator repair` and run the migrator again.",
-    )
+    if edited := planning.edited_half_way(pending, half_done(session, pending)):
+        raise ProblemsFound(edited)
 
 
 def _note_sql(
@@ -518,6 +517,6 @@ def _progress_sql(
         f" INSERT INTO {progress_table(table).quoted} (version, checksum, statements, running)"
         f" VALUES ({migration.version}, '{migration.checksum}', {statements},"
         f" {'NULL' if running is None else running}) ON CONFLICT (version) DO UPDATE SET"
-        " statements = excluded.statements, running = excluded.running,"
-        " updated_at = clock_timestamp() AT TIME ZONE 'UTC'"
+        " checksum = excluded.checksum, statements = excluded.statements,"
+        " running = excluded.running, updated_at = clock_timestamp() AT TIME ZONE 'UTC'"
     )

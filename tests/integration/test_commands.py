@@ -861,7 +861,8 @@ class TestJson:
         folder.write("bad.sql", "SELECT 1;")
         data = self.answer(migrate, "status")
         assert data["pending"] == 2
-        assert all(entry.keys() == ROW | {"file", "state"} for entry in data["migrations"])
+        keys = ROW | {"file", "state", "statements", "statements_done"}
+        assert all(entry.keys() == keys for entry in data["migrations"])
         assert [entry["state"] for entry in data["migrations"]] == ["edited", "pending", "pending"]
         assert len(data["problems"]) == 2
         assert all(problem.keys() == PROBLEM for problem in data["problems"])
@@ -882,6 +883,7 @@ class TestJson:
                 "file": "002_pets.sql",
                 "description": "Add pets",
                 "statements": 2,
+                "statements_done": None,
                 "transaction": True,
             },
             {
@@ -889,6 +891,7 @@ class TestJson:
                 "file": "010_index.sql",
                 "description": "Find people",
                 "statements": 1,
+                "statements_done": None,
                 "transaction": False,
             },
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -262,12 +263,93 @@ class TestEditedFile:
         assert audit(database) == [1, 3]
         finished(database)
 
+    @pytest.mark.parametrize("command", ["plan", "status", "check", "rehearse"])
+    def test_is_told_by_what_looks_first(
+        self, migrate: Migrate, database: Database, command: str
+    ) -> None:
+        run = migrate(command)
+        assert run.status == 5
+        [problem] = run.event("refused")["problems"]
+        assert problem["file"] == "001_a.sql"
+        assert problem["message"] == "was edited after 1 of its statements were done"
+        assert audit(database) == [1]
+
     def test_that_is_restored_goes_on(
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
         folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (1); SELECT 1 / 0;")
         assert migrate().status == 1
         assert audit(database) == [1]
+
+
+class TestHalfDoneFile:
+    @pytest.fixture(autouse=True)
+    def half_done(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (1); SELECT 1 / 0;")
+        folder.write("002_b.sql", "SELECT 1;")
+        assert migrate().status == 1
+
+    def test_is_shown_by_status(self, migrate: Migrate) -> None:
+        run = migrate("status")
+        applied(run)
+        assert run.out.splitlines()[1].startswith("1        pending, 1 of 2 statements done  ")
+        assert run.out.splitlines()[2].startswith("2        pending   ")
+        entries = json.loads(migrate("status", "--json").out)["migrations"]
+        shown = [(e["state"], e["statements"], e["statements_done"]) for e in entries]
+        assert shown == [("pending", 2, 1), ("pending", 1, None)]
+
+    def test_is_shown_by_plan(self, migrate: Migrate) -> None:
+        run = migrate("plan")
+        applied(run)
+        assert "  2 statements, 1 done  " in run.out
+        entries = json.loads(migrate("plan", "--json").out)["pending"]
+        assert [e["statements_done"] for e in entries] == [1, None]
+
+    def test_is_pending_for_the_others(self, migrate: Migrate) -> None:
+        assert migrate("check").status == 3
+        applied(migrate("rehearse"))
+
+    @pytest.mark.parametrize(("command", "status"), [("plan", 0), ("status", 0), ("check", 3)])
+    def test_is_not_seen_by_who_may_read_the_history_only(
+        self, migrate: Migrate, database: Database, command: str, status: int
+    ) -> None:
+        with role(database, "LOGIN PASSWORD 'a secret of its own'") as name:
+            database.execute(f"GRANT SELECT ON schema_migrations TO {name}")
+            url = database.server.url(database.name, user=name, password="a secret of its own")
+            run = migrate(command, env={"DATABASE_URL": url})
+        assert run.status == status, run.err
+        assert "done" not in run.out
+
+
+class TestFirstStatement:
+    def test_that_failed_can_be_corrected(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", NO_TRANSACTION + BUILD.replace("(id)", "(idd)"))
+        run = migrate()
+        assert run.status == 1
+        assert run.event("migration failed")["state"].startswith("nothing of it was done")
+        assert "pending, 0" not in migrate("status").out
+        folder.write("001_a.sql", NO_TRANSACTION + BUILD)
+        applied(migrate())
+        finished(database, "busy_id")
+
+    def test_that_was_killed_cannot_be_edited_unseen(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", NO_TRANSACTION + BUILD)
+        killed_while_blocked(migrate, database, "CREATE INDEX CONCURRENTLY")
+        assert "pending, 0 of 1 statement done" in migrate("status").out
+        folder.write("001_a.sql", f"{NO_TRANSACTION}-- edited\n{BUILD}")
+        for command in ("plan", "apply"):
+            run = migrate(command)
+            assert run.status == 5
+            [problem] = run.event("refused")["problems"]
+            assert problem["message"] == "was edited after its first statement was begun"
+        run = migrate("repair", "--yes")
+        assert "001_a.sql: run it from its start" in run.out
+        applied(migrate())
+        finished(database, "busy_id")
 
 
 class TestInvalidIndex:

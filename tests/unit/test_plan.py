@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from migrator import sql
 from migrator.history import Row
 from migrator.migration import Directives, Migration
-from migrator.plan import Plan, make, problems
+from migrator.plan import HalfDone, Plan, make, problems
 from migrator.settings import Table, load
 
 if TYPE_CHECKING:
@@ -157,3 +157,19 @@ def test_all_problems_are_told_together() -> None:
         "004_x.sql",
         "public.schema_migrations",
     ]
+
+
+@pytest.mark.parametrize(
+    ("statements", "message"),
+    [
+        (0, "was edited after its first statement was begun"),
+        (2, "was edited after 2 of its statements were done"),
+    ],
+)
+def test_a_file_that_was_edited_half_way_is_a_problem(statements: int, message: str) -> None:
+    plan = make([file(1), file(2)], [])._replace(
+        half_done={1: HalfDone(1, edited=False), 2: HalfDone(statements, edited=True)}
+    )
+    [problem] = found(plan)
+    assert (problem.file, problem.message) == ("002_x.sql", message)
+    assert "migrator repair" in problem.hint

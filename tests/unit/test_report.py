@@ -13,7 +13,7 @@ from migrator.excerpt import cells
 from migrator.failure import Failure, MigrationFailed
 from migrator.history import Row
 from migrator.migration import Directives, Migration
-from migrator.plan import make
+from migrator.plan import HalfDone, make
 
 
 def row(version: int, description: str | None = None, **more: str | int) -> Row:
@@ -100,6 +100,16 @@ class TestStatus:
             "Current schema version: 1, pending: 1"
         )
 
+    def test_says_how_far_a_half_done_file_has_come(self) -> None:
+        plan = make([migration(1, "SELECT 1; SELECT 2;"), migration(2)], [row(3)])
+        plan = plan._replace(half_done={1: HalfDone(1, edited=False)})
+        data = report.status_data(plan, ())
+        assert [entry["statements_done"] for entry in data["migrations"]] == [1, None, None]
+        assert [entry["statements"] for entry in data["migrations"]] == [2, 1, None]
+        text = report.status(data)
+        assert "out of order, 1 of 2 statements done  " in text
+        assert text.count(" done") == 1
+
     def test_of_no_files_and_no_rows_has_a_head_only(self) -> None:
         text = report.status(report.status_data(make([], []), ()))
         assert text.splitlines()[0].startswith("VERSION  STATE")
@@ -148,6 +158,11 @@ class TestPlan:
             "  10  010_step.sql  2 statements  no transaction  Step 10\n"
             "  11  011_step.sql  0 statements                  Step 11"
         )
+
+    def test_says_how_much_of_it_is_done(self) -> None:
+        plan = make([migration(1, "SELECT 1; SELECT 2;", transaction=False)], [])
+        plan = plan._replace(half_done={1: HalfDone(1, edited=False)})
+        assert "2 statements, 1 done  no transaction" in report.plan(report.plan_data(plan))
 
     def test_says_when_there_is_nothing(self) -> None:
         data = report.plan_data(make([migration(1)], [row(1)]))
