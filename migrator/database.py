@@ -74,6 +74,8 @@ RESET_STATE = (
     "CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();"
     " DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
+# What our own SQL behind a file has set, undone for the next file of the same transaction.
+RESET_OURS = "RESET search_path; RESET TimeZone"
 # Our own SQL tells us something without a round trip by RAISE INFO, which no setting suppresses
 # (PostgreSQL documentation, "client_min_messages").
 # A file cannot send the same by chance.

@@ -32,6 +32,14 @@ COLUMNS = {
 _ADDED = ("checksum", "execution_ms", "applied_by")
 _LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 _TIMES = ("timestamp without time zone", "timestamp with time zone")
+# The seconds since 1970, in UTC: a `timestamptz` is an instant, and a `timestamp` of ours is UTC.
+# Unlike to_char alone it does not depend on TimeZone, which a read of one query cannot set.
+_SHOWN_TIME = (
+    "pg_catalog.to_char(pg_catalog.to_timestamp(extract(epoch FROM applied_at))"
+    " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+)
+# An instant that is put into a `timestamp` column becomes the time in the session's zone.
+_IN_UTC = "SET LOCAL TimeZone TO 'UTC'"
 _TYPE_OIDS = {21: "smallint", 23: "integer", 20: "bigint"}  # fixed in pg_type.dat
 
 
@@ -154,6 +162,8 @@ def record_sql(
 ) -> str:
     """Return the SQL that records a migration in the transaction that ran it.
 
+    From then on the transaction's time zone is UTC.
+
     A file may have recorded itself: then its description is kept. Any other change that it made to
     the versions in the history is an error with SQLSTATE `CHANGED_HISTORY`, raised on the server so
     that the record and the check cost no round trip of their own.
@@ -169,9 +179,10 @@ def record_sql(
     since_begin = "extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000"
     milliseconds = since_begin if execution_ms is None else str(execution_ms)
     return f"""
+{_IN_UTC};
 INSERT INTO {table.quoted} AS h
   (version, applied_at, description, checksum, execution_ms, applied_by)
-VALUES ({version}, clock_timestamp() AT TIME ZONE 'UTC', {literal(migration.description)},
+VALUES ({version}, clock_timestamp(), {literal(migration.description)},
   {literal(migration.checksum)}, least({milliseconds}, 2147483647),
   session_user || {literal(applied_by)})
 ON CONFLICT (version) DO UPDATE SET
@@ -187,10 +198,14 @@ END $migrator$"""
 
 
 def baseline_sql(table: Table, migration: Migration, *, applied_by: str) -> str:
-    """Return the SQL that records a migration that was not run, and so has no checksum."""
+    """Return the SQL that records a migration that was not run, and so has no checksum.
+
+    From then on the transaction's time zone is UTC.
+    """
     return f"""
+{_IN_UTC};
 INSERT INTO {table.quoted} (version, applied_at, description, applied_by)
-VALUES ({migration.version}, clock_timestamp() AT TIME ZONE 'UTC',
+VALUES ({migration.version}, clock_timestamp(),
   {literal(migration.description)}, session_user || {literal(applied_by)})"""
 
 
@@ -242,11 +257,7 @@ def _read(session: Session) -> History:
 
 def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
     selected = ", ".join(
-        "NULL"
-        if name not in columns
-        else "to_char(applied_at, 'YYYY-MM-DD HH24:MI:SS')"
-        if name == "applied_at"
-        else name
+        "NULL" if name not in columns else _SHOWN_TIME if name == "applied_at" else name
         for name in ("version", "description", "applied_at", *_ADDED)
     )
     settings = session.settings

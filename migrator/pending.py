@@ -303,9 +303,9 @@ def _next(session: Session, migration: Migration | None) -> str:
     """Return what comes after a record: another file's beginning, or the end."""
     if migration is None:
         return "COMMIT"
-    # The record has been written with a search_path that is not for files.
+    # The record has been written with a search_path and a time zone that are not for files.
     limits = _limits(session, migration)
-    return f"RESET search_path; {limits};\n{impact.first_sql(migration, later=True)}"
+    return f"{database.RESET_OURS}; {limits};\n{impact.first_sql(migration, later=True)}"
 
 
 def _limits(session: Session, migration: Migration) -> str:

@@ -334,7 +334,7 @@ class _Stage:
             others=self._fingerprint,
         )
         self._fingerprint = history.plus(self._fingerprint, [migration])
-        tail = f"{database.RESET_SETTINGS}; {database.RESET_STATE}; {record}; RESET search_path"
+        tail = f"{database.RESET_SETTINGS}; {database.RESET_STATE}; {record}; {database.RESET_OURS}"
         if not session.reads_utf8:
             session.execute("RESET client_encoding")
         execute.run_tail(session, migration, tail)

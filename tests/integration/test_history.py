@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -187,6 +188,79 @@ class TestLegacy:
         legacy.execute("ALTER TABLE schema_migrations ADD COLUMN ticket text DEFAULT 'none'")
         assert migrate().status == 0
         assert legacy.execute("SELECT DISTINCT ticket FROM schema_migrations") == [("none",)]
+
+
+class TestTimes:
+    """What is written and what is shown is UTC, whatever the column and the session's zone are."""
+
+    @pytest.fixture(params=["timestamp", "timestamptz"])
+    def in_berlin(self, request: pytest.FixtureRequest, database: Database) -> Database:
+        as_owner(
+            database,
+            "CREATE TABLE schema_migrations (version bigint PRIMARY KEY,"
+            f" applied_at {request.param} NOT NULL DEFAULT CURRENT_TIMESTAMP, description text)",
+        )
+        database.execute(f"ALTER DATABASE {database.name} SET timezone = 'Europe/Berlin'")
+        return database
+
+    def check(self, migrate: Migrate, database: Database) -> None:
+        # `extract` takes a timestamp for one in UTC.
+        assert database.execute(
+            "SELECT bool_and(abs(extract(epoch FROM applied_at) - extract(epoch FROM now())) < 600)"
+            " FROM schema_migrations"
+        ) == [(True,)]
+        stored = database.execute(
+            "SET timezone = 'UTC'; SELECT date_trunc('second', applied_at)::timestamp::text"
+            " FROM schema_migrations ORDER BY version DESC"
+        )
+        shown = json.loads(migrate("--current", "--json").out)["recent"]
+        assert [(row["applied_at"],) for row in shown] == stored
+
+    @pytest.mark.parametrize("arguments", [(), ("--single-transaction",)], ids=["each", "single"])
+    def test_of_a_run(
+        self, migrate: Migrate, folder: Folder, in_berlin: Database, arguments: tuple[str, ...]
+    ) -> None:
+        for name in ("001_a", "002_b", "003_c"):
+            folder.write(
+                f"{name}.sql",
+                f"CREATE TABLE {name[4:]} (zone text);"
+                f"INSERT INTO {name[4:]} VALUES (current_setting('timezone'));",
+            )
+        assert migrate(*arguments).status == 0
+        assert len(rows(in_berlin)) == 3
+        self.check(migrate, in_berlin)
+        # The zone of the record is not that of the files.
+        zones = in_berlin.execute("TABLE a UNION ALL TABLE b UNION ALL TABLE c")
+        assert zones == [("Europe/Berlin",)] * 3
+
+    def test_of_a_file_without_a_transaction(
+        self, migrate: Migrate, folder: Folder, in_berlin: Database
+    ) -> None:
+        folder.write("002_b.sql", "-- migrator: no-transaction\nCREATE TABLE b (); VACUUM b;")
+        assert migrate().status == 0
+        self.check(migrate, in_berlin)
+
+    def test_of_a_file_that_records_itself(
+        self, migrate: Migrate, folder: Folder, in_berlin: Database
+    ) -> None:
+        folder.write("003_c.sql", "INSERT INTO schema_migrations VALUES (3, now(), 'by itself');")
+        assert migrate().status == 0
+        self.check(migrate, in_berlin)
+
+    def test_of_a_baseline(self, migrate: Migrate, in_berlin: Database) -> None:
+        assert migrate("baseline", "2").status == 0
+        self.check(migrate, in_berlin)
+
+    def test_files_of_a_rehearsal_have_their_own_zone(
+        self, migrate: Migrate, folder: Folder, in_berlin: Database
+    ) -> None:
+        folder.write(
+            "002_b.sql",
+            "DO $$ BEGIN ASSERT current_setting('timezone') = 'Europe/Berlin'; END $$;",
+        )
+        run = migrate("rehearse")
+        assert run.status == 0, run.err
+        assert rows(in_berlin) == []
 
 
 FOREIGN = {
