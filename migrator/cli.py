@@ -59,7 +59,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         log.configure(logging)
         if wrong:  # it is told in the form that the environment asks for
             raise wrong
-        settings_module.check_names(environ)
+        _warn_of(settings_module.check_names(environ))
         merged = {**environ, **_overrides(options)}
         status: int = _COMMANDS[options.command](
             _Run(options, settings_module.load(merged), merged, stop)
@@ -520,6 +520,15 @@ def _overrides(options: SimpleNamespace) -> dict[str, str]:
         if variable.flag
         and (value := getattr(options, variable.flag.strip("-").replace("-", "_"), None))
     }
+
+
+def _warn_of(unknown: Sequence[str]) -> None:
+    if not unknown:
+        return
+    import structlog  # noqa: PLC0415 - `log` is to import it first
+
+    for name in unknown:
+        structlog.get_logger().warning("unknown setting", name=name)
 
 
 def _unexpected(error: Exception) -> MigratorError:

@@ -145,6 +145,10 @@ VARIABLES = (
     Variable("MIGRATOR_SCRATCH_URL_FILE", "", "", "A file that holds MIGRATOR_SCRATCH_URL."),
 )
 
+# The image's name in a deployment's settings, and what Kubernetes tells every container about a
+# Service whose name is or begins with `migrator` (its documentation, "Service", "Discovering").
+_FOREIGN = r"MIGRATOR_(?:IMAGE|(?:\w+_)?(?:SERVICE_HOST|PORT)(?:_\w+)?)"
+_ALIKE = 0.7  # as difflib measures it, from 0 to 1
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
 _SHORTEST = 0.001  # what would be rounded to 0 is without limit to the server
 _LONGEST = 576 * 3600.0  # its timeouts are milliseconds in 32 bits
@@ -251,22 +255,37 @@ def duration(text: str) -> float:
     return seconds
 
 
-def check_names(environ: Mapping[str, str]) -> None:
-    """Refuse a `MIGRATOR_…` variable that does not exist.
+def check_names(environ: Mapping[str, str]) -> list[str]:
+    """Refuse a `MIGRATOR_…` variable whose name is almost that of a setting.
+
+    Returns:
+        The other ones that are no setting, as far as it is not known whose they are.
 
     Raises:
         UsageError: names the variable and the one that was probably meant.
     """
-    known = [variable.name for variable in VARIABLES]
-    for name in environ:
-        if name.startswith("MIGRATOR_") and name not in known:
-            import difflib  # noqa: PLC0415 - only a mistake needs it
+    known = {variable.name for variable in VARIABLES}
+    unknown = [
+        name
+        for name in environ
+        if name.startswith("MIGRATOR_") and name not in known and not re.fullmatch(_FOREIGN, name)
+    ]
+    if unknown:
+        import difflib  # noqa: PLC0415 - only a mistake needs it
 
-            close = difflib.get_close_matches(name, known, n=1)
-            raise UsageError(
-                f"{name} is not a setting of migrator",
-                f"Did you mean {close[0]}?" if close else "See migrator --help for all of them.",
-            )
+        parts = {_own_part(name): name for name in known}
+        for name in unknown:
+            close = difflib.get_close_matches(_own_part(name), parts, n=1, cutoff=_ALIKE)
+            if close:
+                raise UsageError(
+                    f"{name} is not a setting of migrator", f"Did you mean {parts[close[0]]}?"
+                )
+    return unknown
+
+
+def _own_part(name: str) -> str:
+    """Return a name without what nearly all begin with, which would make any two alike."""
+    return re.sub(r"MIGRAT(?:OR|IONS)_", "", name, count=1)
 
 
 def load_log(environ: Mapping[str, str]) -> LogSettings:

@@ -136,6 +136,17 @@ def misspelt(migrate: Migrate, _folder: Folder, _database: Database) -> Run:
     return migrate(env={"MIGRATOR_WAITT": "1"})
 
 
+def strange(migrate: Migrate, folder: Folder, _database: Database) -> Run:
+    folder.write("001_a.sql", "SELECT 1;")
+    return migrate(
+        env={
+            "MIGRATOR_FOO": "1",
+            "MIGRATOR_IMAGE": "registry.example.org/migrator:1",
+            "MIGRATOR_PORT": "tcp://10.0.0.1:8000",
+        }
+    )
+
+
 def refused(migrate: Migrate, folder: Folder, _database: Database) -> Run:
     folder.write("001_a.sql", "SELECT 'x")
     return migrate()
@@ -176,6 +187,7 @@ SCENES: dict[str, tuple[Callable[[Migrate, Folder, Database], Run], int, list[st
         ["connected", "applying", "server notice", "applied", "up to date"],
     ),
     "stepwise": (stepwise, 0, ["connected", "resuming", "statement done", "applied", "up to date"]),
+    "strange": (strange, 0, ["unknown setting", "connected", "applied", "up to date"]),
     "ahead": (ahead, 0, ["connected", "the database is ahead of the files", "up to date"]),
     "baseline": (baseline, 0, ["baseline"]),
     "adopting": (adopting, 0, ["adopted"]),

@@ -17,6 +17,7 @@ from migrator.settings import (
     LogSettings,
     Settings,
     Table,
+    Variable,
     check_names,
     duration,
     load,
@@ -83,37 +84,64 @@ def test_a_duration_that_the_server_cannot_count(text: str) -> None:
 
 class TestNames:
     def test_all_that_exist_are_accepted(self) -> None:
-        check_names({variable.name: "" for variable in VARIABLES})
+        assert check_names({variable.name: "" for variable in VARIABLES}) == []
 
     @pytest.mark.parametrize(
-        "name", ["PGHOST", "DATABASE_URI", "MIGRATIONS_DIRECTORY", "MIGRATOR", "migrator_wait"]
+        "name",
+        [
+            "PGHOST",
+            "DATABASE_URI",
+            "MIGRATIONS_DIRECTORY",
+            "MIGRATOR",
+            "migrator_wait",
+            "MIGRATOR_IMAGE",
+            # What Kubernetes sets in every container for a Service called migrator, and for one
+            # called migrator-proxy.
+            "MIGRATOR_SERVICE_HOST",
+            "MIGRATOR_SERVICE_PORT",
+            "MIGRATOR_SERVICE_PORT_HTTP",
+            "MIGRATOR_PORT",
+            "MIGRATOR_PORT_8000_TCP",
+            "MIGRATOR_PORT_8000_TCP_ADDR",
+            "MIGRATOR_PROXY_SERVICE_HOST",
+            "MIGRATOR_PROXY_PORT_80_TCP_PROTO",
+        ],
     )
     def test_those_of_others_are_left_alone(self, name: str) -> None:
-        check_names({name: "x"})
+        assert check_names({name: "x"}) == []
 
     @pytest.mark.parametrize(
         ("name", "meant"),
         [
             ("MIGRATOR_WAITT", "MIGRATOR_WAIT"),
+            ("MIGRATOR_WIAT", "MIGRATOR_WAIT"),
             ("MIGRATOR_LOCK_TIME_OUT", "MIGRATOR_LOCK_TIMEOUT"),
+            ("MIGRATOR_STATEMENT_TIMOUT", "MIGRATOR_STATEMENT_TIMEOUT"),
             ("MIGRATOR_LOGLEVEL", "MIGRATOR_LOG_LEVEL"),
             ("MIGRATOR_TABEL", "MIGRATOR_TABLE"),
             ("MIGRATOR_OUTOFORDER", "MIGRATOR_OUT_OF_ORDER"),
+            ("MIGRATOR_METRICS", "MIGRATOR_METRICS_FILE"),
             ("MIGRATOR_DIR", "MIGRATIONS_DIR"),
+            ("MIGRATOR_DATABASE_URL", "DATABASE_URL"),
         ],
     )
     def test_a_misspelt_one_is_an_error_that_knows_the_right_one(
         self, name: str, meant: str
     ) -> None:
         with pytest.raises(UsageError) as error:
-            check_names({name: SECRET})
+            check_names({"MIGRATOR_FOO": "1", name: SECRET})
         assert error.value.message == f"{name} is not a setting of migrator"
         assert error.value.hint == f"Did you mean {meant}?"
 
-    def test_one_that_is_like_no_other_points_at_the_manual(self) -> None:
-        with pytest.raises(UsageError) as error:
-            check_names({"MIGRATOR_QQQQQQQQQQQQQQQ": "1"})
-        assert error.value.hint == "See migrator --help for all of them."
+    @pytest.mark.parametrize("variable", [v for v in VARIABLES if v.name.startswith("MIGRATOR_")])
+    def test_a_letter_too_many_or_too_few_is_found_in_every_name(self, variable: Variable) -> None:
+        for name in (f"{variable.name}S", variable.name[:-1]):
+            with pytest.raises(UsageError):
+                check_names({name: "1"})
+
+    @pytest.mark.parametrize("name", ["FOO", "TAG", "VERSION", "NAME", "ENABLED", "REPLICAS"])
+    def test_one_that_is_like_no_other_is_told(self, name: str) -> None:
+        assert check_names({f"MIGRATOR_{name}": "1", "MIGRATOR_WAIT": "1s"}) == [f"MIGRATOR_{name}"]
 
 
 class TestLoad:
