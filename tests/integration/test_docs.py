@@ -27,6 +27,8 @@ from migrator.manual import STATUSES
 from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
 
@@ -125,30 +127,75 @@ class TestDocument:
                 ast.parse(block.text)
 
 
+@pytest.fixture
+def replaceable(database: Database, owner_may_create_databases: None) -> Iterator[Database]:
+    """An empty database that its owner may put another one in the place of."""
+    del owner_may_create_databases
+    yield database
+    for suffix in ("restored", "before"):
+        database.server.execute(f"DROP DATABASE IF EXISTS {database.name}_{suffix} WITH (FORCE)")
+
+
+class Shell:
+    """Runs commands as a reader would, in a folder that has this repository's migrations."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(ROOT / "migrations", folder / "migrations")
+        tools = [Path(sys.executable).parent, database.server.bin]
+        self.environ = {
+            "PATH": os.pathsep.join([*map(str, tools), os.environ["PATH"]]),
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "DATABASE_URL": database.url,
+        }
+
+    def run(self, command: str) -> str:
+        """Run a command that has to succeed, and return its standard output."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            check=False,
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
 @pytest.mark.parametrize("path", RUN, ids=name)
-def test_the_commands_run(path: Path, database: Database, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
-    tools = [Path(sys.executable).parent, database.server.bin]
-    environ = {
-        "PATH": os.pathsep.join([*map(str, tools), os.environ["PATH"]]),
-        "HOME": str(tmp_path),
-        "LANG": "C.UTF-8",
-        "DATABASE_URL": database.url,
-    }
+def test_the_commands_run(path: Path, replaceable: Database, tmp_path: Path) -> None:
+    shell = Shell(replaceable, tmp_path)
     for block in blocks(path):
         for command, expected in commands(block) if runs(block) else ():
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", command],
-                check=False,
-                cwd=tmp_path,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            out = shell.run(command)
             pattern = ".*".join(map(re.escape, expected.split("…")))
-            assert re.fullmatch(pattern, done.stdout, re.DOTALL), f"{command}\n{done.stdout}"
+            assert re.fullmatch(pattern, out, re.DOTALL), f"{command}\n{out}"
+
+
+def test_a_backup_is_restored_after_a_later_migration(
+    replaceable: Database, tmp_path: Path
+) -> None:
+    """As docs/operations.md says, and that migration is applied again."""
+    shell = Shell(replaceable, tmp_path)
+    texts = [block.text for block in blocks(ROOT / "docs/operations.md") if runs(block)]
+    [dump] = [text for text in texts if text.startswith("pg_dump ")]
+    [restore] = [text for text in texts if "pg_restore " in text]
+    shell.run("migrator")
+    replaceable.execute("INSERT INTO users (email, created_at) VALUES ('kept@example.org', 1)")
+    shell.run(dump)
+    (tmp_path / "migrations/002_notes.sql").write_text(
+        "CREATE TABLE notes (id bigint REFERENCES users);ALTER TABLE users ADD COLUMN locale text;"
+    )
+    shell.run("migrator")
+    replaceable.execute("INSERT INTO users (email, created_at) VALUES ('lost@example.org', 1)")
+    assert "Current schema version: 1\n" in shell.run(restore)
+    shell.run("migrator")
+    assert shell.run("migrator --current").startswith("Current schema version: 2\n")
+    assert replaceable.execute("SELECT email, locale FROM users") == [("kept@example.org", None)]
+    assert replaceable.execute("SELECT count(*) FROM notes") == [(0,)]
 
 
 def test_something_of_the_documents_is_run() -> None:
