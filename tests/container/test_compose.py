@@ -347,6 +347,7 @@ class TestBrokenMigration:
         failed = fresh.make("up")
         assert failed.status == 2
         assert "002_broken.sql:3:1: error:" in failed.err + failed.out
+        assert "002_broken.sql" not in fresh.logs("migrator")
         running = fresh.container("backend")
         assert running["Id"] == before["Id"]
         assert running["State"]["StartedAt"] == before["State"]["StartedAt"]
