@@ -4,12 +4,12 @@ set -Eeuo pipefail
 
 usage() {
     cat <<'USAGE'
-Usage: scripts/adopt-alembic-database.sh [--version N] [--allow-differences] [--keep-old] [--yes]
+Usage: scripts/adopt-alembic-database.sh [--version N] [--allow-differences] [--drop-old] [--yes]
 
 Moves a database that Alembic has built to the migrations of this folder, after YES has been typed:
   1. writes a backup, as scripts/backup-database.sh does;
   2. runs `migrator adopt`: compares the schema with what the files up to N describe, and where nothing differs records
-     them as applied and drops alembic_version, in one transaction;
+     them as applied;
   3. applies the migrations after N, while the old backend goes on working;
   4. starts the new backend, waits until it is healthy, and shows `migrator --current`.
 Every step may be run again: a run that was killed is completed by running the script again. docs/moving-from-alembic.md
@@ -17,7 +17,8 @@ explains what to do about differences, and the way back.
 
   --version N          the last file whose changes are all in the database (default 1)
   --allow-differences  records the files although the schema differs: the next migration repairs it
-  --keep-old           leaves alembic_version, for an older backend that still reads it
+  --drop-old           drops alembic_version, in the transaction that records the files; without it the table stays, for
+                       an older backend that still reads it, and a second run with --drop-old drops it
   --yes                does not ask
 
 Environment: OVERLAYS, more compose files, as for make; and what the compose files read.
@@ -32,7 +33,6 @@ source "$here/deployment.sh"
 
 version=1
 options=()
-keep_old=0
 phase=checking # then adopting, migrating, and last starting
 backup=
 scratch= # the database in which the files are built
@@ -103,8 +103,7 @@ main() {
         case $1 in
             --help) usage && exit ;;
             --yes) yes=1 ;;
-            --allow-differences) options+=("$1") ;;
-            --keep-old) keep_old=1 ;;
+            --allow-differences | --drop-old) options+=("$1") ;;
             --version)
                 [[ ${2:-} =~ ^[0-9]{1,18}$ ]] || usage_error '--version needs a number'
                 version=$2
@@ -114,7 +113,6 @@ main() {
         esac
         shift
     done
-    ((keep_old)) || options+=(--drop-old)
     open_deployment
     start_postgres
     open_database

@@ -45,7 +45,8 @@ SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM typing_sessions),
     (SELECT count(*) FROM pg_database WHERE datname LIKE '%scratch%')
 """
 UNTOUCHED = "20|60|alembic_version||0"
-MOVED = "20|60||schema_migrations|0"
+MOVED = "20|60|alembic_version|schema_migrations|0"
+CLEARED = "20|60||schema_migrations|0"
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +158,12 @@ def test_the_whole_way(left: Project) -> None:
 
     again = adopt(left, "--yes")
     assert again.status == 0, again.out + again.err
-    assert "Nothing to do: there is no history of alembic" in again.out
+    assert "Nothing to do: it was adopted before." in again.out
     assert left.sql(STATE) == MOVED
+
+    cleared = adopt(left, "--yes", "--drop-old")
+    assert cleared.status == 0, cleared.out + cleared.err
+    assert left.sql(STATE) == CLEARED
 
     # The way back.
     restored = left.try_compose("stop", "backend")
