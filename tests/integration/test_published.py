@@ -207,3 +207,12 @@ class TestMetrics:
         for command in ("plan", "status", "--current", "validate"):
             assert migrate(command, env={"MIGRATOR_METRICS_FILE": str(file)}).status == 0
         assert not file.exists()
+
+    @pytest.mark.parametrize("name", ["MIGRATOR_LOCK_WAIT", "DATABASE_URL"])
+    def test_of_a_run_before_stay_when_a_setting_is_wrong(
+        self, migrate: Migrate, file: Path, name: str
+    ) -> None:
+        assert migrate("--metrics-file", str(file)).status == 0
+        before = file.read_text()
+        assert migrate("--metrics-file", str(file), env={name: "abc"}).status == 2
+        assert file.read_text() == before
