@@ -92,13 +92,14 @@ class TestHeartbeat:
             Session(database.admin_url, "before us") as other,
         ):
             reader.run("SELECT FROM users")
-            other.run_later("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            waiting = other.run_later("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
             eventually(lambda: database.execute("SELECT pid FROM pg_locks WHERE NOT granted"))
             process = migrate.start()
             process.expect("still running")
             process.send_signal(signal.SIGTERM)
             run = process.wait()
             reader.end()
+            waiting.join(20)
         [first, second] = beats(run)[0]["blocked_by"]
         assert first.startswith(f"pid {reader.pid} (the reader, ")
         assert f"pid {other.pid} (before us, " in second

@@ -117,6 +117,7 @@ class Session:
         self.connection = psycopg2.connect(url, application_name=application)
         self.pid = self.connection.info.backend_pid
         self._threads: list[threading.Thread] = []
+        self._cancelled = False
 
     def run(self, sql: str) -> list[tuple[Any, ...]]:
         """Run SQL, and return the rows of the last statement."""
@@ -126,10 +127,17 @@ class Session:
 
     def run_later(self, sql: str) -> threading.Thread:
         """Run SQL that blocks in a thread, and return it."""
-        thread = threading.Thread(target=self.run, args=(sql,))
+        thread = threading.Thread(target=self._run_until_cancelled, args=(sql,))
         thread.start()
         self._threads.append(thread)
         return thread
+
+    def _run_until_cancelled(self, sql: str) -> None:
+        try:
+            self.run(sql)
+        except psycopg2.errors.QueryCanceled:
+            if not self._cancelled:
+                raise
 
     def end(self) -> None:
         """Roll back what is open."""
@@ -141,6 +149,7 @@ class Session:
     def __exit__(self, *_exception: object) -> None:
         for thread in self._threads:
             if thread.is_alive():
+                self._cancelled = True
                 self.connection.cancel()
             thread.join(20)
         self.connection.close()
