@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sessions import Session, eventually, left_behind, running
+from tests.support.sessions import Session, blocked, eventually, left_behind, running
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -20,8 +20,9 @@ NO_TRANSACTION = "-- migrator: no-transaction\n"
 def audit_table(database: Database) -> None:
     database.execute(
         "CREATE TABLE audit (number int, began timestamptz DEFAULT transaction_timestamp());"
-        "CREATE SEQUENCE tries;"
-        "ALTER TABLE audit OWNER TO app_owner; ALTER SEQUENCE tries OWNER TO app_owner"
+        "CREATE SEQUENCE tries; CREATE TABLE gate ();"
+        "ALTER TABLE audit OWNER TO app_owner; ALTER SEQUENCE tries OWNER TO app_owner;"
+        "ALTER TABLE gate OWNER TO app_owner"
     )
 
 
@@ -179,21 +180,25 @@ def test_limits_and_names_are_those_of_each_file(
 
 def test_holds_the_lock_until_the_end(migrate: Migrate, folder: Folder, database: Database) -> None:
     write(folder, 1)
-    folder.write("002_b.sql", "SELECT pg_sleep(1);")
-    process = migrate.start("--single-transaction")
-    running(database, "pg_sleep")
-    assert migrate("--single-transaction", "--lock-wait", "0").status == 6
-    assert process.wait().status == 0
+    folder.write("002_b.sql", "LOCK TABLE gate;")
+    with Session(database.admin_url, "the gatekeeper") as gatekeeper:
+        gatekeeper.run("LOCK TABLE gate")
+        process = migrate.start("--single-transaction", "--lock-timeout", "1min")
+        blocked(database, "LOCK TABLE gate")
+        assert migrate("--single-transaction", "--lock-wait", "0").status == 6
+        gatekeeper.end()
+        assert process.wait().status == 0
 
 
 def test_what_others_see_changes_at_once(
     migrate: Migrate, folder: Folder, database: Database
 ) -> None:
     write(folder, 1)
-    folder.write("002_b.sql", "SELECT pg_sleep(1);")
+    folder.write("002_b.sql", "LOCK TABLE gate;")
     with Session(database.admin_url, "a reader") as reader:
-        process = migrate.start("--single-transaction")
-        running(database, "pg_sleep")
+        reader.run("LOCK TABLE gate")
+        process = migrate.start("--single-transaction", "--lock-timeout", "1min")
+        blocked(database, "LOCK TABLE gate")
         assert reader.run("SELECT count(*) FROM audit") == [(0,)]
         reader.end()
         assert process.wait().status == 0
