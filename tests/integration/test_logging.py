@@ -121,7 +121,7 @@ def blocked(migrate: Migrate, folder: Folder, database: Database) -> Run:
     folder.write("002_b.sql", "ALTER TABLE a ADD b int;")
     with Session(database.admin_url, "reader") as reader:
         reader.run("SELECT * FROM a")
-        return migrate("--lock-timeout", "10ms", "--lock-wait", "0.5s")
+        return migrate("--lock-timeout", "10ms", "--lock-wait", "2s")
 
 
 def locked(migrate: Migrate, folder: Folder, database: Database) -> Run:
@@ -129,7 +129,7 @@ def locked(migrate: Migrate, folder: Folder, database: Database) -> Run:
     number = lock.key(Table("public", "schema_migrations"))
     with Session(database.admin_url, "other migrator") as other:
         other.run(f"SELECT pg_advisory_xact_lock({number})")
-        return migrate("--lock-wait", "0.1s")
+        return migrate("--lock-wait", "1s")
 
 
 def misspelt(migrate: Migrate, _folder: Folder, _database: Database) -> Run:
@@ -154,7 +154,7 @@ def refused(migrate: Migrate, folder: Folder, _database: Database) -> Run:
 
 def nowhere(migrate: Migrate, folder: Folder, _database: Database) -> Run:
     folder.write("001_a.sql", "SELECT 1;")
-    env = {"DATABASE_URL": f"postgresql://a@127.0.0.1:{free_port()}/a", "MIGRATOR_WAIT": "0.5s"}
+    env = {"DATABASE_URL": f"postgresql://a@127.0.0.1:{free_port()}/a", "MIGRATOR_WAIT": "1s"}
     return migrate(env=env)
 
 
@@ -177,7 +177,7 @@ def adopting(migrate: Migrate, folder: Folder, database: Database) -> Run:
 
 def nothing_applied(migrate: Migrate, folder: Folder, _: Database) -> Run:
     folder.write("001_a.sql", "SELECT 1;")
-    return migrate("check", "--wait", "100ms")
+    return migrate("check", "--wait", "2s")
 
 
 SCENES: dict[str, tuple[Callable[[Migrate, Folder, Database], Run], int, list[str]]] = {

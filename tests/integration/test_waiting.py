@@ -202,7 +202,7 @@ class TestWaitedFor:
     def test_a_refused_connection(self, migrate: Migrate, command: str) -> None:
         arguments = [command, "1"] if command == "baseline" else [command]
         url = f"postgresql://app@127.0.0.1:{free_port()}/app"
-        run = migrate(*arguments, env={"DATABASE_URL": url, "MIGRATOR_WAIT": "0.3s"})
+        run = migrate(*arguments, env={"DATABASE_URL": url, "MIGRATOR_WAIT": "1s"})
         assert run.status == UNREACHABLE
         assert run.out == ""
         assert reasons(run)
@@ -210,7 +210,7 @@ class TestWaitedFor:
         last = run.events[-1]
         assert last["event"] == "database unavailable"
         assert last["message"].startswith(
-            "the connection is refused, and the wait of 0.3 s is over: connection to server at"
+            "the connection is refused, and the wait of 1 s is over: connection to server at"
         )
         assert last["message"].endswith(
             "Is the server running on that host and accepting TCP/IP connections?"
@@ -218,7 +218,7 @@ class TestWaitedFor:
         assert "listens on that host and port" in last["hint"]
 
     def test_a_name_that_does_not_resolve(self, migrate: Migrate) -> None:
-        env = {"DATABASE_URL": "postgresql://app@postgres.invalid/app", "MIGRATOR_WAIT": "0.2s"}
+        env = {"DATABASE_URL": "postgresql://app@postgres.invalid/app", "MIGRATOR_WAIT": "2s"}
         run = migrate(env=env)
         assert run.status == UNREACHABLE
         assert set(reasons(run)) == {"the host name does not resolve"}
@@ -226,7 +226,7 @@ class TestWaitedFor:
 
     def test_a_socket_that_is_not_there(self, migrate: Migrate, tmp_path: Path) -> None:
         url = f"postgresql://app@/app?host={tmp_path}"
-        run = migrate(env={"DATABASE_URL": url, "MIGRATOR_WAIT": "0.2s"})
+        run = migrate(env={"DATABASE_URL": url, "MIGRATOR_WAIT": "1s"})
         assert run.status == UNREACHABLE
         assert set(reasons(run)) == {"the connection is refused"}
 
@@ -355,7 +355,7 @@ def standby(second: LocalServer, *, hot: bool = True) -> Iterator[None]:
 class TestStandby:
     def test_is_waited_for_and_then_refused(self, there: Migrate, second: LocalServer) -> None:
         with standby(second):
-            run = there("--wait", "0.2s")
+            run = there("--wait", "2s")
             current = there("--current")
             check = there("check")
             wait = there("wait")
@@ -363,7 +363,7 @@ class TestStandby:
         assert set(reasons(run)) == {"the server is read-only"}
         last = run.event("database unavailable")
         assert last["message"].startswith(
-            "the server is read-only, and the wait of 0.2 s is over: it is a standby"
+            "the server is read-only, and the wait of 2 s is over: it is a standby"
         )
         assert "target_session_attrs=read-write" in last["hint"]
         assert (current.status, current.out.splitlines()[0]) == (0, "Current schema version: 0")
