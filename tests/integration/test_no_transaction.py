@@ -460,13 +460,17 @@ class TestInvalidIndex:
     def test_that_appears_behind_our_back_keeps_the_file_from_being_recorded(
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
-        folder.write("001_a.sql", f"{NO_TRANSACTION}{BUILD}\nSELECT pg_sleep(1);")
-        process = migrate.start()
-        running(database, "pg_sleep")
-        database.execute(
-            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'busy_id'::regclass"
-        )
-        run = process.wait()
+        database.execute("CREATE TABLE gate (); ALTER TABLE gate OWNER TO app_owner")
+        folder.write("001_a.sql", f"{NO_TRANSACTION}{BUILD}\nSELECT FROM gate;")
+        with Session(database.admin_url, "the gatekeeper") as gatekeeper:
+            gatekeeper.run("LOCK TABLE gate")
+            process = migrate.start("--lock-timeout", "1min")
+            blocked(database, "SELECT FROM gate")
+            database.execute(
+                "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'busy_id'::regclass"
+            )
+            gatekeeper.end()
+            run = process.wait()
         assert run.status == 1
         failure = run.event("migration failed")
         assert failure["message"] == "001_a.sql:2:1: index public.busy_id is invalid"

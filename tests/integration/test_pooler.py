@@ -9,7 +9,15 @@ import pytest
 
 from tests.support.pgbouncer import Pooler, pgbouncer
 from tests.support.proxy import Proxy
-from tests.support.sessions import backends, eventually, left_behind, running
+from tests.support.sessions import (
+    NAP,
+    asleep,
+    backends,
+    eventually,
+    left_behind,
+    prepare_nap,
+    running,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,9 +173,10 @@ def test_a_killed_migrator_leaves_no_lock(
 def test_a_lost_server_connection_is_made_again(
     migrate: Migrate, folder: Folder, database: Database, env: dict[str, str], mode: str
 ) -> None:
-    folder.write("001_a.sql", "INSERT INTO audit VALUES (1); SELECT pg_sleep(1);")
+    prepare_nap(database)
+    folder.write("001_a.sql", f"INSERT INTO audit VALUES (1); {NAP}")
     process = migrate.start(env=env)
-    running(database, "pg_sleep")
+    asleep(database)
     if mode == "restart":
         database.server.restart("immediate")
     else:
@@ -208,7 +217,7 @@ def test_what_a_file_leaves_in_the_session_reaches_no_other_client(
 def test_what_runs_long_is_watched_when_there_is_a_second_connection(
     migrate: Migrate, folder: Folder, database: Database, pool_size: int, seen: list[str]
 ) -> None:
-    folder.write("001_a.sql", "SELECT pg_sleep(2);")
+    folder.write("001_a.sql", "SELECT pg_sleep(4);")
     with pgbouncer(database.server, pool_size=pool_size) as pooler:
         env = {"DATABASE_URL": pooler.url(database.url), "MIGRATOR_HEARTBEAT": "100ms"}
         run = migrate(env=env)

@@ -78,6 +78,28 @@ def blocked(database: Database, text: str) -> Backend:
     return running(database, text, "Lock/")
 
 
+# A statement that takes a minute, for a test that strikes meanwhile; `asleep` has to see it.
+NAP = "SELECT pg_sleep(seconds) FROM nap;"
+
+
+def prepare_nap(database: Database) -> None:
+    """Make what NAP needs."""
+    database.execute(
+        f"CREATE TABLE nap AS SELECT 60 AS seconds; GRANT SELECT ON nap TO {database.user}"
+    )
+
+
+def asleep(database: Database) -> Backend:
+    """Wait until a session of the owner is in NAP, which from then on takes no time.
+
+    So whoever strikes next cannot be too late, and what is run again afterwards is quick.
+    """
+    __tracebackhide__ = True
+    found = running(database, "pg_sleep", "Timeout/PgSleep")
+    database.execute("UPDATE nap SET seconds = 0")
+    return found
+
+
 def left_behind(database: Database, *, idle_may_stay: bool = False) -> list[str]:
     """Return what a migrator that has ended must not leave behind, in words.
 
