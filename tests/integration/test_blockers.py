@@ -114,7 +114,7 @@ def test_what_a_serializable_transaction_has_read_is_not_a_lock(
         cursor.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT FROM users")
         folder.write("001_wait.sql", "ALTER TABLE users ADD COLUMN a int;\n")
         # Long enough for the observer to look at it too.
-        run = migrate("--lock-timeout", "1200ms", "--lock-wait", "0")
+        run = migrate("--lock-timeout", "4s", "--lock-wait", "0")
     assert run.status == 6
     [blocker] = run.event("migration failed")["blockers"]
     assert blocker["lock"] == "ACCESS SHARE"

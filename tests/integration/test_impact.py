@@ -259,7 +259,7 @@ def test_names_and_queries_may_be_any_bytes_where_there_is_no_encoding(
             [step] = json.loads(migrate("rehearse", "--json").out)["migrations"][0]["steps"]
             assert '"caf\\351"' in [held["relation"] for held in step["locks"]]
             cursor.execute(b"SELECT '\xe9' FROM users")
-            run = migrate("--lock-timeout", "1200ms", "--lock-wait", "0")
+            run = migrate("--lock-timeout", "4s", "--lock-wait", "0")
             assert run.event("migration failed")["blockers"][0]["query"] == (
                 "SELECT '\\351' FROM users"
             )
