@@ -23,6 +23,7 @@ import pytest
 from tests.support.migrator import Migrate
 from tests.support.postgres import LocalServer, Mode, ServerError, embedded, embedded_bin
 from tests.support.proxy import Proxy
+from tests.support.sessions import Session, backends, blocked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -338,18 +339,26 @@ class TestProxy:
         waiting.join(20)
         assert rows == [(42,)]
 
-    def test_stall_holds_back_an_answer_on_its_way(self, proxy: Proxy, through: Connection) -> None:
+    def test_stall_holds_back_an_answer_on_its_way(
+        self, proxy: Proxy, through: Connection, database: Database
+    ) -> None:
         rows: list[tuple[Any, ...]] = []
-        sql = "SELECT pg_sleep(0.2)::text || 'slept'"
+        sql = "SELECT pg_advisory_xact_lock(1)::text || 'locked'"
         waiting = threading.Thread(target=lambda: rows.extend(run(through, sql)))
-        waiting.start()
-        eventually(lambda: sql in proxy.queries)
-        proxy.stall()
-        waiting.join(0.5)
+        with Session(database.admin_url, "the holder") as holder:
+            holder.run("SELECT pg_advisory_xact_lock(1)")
+            waiting.start()
+            blocked(database, sql)
+            proxy.stall()
+            holder.end()
+        eventually(
+            lambda: [backend.state for backend in backends(database)] == ["idle in transaction"]
+        )
+        waiting.join(0.3)
         assert waiting.is_alive()
         proxy.resume()
         waiting.join(20)
-        assert rows == [("slept",)]
+        assert rows == [("locked",)]
 
     def test_ends_while_it_stalls(self, server: Server, database: Database) -> None:
         with Proxy(server.host, server.port) as proxy:
