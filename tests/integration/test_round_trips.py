@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.database import Database
-    from tests.support.migrator import Folder, Migrate, Run
+    from tests.support.migrator import Folder, Migrate, Process, Run
 
 QUICK = """
 CREATE TYPE {0}_kind AS ENUM ('a', 'b');
@@ -50,9 +49,13 @@ class Through:
 
     def __call__(self, *args: str) -> Run:
         """Run it, and have in the proxy what this run alone has sent."""
+        return self.start(*args).wait()
+
+    def start(self, *args: str) -> Process:
+        """Start it, as a call does."""
         self.proxy.queries.clear()
         self.proxy.counts.clear()
-        return self.migrate(*args, env={"DATABASE_URL": self.url})
+        return self.migrate.start(*args, env={"DATABASE_URL": self.url})
 
     def messages(self) -> dict[str, int]:
         """Return how many messages of each kind there were between logging in and hanging up."""
@@ -188,13 +191,13 @@ class TestAllInOneQuery:
                 if "CREATE TABLE t2" in text and not other_has_it:
                     other.run(f"SELECT pg_advisory_lock({number})")
                     other_has_it.append(True)
-                    threading.Timer(
-                        0.5, lambda: other.run("SELECT pg_advisory_unlock_all()")
-                    ).start()
 
             other_has_it: list[bool] = []
             through.proxy.on_query = come_first
-            run = through()
+            process = through.start()
+            process.expect("waiting for another migrator")
+            other.run("SELECT pg_advisory_unlock_all()")
+            run = process.wait()
         assert run.status == 0
         assert "another migrator" in run.event("waiting for another migrator")["holder"]
         assert self.versions(database) == [1, 2, 3]
@@ -265,10 +268,12 @@ class TestAllInOneQuery:
             def come_first(text: str) -> None:
                 if text.startswith("BEGIN") and "COMMENT ON TABLE t1 IS 'one'" in text:
                     other.run("LOCK TABLE t1")
-                    threading.Timer(1, other.end).start()
 
             through.proxy.on_query = come_first
-            run = through("--lock-timeout", "200ms")
+            process = through.start("--lock-timeout", "200ms")
+            process.expect("trying again")
+            other.end()
+            run = process.wait()
         assert run.status == 0
         again = [event for event in run.events if event["event"] == "trying again"]
         assert again[0]["file"] == "002_x.sql"
@@ -284,10 +289,12 @@ class TestAllInOneQuery:
             def come_first(text: str) -> None:
                 if text.startswith("BEGIN") and "CREATE TABLE t2" in text:
                     other.run("LOCK TABLE schema_migrations")
-                    threading.Timer(1, other.end).start()
 
             through.proxy.on_query = come_first
-            run = through()
+            process = through.start()
+            process.expect("trying again")
+            other.end()
+            run = process.wait()
         assert run.status == 0
         again = [event for event in run.events if event["event"] == "trying again"]
         assert again[0]["file"] is None
