@@ -110,7 +110,8 @@ def check_status(plan: Plan, run: Run, *, struck: bool) -> None:
     """Check that it ended as it must: what it is not killed by, it gets over by itself."""
     allowed = {0}
     if struck and plan.strike == "kill":
-        allowed = {-signal.SIGKILL}
+        # One that is about to end is not there to be killed, and then everything is done.
+        allowed = {-signal.SIGKILL, 0}
     elif struck and plan.strike == "term":
         # One that comes when everything is done changes nothing.
         allowed = {143, 0}
