@@ -432,6 +432,7 @@ def _nothing_to_adopt(run: _Run, session: Session) -> int:
 
 def _repair(run: _Run) -> int:
     from migrator import adopt  # noqa: PLC0415
+    from migrator.excerpt import visible  # noqa: PLC0415
 
     migrations = run.migrations()
     with run.connect(write=True) as session:
@@ -440,7 +441,7 @@ def _repair(run: _Run) -> int:
             _say("Nothing to repair: files and history agree.\n")
             return errors.OK
         for change in repairs:
-            _say(f"{change.text}\n")
+            _say(f"{visible(change.text)}\n")
         run.agree("This changes the history.")
         adopt.repair(session, repairs, lambda: run.plan(session, migrations))
     _say("Repaired.\n")

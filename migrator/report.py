@@ -57,7 +57,7 @@ def current(rows: Sequence[Row]) -> str:
     """Return what `--current` prints: the version, and the latest migrations, newest first."""
     lines = [f"Current schema version: {rows[-1].version if rows else 0}", "Recent migrations:"]
     lines += [
-        f"  {row.version}: {row.description or ''} (applied: {row.applied_at})"
+        f"  {row.version}: {visible(row.description or '')} (applied: {row.applied_at})"
         for row in reversed(rows[-_RECENT:])
     ]
     return "\n".join(lines)
@@ -309,7 +309,7 @@ def problems(found: Sequence[Problem]) -> str:
     """Return problems as a compiler prints them, each with the line and what to do below it."""
     lines = []
     for problem in found:
-        lines.append(f"{problem.place}: {problem.message}")
+        lines.append(visible(f"{problem.place}: {problem.message}"))
         lines += [f"  {line}" for line in problem.source]
         lines += [f"    {line}" for line in _filled(problem.hint).splitlines()]
     return "\n".join(lines)

@@ -106,6 +106,19 @@ class TestCurrent:
         one_applied.execute("TRUNCATE schema_migrations")
         assert migrate("--current").out == "Current schema version: 0\nRecent migrations:\n"
 
+    def test_shows_what_a_terminal_would_act_on_as_codes(
+        self, migrate: Migrate, one_applied: Database
+    ) -> None:
+        one_applied.execute(
+            "INSERT INTO schema_migrations (version, applied_at, description)"
+            " VALUES (2, '2026-01-31 09:30:00', E'by\\nhand \\x1b[2J\\x1b[31mred')"
+        )
+        assert migrate("--current").out.splitlines()[2] == (
+            "  2: by<U+000A>hand <U+001B>[2J<U+001B>[31mred (applied: 2026-01-31 09:30:00)"
+        )
+        [newest, _] = json.loads(migrate("--current", "--json").out)["recent"]
+        assert newest["description"] == "by\nhand \x1b[2J\x1b[31mred"
+
     def test_needs_no_files(self, migrate: Migrate, one_applied: Database) -> None:
         assert versions(one_applied) == [1]
         run = migrate("--current", "--dir", "/nowhere")
@@ -461,6 +474,16 @@ class TestRepair:
         assert changes == [edited, missing]
         self.accepted(database)
         assert migrate().status == 0
+
+    def test_shows_what_a_terminal_would_act_on_as_codes(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        database.execute(
+            "UPDATE schema_migrations SET description = E'pets\\x1b[2J' WHERE version = 2"
+        )
+        refused = migrate(env={"MIGRATOR_LOG_FORMAT": "console"})
+        assert "UTC (pets<U+001B>[2J), but its file is gone" in refused.err
+        assert "version 2 (pets<U+001B>[2J, applied " in migrate("repair", "--yes").out
 
     def test_asks_and_does_it_on_yes(self, migrate: Migrate, database: Database) -> None:
         run = at_terminal(migrate, "repair", typed="yes\n")

@@ -59,6 +59,12 @@ class TestCurrent:
     def test_a_row_without_a_description_has_none(self) -> None:
         assert report.current([row(3)]).splitlines()[2] == "  3:  (applied: 2026-01-31 09:30:03)"
 
+    def test_a_description_does_not_move_the_cursor(self) -> None:
+        text = report.current([row(3, "one\ntwo\x1b[2J 漢字")])
+        assert text.splitlines()[2:] == [
+            "  3: one<U+000A>two<U+001B>[2J 漢字 (applied: 2026-01-31 09:30:03)"
+        ]
+
 
 class TestStatus:
     PLAN = make(
