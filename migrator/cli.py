@@ -112,15 +112,18 @@ class _Run:
         settings_module.require_database(self.settings, self.environ)
         return database.connect(self.settings, self.stop, write=write)
 
-    def migrations(self) -> tuple[Migration, ...]:
+    def migrations(self, *, pending: bool = False) -> tuple[Migration, ...]:
         """Load the files.
+
+        Args:
+            pending: whether each of them is yet to be applied somewhere.
 
         Raises:
             ProblemsFound: some of them cannot be applied as they are.
         """
         from migrator import migration  # noqa: PLC0415
 
-        migrations, problems = migration.load(self.settings.directory)
+        migrations, problems = migration.load(self.settings.directory, pending=pending)
         if problems:
             raise ProblemsFound(problems)
         return migrations
@@ -306,7 +309,7 @@ def _check(run: _Run) -> int:
 def _validate(run: _Run) -> int:
     from migrator import migration, report  # noqa: PLC0415
 
-    migrations, problems = migration.load(run.settings.directory)
+    migrations, problems = migration.load(run.settings.directory, pending=True)
     data = report.validate_data(migrations, problems)
     if problems:
         if run.options.json:
@@ -375,7 +378,7 @@ def _baseline(run: _Run) -> int:
 
     if not run.options.verify and (run.options.ignore or run.options.allow_differences):
         raise UsageError("--ignore and --allow-differences are for --verify", "Add --verify.")
-    migrations = run.migrations()
+    migrations = run.migrations(pending=True)
     with run.connect(write=True) as session:
         if run.options.verify:
             files = adopt.up_to(migrations, run.options.version)
@@ -390,7 +393,7 @@ def _baseline(run: _Run) -> int:
 def _adopt(run: _Run) -> int:
     from migrator import adopt, pending  # noqa: PLC0415
 
-    migrations = run.migrations()
+    migrations = run.migrations(pending=True)
     with run.connect(write=True) as session:
         found = adopt.find(session, run.options.tool)
         if found is None:
@@ -451,7 +454,7 @@ def _repair(run: _Run) -> int:
 def _reset(run: _Run) -> int:
     from migrator import reset  # noqa: PLC0415
 
-    run.migrations()  # what cannot be built again is not dropped
+    run.migrations(pending=True)  # what cannot be built again is not dropped
     with run.connect(write=True) as session:
         reset.drop_everything(session, run.options.confirm or "")
     return _apply(run)

@@ -25,7 +25,24 @@ _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 _DIRECTIVE_LINE = re.compile(r"^[ \t]*(--[ \t]*migrator[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 # No rule has words for these, and a file may have a hundred thousand of them.
 _ALWAYS_FINE = re.compile(r"(?:INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
+_FRAME = "-=*# \t"  # what may stand around the words of a comment
 _LONGEST_COMMAND = 10_000  # characters; what is longer is rows or a function's body
+# What stands above the statements that undo a migration where a tool keeps them in its file. These
+# are dbmate, goose, sql-migrate, micrate, rambler, node-pg-migrate, tern and MyBatis.
+_WAY_DOWN = frozenset(
+    {
+        "migrate:down",
+        "+goose down",
+        "+migrate down",
+        "+micrate down",
+        "rambler down",
+        "down migration",
+        "create above / drop below",
+        "//@undo",
+    }
+)
+_WAY_DOWN_OPTIONS = ("migrate:down ", "+migrate down ")  # options may follow
+_WAY_DOWN_WORDS = ("DOWN", "DROP BELOW", "@UNDO")  # each of these comments has one
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 
 
@@ -85,6 +102,10 @@ class Migration(NamedTuple):
         """Return the 1-based line and column of a character of the text."""
         return sql.place(self.script.source, offset)
 
+    def obstacles(self) -> list[Problem]:
+        """Return what keeps it from being applied, and is of no matter once it is applied."""
+        return [_located(self, problem) for problem in _ways_down(self.script)]
+
 
 class Folder(NamedTuple):
     """What a folder holds: its migrations, ordered by version, and everything wrong with them."""
@@ -93,13 +114,15 @@ class Folder(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-def load(directory: Path) -> Folder:
+def load(directory: Path, *, pending: bool = False) -> Folder:
     """Read and check every migration in a folder.
 
     Files whose name does not end in `.sql` and hidden files are not looked at.
 
     Args:
         directory: the folder.
+        pending: whether each of them is yet to be applied somewhere, so that its obstacles are
+            problems; otherwise the history tells of which they are.
 
     Raises:
         UsageError: the folder does not exist, cannot be read, or has no migration in it.
@@ -117,6 +140,7 @@ def load(directory: Path) -> Folder:
         if isinstance(loaded, Migration):
             migrations.append(loaded)
             problems += check(loaded)
+            problems += loaded.obstacles() if pending else ()
         else:
             problems.append(loaded)
     migrations.sort(key=lambda migration: migration.version)
@@ -259,7 +283,7 @@ def _duplicates(migrations: Sequence[Migration]) -> list[Problem]:
 
 def _description(header: Iterable[tuple[int, str]]) -> str:
     for _, text in header:
-        words = text.strip("-=*# \t")
+        words = text.strip(_FRAME)
         if words and not _DIRECTIVE.match(text):
             return words
     return ""
@@ -306,6 +330,35 @@ def _misplaced_directives(script: sql.Script) -> list[sql.Problem]:
         if end - start > len("--migrator:")
         for match in _DIRECTIVE_LINE.finditer(script.source, start, end)
     ]
+
+
+def _ways_down(script: sql.Script) -> Iterator[sql.Problem]:
+    """Yield each line with a statement below it that begins another tool's way down."""
+    source, statements = script.source, script.statements
+    if not statements or not sql.mentions(source, 0, len(source), _WAY_DOWN_WORDS):
+        return
+    *gaps, _ = [(0, statements[0].start), *_gaps(script)]
+    for start, end in gaps:
+        if end - start < len("--//@undo"):
+            continue
+        for offset, text in sql.comments(source, start, end):
+            if _is_way_down(text) and _begins_line(source, offset):
+                yield sql.Problem(
+                    offset,
+                    "what stands below this line undoes the migration, and would be run as well",
+                    "Delete this line and the undoing statements below it; to undo a migration "
+                    "that is applied, write a new one.",
+                )
+
+
+def _is_way_down(comment: str) -> bool:
+    plain = " ".join(comment.strip(_FRAME).lower().split())
+    return plain in _WAY_DOWN or plain.startswith(_WAY_DOWN_OPTIONS)
+
+
+def _begins_line(source: str, offset: int) -> bool:
+    line = max(source.rfind("\n", 0, offset), source.rfind("\r", 0, offset)) + 1
+    return not source[line:offset].strip()
 
 
 def _gaps(script: sql.Script) -> Iterator[tuple[int, int]]:

@@ -79,6 +79,8 @@ def make(migrations: Sequence[Migration], rows: Sequence[Row]) -> Plan:
 def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
     """Return every disagreement between files and history that keeps us from applying anything.
 
+    What a pending file has in it that keeps it from being applied is among them.
+
     Args:
         plan: what `make` returned.
         settings: what of it is accepted, and the history table's name for the messages.
@@ -111,6 +113,7 @@ def problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
             )
             for migration in plan.out_of_order
         ]
+    found += [problem for migration in plan.pending for problem in migration.obstacles()]
     found += edited_half_way(plan.pending, plan.half_done)
     if settings.refuse_ahead and plan.ahead:
         versions = ", ".join(str(row.version) for row in plan.ahead)

@@ -202,8 +202,31 @@ def read(source: str) -> Script:
                 statements.append(Statement(piece.start, piece.end, rows))
         if pos >= end and resume:
             pos, end, resume = resume, len(source), 0
-    header = _header(source, begin, statements[0].start if statements else len(source))
+    header = comments(source, begin, statements[0].start if statements else len(source))
     return Script(source, tuple(statements), tuple(sorted(problems)), tuple(header))
+
+
+def comments(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:
+    """Yield the line comments between two statements: the offset of `--`, and the text after it.
+
+    There may be block comments, semicolons and commands of psql besides.
+
+    Args:
+        source: the text.
+        pos: where to begin: the start of the file, or the end of a statement or its rows.
+        end: where to stop: the start of the next statement, or the end of the file.
+    """
+    while pos < end:
+        after = _after(_SKIP, source, pos, end)
+        for match in _COMMENT_LINE.finditer(source, pos, after):
+            if match[1] is not None:
+                yield match.start(), match[1].strip()
+        if source.startswith("/*", after, end):
+            pos = _comment_end(source, after, end) or end
+        elif source.startswith("\\", after, end):
+            pos = _line_end(source, after, end)
+        else:
+            pos = after + 1
 
 
 def place(source: str, offset: int) -> tuple[int, int]:
@@ -382,24 +405,6 @@ def _nul(source: str) -> Iterator[Problem]:
     if offset >= 0:
         hint = "Remove it, and save the file as UTF-8 in case it is UTF-16."
         yield Problem(offset, "there is a NUL character in the file", hint)
-
-
-def _header(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:
-    """Yield the line comments of what precedes the first statement.
-
-    There may be block comments, semicolons and commands of psql besides.
-    """
-    while pos < end:
-        after = _after(_SKIP, source, pos, end)
-        for match in _COMMENT_LINE.finditer(source, pos, after):
-            if match[1] is not None:
-                yield match.start(), match[1].strip()
-        if source.startswith("/*", after, end):
-            pos = _comment_end(source, after, end) or end
-        elif source.startswith("\\", after, end):
-            pos = _line_end(source, after, end)
-        else:
-            pos = after + 1
 
 
 def _line_end(source: str, pos: int, end: int) -> int:

@@ -55,8 +55,8 @@ def applied(found: Plan, settings: Settings) -> tuple[Migration, ...]:
         ProblemsFound: an applied file was edited or is missing, so the schema is not known.
         UsageError: the history is empty.
     """
-    lenient = settings._replace(allow_out_of_order=True, refuse_ahead=False)
-    if problems := plan.problems(found, lenient):
+    lenient = settings._replace(refuse_ahead=False)
+    if problems := plan.problems(found._replace(pending=()), lenient):
         raise ProblemsFound(problems)
     if not found.applied:
         raise UsageError(
@@ -93,10 +93,13 @@ def run(session: Session, files: Sequence[Migration], patterns: Sequence[str]) -
         patterns: of differences that are accepted.
 
     Raises:
+        ProblemsFound: a file cannot be applied to another database as it is.
         MigrationFailed: a file failed in the scratch database.
         UsageError: there is no database to build in.
         Interrupted: a signal has arrived; the scratch database is dropped.
     """
+    if problems := [problem for file in files for problem in file.obstacles()]:
+        raise ProblemsFound(problems)
     ours = stepwise.own_tables(session.settings.table)
     others = tuple(table for found in legacy.find(session) for table in found.tables)
     actual = catalog.snapshot(session, (*ours, *others))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from migrator.migration import checksum
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -205,6 +206,85 @@ def test_all_bad_files_are_told_at_once_before_a_connection_is_opened(
         ("2_c.sql", 0),
     ]
     assert run.event("refused")["message"].startswith("5 problems with the migrations")
+
+
+WAYS_DOWN = {
+    "dbmate": ("-- migrate:up", "-- migrate:down"),
+    "goose": ("-- +goose Up", "-- +goose Down"),
+    "sql-migrate": ("-- +migrate Up", "-- +migrate Down"),
+    "node-pg-migrate": ("-- Up Migration", "-- Down Migration"),
+    "tern": ("-- Write your migrate up statements here", "---- create above / drop below ----"),
+    "MyBatis": ("-- // Add toys", "-- //@UNDO"),
+}
+
+
+class TestWayDown:
+    """Files in which another tool keeps the statements that undo them."""
+
+    @pytest.mark.parametrize(("up", "down"), WAYS_DOWN.values(), ids=WAYS_DOWN.keys())
+    def test_of_a_pending_file_keeps_everything_from_being_applied(
+        self, migrate: Migrate, folder: Folder, one_applied: Database, up: str, down: str
+    ) -> None:
+        text = f"{up}\nCREATE TABLE toys (id int);\n\n{down}\nDROP TABLE toys;\n"
+        folder.write("003_toys.sql", text)
+        before = snapshot(one_applied)
+        for arguments in ((), ("plan",), ("check",), ("status",), ("rehearse",), ("validate",)):
+            run = migrate(*arguments)
+            assert run.status == DISAGREEMENT
+            [problem] = run.event("refused")["problems"]
+            assert (problem["file"], problem["line"], problem["column"]) == ("003_toys.sql", 4, 1)
+            assert problem["message"] == (
+                "what stands below this line undoes the migration, and would be run as well"
+            )
+            assert problem["hint"].startswith(
+                "Delete this line and the undoing statements below it"
+            )
+            assert problem["source"] == [f"4 | {down}", "  | ^"]
+        assert snapshot(one_applied) == before
+
+    @pytest.mark.parametrize(("up", "down"), WAYS_DOWN.values(), ids=WAYS_DOWN.keys())
+    def test_that_is_empty_does_no_harm(
+        self, migrate: Migrate, folder: Folder, database: Database, up: str, down: str
+    ) -> None:
+        folder.write("001_toys.sql", f"{up}\nCREATE TABLE toys (id int);\n\n{down}\n\n-- none\n")
+        assert migrate("validate").status == 0
+        assert migrate().status == 0
+        assert database.execute("SELECT to_regclass('toys') IS NOT NULL") == [(True,)]
+
+    def test_of_an_applied_file_is_let_be(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        text = "-- migrate:up\nCREATE TABLE people ();\n-- migrate:down\nDROP TABLE people;\n"
+        folder.write("001_people.sql", "CREATE TABLE people ();")
+        assert migrate().status == 0
+        folder.write("001_people.sql", text)
+        folder.write("002_pets.sql", ORDINARY["002_pets.sql"])
+        database.execute(f"UPDATE schema_migrations SET checksum = '{checksum(text.encode())}'")
+        for arguments in (("status",), ("plan",), ("rehearse",), (), (), ("check",)):
+            assert migrate(*arguments).status == 0
+        assert database.execute("SELECT to_regclass('pets') IS NOT NULL") == [(True,)]
+
+    def test_is_not_recorded_nor_built_from(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        for name, ordinary in ORDINARY.items():
+            folder.write(name, ordinary)
+        assert migrate().status == 0
+        folder.write("003_x.sql", "-- migrate:down\nDROP TABLE pets;")
+        before = snapshot(database)
+        commands = [
+            ("reset", "--confirm", database.name),
+            ("verify", "--version", "3"),
+            ("baseline", "3"),
+            ("adopt", "--version", "3", "--yes"),
+        ]
+        for command in commands:
+            run = migrate(*command)
+            assert run.status == DISAGREEMENT, command
+            refused = run.event("refused")
+            assert refused["message"] == "1 problem with the migrations; nothing was changed"
+            assert [problem["file"] for problem in refused["problems"]] == ["003_x.sql"]
+        assert snapshot(database) == before
 
 
 class TestFolder:

@@ -171,6 +171,27 @@ class TestWhatIsCompared:
         assert run.status == 0
         assert "Pending, so not part of it: 003_pets.sql." in run.out
 
+    def test_not_what_a_pending_file_could_not_be_applied_for(
+        self, migrate: Migrate, folder: Folder
+    ) -> None:
+        assert migrate().status == 0
+        folder.write("003_pets.sql", "-- migrate:down\nDROP TABLE people;")
+        run = migrate("verify")
+        assert run.status == 0
+        assert "Pending, so not part of it: 003_pets.sql." in run.out
+
+    def test_not_a_file_that_would_undo_itself(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        assert migrate().status == 0
+        folder.write("003_pets.sql", "CREATE TABLE pets ();\n-- migrate:down\nDROP TABLE pets;")
+        database.execute("CREATE TABLE pets (); INSERT INTO schema_migrations VALUES (3)")
+        run = migrate("verify")
+        assert run.status == DISAGREEMENT
+        refused = run.event("refused")
+        assert refused["message"] == "1 problem with the migrations; nothing was changed"
+        assert [problem["file"] for problem in refused["problems"]] == ["003_pets.sql"]
+
     def test_a_version_that_is_asked_for(self, migrate: Migrate, database: Database) -> None:
         assert migrate().status == 0
         run = migrate("verify", "--version", "1")

@@ -271,6 +271,82 @@ class TestDescription:
         assert described(folder, text) == description
 
 
+DOWN_LINES = [
+    "-- migrate:down",
+    "--migrate:down transaction:false",
+    "-- +goose Down",
+    "-- +goose down",
+    "--   +goose   DOWN  ",
+    "-- +migrate Down",
+    "-- +migrate Down notransaction",
+    "-- +micrate Down",
+    "-- rambler down",
+    "-- Down Migration",
+    "---- down migration",
+    "---- create above / drop below ----",
+    "-- //@UNDO",
+    "\t-- migrate:down",
+]
+
+
+class TestWayDown:
+    def places(self, folder: Folder, text: str) -> list[str]:
+        folder.write("001_a.sql", text)
+        assert only(folder).obstacles() == list(load(folder.path, pending=True).problems)
+        return [obstacle.place for obstacle in only(folder).obstacles()]
+
+    @pytest.mark.parametrize("line", DOWN_LINES)
+    @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+    def test_is_an_obstacle(self, folder: Folder, line: str, ending: str) -> None:
+        text = ending.join(["CREATE TABLE a ();", line, "-- undo", "DROP TABLE a;", ""])
+        folder.write("001_a.sql", text)
+        [obstacle] = only(folder).obstacles()
+        number, column = (1, 20) if ending == "\r" else (2, 1)  # lines are counted by \n
+        indent = len(line) - len(line.lstrip())
+        assert obstacle.place == f"001_a.sql:{number}:{column + indent}"
+        assert "would be run as well" in obstacle.message
+        assert obstacle.hint.startswith("Delete this line and the undoing statements below it")
+
+    @pytest.mark.parametrize(
+        ("text", "places"),
+        [
+            ("-- migrate:up\n-- migrate:down\nDROP TABLE a;", ["2:1"]),
+            ("/* a */ -- x\n-- migrate:down\n/* b */ DROP TABLE a", ["2:1"]),
+            ("-- rambler up\nSELECT 1;\n-- rambler down\nSELECT 2;\n" * 2, ["3:1", "7:1"]),
+            ("COPY a FROM STDIN;\n1\n\\.\n-- migrate:down\nDROP TABLE a;", ["4:1"]),
+            ("COPY a FROM STDIN; SELECT 1;\n1\n\\.\n-- migrate:down\nDROP TABLE a;", ["4:1"]),
+        ],
+    )
+    def test_is_found_between_any_two_statements(
+        self, folder: Folder, text: str, places: list[str]
+    ) -> None:
+        assert self.places(folder, text) == [f"001_a.sql:{place}" for place in places]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "-- migrate:up\nCREATE TABLE a ();",
+            "-- migrate:up\nCREATE TABLE a ();\n-- migrate:down\n",
+            "-- migrate:up\nCREATE TABLE a ();\n-- migrate:down\n-- DROP TABLE a;\n/* DROP */;",
+            "-- +goose Up\n-- +goose StatementBegin\nSELECT 1;\n-- +goose StatementEnd\nSELECT 2;",
+            "SELECT '\n-- migrate:down\n';\nSELECT 1;",
+            "DO $$ BEGIN\n-- migrate:down\nNULL; END $$;\nSELECT 1;",
+            'SELECT 1 AS "\n-- migrate:down\n";\nSELECT 1;',
+            "SELECT 1\n-- migrate:down\n+ 1;\nSELECT 1;",
+            "SELECT 1;\n/*\n-- migrate:down\n*/\nSELECT 1;",
+            "COPY a FROM STDIN;\n-- migrate:down\n\\.\nSELECT 1;",
+            "SELECT 1; -- migrate:down\nSELECT 1;",
+            "SELECT 1 -- migrate:down\n;\nSELECT 1;",
+            "SELECT 1;\n-- as migrate:down did\nSELECT 1;",
+            "SELECT 1;\n-- migrate:downwards\nSELECT 1;",
+            "-- There is no\n-- down migration of this one.\nSELECT 1;",
+            "SELECT 1;\n-- down\nSELECT 1;",
+        ],
+    )
+    def test_is_nothing_else(self, folder: Folder, text: str) -> None:
+        assert self.places(folder, text) == []
+
+
 class TestDirectives:
     @pytest.mark.parametrize(
         ("header", "directives"),

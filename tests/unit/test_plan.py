@@ -31,6 +31,11 @@ def row(version: int, checksum: str | None = "same") -> Row:
     return Row(version, "did x", "2026-01-31 09:30:00", checksum, None, None)
 
 
+def with_way_down(version: int) -> Migration:
+    script = sql.read("CREATE TABLE a ();\n-- migrate:down\nDROP TABLE a;")
+    return file(version)._replace(script=script)
+
+
 def states(plan: Plan) -> dict[int, str]:
     """Return each version's state; a version that has two fails."""
     pairs = [
@@ -157,6 +162,12 @@ def test_all_problems_are_told_together() -> None:
         "004_x.sql",
         "public.schema_migrations",
     ]
+
+
+def test_what_keeps_a_file_from_being_applied_is_a_problem_while_it_is_pending() -> None:
+    files = [with_way_down(1), with_way_down(2), with_way_down(3)]
+    problems_found = found(make(files, [row(1), row(2, checksum=None)]))
+    assert [problem.place for problem in problems_found] == ["003_x.sql:2:1"]
 
 
 @pytest.mark.parametrize(
