@@ -148,8 +148,8 @@ PAGES = {
         f"""
         Check the names, versions, directives and statements of all files, as a run does before it
         connects. No database is needed. Every problem is reported, with its place in the file.
-        Every file counts as pending: one that has another tool's way down in it is refused here,
-        and by a run unless it is applied.
+        Every file counts as pending: one that is still the template of migrator new, or has another
+        tool's way down in it, is refused here, and by a run unless it is applied.
 
         The statements are read as psql reads them; whether they are right, only the server knows.
 
@@ -166,7 +166,7 @@ PAGES = {
         """
         Create the next file, NNN_description.sql, from a template and print its path. Its version
         is one above the newest file's, in the same width; where those are timestamps, it is the
-        time now (UTC). No database is needed.
+        time now (UTC). Until it is written, the file is refused. No database is needed.
         """,
         "created",
         (),

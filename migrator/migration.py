@@ -43,6 +43,8 @@ _WAY_DOWN = frozenset(
 )
 _WAY_DOWN_OPTIONS = ("migrate:down ", "+migrate down ")  # options may follow
 _WAY_DOWN_WORDS = ("DOWN", "DROP BELOW", "@UNDO")  # each of these comments has one
+# The template of `new` has it; with it and without a statement, a file is not written yet.
+UNWRITTEN = "Replace this paragraph with the reason"
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 
 
@@ -104,7 +106,8 @@ class Migration(NamedTuple):
 
     def obstacles(self) -> list[Problem]:
         """Return what keeps it from being applied, and is of no matter once it is applied."""
-        return [_located(self, problem) for problem in _ways_down(self.script)]
+        found = (*_ways_down(self.script), *_unwritten(self.script))
+        return [_located(self, problem) for problem in found]
 
 
 class Folder(NamedTuple):
@@ -359,6 +362,20 @@ def _is_way_down(comment: str) -> bool:
 def _begins_line(source: str, offset: int) -> bool:
     line = max(source.rfind("\n", 0, offset), source.rfind("\r", 0, offset)) + 1
     return not source[line:offset].strip()
+
+
+def _unwritten(script: sql.Script) -> Iterator[sql.Problem]:
+    """Yield the place where the template of `new` asks for the migration, while there is none."""
+    if script.statements:
+        return
+    for offset, text in script.header:
+        if text.startswith(UNWRITTEN):
+            yield sql.Problem(
+                offset,
+                "the file is still the template of `migrator new`: it has no statement",
+                "Write the migration; or, if there is nothing to do, a comment that says why in "
+                "place of this one.",
+            )
 
 
 def _gaps(script: sql.Script) -> Iterator[tuple[int, int]]:

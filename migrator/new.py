@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from migrator.errors import UsageError
-from migrator.migration import parse_name
+from migrator.migration import UNWRITTEN, parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 _FIRST_TIMESTAMP = 10**13  # YYYYMMDDHHMMSS has fourteen digits
 
-_TEMPLATE = """-- {description}
+_TEMPLATE = f"""-- {{description}}
 --
--- Runs once, in one transaction that also records it. Keep table locks short; what cannot run in a
--- transaction goes into a file of its own with the directive no-transaction. README.md has recipes.
+-- {UNWRITTEN}, where the SQL does not say it, and write the SQL below.
+-- The file runs once, in one transaction that also records it. Keep table locks short. What cannot
+-- run in a transaction goes into a file of its own, below the line `-- migrator: no-transaction`.
 
 """
 
@@ -34,11 +35,14 @@ def next_name(names: Sequence[str], description: str, now: datetime) -> str:
         now: the time, UTC.
 
     Raises:
-        UsageError: the description has no letter or digit.
+        UsageError: the description has no ASCII letter or digit.
     """
     words = re.sub(r"\W+", "_", description.lower(), flags=re.ASCII).strip("_")
     if not words:
-        raise UsageError(f"{description!r} has no letter or digit to name a file after")
+        raise UsageError(
+            f"{description!r} has no ASCII letter or digit to name a file after",
+            "Describe it in such letters; the first line of the file may then say it in any.",
+        )
     parsed = [(name[0], file) for file in names if (name := parse_name(file))]
     if not parsed:
         return f"001_{words}.sql"

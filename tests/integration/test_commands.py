@@ -364,7 +364,28 @@ class TestNew:
         path = folder.path / "011_add_user_locale.sql"
         assert (run.status, run.out, run.err) == (0, f"{path}\n", "")
         assert path.read_text().startswith("-- Add user locale\n")
+
+    def test_makes_one_that_is_refused_until_it_is_written(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        assert migrate("new", "add user locale").status == 0
+        path = folder.path / "011_add_user_locale.sql"
+        for run in (migrate("validate"), migrate()):
+            assert run.status == DISAGREEMENT
+            [problem] = run.event("refused")["problems"]
+            assert (problem["file"], problem["line"], problem["column"]) == (path.name, 3, 1)
+            assert problem["message"] == (
+                "the file is still the template of `migrator new`: it has no statement"
+            )
+            assert problem["hint"].startswith("Write the migration; or, if there is nothing to do")
+        assert not exists(database, "schema_migrations")
+        with path.open("a") as file:
+            file.write("ALTER TABLE people ADD COLUMN locale text;\n")
         assert migrate("validate").status == 0
+        assert migrate().status == 0
+        assert migrate().status == 0
+        assert versions(database) == [1, 2, 10, 11]
+        assert "11: Add user locale (" in migrate("--current").out
 
     def test_makes_the_first_file(self, migrate: Migrate, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
@@ -375,7 +396,8 @@ class TestNew:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("new", "---"), "has no letter or digit to name a file after"),
+            (("new", "---"), "has no ASCII letter or digit to name a file after"),
+            (("new", "ä"), "'ä' has no ASCII letter or digit to name a file after"),
             (("new", "x", "--dir", "/nowhere"), "cannot create a file in /nowhere: No such file"),
             (("new", "x" * 300), "File name too long"),
         ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from migrator.migration import checksum
+from migrator.new import template
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -264,13 +265,14 @@ class TestWayDown:
             assert migrate(*arguments).status == 0
         assert database.execute("SELECT to_regclass('pets') IS NOT NULL") == [(True,)]
 
-    def test_is_not_recorded_nor_built_from(
-        self, migrate: Migrate, folder: Folder, database: Database
+    @pytest.mark.parametrize("text", ["-- migrate:down\nDROP TABLE pets;", template("toys")])
+    def test_or_a_template_is_not_recorded_nor_built_from(
+        self, migrate: Migrate, folder: Folder, database: Database, text: str
     ) -> None:
         for name, ordinary in ORDINARY.items():
             folder.write(name, ordinary)
         assert migrate().status == 0
-        folder.write("003_x.sql", "-- migrate:down\nDROP TABLE pets;")
+        folder.write("003_x.sql", text)
         before = snapshot(database)
         commands = [
             ("reset", "--confirm", database.name),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from migrator.new import template
 from migrator.scratch import options
 from tests.integration.test_commands import documented
 from tests.integration.test_logging import check
@@ -175,7 +176,7 @@ class TestWhatIsCompared:
         self, migrate: Migrate, folder: Folder
     ) -> None:
         assert migrate().status == 0
-        folder.write("003_pets.sql", "-- migrate:down\nDROP TABLE people;")
+        folder.write("003_pets.sql", template("add pets"))
         run = migrate("verify")
         assert run.status == 0
         assert "Pending, so not part of it: 003_pets.sql." in run.out

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from migrator.errors import Problem, UsageError
 from migrator.migration import Directives, Migration, checksum, load, parse_name
+from migrator.new import template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -345,6 +346,26 @@ class TestWayDown:
     )
     def test_is_nothing_else(self, folder: Folder, text: str) -> None:
         assert self.places(folder, text) == []
+
+
+class TestUnwritten:
+    @pytest.mark.parametrize("ending", ["\n", "\r\n"])
+    def test_is_an_obstacle(self, folder: Folder, ending: str) -> None:
+        text = template("add pets").replace("\n", ending)
+        for kept in (text, text.replace("Add pets", "Add cats"), f"{text};"):
+            folder.write("001_a.sql", kept)
+            [obstacle] = only(folder).obstacles()
+            assert obstacle.place == "001_a.sql:3:1"
+            assert obstacle.message.startswith("the file is still the template of `migrator new`")
+
+    def test_is_nothing_else(self, folder: Folder) -> None:
+        for text in (
+            f"{template('add pets')}SELECT 1;",
+            "-- Nothing to do\n--\n-- The column was never there.\n",
+            f"-- Replace the template\nSELECT '{template('add pets')}';",
+        ):
+            folder.write("001_a.sql", text)
+            assert only(folder).obstacles() == []
 
 
 class TestDirectives:

@@ -53,9 +53,9 @@ def test_name_is_made_of_the_letters_and_digits(description: str, words: str) ->
     assert next_name([], description, NOW) == f"001_{words}.sql"
 
 
-@pytest.mark.parametrize("description", ["", "  ", "--", "_", "/"])
-def test_a_description_without_a_letter_is_an_error(description: str) -> None:
-    with pytest.raises(UsageError, match="has no letter or digit to name a file after"):
+@pytest.mark.parametrize("description", ["", "  ", "--", "_", "/", "ä", "中文 Ж"])
+def test_a_description_without_an_ascii_letter_is_an_error(description: str) -> None:
+    with pytest.raises(UsageError, match="has no ASCII letter or digit to name a file after"):
         next_name([], description, NOW)
 
 
@@ -66,14 +66,19 @@ def test_a_description_without_a_letter_is_an_error(description: str) -> None:
     .map(lambda text: f"x {text}")
     .filter(lambda text: len(text.encode()) < 200)
 )
-def test_the_file_is_a_valid_migration_that_does_nothing(folder: Folder, description: str) -> None:
+def test_the_file_is_a_valid_migration_once_it_is_written(folder: Folder, description: str) -> None:
     name = next_name([], description, NOW)
     assert parse_name(name)
     path = folder.write(name, template(description))
     [migration], problems = load(folder.path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("SELECT 1;\n")
+    [written], _ = load(folder.path)
     path.unlink()
     assert problems == ()
     assert migration.statements == ()
+    assert [problem.line for problem in migration.obstacles()] == [3]
+    assert written.obstacles() == []
     assert migration.description.startswith("X")
 
 
