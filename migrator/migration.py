@@ -43,6 +43,12 @@ _WAY_DOWN = frozenset(
 )
 _WAY_DOWN_OPTIONS = ("migrate:down ", "+migrate down ")  # options may follow
 _WAY_DOWN_WORDS = ("DOWN", "DROP BELOW", "@UNDO")  # each of these comments has one
+# How the comments begin that another tool or a linter reads, and what some of them are as a whole.
+_FOR_TOOLS = (
+    *("migrate:up", "migrate:down", "+goose ", "+migrate ", "+micrate ", "atlas:"),
+    *("squawk-ignore", "sqlfluff:", "noqa", "eugene:", "pgt-ignore", "pgls-ignore"),
+)
+_FOR_TOOLS_WHOLE = _WAY_DOWN | {"rambler up", "up migration"}
 # The template of `new` has it; with it and without a statement, a file is not written yet.
 UNWRITTEN = "Replace this paragraph with the reason"
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
@@ -69,7 +75,7 @@ class Migration(NamedTuple):
         version: the number its name begins with.
         file: its name.
         path: where it is.
-        description: its first comment line, or the words of its name.
+        description: its first comment line that no tool reads, or the words of its name.
         checksum: SHA-256 of its text, line endings normalised to LF, without a byte-order mark.
         directives: how it wants to be run.
         script: its text, split into statements.
@@ -287,9 +293,14 @@ def _duplicates(migrations: Sequence[Migration]) -> list[Problem]:
 def _description(header: Iterable[tuple[int, str]]) -> str:
     for _, text in header:
         words = text.strip(_FRAME)
-        if words and not _DIRECTIVE.match(text):
+        if words and not _DIRECTIVE.match(text) and not _is_for_tools(words):
             return words
     return ""
+
+
+def _is_for_tools(comment: str) -> bool:
+    plain = comment.lower()
+    return plain.startswith(_FOR_TOOLS) or plain in _FOR_TOOLS_WHOLE
 
 
 def _directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list[sql.Problem]]:

@@ -264,12 +264,41 @@ class TestDescription:
             ("SELECT 1; -- not this\n-- nor this\n", "some words"),
             ("/* block comments are not looked at */ SELECT 1;", "some words"),
             ("-- It's 100% \\ done\nSELECT 1;", "It's 100% \\ done"),
+            ("-- Down the river\nSELECT 1;", "Down the river"),
+            ("-- Migrate: up to the last row\nSELECT 1;", "Migrate: up to the last row"),
         ],
     )
     def test_is_the_first_comment_line_else_the_name(
         self, folder: Folder, text: str, description: str
     ) -> None:
         assert described(folder, text) == description
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "-- squawk-ignore-file ban-drop-column",
+            "-- squawk-ignore ban-drop-column, renaming-column",
+            "-- sqlfluff:dialect:postgres",
+            "-- noqa: disable=all",
+            "-- eugene: ignore E4",
+            "-- pgt-ignore-all lint/safety/banDropTable",
+            "-- pgls-ignore lint/safety/banDropTable: on purpose",
+            "-- atlas:nolint destructive",
+            "-- migrate:up",
+            "-- migrate:up transaction:false",
+            "-- +goose Up",
+            "--+goose up",
+            "-- +goose NO TRANSACTION",
+            "-- +goose StatementBegin",
+            "-- +migrate Up notransaction",
+            "-- +micrate Up",
+            "-- rambler up",
+            "-- Up Migration",
+        ],
+    )
+    def test_is_no_line_that_another_tool_reads(self, folder: Folder, line: str) -> None:
+        assert described(folder, f"{line}\n-- Add pets\nSELECT 1;") == "Add pets"
+        assert described(folder, f"{line}\nSELECT 1;") == "some words"
 
 
 DOWN_LINES = [
