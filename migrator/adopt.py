@@ -49,17 +49,16 @@ def baseline(session: Session, migrations: Sequence[Migration], version: int, to
 
     Raises:
         UsageError: there is no file with that version, or the history is not empty.
+        LockUnavailable: a lock could not be had for all of `lock_wait`.
     """
     recorded = up_to(migrations, version)
-    lock.begin_own(session)
-    history.ensure(session, version)
-    try:
-        require_empty(session)
-    except UsageError:
-        session.rollback()
-        raise
-    _record(session, recorded, tool)
-    session.execute("COMMIT")
+
+    def attempt(_: int) -> None:
+        lock.begin_own(session)
+        _record_first(session, recorded, tool)
+        session.execute("COMMIT")
+
+    retry.run(session, attempt)
     log.info("baseline", version=version, recorded=len(recorded))
     return len(recorded)
 
@@ -92,7 +91,18 @@ def require_empty(session: Session) -> None:
         )
 
 
-def _record(session: Session, migrations: Sequence[Migration], tool: str) -> None:
+def _record_first(session: Session, migrations: Sequence[Migration], tool: str) -> None:
+    """Record files in a history that has to be empty, under the lock.
+
+    Raises:
+        UsageError: it is not empty; the transaction was rolled back.
+    """
+    history.ensure(session, migrations[-1].version)
+    try:
+        require_empty(session)
+    except UsageError:
+        session.rollback()
+        raise
     for migration in migrations:
         session.execute(history.baseline_sql(session.settings.table, migration, applied_by=tool))
 
@@ -286,13 +296,7 @@ def _adopt(session: Session, adoption: Adoption, tool: str) -> None:
     elif adoption.new_name:
         _rename(session, table, adoption.new_name)
     if adoption.recorded:
-        history.ensure(session, adoption.version)
-        try:
-            require_empty(session)
-        except UsageError:
-            session.rollback()
-            raise
-        _record(session, adoption.recorded, tool)
+        _record_first(session, adoption.recorded, tool)
     session.execute("COMMIT")
 
 
@@ -372,13 +376,19 @@ def repair(session: Session, agreed: Sequence[Repair], look_again: Callable[[], 
 
     Raises:
         UsageError: the history has changed meanwhile; nothing was changed.
+        LockUnavailable: a lock could not be had for all of `lock_wait`.
     """
-    lock.begin_own(session)
-    history.ensure(session, 0)  # what reads it in a transaction cannot try other columns
-    if repairs(session, look_again()) != tuple(agreed):
-        session.rollback()
-        raise UsageError("the history has changed meanwhile", "Run migrator repair again.")
+
+    def attempt(_: int) -> None:
+        lock.begin_own(session)
+        history.ensure(session, 0)  # what reads it in a transaction cannot try other columns
+        if repairs(session, look_again()) != tuple(agreed):
+            session.rollback()
+            raise UsageError("the history has changed meanwhile", "Run migrator repair again.")
+        for change in agreed:
+            session.execute(change.sql)
+        session.execute("COMMIT")
+
+    retry.run(session, attempt)
     for change in agreed:
-        session.execute(change.sql)
         log.warning("repaired", change=change.text)
-    session.execute("COMMIT")

@@ -340,6 +340,11 @@ class Session:
         return int(self.connection.server_version)
 
     @property
+    def sent(self) -> str:
+        """The last message that was sent, with its arguments."""
+        return bytes(self.cursor.query or b"").decode(errors="replace")
+
+    @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open, failed or not."""
         return bool(self.connection.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE)

@@ -40,7 +40,7 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
 
     Raises:
         StatementFailed: the last error; after a lock timeout it says who was in the way.
-        LockUnavailable: the history table was locked for the whole budget.
+        LockUnavailable: a statement of our own could not have a lock for the whole budget.
         psycopg2.Error: another statement of our own failed.
     """
     tries = _Tries(session, attempt)
@@ -55,9 +55,8 @@ def run(session: Session, attempt: Callable[[int], T]) -> T:
         if error.pgcode != LOCK_NOT_AVAILABLE:
             raise
         who = "; ".join(str(blocker) for blocker in tries.seen) or "unknown"
-        settings = session.settings
         raise LockUnavailable(
-            f"the table {settings.table} was locked for all of {settings.lock_wait:g} s: {who}",
+            f"a lock could not be had within {session.settings.lock_wait:g} s; in the way: {who}",
             "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
             "MIGRATOR_LOCK_WAIT waits longer.",
         ) from None
@@ -81,12 +80,13 @@ class _Tries(Generic[T]):
         try:
             return self._attempt(self._count)
         except (StatementFailed, psycopg2.Error) as error:
+            text = error.text if isinstance(error, StatementFailed) else session.sent
             if session.in_transaction:
                 session.execute("ROLLBACK")
             if _sqlstate(error) == LOCK_NOT_AVAILABLE:
                 failed = error if isinstance(error, StatementFailed) else None
                 # Who was seen while it waited was in the way; later one has to guess.
-                self.seen = (failed and failed.blockers) or _blockers(session, error) or self.seen
+                self.seen = (failed and failed.blockers) or _blockers(session, text) or self.seen
                 if failed:
                     failed.blockers = self.seen
             raise
@@ -142,11 +142,10 @@ def pause(tries: int, stall: float) -> float:
     return float(growing * random.uniform(1.0, 1.25))  # noqa: S311 - jitter
 
 
-def _blockers(session: Session, error: StatementFailed | psycopg2.Error) -> tuple[Blocker, ...]:
+def _blockers(session: Session, statement: str) -> tuple[Blocker, ...]:
     from migrator import blockers  # noqa: PLC0415 - rarely needed
 
-    own = f"ALTER TABLE {session.settings.table.quoted}"
-    return blockers.find(session, error.text if isinstance(error, StatementFailed) else own)
+    return blockers.find(session, statement)
 
 
 def _stall(error: BaseException | None, settings: Settings) -> float:

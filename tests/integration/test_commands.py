@@ -21,7 +21,7 @@ from migrator.migration import checksum
 from migrator.settings import VARIABLES
 from tests.support.migrator import Run
 from tests.support.proxy import Proxy
-from tests.support.sessions import eventually
+from tests.support.sessions import Session, eventually
 from tests.support.snapshot import snapshot
 from tests.support.terminal import at_terminal
 
@@ -33,6 +33,7 @@ FAILED = 1
 USAGE = 2
 PENDING = 3
 DISAGREEMENT = 5
+LOCKED = 6
 ROOT = Path(__file__).parents[2]
 
 
@@ -459,6 +460,35 @@ class TestBaseline:
         )
         assert snapshot(one_applied) == before
 
+    def test_waits_for_a_lock(self, migrate: Migrate, database: Database) -> None:
+        history_of_another_shape(database)
+        with Session(database.admin_url, "a report") as other:
+            other.run("SELECT * FROM schema_migrations")
+            process = migrate.start("baseline", "2", "--lock-timeout", "100ms")
+            process.expect("trying again")
+            other.end()
+        assert process.wait().status == 0
+        assert versions(database) == [1, 2]
+
+    def test_says_who_had_the_lock_for_too_long(self, migrate: Migrate, database: Database) -> None:
+        history_of_another_shape(database)
+        with Session(database.admin_url, "a report") as other:
+            other.run("SELECT * FROM schema_migrations")
+            run = migrate("baseline", "2", "--lock-timeout", "100ms", "--lock-wait", "1s")
+        assert run.status == LOCKED
+        message = run.events[-1]["message"]
+        assert message.startswith("a lock could not be had within 1 s; in the way: pid ")
+        assert "(a report, role postgres" in message
+        assert "holds ACCESS SHARE on schema_migrations" in message
+
+
+def history_of_another_shape(database: Database) -> None:
+    """Make an empty history that lacks a column, so that recording has to alter it."""
+    database.execute(
+        f"SET ROLE {database.user}; CREATE TABLE schema_migrations (version int PRIMARY KEY,"
+        " applied_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, description text)"
+    )
+
 
 class TestRepair:
     """Of a database with an edited and a missing file."""
@@ -563,6 +593,27 @@ class TestRepair:
         run = migrate("repair")
         assert (run.status, run.out) == (0, "Nothing to repair: files and history agree.\n")
         assert snapshot(database) == before
+
+    def test_waits_for_a_lock(self, migrate: Migrate, database: Database) -> None:
+        with Session(database.admin_url, "by hand") as other:
+            other.run("LOCK TABLE schema_migrations IN SHARE MODE")
+            process = migrate.start("repair", "--yes", "--lock-timeout", "100ms")
+            process.expect("trying again")
+            other.end()
+        run = process.wait()
+        assert run.status == 0
+        assert [event["event"] for event in run.events].count("repaired") == 2
+        self.accepted(database)
+
+    def test_says_who_had_the_lock_for_too_long(self, migrate: Migrate, database: Database) -> None:
+        with Session(database.admin_url, "by hand") as other:
+            other.run("LOCK TABLE schema_migrations IN SHARE MODE")
+            run = migrate("repair", "--yes", "--lock-timeout", "100ms", "--lock-wait", "1s")
+        assert run.status == LOCKED
+        assert "repaired" not in {event["event"] for event in run.events}
+        assert "(by hand, role postgres" in run.events[-1]["message"]
+        assert "holds SHARE on schema_migrations" in run.events[-1]["message"]
+        assert snapshot(database) == self.before
 
 
 ZOO = """
