@@ -168,6 +168,17 @@ class _Run:
             text = json.dumps(data, ensure_ascii=False, indent=2)
         _say(text + "\n")
 
+    def require_metrics(self) -> None:
+        """See that the metrics of a run can be written, where that was asked for.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        if self.settings.metrics_file:
+            from migrator import metrics  # noqa: PLC0415
+
+            metrics.check(self.settings.metrics_file)
+
     def measure(self, result: Outcome | Exception, started: float) -> None:
         """Write the metrics of a run where that was asked for; the run counts without them, too."""
         path = self.settings.metrics_file
@@ -205,10 +216,7 @@ class _Run:
 def _apply(run: _Run) -> int:
     from migrator import run as applying  # noqa: PLC0415
 
-    if run.settings.metrics_file:
-        from migrator import metrics  # noqa: PLC0415
-
-        metrics.check(run.settings.metrics_file)
+    run.require_metrics()
     started = time.monotonic()
     try:
         migrations = run.migrations()
@@ -454,9 +462,12 @@ def _repair(run: _Run) -> int:
 def _reset(run: _Run) -> int:
     from migrator import reset  # noqa: PLC0415
 
-    run.migrations(pending=True)  # what cannot be built again is not dropped
+    # What cannot be built again is not dropped.
+    run.require_metrics()
+    migrations = run.migrations(pending=True)
     with run.connect(write=True) as session:
-        reset.drop_everything(session, run.options.confirm or "")
+        reset.check(session, migrations, run.options.confirm or "")
+        reset.run(session)
     return _apply(run)
 
 

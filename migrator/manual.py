@@ -241,7 +241,10 @@ PAGES = {
         transaction, and apply all files. THE DATA IS LOST. Extensions, the schema public and what
         other roles own stay.
 
-        The database's name has to be given, so that a wrong DATABASE_URL drops nothing.
+        The database's name has to be given, so that a wrong DATABASE_URL drops nothing. Nothing is
+        dropped either where it is known beforehand that it could not be built again: a file is not
+        valid, or needs a session of its own behind a pooler, the history belongs to another role,
+        the role may not create.
         """,
         "dropped and built again",
         ("1", "4", "5", "6"),

@@ -222,7 +222,7 @@ def _given(session: Session) -> Iterator[Scratch]:
         with structlog.contextvars.bound_contextvars(scratch=name):
             _claim(session, keeper, name)
             if f"schema {MARKER}" in catalog.snapshot(keeper):
-                _clear(keeper, name)
+                _clear(keeper)
             _require_empty(keeper, name)
             _mark(keeper)
             try:
@@ -230,7 +230,7 @@ def _given(session: Session) -> Iterator[Scratch]:
             finally:
                 # After a signal there is no time: the next run finds the marker, and clears.
                 if not session.stop.arrived and not keeper.connection.closed:
-                    _clear(keeper, name)
+                    _clear(keeper)
 
 
 def _claim(session: Session, keeper: Session, name: str) -> None:
@@ -278,7 +278,7 @@ def _mark(keeper: Session) -> None:
     )
 
 
-def _clear(keeper: Session, name: str) -> None:
+def _clear(keeper: Session) -> None:
     """Drop everything from a database that was empty, and with it the marker."""
     if keeper.in_transaction:
         keeper.execute("ROLLBACK")
@@ -291,4 +291,4 @@ def _clear(keeper: Session, name: str) -> None:
     )
     for (extension,) in added:
         keeper.execute(f"DROP EXTENSION IF EXISTS {extension} CASCADE")
-    reset.drop_everything(keeper, name)
+    reset.drop_everything(keeper)

@@ -24,7 +24,7 @@ from migrator.impact import Done, Impact
 from migrator.plan import HalfDone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from migrator.database import Session
     from migrator.migration import Migration
@@ -89,17 +89,7 @@ def run(
         ProblemsFound: a pooler is in between, or the file was edited half way.
         MigrationFailed: a statement failed; those before it stay done.
     """
-    if session.through_pooler:
-        raise ProblemsFound(
-            [
-                Problem(
-                    migration.file,
-                    "has the directive no-transaction, which needs a session of its own, and there "
-                    "is a connection pooler between us and the server",
-                    "Let DATABASE_URL point at PostgreSQL itself, not at the pooler.",
-                )
-            ]
-        )
+    require_session(session, [migration])
     table = session.settings.table
     lock.acquire(session)
     try:
@@ -129,6 +119,27 @@ def run(
         return [Done(elapsed, impact.merged(impacts))]
     finally:
         _leave(session)
+
+
+def require_session(session: Session, migrations: Iterable[Migration]) -> None:
+    """Refuse files that need a session of their own where a pooler hands out transactions.
+
+    Raises:
+        ProblemsFound: names the files.
+    """
+    files = [each.file for each in migrations if not each.directives.transaction]
+    if files and session.through_pooler:
+        raise ProblemsFound(
+            [
+                Problem(
+                    file,
+                    "has the directive no-transaction, which needs a session of its own, and there "
+                    "is a connection pooler between us and the server",
+                    "Let DATABASE_URL point at PostgreSQL itself, not at the pooler.",
+                )
+                for file in files
+            ]
+        )
 
 
 def progress_table(table: Table) -> Table:

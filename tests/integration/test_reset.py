@@ -1,0 +1,113 @@
+"""`migrator reset`: what is known beforehand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.pgbouncer import pgbouncer
+from tests.support.snapshot import snapshot
+
+if TYPE_CHECKING:
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Migrate, Run
+
+USAGE = 2
+UNREACHABLE = 4
+DISAGREEMENT = 5
+
+
+@pytest.fixture(autouse=True)
+def people(migrate: Migrate, folder: Folder) -> None:
+    folder.write("001_people.sql", "CREATE TABLE people (id int PRIMARY KEY);")
+    assert migrate().status == 0
+
+
+def reset(migrate: Migrate, *arguments: str, **env: str) -> Run:
+    """Reset as the database's owner, or as DATABASE_URL says."""
+    return migrate("reset", "--confirm", migrate.database.name, *arguments, env=env)
+
+
+class TestNothingIsDropped:
+    """Where it is known beforehand that it could not be built again."""
+
+    @pytest.fixture(autouse=True)
+    def unchanged(self, database: Database, people: None) -> None:
+        del people
+        database.execute("INSERT INTO people VALUES (1)")
+
+    def test_without_a_folder_for_the_metrics(self, migrate: Migrate, database: Database) -> None:
+        before = snapshot(database)
+        run = reset(migrate, "--metrics-file", "/nonexistent/x.prom")
+        assert run.status == USAGE
+        assert "there is no folder" in run.event("usage error")["message"]
+        assert snapshot(database) == before
+
+    def test_through_a_pooler_that_a_file_cannot_be_applied_through(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        for name in ("002_pets.sql", "003_more.sql"):
+            folder.write(name, "-- migrator: no-transaction\nSELECT 1;")
+        before = snapshot(database)
+        with pgbouncer(database.server) as pooler:
+            run = reset(migrate, DATABASE_URL=pooler.url(database.url))
+        assert run.status == DISAGREEMENT
+        problems = run.event("refused")["problems"]
+        assert [problem["file"] for problem in problems] == ["002_pets.sql", "003_more.sql"]
+        assert "connection pooler" in problems[0]["message"]
+        assert snapshot(database) == before
+
+    def test_without_the_second_connection_that_a_limit_needs(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        before = snapshot(database)
+        database.execute(f"ALTER ROLE {database.user} CONNECTION LIMIT 1")
+        try:
+            run = reset(migrate, MIGRATOR_LOCK_HOLD_MAX="1s")
+        finally:
+            database.execute(f"ALTER ROLE {database.user} CONNECTION LIMIT -1")
+        assert run.status == UNREACHABLE
+        assert "a second connection" in run.event("database unavailable")["message"]
+        assert snapshot(database) == before
+
+    @pytest.mark.parametrize("table", ["schema_migrations", "schema_migrations_progress"])
+    def test_while_the_history_is_another_role_s(
+        self, migrate: Migrate, folder: Folder, database: Database, table: str
+    ) -> None:
+        """It would stay, and say that everything is applied."""
+        folder.write("002_b.sql", "-- migrator: no-transaction\nSELECT 1;")
+        assert migrate().status == 0
+        database.execute(f"ALTER TABLE {table} OWNER TO postgres")
+        before = snapshot(database)
+        run = reset(migrate)
+        assert run.status == USAGE
+        error = run.event("usage error")
+        assert f"table public.{table} belongs to the role postgres" in error["message"]
+        assert f"ALTER TABLE public.{table} OWNER TO app_owner" in error["hint"]
+        assert snapshot(database) == before
+
+    def test_while_the_role_may_not_create(self, migrate: Migrate, database: Database) -> None:
+        database.execute(f"ALTER DATABASE {database.name} OWNER TO postgres")
+        before = snapshot(database)
+        run = reset(migrate)
+        assert run.status == USAGE
+        assert "may not create in the schema public" in run.event("usage error")["message"]
+        assert snapshot(database) == before
+
+
+def test_a_schema_that_was_made_for_us_is_emptied(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """We may not create another one."""
+    database.execute(
+        f"DROP TABLE people, schema_migrations; CREATE SCHEMA app AUTHORIZATION {database.user};"
+        f"ALTER DATABASE {database.name} OWNER TO postgres"
+    )
+    folder.write("001_people.sql", "CREATE TABLE app.people (id int);")
+    env = {"MIGRATOR_TABLE": "app.schema_migrations"}
+    assert migrate(env=env).status == 0
+    database.execute("INSERT INTO app.people VALUES (1)")
+    run = reset(migrate, **env)
+    assert run.status == 0, run.err
+    assert database.execute("TABLE app.people") == []
