@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from migrator import lock, observe, stepwise
+from migrator import lock, observe, retry, stepwise
 from migrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ WHERE d.deptype = 'n' AND i.schema = n.nspname
     (SELECT s.refobjid FROM pg_catalog.pg_shdepend s
       WHERE s.classid = d.classid AND s.objid = d.objid AND s.deptype = 'o' AND s.dbid = {_HERE}),
     10) = {_US}
-ORDER BY d.classid = 'pg_class'::regclass DESC, i.type = 'table' DESC, i.identity
+ORDER BY d.classid = 'pg_class'::regclass DESC, i.identity
 """
 # One that we could not make again was made for us, and is emptied only, as `public` is.
 _SCHEMAS = f"""
@@ -82,6 +82,9 @@ def run(session: Session) -> None:
 
     Args:
         session: outside a transaction, and what `check` accepts.
+
+    Raises:
+        LockUnavailable: a lock could not be had for all of `lock_wait`; nothing was dropped.
     """
     count = drop_everything(session)
     name = session.query("SELECT pg_catalog.current_database()")[0][0]
@@ -98,16 +101,33 @@ def drop_everything(session: Session) -> int:
 
     Returns:
         How many objects were dropped, not counting those that went with them.
+
+    Raises:
+        LockUnavailable: a lock could not be had for all of `lock_wait`; nothing was dropped.
     """
+    return retry.run(session, lambda _: _drop(session))
+
+
+def _drop(session: Session) -> int:
     lock.begin_own(session, "migrator: reset")
     objects = session.query(_OBJECTS) + session.query(_SCHEMAS)
     # What went with its table is not there any more; that is no news.
     session.execute("SET LOCAL client_min_messages TO 'warning'")
+    # All tables in one statement, which has every lock on them before it drops the first, and whose
+    # text says on which tables to look for who is in the way.
+    tables = ", ".join(identity for kind, identity in objects if kind == "table")
+    if tables:
+        _drop_one(session, "table", tables)
     for kind, identity in objects:
-        keyword = _KEYWORDS.get(kind, kind.upper())
-        session.execute(f"DROP {keyword} IF EXISTS {identity} CASCADE")
+        if kind != "table":
+            _drop_one(session, kind, identity)
     session.execute("COMMIT")
     return len(objects)
+
+
+def _drop_one(session: Session, kind: str, identity: str) -> None:
+    keyword = _KEYWORDS.get(kind, kind.upper())
+    session.execute(f"DROP {keyword} IF EXISTS {identity} CASCADE")
 
 
 def _require_own_history(session: Session) -> None:

@@ -1,4 +1,4 @@
-"""`migrator reset`: what is known beforehand."""
+"""`migrator reset`: what is known beforehand, and who is in the way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.test_logging import check
 from tests.support.pgbouncer import pgbouncer
+from tests.support.sessions import Session
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 USAGE = 2
 UNREACHABLE = 4
 DISAGREEMENT = 5
+LOCKED = 6
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +114,49 @@ def test_a_schema_that_was_made_for_us_is_emptied(
     run = reset(migrate, **env)
     assert run.status == 0, run.err
     assert database.execute("TABLE app.people") == []
+
+
+class TestInTheWay:
+    def test_is_waited_for(self, migrate: Migrate, database: Database) -> None:
+        with Session(database.admin_url, "a report") as other:
+            other.run("SELECT * FROM people")
+            arguments = ("--confirm", database.name, "--lock-timeout", "100ms")
+            process = migrate.start("reset", *arguments)
+            process.expect("trying again")
+            other.end()
+        run = process.wait()
+        assert run.status == 0
+        check(run)
+        again = next(event for event in run.events if event["event"] == "trying again")
+        assert f"pid {other.pid} (a report" in again["blocked_by"][0]
+        assert "holds ACCESS SHARE on people" in again["blocked_by"][0]
+
+    def test_for_too_long_is_named(self, migrate: Migrate, database: Database) -> None:
+        """Also where it has a table whose foreign key goes with another one."""
+        database.execute(
+            f"SET ROLE {database.user}; CREATE TABLE pets (owner int REFERENCES people)"
+        )
+        before = snapshot(database)
+        with (
+            Session(database.admin_url, "unrelated") as idle,
+            Session(database.admin_url, "a report") as other,
+        ):
+            idle.run("SELECT 1")
+            other.run("SELECT * FROM pets")
+            run = reset(migrate, "--lock-timeout", "100ms", "--lock-wait", "1s")
+        assert run.status == LOCKED
+        assert run.events[-1]["event"] == "lock unavailable"
+        message = run.events[-1]["message"]
+        assert message.startswith("a lock could not be had within 1 s; in the way: pid ")
+        assert "(a report, role postgres" in message
+        assert "holds ACCESS SHARE on pets" in message
+        assert "unrelated" not in message
+        assert snapshot(database) == before
+
+    def test_of_what_is_no_table(self, migrate: Migrate, database: Database) -> None:
+        database.execute(f"SET ROLE {database.user}; CREATE SEQUENCE numbers")
+        with Session(database.admin_url, "a report") as other:
+            other.run("SELECT * FROM numbers")
+            run = reset(migrate, "--lock-timeout", "100ms", "--lock-wait", "1s")
+        assert run.status == LOCKED
+        assert "holds ACCESS SHARE on numbers" in run.events[-1]["message"]
