@@ -237,14 +237,16 @@ PAGES = {
     ),
     "reset": Page(
         """
-        Drop every table, view, type, function and schema in the database that our role owns, in one
-        transaction, and apply all files. THE DATA IS LOST. Extensions, the schema public and what
-        other roles own stay.
+        Drop every table, view, type, function and schema in the database that our role owns, and
+        what it owns outside of schemas, such as publications, foreign servers, event triggers and
+        casts, in one transaction; remove its large objects; and apply all files. THE DATA IS LOST.
+        Extensions, the schema public, default privileges and what other roles own stay.
 
         The database's name has to be given, so that a wrong DATABASE_URL drops nothing. Nothing is
         dropped either where it is known beforehand that it could not be built again: a file is not
         valid, or needs a session of its own behind a pooler, the history belongs to another role,
-        the role may not create.
+        the role may not create. A subscription has to be dropped by hand, because its slot on the
+        other server goes with it.
         """,
         "dropped and built again",
         ("1", "4", "5", "6"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg2
@@ -89,7 +89,13 @@ def _created(session: Session) -> Iterator[Scratch]:
                     "A pooler, or pg_hba.conf, may let only databases through that it knows: "
                     f"connect directly to the server, or {_SET_URL}.",
                 ) from None
-            yield Scratch(settings, keeper)
+            try:
+                yield Scratch(settings, keeper)
+            finally:
+                # A database that has one cannot be dropped; if need be, that is what is said.
+                with suppress(psycopg2.Error):
+                    if _is_usable(keeper):
+                        reset.drop_subscriptions(keeper)
     finally:
         if exists:
             _drop(session, name)
@@ -229,7 +235,7 @@ def _given(session: Session) -> Iterator[Scratch]:
                 yield Scratch(settings, keeper)
             finally:
                 # After a signal there is no time: the next run finds the marker, and clears.
-                if not session.stop.arrived and not keeper.connection.closed:
+                if _is_usable(keeper):
                     _clear(keeper)
 
 
@@ -278,10 +284,17 @@ def _mark(keeper: Session) -> None:
     )
 
 
-def _clear(keeper: Session) -> None:
-    """Drop everything from a database that was empty, and with it the marker."""
+def _is_usable(keeper: Session) -> bool:
+    """Tell whether there is time and a connection to clear up with; if so, end its transaction."""
+    if keeper.stop.arrived or keeper.connection.closed:
+        return False
     if keeper.in_transaction:
         keeper.execute("ROLLBACK")
+    return True
+
+
+def _clear(keeper: Session) -> None:
+    """Drop everything from a database that was empty, and with it the marker."""
     added = keeper.query(
         f"""
         SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension
@@ -291,4 +304,5 @@ def _clear(keeper: Session) -> None:
     )
     for (extension,) in added:
         keeper.execute(f"DROP EXTENSION IF EXISTS {extension} CASCADE")
+    reset.drop_subscriptions(keeper)
     reset.drop_everything(keeper)

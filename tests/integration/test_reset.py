@@ -1,4 +1,4 @@
-"""`migrator reset`: what is known beforehand, and who is in the way."""
+"""`migrator reset`: what is known beforehand, what is dropped and what stays, who is in the way."""
 
 from __future__ import annotations
 
@@ -97,6 +97,138 @@ class TestNothingIsDropped:
         assert run.status == USAGE
         assert "may not create in the schema public" in run.event("usage error")["message"]
         assert snapshot(database) == before
+
+    def test_while_there_is_a_subscription_with_a_slot(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        database.execute(SUBSCRIPTION)
+        try:
+            before = snapshot(database)
+            run = reset(migrate, DATABASE_URL=database.admin_url)
+            assert run.status == USAGE
+            error = run.event("usage error")
+            assert "there is the subscription su," in error["message"]
+            assert error["hint"] == "DROP SUBSCRIPTION su; then reset again."
+            assert snapshot(database) == before
+        finally:
+            database.execute(WITHOUT_SLOT)
+            database.execute("DROP SUBSCRIPTION su")
+
+
+SUBSCRIPTION = (
+    "CREATE SUBSCRIPTION su CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION p"
+    " WITH (connect = false);"
+)
+WITHOUT_SLOT = "ALTER SUBSCRIPTION su SET (slot_name = NONE);"
+OF_A_SUPERUSER = """
+CREATE FUNCTION keep() RETURNS event_trigger LANGUAGE plpgsql AS
+  'BEGIN RAISE EXCEPTION ''not with me''; END';
+CREATE EVENT TRIGGER keep ON sql_drop EXECUTE FUNCTION keep();
+CREATE LANGUAGE other HANDLER plpgsql_call_handler;
+CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler;
+CREATE CAST (text AS inet) WITH INOUT;
+CREATE FOREIGN DATA WRAPPER nothing;
+"""
+OF_ANYBODY = """
+CREATE PUBLICATION "all people" FOR TABLE people;
+CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing;
+CREATE USER MAPPING FOR CURRENT_USER SERVER elsewhere;
+CREATE FOREIGN TABLE remote () SERVER elsewhere;
+CREATE TYPE colour AS ENUM ('red');
+CREATE CAST (text AS colour) WITH INOUT;
+CREATE FUNCTION number(colour) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE CAST (colour AS int) WITH FUNCTION number(colour);
+CREATE TYPE span AS RANGE (subtype = int);
+SELECT lo_create(4711);
+"""
+
+
+class TestOutsideOfSchemas:
+    def test_what_is_ours_is_built_again(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        database.execute(
+            "CREATE FOREIGN DATA WRAPPER nothing;"
+            f"GRANT USAGE ON FOREIGN DATA WRAPPER nothing TO {database.user}"
+        )
+        folder.write("002_outside.sql", OF_ANYBODY)
+        assert migrate().status == 0
+        before = snapshot(database).keys()
+        for _ in range(2):
+            run = reset(migrate)
+            assert (run.status, run.events[-1]["event"]) == (0, "up to date"), run.err
+            assert snapshot(database).keys() == before
+        assert database.execute("SELECT fdwname::text FROM pg_foreign_data_wrapper") == [
+            ("nothing",)
+        ]
+
+    @pytest.mark.parametrize("first", [True, False], ids=["the first one", "another"])
+    def test_what_is_a_superuser_s_is_built_again(
+        self, migrate: Migrate, folder: Folder, database: Database, first: bool
+    ) -> None:
+        url = database.admin_url if first else database.url
+        database.execute("DROP TABLE people, schema_migrations; CREATE EXTENSION hstore")
+        database.execute(f"ALTER ROLE {database.user} {'NOSUPERUSER' if first else 'SUPERUSER'}")
+        try:
+            folder.write("002_super.sql", OF_A_SUPERUSER)
+            folder.write("003_outside.sql", OF_ANYBODY)
+            assert migrate(env={"DATABASE_URL": url}).status == 0
+            for _ in range(2):
+                run = reset(migrate, DATABASE_URL=url)
+                assert (run.status, run.events[-1]["event"]) == (0, "up to date"), run.err
+            assert database.execute("SELECT 'a=>1'::hstore::json ->> 'a', 'red'::text::colour") == [
+                ("1", "red")
+            ]
+        finally:
+            database.execute(f"ALTER ROLE {database.user} NOSUPERUSER")
+
+    def test_what_is_not_ours_stays(self, migrate: Migrate, database: Database) -> None:
+        owner = database.user
+        everything = OF_A_SUPERUSER.replace("RAISE EXCEPTION ''not with me''; ", "")
+        database.execute(
+            f"{everything} CREATE PUBLICATION theirs; SELECT lo_create(4712);"
+            "CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing;"
+            f"CREATE USER MAPPING FOR {owner} SERVER elsewhere;"
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO PUBLIC"
+        )
+        before = snapshot(database).keys()
+        assert reset(migrate).status == 0
+        assert snapshot(database).keys() == before
+        assert database.execute(
+            "SELECT (SELECT count(*) FROM pg_cast WHERE oid >= 16384),"
+            " (SELECT count(*) FROM pg_user_mappings), (SELECT count(*) FROM pg_default_acl),"
+            " (SELECT count(*) FROM pg_largeobject_metadata)"
+        ) == [(1, 1, 1, 1)]
+
+    def test_a_superuser_leaves_what_other_roles_own(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        database.execute(
+            f"SET ROLE {database.user}; CREATE TYPE colour AS ENUM ('red');"
+            "CREATE CAST (text AS colour) WITH INOUT; CREATE TYPE span AS RANGE (subtype = int)"
+        )
+        database.execute("DROP TABLE schema_migrations, people")
+        run = reset(migrate, DATABASE_URL=database.admin_url)
+        assert run.status == 0, run.err
+        assert database.execute("SELECT 'red'::text::colour::text, span(1, 2)::text") == [
+            ("red", "[1,2)")
+        ]
+
+    def test_more_large_objects_than_the_server_has_locks(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        database.execute(
+            f"SET ROLE {database.user}; SELECT count(lo_create(0)) FROM generate_series(1, 25000)"
+        )
+        run = reset(migrate)
+        assert run.status == 0, run.err
+        assert run.event("everything dropped")["objects"] > 25000
+        assert database.execute("SELECT FROM pg_largeobject_metadata") == []
+
+    def test_a_subscription_without_a_slot(self, migrate: Migrate, database: Database) -> None:
+        database.execute(f"DROP TABLE people, schema_migrations; {SUBSCRIPTION}{WITHOUT_SLOT}")
+        assert reset(migrate, DATABASE_URL=database.admin_url).status == 0
+        assert database.execute("SELECT FROM pg_subscription") == []
 
 
 def test_a_schema_that_was_made_for_us_is_emptied(

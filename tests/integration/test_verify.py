@@ -13,6 +13,7 @@ from migrator.new import template
 from migrator.scratch import options
 from tests.integration.test_commands import documented
 from tests.integration.test_logging import check
+from tests.integration.test_reset import SUBSCRIPTION
 from tests.support.database import OWNER, Database, empty_database
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sessions import Session, eventually
@@ -455,6 +456,48 @@ class TestAGivenDatabase:
             assert after.keys() == before.keys()
             assert after["pg_extension"] == before["pg_extension"]
         nothing_left(server)
+
+    def test_what_is_outside_of_schemas_goes_too(
+        self, migrate: Migrate, folder: Folder, database: Database, given: Database
+    ) -> None:
+        folder.write(
+            "003_outside.sql",
+            "CREATE PUBLICATION p FOR TABLE people; CREATE FOREIGN DATA WRAPPER w;"
+            "CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE USER MAPPING FOR PUBLIC SERVER s;"
+            "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+            "CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION f();"
+            "CREATE CAST (text AS inet) WITH INOUT; SELECT lo_create(0);",
+        )
+        env = {"DATABASE_URL": database.admin_url, "MIGRATOR_SCRATCH_URL": given.admin_url}
+        assert migrate(env=env).status == 0
+        before = snapshot(given)
+        for _ in range(2):
+            assert migrate("verify", env=env).status == 0
+            assert snapshot(given).keys() == before.keys()
+            assert given.execute("SELECT FROM pg_largeobject_metadata") == []
+
+    @pytest.mark.parametrize("own", [False, True], ids=["in a given database", "in an own one"])
+    def test_the_slot_of_a_subscription_is_left_alone(
+        self, migrate: Migrate, folder: Folder, database: Database, given: Database, own: bool
+    ) -> None:
+        """It is that of the database that is compared; nobody listens where it would be."""
+        folder.write("003_subscription.sql", SUBSCRIPTION)
+        env = {"DATABASE_URL": database.admin_url}
+        if not own:
+            env["MIGRATOR_SCRATCH_URL"] = given.admin_url
+        assert migrate(env=env).status == 0
+        try:
+            for _ in range(2):
+                run = migrate("verify", env=env)
+                assert run.status == 0
+                assert given.execute(
+                    "SELECT datname, subname::text, subslotname::text"
+                    " FROM pg_subscription JOIN pg_database d ON d.oid = subdbid"
+                ) == [(database.name, "su", "su")]
+            nothing_left(database.server)
+        finally:
+            database.execute("ALTER SUBSCRIPTION su SET (slot_name = NONE)")
+            database.execute("DROP SUBSCRIPTION su")
 
     def test_it_is_emptied_after_a_failure(
         self, migrate: Migrate, folder: Folder, given: Database
