@@ -26,6 +26,9 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _REDACTED = "[password]"
 _COLUMNS = 80  # of a terminal that does not tell
 _ERASE = "\r\x1b[K"  # ECMA-48: to the first column, erase in line
+# What a run does; said of a scratch database, it would be taken for something that was done to the
+# database itself.
+_DEEDS = ("applied", "locks were held long", "server notice", "statement done", "up to date")
 
 
 class _Redactor:
@@ -146,6 +149,7 @@ def configure(settings: LogSettings) -> None:
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        _deeds_in_scratch if settings.level == "debug" else _no_deeds_in_scratch,
     ]
     _terminal.live = (
         is_console(settings) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -171,6 +175,24 @@ def configure(settings: LogSettings) -> None:
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _terminal)),
         cache_logger_on_first_use=True,
     )
+
+
+def _deeds_in_scratch(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Make what is done in a scratch database debug lines."""
+    if "scratch" in event and event["event"] in _DEEDS:
+        event["level"] = "debug"
+    return event
+
+
+def _no_deeds_in_scratch(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Drop what is done in a scratch database."""
+    if "scratch" in event and event["event"] in _DEEDS:
+        raise structlog.DropEvent
+    return event
 
 
 def _in_words(

@@ -7,6 +7,7 @@ connection is refused, breaks or is slow, that is a debug line.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -165,7 +166,9 @@ def watching(session: Session, *, limited: bool = True) -> Iterator[None]:
     observer = _Observer(session, limit)
     if limit:
         observer.require_connection()
-    thread = threading.Thread(target=observer.run, daemon=True)
+    # In a context like ours, whose keys are on every line of the log.
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(observer.run,), daemon=True)
     thread.start()
     try:
         yield
