@@ -28,7 +28,10 @@ _COLUMNS = 80  # of a terminal that does not tell
 _ERASE = "\r\x1b[K"  # ECMA-48: to the first column, erase in line
 # What a run does; said of a scratch database, it would be taken for something that was done to the
 # database itself.
-_DEEDS = ("applied", "locks were held long", "server notice", "statement done", "up to date")
+_DEEDS = (
+    *("connected", "applied", "locks were held long", "server notice", "statement done"),
+    "up to date",
+)
 
 
 class _Redactor:

@@ -165,7 +165,9 @@ class TestPending:
         assert through().status == 0
         slow = [query for query in through.proxy.queries if query.startswith(("UPDATE", "DELETE"))]
         assert slow == ["UPDATE t1 SET id = id", "DELETE FROM t1"]
-        assert through.proxy.round_trips == 2 + 1 + 3 + 1
+        # After a statement that took long the locks are looked at; here they took as they liked.
+        looks = sum(query.startswith("SELECT l.relation") for query in through.proxy.queries)
+        assert through.proxy.round_trips == 2 + 1 + 3 + 1 + looks
 
 
 class TestAllInOneQuery:

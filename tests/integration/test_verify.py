@@ -80,6 +80,7 @@ class TestTheAnswer:
         run = migrate("verify", env={"MIGRATOR_LOG_LEVEL": "debug"})
         done = [event["event"] for event in run.events if event["event"] != "applying"]
         assert done == [
+            "connected",
             "applied",
             "statement done",
             "applied",
