@@ -20,7 +20,7 @@ from tests.support.database import Database, empty_database
 from tests.support.migrator import Folder, Migrate, Run
 from tests.support.pgbouncer import pgbouncer
 from tests.support.proxy import Proxy
-from tests.support.sessions import eventually, left_behind
+from tests.support.sessions import nothing_left
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,14 +79,14 @@ def run(plan: Plan, database: Database, path: Path) -> None:
         check_status(plan, first, struck=striker.struck)
         for other in others:
             check_status(plan, other.wait(LONGEST), struck=False)
-        eventually(lambda: not left_behind(database, idle_may_stay=idle_may_stay), LET_GO_SECONDS)
+        nothing_left(database, idle_may_stay=idle_may_stay, seconds=LET_GO_SECONDS)
         applied = check_agreement(plan, database)
         assert first.status != 0 or len(applied) == FILES
         second = migrate(env=SETTINGS, timeout=LONGEST)
         check_status(plan, second, struck=False)
         assert second.event("up to date")["applied"] == FILES - len(applied)
         check_all(plan, database)
-        eventually(lambda: not left_behind(database, idle_may_stay=idle_may_stay), 2)
+        nothing_left(database, idle_may_stay=idle_may_stay)
 
 
 def connect(plan: Plan, database: Database, stack: ExitStack) -> tuple[Proxy, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.migrator import Folder
-from tests.support.sessions import Session, backends, blocked, invalid_indexes, left_behind
+from tests.support.sessions import Session, backends, blocked, invalid_indexes, nothing_left
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def check(database: Database, files: int) -> None:
     expected = [(number,) for number in range(1, files + 1)]
     assert database.execute("SELECT number FROM audit ORDER BY number") == expected
     assert database.execute("SELECT version FROM schema_migrations ORDER BY version") == expected
-    assert left_behind(database) == []
+    nothing_left(database)
     assert invalid_indexes(database) == []
 
 

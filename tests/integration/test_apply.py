@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from migrator import __version__
-from tests.support.sessions import Session, backends
+from tests.support.sessions import Session, nothing_left
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ def test_what_the_server_has_to_say_is_logged(
         ("info", "NOTICE", "so far so good"),
         ("warning", "WARNING", "careful\nhere"),
     ]
-    assert backends(database) == []
+    nothing_left(database)
 
 
 def test_a_table_lock_that_comes_free_is_waited_for(

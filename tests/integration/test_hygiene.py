@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.sessions import left_behind, role
+from tests.support.sessions import nothing_left, role
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -158,7 +158,7 @@ def check(database: Database, kinds: list[str], *, superuser: bool) -> None:
         "SELECT relnamespace::regnamespace::text, pg_get_userbyid(relowner)::text"
         " FROM pg_class WHERE relname = 'made_at_last'"
     ) == [("public", user)]
-    assert left_behind(database) == []
+    nothing_left(database)
 
 
 @AS_WHOM

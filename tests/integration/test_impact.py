@@ -173,7 +173,7 @@ class TestHowLong:
         run = migrate()
         held = {each["relation"]: each["held_ms"] for each in run.event("applied")["locks"]}
         assert 300 <= held["users"] < run.event("applied")["duration_ms"] - 400
-        assert held["teams"] < 300
+        assert held["users"] - held["teams"] >= 290
 
     def test_a_weaker_lock_that_was_held_longer_is_told_too(
         self, migrate: Migrate, folder: Folder
@@ -200,12 +200,12 @@ class TestHowLong:
         folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
         with Session(database.admin_url, "reader") as reader:
             reader.run("SELECT FROM users")
-            process = migrate.start("--lock-timeout", "600ms")
+            process = migrate.start("--lock-timeout", "2s")
             blocked(database, "ADD a int")
             process.expect("trying again")
             reader.end()
             run = process.wait()
-        assert run.event("applied")["locks"][0]["held_ms"] < 500
+        assert run.event("applied")["locks"][0]["held_ms"] < 2000
 
 
 def test_each_file_of_one_transaction_is_told_alone(migrate: Migrate, folder: Folder) -> None:

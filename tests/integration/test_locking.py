@@ -12,7 +12,7 @@ from migrator import lock
 from migrator.settings import Table
 from tests.support.migrator import Folder, Migrate
 from tests.support.proxy import Proxy
-from tests.support.sessions import Session, backends, left_behind, running
+from tests.support.sessions import Session, backends, nothing_left, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def test_the_holder_is_logged_and_named_when_the_budget_is_over(
     assert who in error["message"]
     assert error["status"] == 6
     assert database.execute("SELECT to_regclass('public.a')") == [(None,)]
-    assert left_behind(database) == []
+    nothing_left(database)
 
 
 @BOTH_WAYS

@@ -9,15 +9,7 @@ import pytest
 
 from tests.support.pgbouncer import Pooler, pgbouncer
 from tests.support.proxy import Proxy
-from tests.support.sessions import (
-    NAP,
-    asleep,
-    backends,
-    eventually,
-    left_behind,
-    prepare_nap,
-    running,
-)
+from tests.support.sessions import NAP, asleep, backends, nothing_left, prepare_nap, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +68,7 @@ def test_transactional_files_are_applied(
     assert audit(database) == versions(database) == numbers
     assert migrate(env=env).event("up to date")["applied"] == 0
     assert migrate("status", env=env).status == 0
-    assert left_behind(database, idle_may_stay=True) == []
+    nothing_left(database, idle_may_stay=True)
 
 
 def test_the_server_s_process_is_known_before_a_file_runs(
@@ -101,7 +93,7 @@ def test_two_migrators_at_once_apply_each_file_once(
     assert [run.status for run in runs] == [0, 0]
     assert sum(run.event("up to date")["applied"] for run in runs) == 12
     assert audit(database) == versions(database) == numbers
-    assert left_behind(database, idle_may_stay=True) == []
+    nothing_left(database, idle_may_stay=True)
 
 
 def test_one_beside_the_pooler_and_one_through_it_exclude_each_other(
@@ -149,7 +141,7 @@ def test_a_signal_cancels_the_statement(
     running(database, "pg_sleep")
     process.send_signal(signum)
     assert process.wait(10).status == 128 + signum
-    eventually(lambda: not left_behind(database, idle_may_stay=True), seconds=2)
+    nothing_left(database, idle_may_stay=True)
     assert database.execute("SELECT to_regclass('a')") == [(None,)]
 
 
@@ -164,7 +156,7 @@ def test_a_killed_migrator_leaves_no_lock(
     process = migrate.start(env=env)
     running(database, "pg_sleep")
     process.send_signal(signal.SIGKILL)
-    eventually(lambda: not left_behind(database, idle_may_stay=True), seconds=2)
+    nothing_left(database, idle_may_stay=True)
     assert migrate(env=env).status == 0
     assert audit(database) == versions(database) == [1]
 
@@ -210,7 +202,7 @@ def test_what_a_file_leaves_in_the_session_reaches_no_other_client(
     assert migrate(env=env).status == 0
     assert database.execute("SELECT * FROM found") == [('"$user", public', "0", 0, 0, 0, "UTF8")]
     assert audit(database) == [2]
-    assert left_behind(database, idle_may_stay=True) == []
+    nothing_left(database, idle_may_stay=True)
 
 
 @pytest.mark.parametrize(("pool_size", "seen"), [(1, []), (2, ["Timeout/PgSleep"])])

@@ -22,6 +22,7 @@ from tests.support.sessions import (
     blocked,
     eventually,
     left_behind,
+    nothing_left,
     prepare_nap,
     running,
 )
@@ -103,7 +104,7 @@ def test_a_migration_cut_short_by_the_server_is_run_again(
     assert [lost["file"] for lost in losses(run)] == ["002_b.sql"]
     assert audit() == [1, 2, 3]
     assert versions(database) == [1, 2]
-    assert left_behind(database) == []
+    nothing_left(database)
 
 
 @BOTH_WAYS
@@ -145,7 +146,7 @@ def test_a_connection_that_is_cut_among_the_rows_of_a_copy(
 
     def cut(text: str) -> None:
         if "COPY" in text and not struck:
-            proxy.delay = 0.01
+            proxy.delay = 0.05
             struck.append(text)
 
     proxy.on_query = cut
@@ -157,7 +158,7 @@ def test_a_connection_that_is_cut_among_the_rows_of_a_copy(
     assert run.status == 0
     assert len(losses(run)) == 1
     assert len(audit()) == 200_000
-    assert left_behind(database) == []
+    nothing_left(database)
 
 
 # A file whose last message has its statements in it, and one whose last message has not.
@@ -206,7 +207,7 @@ def test_a_connection_lost_exactly_at_the_commit(
     assert len(losses(run)) == 1
     assert audit() == [1, 2]
     assert versions(database) == [1, 2]
-    assert left_behind(database) == []
+    nothing_left(database)
 
 
 @pytest.mark.parametrize("reaches_the_server", [False, True], ids=["before", "after"])
@@ -371,7 +372,7 @@ def test_a_server_that_vanishes_is_noticed_within_seconds(server: Server, tmp_pa
         for case in cases.values():
             case.process.expect("connection lost", seconds=20)
         eventually(lambda: not left_behind(killed.database))
-        assert time.monotonic() - vanished < 16
+        assert time.monotonic() - vanished < 25
         assert killed.audit() == []
         for case in cases.values():
             assert case.process.wait().status == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.integration.test_impact import AE, NO_TRANSACTION, SCHEMA, SRE, SUE
-from tests.support.sessions import Session, left_behind, running
+from tests.support.sessions import Session, nothing_left, running
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -131,7 +131,7 @@ class TestLeavesNothing:
             " to_regclass('users'))::text"
         )
         assert here == "(,,users)"
-        assert left_behind(database) == []
+        nothing_left(database)
 
     def test_beside_an_applied_file(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "SELECT 1;")
@@ -154,7 +154,7 @@ class TestLeavesNothing:
         running(database, "pg_sleep")
         process.send_signal(15)
         assert process.wait().status == 143
-        assert left_behind(database) == []
+        nothing_left(database)
         assert database.execute("SELECT to_regclass('schema_migrations')") == [(None,)]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sessions import Session, blocked, eventually, left_behind, running
+from tests.support.sessions import Session, blocked, eventually, left_behind, nothing_left, running
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -75,7 +75,7 @@ def test_that_fails_anywhere_leaves_nothing(
     assert "001_a.sql, 002_a.sql, 003_a.sql was rolled back" in failure["state"]
     assert audit(database) == versions(database) == []
     assert [e for e in run.events if e["event"] == "applied"] == []
-    assert left_behind(database) == []
+    nothing_left(database)
 
 
 def test_leaves_what_was_applied_before(

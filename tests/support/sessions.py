@@ -119,6 +119,21 @@ def left_behind(database: Database, *, idle_may_stay: bool = False) -> list[str]
     return sessions + [str(lock) for (lock,) in locks]
 
 
+def nothing_left(database: Database, *, idle_may_stay: bool = False, seconds: float = 5) -> None:
+    """Wait until nothing is left behind; the server ends a session after its client.
+
+    Args:
+        database: where.
+        idle_may_stay: as for left_behind().
+        seconds: after which the test fails.
+    """
+    __tracebackhide__ = True
+    deadline = time.monotonic() + seconds
+    while found := left_behind(database, idle_may_stay=idle_may_stay):
+        assert time.monotonic() < deadline, f"after {seconds} s: {found}"
+        time.sleep(0.005)
+
+
 def invalid_indexes(database: Database) -> list[str]:
     """Return the indexes that queries cannot use."""
     rows = database.execute(
