@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrator import sql
@@ -252,6 +252,7 @@ class TestExcerpt:
         assert cells(text[: text.index("!")]) == caret.index("^")
         assert text.startswith("…") == (cells(visible(line[:column])) > 64)
 
+    @settings(deadline=None)
     @given(st.text(), st.data())
     def test_caret_is_under_the_place(self, source: str, data: st.DataObject) -> None:
         offset = data.draw(st.integers(0, len(source)))

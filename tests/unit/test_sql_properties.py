@@ -227,6 +227,7 @@ def test_the_short_cut_for_whole_statements_changes_nothing(source: str) -> None
         assert sql.read(source) == short
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab\n\ré😀\u2028") | st.text(), st.data())
 def test_a_place_leads_back_to_its_offset(source: str, data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, len(source)))
