@@ -84,11 +84,11 @@ def strike_at(
         ) as process,
     ):
         try:
-            wait_for(moment, f"the moment to strike, {command}")
+            wait_for(moment, f"the moment to strike, {command}", compose.SECONDS)
             assert process.poll() is None, log.read_text()
         finally:
             process.send_signal(strike)
-        status = process.wait(timeout=60)
+        status = process.wait(timeout=compose.SECONDS)
     return status, log.read_text()
 
 
