@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.container.compose import BACKEND_IMAGE, ENGINE_IMAGE, ROOT, Answer, docker, inspect, run
+from tests.container.compose import (
+    BACKEND_IMAGE,
+    ENGINE_IMAGE,
+    ROOT,
+    SECONDS,
+    Answer,
+    docker,
+    inspect,
+    run,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,6 +121,14 @@ class Stack:
             run("docker", "image", "rm", *names)
 
 
+def wait_for_end(container: str) -> None:
+    """Wait until a container that swarm has told to stop has stopped."""
+    deadline = time.monotonic() + SECONDS
+    while inspect(container)["State"]["Running"]:
+        assert time.monotonic() < deadline, f"not within {SECONDS} s"
+        time.sleep(0.2)
+
+
 @pytest.fixture(scope="module")
 def swarm(docker_engine: str) -> Iterator[None]:
     """Be the manager of a swarm; leave it if it was made here."""
@@ -126,8 +143,11 @@ def swarm(docker_engine: str) -> Iterator[None]:
     yield
     if made:
         docker("swarm", "leave", "--force")
-        if not bridge:
-            docker("network", "rm", "docker_gwbridge")
+        # The engine lets go of it a while after it says that it has left.
+        deadline = time.monotonic() + SECONDS
+        while not bridge and run("docker", "network", "rm", "docker_gwbridge").status:
+            assert time.monotonic() < deadline, f"docker_gwbridge is in use after {SECONDS} s"
+            time.sleep(0.2)
     elif "database" not in labels:
         docker("node", "update", "--label-rm", "database", node)
 
@@ -198,6 +218,7 @@ def test_upgrades(stack: Stack) -> None:
     stack.build(2)
     answer = stack.deploy(2)
     assert answer.status == 0, answer.out + answer.err
+    wait_for_end(first["Id"])
     second = stack.backend()
     assert second["Config"]["Image"] == f"{stack.name}/backend:2"
     assert stack.containers("gate")[-1]["State"]["FinishedAt"] < second["State"]["StartedAt"]
