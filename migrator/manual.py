@@ -18,7 +18,7 @@ STATUSES = (
     ("4", "the database could not be reached, or refused us, within the wait"),
     ("5", "the files are not valid, or files and history disagree, or the schema differs"),
     ("6", "a lock, another migrator's or a table's, could not be had for the whole budget"),
-    ("130, 143", "interrupted by SIGINT or SIGTERM; the running statement was rolled back"),
+    ("130, 143", "interrupted by SIGINT or SIGTERM; the message says what was not applied"),
 )
 _EXAMPLES = """\
   migrator                              apply everything pending
