@@ -143,10 +143,10 @@ def test_a_mounted_folder_and_a_url_are_enough(
 ) -> None:
     first = start(database.name)
     assert first.wait() == 0
-    assert first.events() == ["applied", "up to date"]
+    assert first.events() == ["connected", "applied", "up to date"]
     again = start(database.name)
     assert again.wait() == 0
-    assert again.events() == ["up to date"]
+    assert again.events() == ["connected", "up to date"]
     assert database.sql("SELECT count(*) FROM schema_migrations") == "1"
 
 
