@@ -18,10 +18,10 @@ _ANYTHING = "Correct the file and run the migrator again; nothing has to be clea
 _NO_TRANSACTION = (
     "Put it in a file of its own that begins with the line `-- migrator: no-transaction`."
 )
-_EXISTS = (
-    "It exists already. If it was made by hand, compare the two and drop one. If another tool "
-    "built the database, take over from it with `migrator adopt`, or record what is there with "
-    "`migrator baseline N --verify`."
+_EXISTS = "It exists already. If it was made by hand, compare the two and drop one."
+_EXISTS_AT_FIRST = (
+    f"{_EXISTS} If another tool built the database, take over from it with `migrator adopt`, or "
+    "record what is there with `migrator baseline N --verify`."
 )
 _FIRST = "first, by hand or in a migration before this one"
 _NOT_VALID = "add the constraint NOT VALID and validate it in a later migration."
@@ -101,7 +101,6 @@ _BY_MESSAGE = {
         "Somebody cancelled it (pg_cancel_backend). Ask who and why, then run the migrator again."
     ),
 }
-_ALREADY_THERE = ("42710", "42P07")
 # PostgreSQL documentation, appendix A, "PostgreSQL Error Codes".
 _BY_SQLSTATE = {
     "0A000": "This server does not support that, in this version or for this kind of object.",
@@ -139,7 +138,7 @@ _BY_SQLSTATE = {
     'it; a name with capital letters needs "double quotes".',
     "42704": "There is no such type or object. Check its spelling, and whether an extension or an "
     "earlier migration is missing that creates it.",
-    "42710": _EXISTS,
+    "42710": _EXISTS_AT_FIRST,
     "42723": "The function exists already; use CREATE OR REPLACE FUNCTION.",
     "42803": "Add the column to GROUP BY, or use it in an aggregate function.",
     "42804": "The types do not fit. Add a cast; ALTER COLUMN ... TYPE takes one as USING.",
@@ -150,7 +149,7 @@ _BY_SQLSTATE = {
     "migration creates it.",
     "42P02": "Nobody fills in parameters here: write the value itself.",
     "42P06": "The schema is there already; use CREATE SCHEMA IF NOT EXISTS.",
-    "42P07": _EXISTS,
+    "42P07": _EXISTS_AT_FIRST,
     "42P13": "The function's definition does not fit. To change its result or its parameters' "
     "names, drop it first.",
     "42P16": "The definition does not fit the table or view. CREATE OR REPLACE VIEW can only add "
@@ -216,12 +215,11 @@ def text_with_history(failure: Failure, table: Table) -> str:
         failure: what went wrong, its advice included.
         table: the history table.
     """
-    if failure.sqlstate not in _ALREADY_THERE or failure.advice != _EXISTS:
+    if failure.advice != _EXISTS_AT_FIRST:
         return failure.advice
     return (
-        "It exists already. If it was made by hand, compare the two and drop one. If all that the "
-        f"file does is there, record it: INSERT INTO {table} (version, description) VALUES "
-        f"({failure.version}, 'was there already')."
+        f"{_EXISTS} If all that the file does is there, record it: INSERT INTO {table} (version, "
+        f"description) VALUES ({failure.version}, 'was there already')."
     )
 
 

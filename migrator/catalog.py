@@ -23,6 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from migrator.settings import server_time
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -143,8 +145,8 @@ def read(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
         session: in a transaction, whose settings are changed.
         left_out: tables that are not in it.
     """
-    limit = round(session.settings.lock_timeout * 1000)
-    limits = {"lock_timeout": f"{limit}ms", "statement_timeout": "0", "jit": "off"}
+    limit = server_time(session.settings.lock_timeout)
+    limits = {"lock_timeout": limit, "statement_timeout": "0", "jit": "off"}
     settings = {**_SETTINGS, **limits}
     session.execute("; ".join(f"SET LOCAL {key} TO '{value}'" for key, value in settings.items()))
     names = [table.quoted for table in left_out]

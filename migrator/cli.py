@@ -466,8 +466,7 @@ def _reset(run: _Run) -> int:
     run.require_metrics()
     migrations = run.migrations(pending=True)
     with run.connect(write=True) as session:
-        reset.check(session, migrations, run.options.confirm or "")
-        reset.run(session)
+        reset.run(session, migrations, run.options.confirm or "")
     return _apply(run)
 
 

@@ -13,6 +13,7 @@ import psycopg2
 from psycopg2 import errorcodes
 
 from migrator.errors import CHANGED_HISTORY, Problem, ProblemsFound
+from migrator.settings import server_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -261,7 +262,7 @@ def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
         for name in ("version", "description", "applied_at", *_ADDED)
     )
     settings = session.settings
-    limit = f"{round(settings.lock_timeout * 1000)}ms"
+    limit = server_time(settings.lock_timeout)
     # Outside a transaction a message is one (PostgreSQL documentation, "Multiple Statements in a
     # Simple Query"), so the limit ends with it.
     rows = session.query(

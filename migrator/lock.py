@@ -17,6 +17,7 @@ import structlog
 from migrator import history
 from migrator.database import READ_ONLY, READ_ONLY_HINT, ServerReadOnly
 from migrator.errors import LOCK_GIVEN_AWAY, NOT_CLAIMED, LockUnavailable
+from migrator.settings import server_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +66,8 @@ def limits_sql(
     scope = "true" if local else "false"
     values = {
         "application_name": label[:63],
-        "lock_timeout": f"{round(lock_timeout * 1000)}ms",
-        "statement_timeout": f"{round(statement_timeout * 1000)}ms",
+        "lock_timeout": server_time(lock_timeout),
+        "statement_timeout": server_time(statement_timeout),
         "idle_in_transaction_session_timeout": "60s",
         "standard_conforming_strings": "on",
     }

@@ -28,9 +28,15 @@ _COLUMNS = 80  # of a terminal that does not tell
 _ERASE = "\r\x1b[K"  # ECMA-48: to the first column, erase in line
 # What a run does; said of a scratch database, it would be taken for something that was done to the
 # database itself.
-_DEEDS = (
-    *("connected", "applied", "locks were held long", "server notice", "statement done"),
-    "up to date",
+_DEEDS = frozenset(
+    {
+        "applied",
+        "connected",
+        "locks were held long",
+        "server notice",
+        "statement done",
+        "up to date",
+    }
 )
 
 
@@ -152,7 +158,7 @@ def configure(settings: LogSettings) -> None:
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        _deeds_in_scratch if settings.level == "debug" else _no_deeds_in_scratch,
+        _quiet_in_scratch(debug=settings.level == "debug"),
     ]
     _terminal.live = (
         is_console(settings) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -180,22 +186,23 @@ def configure(settings: LogSettings) -> None:
     )
 
 
-def _deeds_in_scratch(
-    _logger: object, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """Make what is done in a scratch database debug lines."""
-    if "scratch" in event and event["event"] in _DEEDS:
-        event["level"] = "debug"
-    return event
+def _quiet_in_scratch(*, debug: bool) -> structlog.typing.Processor:
+    """Return what makes debug lines of what is done in a scratch database.
 
+    Args:
+        debug: whether such lines are shown.
+    """
 
-def _no_deeds_in_scratch(
-    _logger: object, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """Drop what is done in a scratch database."""
-    if "scratch" in event and event["event"] in _DEEDS:
-        raise structlog.DropEvent
-    return event
+    def process(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        if "scratch" in event and event["event"] in _DEEDS:
+            if not debug:
+                raise structlog.DropEvent
+            event["level"] = "debug"
+        return event
+
+    return process
 
 
 def _in_words(

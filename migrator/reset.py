@@ -97,8 +97,8 @@ ORDER BY 1
 _LARGE_OBJECTS = f"SELECT oid FROM pg_catalog.pg_largeobject_metadata WHERE lomowner = {_US}"
 
 
-def check(session: Session, migrations: Sequence[Migration], confirmed: str) -> None:
-    """See that everything can be dropped and built again, as far as that can be known.
+def run(session: Session, migrations: Sequence[Migration], confirmed: str) -> None:
+    """Drop everything and say so, unless it could not be built again, as far as that can be known.
 
     Args:
         session: outside a transaction.
@@ -107,9 +107,10 @@ def check(session: Session, migrations: Sequence[Migration], confirmed: str) -> 
 
     Raises:
         UsageError: the name is not that of this database, there is a subscription, or the history
-            could not be dropped and made again.
+            could not be dropped and made again; nothing was dropped, here and in all that follows.
         ProblemsFound: a file cannot be applied through this connection.
         DatabaseUnavailable: `lock_hold_max` could not be kept.
+        LockUnavailable: a lock could not be had for all of `lock_wait`.
     """
     name = session.query("SELECT pg_catalog.current_database()")[0][0]
     if confirmed != name:
@@ -122,20 +123,7 @@ def check(session: Session, migrations: Sequence[Migration], confirmed: str) -> 
     stepwise.require_session(session, migrations)
     with observe.watching(session):
         pass  # to know that it is possible
-
-
-def run(session: Session) -> None:
-    """Drop everything, and say so.
-
-    Args:
-        session: outside a transaction, and what `check` accepts.
-
-    Raises:
-        LockUnavailable: a lock could not be had for all of `lock_wait`; nothing was dropped.
-    """
-    count = drop_everything(session)
-    name = session.query("SELECT pg_catalog.current_database()")[0][0]
-    log.warning("everything dropped", database=name, objects=count)
+    log.warning("everything dropped", database=name, objects=drop_everything(session))
 
 
 def drop_everything(session: Session) -> int:
@@ -154,14 +142,13 @@ def drop_everything(session: Session) -> int:
     Raises:
         LockUnavailable: a lock could not be had for all of `lock_wait`; nothing was dropped.
     """
-    large: list[int] = []
 
-    def attempt(_: int) -> int:
+    def attempt(_: int) -> tuple[int, list[int]]:
         lock.begin_own(session, "migrator: reset")
-        large[:] = [number for (number,) in session.query(_LARGE_OBJECTS)]
-        return _drop(session)
+        large = [number for (number,) in session.query(_LARGE_OBJECTS)]
+        return _drop(session), large
 
-    count = retry.run(session, attempt)
+    count, large = retry.run(session, attempt)
     for start in range(0, len(large), _BATCH):
         session.execute(
             "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata"

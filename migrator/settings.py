@@ -255,6 +255,11 @@ def duration(text: str) -> float:
     return seconds
 
 
+def server_time(seconds: float) -> str:
+    """Return a time as the server's settings take it, such as `3000ms`."""
+    return f"{round(seconds * 1000)}ms"
+
+
 def check_names(environ: Mapping[str, str]) -> list[str]:
     """Refuse a `MIGRATOR_…` variable whose name is almost that of a setting.
 

@@ -22,6 +22,7 @@ from migrator.errors import Problem, ProblemsFound
 from migrator.failure import MigrationFailed, StatementFailed, broken, describe
 from migrator.impact import Done, Impact
 from migrator.plan import HalfDone
+from migrator.settings import server_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -373,8 +374,8 @@ def _patience(session: Session, migration: Migration, command: str) -> Iterator[
         yield
         return
     usual = session.query("SELECT pg_catalog.current_setting('lock_timeout')")[0][0]
-    milliseconds = max(1, round(session.settings.lock_wait * 1000))
-    session.execute(f"SET lock_timeout = '{milliseconds}ms'")
+    longest = server_time(max(0.001, session.settings.lock_wait))  # 0 is without limit
+    session.execute(f"SET lock_timeout = '{longest}'")
     try:
         yield
     except StatementFailed:

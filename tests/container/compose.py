@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "docker-compose.prod-standalone.yml"
@@ -64,6 +64,20 @@ def run(*command: str, cwd: Path | None = None, environ: Mapping[str, str] | Non
         check=False,
     )
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Look again and again until a condition holds.
+
+    Args:
+        condition: what has to hold.
+        what: it in words, for when it does not.
+        seconds: after which the test fails.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
 
 
 def docker(*arguments: str) -> str:

@@ -13,7 +13,15 @@ from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
-from tests.container.compose import ENGINE_IMAGE, MIGRATOR_IMAGE, Answer, docker, inspect, run
+from tests.container.compose import (
+    ENGINE_IMAGE,
+    MIGRATOR_IMAGE,
+    Answer,
+    docker,
+    inspect,
+    run,
+    wait_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,13 +30,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("images")
 
 SLOW = "-- Slow\nCREATE TABLE slow (id int);\nSELECT pg_sleep({});\nINSERT INTO slow VALUES (1);\n"
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 def new_server(network: Network, alias: str) -> PostgresContainer:

@@ -6,7 +6,6 @@ import fcntl
 import signal
 import stat
 import subprocess
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -35,13 +34,6 @@ CREATE TABLE stuck (id int CHECK (slow()));
 INSERT INTO stuck VALUES (1)
 """
 BOTH = pytest.mark.parametrize("strike", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 def environ(shop: Project) -> dict[str, str]:
@@ -84,7 +76,7 @@ def strike_at(
         ) as process,
     ):
         try:
-            wait_for(moment, f"the moment to strike, {command}", compose.SECONDS)
+            compose.wait_for(moment, f"the moment to strike, {command}", compose.SECONDS)
             assert process.poll() is None, log.read_text()
         finally:
             process.send_signal(strike)

@@ -23,6 +23,7 @@ from tests.container.compose import (
     docker,
     inspect,
     run,
+    wait_for,
 )
 
 if TYPE_CHECKING:
@@ -121,14 +122,6 @@ class Stack:
             run("docker", "image", "rm", *names)
 
 
-def wait_for_end(container: str) -> None:
-    """Wait until a container that swarm has told to stop has stopped."""
-    deadline = time.monotonic() + SECONDS
-    while inspect(container)["State"]["Running"]:
-        assert time.monotonic() < deadline, f"not within {SECONDS} s"
-        time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def swarm(docker_engine: str) -> Iterator[None]:
     """Be the manager of a swarm; leave it if it was made here."""
@@ -144,10 +137,9 @@ def swarm(docker_engine: str) -> Iterator[None]:
     if made:
         docker("swarm", "leave", "--force")
         # The engine lets go of it a while after it says that it has left.
-        deadline = time.monotonic() + SECONDS
-        while not bridge and run("docker", "network", "rm", "docker_gwbridge").status:
-            assert time.monotonic() < deadline, f"docker_gwbridge is in use after {SECONDS} s"
-            time.sleep(0.2)
+        remove = ("docker", "network", "rm", "docker_gwbridge")
+        if not bridge:
+            wait_for(lambda: run(*remove).status == 0, "the bridge is removed", SECONDS)
     elif "database" not in labels:
         docker("node", "update", "--label-rm", "database", node)
 
@@ -218,7 +210,7 @@ def test_upgrades(stack: Stack) -> None:
     stack.build(2)
     answer = stack.deploy(2)
     assert answer.status == 0, answer.out + answer.err
-    wait_for_end(first["Id"])
+    wait_for(lambda: not inspect(first["Id"])["State"]["Running"], "the first has stopped", SECONDS)
     second = stack.backend()
     assert second["Config"]["Image"] == f"{stack.name}/backend:2"
     assert stack.containers("gate")[-1]["State"]["FinishedAt"] < second["State"]["StartedAt"]

@@ -17,7 +17,6 @@ from tests.support.sessions import (
     blocked,
     eventually,
     invalid_indexes,
-    left_behind,
     nothing_left,
     role,
     running,
@@ -841,7 +840,7 @@ def killed_while_blocked(migrate: Migrate, database: Database, statement: str) -
         process = migrate.start()
         blocked(database, statement)
         process.send_signal(signal.SIGKILL)
-        eventually(lambda: not left_behind(database))
+        nothing_left(database, seconds=20)
 
 
 BUILDS = f"INSERT INTO audit VALUES (1); {BUILD} INSERT INTO audit VALUES (2);"
@@ -911,7 +910,7 @@ class TestKilledAtEveryPoint:
                 break
         assert status == 0
         assert len(struck) > text.count(";") * 2
-        eventually(lambda: not left_behind(database))
+        nothing_left(database, seconds=20)
         assert audit(database) == [1, 2]
         finished(database, "busy_id")
 

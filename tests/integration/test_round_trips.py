@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -261,46 +261,44 @@ class TestAllInOneQuery:
         assert self.versions(database) == [1]
         assert database.execute("SELECT to_regclass('t2')") == [(None,)]
 
-    def test_a_lock_timeout_is_tried_again(
-        self, through: Through, folder: Folder, database: Database
-    ) -> None:
-        folder.write("002_x.sql", "COMMENT ON TABLE t1 IS 'one'; COMMENT ON TABLE t1 IS 'two';")
+    def tried_again(
+        self, through: Through, database: Database, *args: str, table: str, before: str
+    ) -> dict[str, Any]:
+        """Lock a table before the message with a text, until it is tried again; return that."""
         with Session(database.admin_url, "the application") as other:
 
             def come_first(text: str) -> None:
-                if text.startswith("BEGIN") and "COMMENT ON TABLE t1 IS 'one'" in text:
-                    other.run("LOCK TABLE t1")
+                if text.startswith("BEGIN") and before in text:
+                    other.run(f"LOCK TABLE {table}")
 
             through.proxy.on_query = come_first
-            process = through.start("--lock-timeout", "200ms")
+            process = through.start(*args)
             process.expect("trying again")
             other.end()
             run = process.wait()
         assert run.status == 0
-        again = [event for event in run.events if event["event"] == "trying again"]
-        assert again[0]["file"] == "002_x.sql"
-        assert "the application" in again[0]["blocked_by"][0]
         assert self.versions(database) == [1, 2, 3]
+        return next(event for event in run.events if event["event"] == "trying again")
+
+    def test_a_lock_timeout_is_tried_again(
+        self, through: Through, folder: Folder, database: Database
+    ) -> None:
+        folder.write("002_x.sql", "COMMENT ON TABLE t1 IS 'one'; COMMENT ON TABLE t1 IS 'two';")
+        limit = ("--lock-timeout", "200ms")
+        again = self.tried_again(
+            through, database, *limit, table="t1", before="COMMENT ON TABLE t1 IS 'one'"
+        )
+        assert again["file"] == "002_x.sql"
+        assert "the application" in again["blocked_by"][0]
 
     def test_a_lock_on_the_history_is_not_taken_for_one_on_the_file_s_tables(
         self, through: Through, folder: Folder, database: Database
     ) -> None:
         folder.write("002_x.sql", "-- migrator: lock-timeout=200ms\nCREATE TABLE t2 ();")
-        with Session(database.admin_url, "the application") as other:
-
-            def come_first(text: str) -> None:
-                if text.startswith("BEGIN") and "CREATE TABLE t2" in text:
-                    other.run("LOCK TABLE schema_migrations")
-
-            through.proxy.on_query = come_first
-            process = through.start()
-            process.expect("trying again")
-            other.end()
-            run = process.wait()
-        assert run.status == 0
-        again = [event for event in run.events if event["event"] == "trying again"]
-        assert again[0]["file"] is None
-        assert self.versions(database) == [1, 2, 3]
+        again = self.tried_again(
+            through, database, table="schema_migrations", before="CREATE TABLE t2"
+        )
+        assert again["file"] is None
 
     def test_a_failing_file_runs_twice_and_no_more(self, through: Through, folder: Folder) -> None:
         folder.write(

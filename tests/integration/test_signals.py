@@ -22,7 +22,6 @@ from tests.support.sessions import (
     blocked,
     eventually,
     invalid_indexes,
-    left_behind,
     nothing_left,
     running,
 )
@@ -188,7 +187,7 @@ def test_while_a_server_has_stopped_answering(
         assert stopped.run.status == status
         assert "the server did not answer" in stopped.run.event("interrupted")["message"]
         proxy.resume()
-        eventually(lambda: not left_behind(database))
+        nothing_left(database, seconds=20)
     assert database.execute("SELECT to_regclass('a')") == [(None,)]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sessions import Session, blocked, eventually, left_behind, nothing_left, running
+from tests.support.sessions import Session, blocked, nothing_left, running
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -141,7 +141,7 @@ def test_that_is_interrupted_leaves_nothing(
     running(database, "pg_sleep")
     process.send_signal(signum)
     assert process.wait().status == (143 if signum == signal.SIGTERM else -signal.SIGKILL)
-    eventually(lambda: not left_behind(database))
+    nothing_left(database, seconds=20)
     assert audit(database) == versions(database) == []
 
 
