@@ -102,7 +102,7 @@ RANDOM_HEX = od -An -N24 -vtx1 /dev/urandom | tr -d ' \n'
 
 build: ## Build the images of the deployment
 	@$(COMPOSE) build --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" \
-		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' migrator/__init__.py)"
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' migrator/process/version.py)"
 
 up: ## Apply the migrations, then start or replace the backend (OVERLAYS=compose.demo.yml)
 	@# By itself, `up` removes a backend that is to be replaced before the migrator has run.

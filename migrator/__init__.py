@@ -6,11 +6,12 @@ Python interface.
 
 from typing import TYPE_CHECKING
 
+from migrator.process.version import __version__
+
 if TYPE_CHECKING:
     from migrator.testing import apply
 
 __all__ = ["__version__", "apply"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

@@ -16,12 +16,13 @@ _GARBAGE = 50_000  # objects, instead of 700: the imports make some ten thousand
 def run() -> None:
     """Run the command line of this process and end it."""
     gc.set_threshold(_GARBAGE)
-    from migrator import cli, errors  # noqa: PLC0415 - after the line above
+    from migrator.cli import main  # noqa: PLC0415 - after the line above
+    from migrator.process import errors  # noqa: PLC0415 - after the line above
 
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before we were started
             setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: PTH123, SIM115
-    status = cli.main(sys.argv[1:], os.environ)
+    status = main.main(sys.argv[1:], os.environ)
     try:
         sys.stdout.flush()
     except OSError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from migrator.settings import VARIABLES
+from migrator.process.settings import VARIABLES
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
 _TABLE = re.compile(r"(?s)(?<=\| --- \| --- \| --- \| --- \|\n).*?(?=<!-- The end of the table)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from migrator import __version__
+from migrator.process.version import __version__
 from tests.support.sessions import Session, nothing_left
 from tests.support.snapshot import snapshot
 

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2
 
-from migrator import catalog, sql
-from migrator.database import Session
-from migrator.settings import Table, load
-from migrator.signals import Stop
+from migrator.files import scanner
+from migrator.process.names import Table
+from migrator.process.settings import load_settings
+from migrator.process.signals import Stop
+from migrator.schema.difference import Difference, compare
+from migrator.schema.snapshot import Snapshot, read_snapshot, take_snapshot
+from migrator.server.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from migrator.catalog import Difference, Snapshot
     from tests.support.database import Database
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -28,12 +30,12 @@ CHANGES = 100
 @contextmanager
 def connected(target: Database) -> Iterator[Session]:
     with closing(psycopg2.connect(target.admin_url)) as connection:
-        yield Session(connection, load({}), Stop())
+        yield Session(connection, load_settings({}), Stop())
 
 
 def build(target: Database, file: str) -> None:
     """Run a schema's statements, each in a transaction of its own."""
-    script = sql.read((SCHEMAS / file).read_text("utf-8"))
+    script = scanner.read((SCHEMAS / file).read_text("utf-8"))
     with connected(target) as session:
         for statement in script.statements:
             session.execute(script.text(statement))
@@ -41,7 +43,7 @@ def build(target: Database, file: str) -> None:
 
 def snapshot(target: Database, *left_out: Table) -> Snapshot:
     with connected(target) as session:
-        return catalog.snapshot(session, left_out)
+        return take_snapshot(session, left_out)
 
 
 def titles(found: tuple[Difference, ...]) -> list[str]:
@@ -53,7 +55,7 @@ def test_two_ways_to_one_schema(database: Database) -> None:
     straight = snapshot(database)
     database.execute("DROP SCHEMA public, audit CASCADE; CREATE SCHEMA public")
     build(database, "shop_grown.sql")
-    assert titles(catalog.compare(straight, snapshot(database))) == []
+    assert titles(compare(straight, snapshot(database))) == []
     assert len(straight) > 70
 
 
@@ -413,7 +415,7 @@ def test_every_change_is_found(database: Database) -> None:
     unnoticed = []
     made = chosen()
     with connected(database) as session:
-        expected = catalog.snapshot(session)
+        expected = take_snapshot(session)
         for change in made:
             session.execute("BEGIN")
             try:
@@ -422,12 +424,12 @@ def test_every_change_is_found(database: Database) -> None:
                 session.execute("ROLLBACK")
                 unnoticed.append((change, [str(error)]))
                 continue
-            found = catalog.compare(expected, catalog.read(session))
+            found = compare(expected, read_snapshot(session))
             session.execute("ROLLBACK")
             keys = [difference.key for difference in found]
             if not found or (change.key and change.key not in keys):
                 unnoticed.append((change, titles(found)))
-        assert catalog.compare(expected, catalog.snapshot(session)) == ()
+        assert compare(expected, take_snapshot(session)) == ()
     assert "\n".join(f"{change}: {found}" for change, found in unnoticed) == ""
     assert len(made) == CHANGES
     assert {change.kind for change in changes()} == {change.kind for change in made}
@@ -455,7 +457,7 @@ def test_it_does_not_depend_on_the_session(database: Database) -> None:
         "bytea_output = escape",
     ):
         database.execute(f"ALTER DATABASE {database.name} SET {setting}")
-    assert catalog.compare(usual, snapshot(database)) == ()
+    assert compare(usual, snapshot(database)) == ()
 
 
 def test_what_only_one_side_has_can_be_made_from_what_is_shown(database: Database) -> None:
@@ -465,7 +467,7 @@ def test_what_only_one_side_has_can_be_made_from_what_is_shown(database: Databas
     database.execute(
         "DROP TABLE orders CASCADE; DROP SCHEMA audit CASCADE; DROP DOMAIN email CASCADE"
     )
-    found = catalog.compare(everything, snapshot(database))
+    found = compare(everything, snapshot(database))
     assert {d.key for d in found} == {
         "schema audit",
         "domain email",
@@ -477,5 +479,5 @@ def test_what_only_one_side_has_can_be_made_from_what_is_shown(database: Databas
     order = ("domain", "column", "constraint", "table", "materialized view")
     for kind in order:
         database.execute(next(d.files or "" for d in found if d.kind == kind))
-    again = catalog.compare(everything, snapshot(database))
+    again = compare(everything, snapshot(database))
     assert titles(again) == ["schema audit: missing in the database"]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from migrator import __version__
-from migrator.manual import PAGES, STATUSES
-from migrator.migration import checksum
-from migrator.settings import VARIABLES
+from migrator.cli.manual import PAGES, STATUSES
+from migrator.files.migration import checksum
+from migrator.process.settings import VARIABLES
+from migrator.process.version import __version__
 from tests.support.migrator import Run
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, eventually

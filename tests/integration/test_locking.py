@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from migrator import lock
-from migrator.settings import Table
+from migrator.history import lock
+from migrator.process.names import Table
 from tests.support.migrator import Folder, Migrate
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, backends, nothing_left, running

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from migrator import lock
-from migrator.settings import Table
+from migrator.history import lock
+from migrator.process.names import Table
 from tests.support.database import OWNER
 from tests.support.postgres import free_port
 from tests.support.sessions import Session

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from migrator import __version__
+from migrator.process.version import __version__
 
 if TYPE_CHECKING:
     from tests.support.database import Database

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from migrator.migration import checksum
-from migrator.new import template
+from migrator.commands.new import template
+from migrator.files.migration import checksum
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:

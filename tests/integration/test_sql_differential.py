@@ -19,7 +19,8 @@ import pytest
 from pglast import parser
 from psycopg2 import errors
 
-from migrator import sql
+from migrator.files import scanner
+from migrator.files.statement import not_in_transaction
 from tests.support.database import empty_database
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _spaces(text: str) -> str:
     return re.sub(r"[^\n]", " ", text)
 
 
-def _without_psql(script: sql.Script) -> str:
+def _without_psql(script: scanner.Script) -> str:
     """Return a source with spaces for what the server never sees, so that offsets stay."""
     text = script.source
     for start, end in filter(None, (statement.copy_data for statement in script.statements)):
@@ -137,7 +138,7 @@ def test_there_are_enough_sources() -> None:
 
 @every_source
 def test_statements_are_those_of_the_parser(source: Source) -> None:
-    script = sql.read(source.text)
+    script = scanner.read(source.text)
     assert not script.problems
     text = _without_psql(script)
     tokens = [
@@ -183,7 +184,7 @@ def sent(server: Server, tmp_path_factory: pytest.TempPathFactory) -> list[list[
 
 @every_source
 def test_statements_are_those_that_psql_sends(source: Source, sent: list[list[str]]) -> None:
-    script = sql.read(source.text)
+    script = scanner.read(source.text)
     queries = sent[SOURCES.index(source)]
     if source.name == PSQL_SPLITS_WRONGLY:
         assert queries[0] != f"{script.text(script.statements[0])};"
@@ -265,8 +266,8 @@ def _refusal(database: Database, command: str) -> str | None:
 
 def test_commands_refused_in_a_transaction_are_those_of_the_server(furnished: Database) -> None:
     expected = {command: _refusal(furnished, command) for command in COMMANDS}
-    assert {command: sql.not_in_transaction(command) for command in COMMANDS} == expected
+    assert {command: not_in_transaction(command) for command in COMMANDS} == expected
     furnished.execute("ALTER SUBSCRIPTION s DISABLE")
     for version, commands in COMMANDS_SINCE.items():
         for command in commands if furnished.server.version >= version else ():
-            assert sql.not_in_transaction(command) == _refusal(furnished, command)
+            assert not_in_transaction(command) == _refusal(furnished, command)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from migrator.new import template
-from migrator.scratch import options
+from migrator.commands.new import template
+from migrator.schema.scratch import options
 from tests.integration.test_commands import documented
 from tests.integration.test_logging import check
 from tests.integration.test_reset import SUBSCRIPTION

@@ -7,11 +7,12 @@ import re
 import pytest
 from psycopg2 import errorcodes
 
-from migrator.advice import _ANYTHING, _BY_MESSAGE, _BY_SQLSTATE, by_code, text
-from migrator.blockers import Blocker
-from migrator.errors import CHANGED_HISTORY
-from migrator.failure import Failure
-from migrator.settings import VARIABLES, Table
+from migrator.failure.advice import _ANYTHING, _BY_MESSAGE, _BY_SQLSTATE, by_code, text
+from migrator.failure.failure import Failure
+from migrator.process.errors import CHANGED_HISTORY
+from migrator.process.names import Table
+from migrator.process.settings import VARIABLES
+from migrator.server.blockers import Blocker
 
 TABLE = Table("public", "schema_migrations")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from migrator.settings import VARIABLES
+from migrator.process.settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = yaml.safe_load((ROOT / "docker-compose.prod-standalone.yml").read_text("utf-8"))[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from migrator.settings import VARIABLES
+from migrator.process.settings import VARIABLES
 from scripts.configuration import DOCUMENT, updated
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.settings import VARIABLES, Variable
+from migrator.process.settings import VARIABLES, Variable
 
 LINES = (Path(__file__).parents[2] / ".env.example").read_text("utf-8").splitlines()
 SHOWN = {

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from migrator import sql
-from migrator.execute import _MOST_CHARACTERS, _MOST_STATEMENTS, Batch, batches, is_quick
-from migrator.migration import Directives, Migration
+from migrator.apply.batches import MOST_CHARACTERS, MOST_STATEMENTS, Batch, batches, is_quick
+from migrator.files import scanner
+from migrator.files.migration import Directives, Migration
 
 
 def migration(source: str) -> Migration:
-    script = sql.read(source)
+    script = scanner.read(source)
     assert script.problems == ()
     name = "001_a.sql"
     return Migration(1, name, Path(name), "a", "", Directives(), script, script.statements)
@@ -147,15 +147,15 @@ class TestBatches:
         assert divided(source) == [(1, False)] * 3
 
     def test_have_a_limit_in_statements(self) -> None:
-        source = "INSERT INTO t VALUES (1);\n" * (2 * _MOST_STATEMENTS + 1)
-        assert divided(source) == [(_MOST_STATEMENTS, True), (_MOST_STATEMENTS, True), (1, True)]
+        source = "INSERT INTO t VALUES (1);\n" * (2 * MOST_STATEMENTS + 1)
+        assert divided(source) == [(MOST_STATEMENTS, True), (MOST_STATEMENTS, True), (1, True)]
 
     def test_have_a_limit_in_characters(self) -> None:
-        row = f"INSERT INTO t VALUES ('{'x' * (_MOST_CHARACTERS // 3)}');\n"
+        row = f"INSERT INTO t VALUES ('{'x' * (MOST_CHARACTERS // 3)}');\n"
         assert divided(row * 5) == [(2, True), (2, True), (1, True)]
 
     def test_hold_a_statement_above_the_limit_alone(self) -> None:
-        large = f"INSERT INTO t VALUES ('{'x' * _MOST_CHARACTERS}');\n"
+        large = f"INSERT INTO t VALUES ('{'x' * MOST_CHARACTERS}');\n"
         source = f"SET a.b = 1;{large}SET a.b = 1;"
         assert divided(source) == [(1, True), (1, False), (1, True)]
 

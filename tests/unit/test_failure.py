@@ -11,20 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrator import sql
-from migrator.blockers import Blocker
-from migrator.errors import FAILED, LOCKED
-from migrator.excerpt import cells, excerpt, visible
-from migrator.failure import MigrationFailed, StatementFailed, broken, describe
-from migrator.migration import Directives, Migration
-from migrator.settings import Table
+from migrator.failure.describe import broken, describe
+from migrator.failure.failure import MigrationFailed
+from migrator.failure.place import StatementFailed
+from migrator.files import scanner
+from migrator.files.excerpt import excerpt
+from migrator.files.migration import Directives, Migration
+from migrator.process.errors import FAILED, LOCKED
+from migrator.process.names import Table
+from migrator.process.terminal import cells, visible
+from migrator.server.blockers import Blocker
 
 TABLE = Table("public", "schema_migrations")
 BLOCK = "PL/pgSQL function inline_code_block line %d at RAISE"
 
 
 def migration(source: str) -> Migration:
-    script = sql.read(source)
+    script = scanner.read(source)
     name = "002_b.sql"
     return Migration(2, name, Path(name), "b", "", Directives(), script, script.statements)
 
@@ -258,7 +261,7 @@ class TestExcerpt:
         offset = data.draw(st.integers(0, len(source)))
         lines = excerpt(source, offset)
         [caret] = [number for number, line in enumerate(lines) if line.split("|")[0].isspace()]
-        number, column = sql.place(source, offset)
+        number, column = scanner.place(source, offset)
         assert int(lines[caret - 1].split("|")[0]) == number
         line = source.split("\n")[number - 1].rstrip("\r")
         before = cells(visible(line[: column - 1]))

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from migrator.database import PRIVATE, Notices
-from migrator.impact import Impact, Lock, Rewrite, merged, mode, size, strongest
+from migrator.server.lock_modes import mode
+from migrator.server.session import PRIVATE, Notices
+from migrator.watch.impact import Impact, Lock, Rewrite, merged, size, strongest
 
 AE = "ACCESS EXCLUSIVE"
 

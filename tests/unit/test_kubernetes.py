@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from migrator import errors
-from migrator.settings import VARIABLES
+from migrator.process import errors
+from migrator.process.settings import VARIABLES
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 PATCHES = {"helm-hook.yaml": "helm.sh/", "argocd-presync.yaml": "argocd.argoproj.io/"}

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from migrator import lazy
+from migrator.process import lazy
 
 RARE = "nturl2path"  # a module of the standard library that nothing here imports
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from migrator.adopt import version_of
-from migrator.errors import UsageError
-from migrator.legacy import Legacy, numbers_of, tool_of
-from migrator.settings import Table
+from migrator.adoption.adopt import version_of
+from migrator.adoption.tools import ForeignHistory, numbers_of, tool_of
+from migrator.process.errors import UsageError
+from migrator.process.names import Table
 
 if TYPE_CHECKING:
-    from migrator.migration import Migration
+    from migrator.files.migration import Migration
 
 OURS = {"version", "applied_at", "description", "checksum", "execution_ms", "applied_by"}
 
@@ -66,10 +66,10 @@ def test_names_that_begin_with_a_version(names: list[str], numbers: tuple[int, .
     assert numbers_of(names) == numbers
 
 
-def made(applied: list[int] | None, floor: int = 0) -> Legacy:
+def made(applied: list[int] | None, floor: int = 0) -> ForeignHistory:
     names = ["x"] if applied is None else [str(number) for number in applied]
     numbers = None if applied is None else tuple(applied)
-    return Legacy("tool", (Table("public", "t"),), tuple(names), numbers, floor)
+    return ForeignHistory("tool", (Table("public", "t"),), tuple(names), numbers, floor)
 
 
 def files(*versions: int) -> list[Migration]:
@@ -85,7 +85,7 @@ def files(*versions: int) -> list[Migration]:
         (made([10, 20]), (10, 20, 30), 20),
     ],
 )
-def test_the_version(found: Legacy, on_disk: tuple[int, ...], version: int) -> None:
+def test_the_version(found: ForeignHistory, on_disk: tuple[int, ...], version: int) -> None:
     assert version_of(found, files(*on_disk)) == version
 
 
@@ -99,7 +99,7 @@ def test_the_version(found: Legacy, on_disk: tuple[int, ...], version: int) -> N
         (made([1, 3]), (1, 2, 3), "has applied 3, but not 2, of which"),
     ],
 )
-def test_there_is_none(found: Legacy, on_disk: tuple[Any, ...], words: str) -> None:
+def test_there_is_none(found: ForeignHistory, on_disk: tuple[Any, ...], words: str) -> None:
     with pytest.raises(UsageError) as raised:
         version_of(found, files(*on_disk))
     assert words in raised.value.message

@@ -15,8 +15,8 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrator import log
-from migrator.settings import LogSettings
+from migrator.process.log import _redactor, configure_log, hide, is_console, redact, show_live
+from migrator.process.settings import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,9 @@ SECRET = "p@:/%#?w'\"\\"
 
 @pytest.fixture(autouse=True)
 def nothing_hidden() -> Iterator[None]:
-    log._redactor.secrets.clear()
+    _redactor.secrets.clear()
     yield
-    log._redactor.secrets.clear()
+    _redactor.secrets.clear()
     structlog.reset_defaults()
 
 
@@ -41,7 +41,7 @@ class TestJson:
     def test_is_one_object_a_line_with_the_common_keys_first(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        log.configure(LogSettings("json", "info"))
+        configure_log(LogSettings("json", "info"))
         structlog.get_logger().info("applied", version=1, file="001_größe.sql", odd=("a\nb", None))
         structlog.get_logger().warning("trying again")
         first, second = capsys.readouterr().err.splitlines()
@@ -65,7 +65,7 @@ class TestJson:
     def test_of_the_level_that_is_set_and_above(
         self, capsys: pytest.CaptureFixture[str], level: str, shown: list[str]
     ) -> None:
-        log.configure(LogSettings("json", level))
+        configure_log(LogSettings("json", level))
         for name in ("debug", "info", "warning", "error"):
             getattr(structlog.get_logger(), name)("happened")
         lines = capsys.readouterr().err.splitlines()
@@ -74,7 +74,7 @@ class TestJson:
 
 class TestConsole:
     def test_is_readable(self, capsys: pytest.CaptureFixture[str]) -> None:
-        log.configure(LogSettings("console", "info"))
+        configure_log(LogSettings("console", "info"))
         structlog.get_logger().info("applied", version=1, file="001_a.sql")
         line = capsys.readouterr().err
         assert "applied" in line
@@ -89,7 +89,7 @@ class TestConsole:
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
         monkeypatch.setenv("NO_COLOR", no_color)
-        log.configure(LogSettings("auto", "info"))
+        configure_log(LogSettings("auto", "info"))
         structlog.get_logger().info("applied")
         assert ("\x1b[" in terminal.getvalue()) == coloured
 
@@ -106,7 +106,7 @@ class TestConsole:
         self, monkeypatch: pytest.MonkeyPatch, format_: str, terminal: bool, console: bool
     ) -> None:
         monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
-        assert log.is_console(LogSettings(format_, "info")) == console
+        assert is_console(LogSettings(format_, "info")) == console
 
 
 class TestLiveLine:
@@ -129,25 +129,25 @@ class TestLiveLine:
     ) -> None:
         terminal = Terminal()  # which does not tell its width
         monkeypatch.setattr(sys, "stderr", terminal)
-        log.live(text)
+        show_live(text)
         assert terminal.getvalue() == f"\r\x1b[K{shown}"
-        log.live("")
+        show_live("")
 
     def test_is_as_wide_as_the_terminal_of_the_log(self, monkeypatch: pytest.MonkeyPatch) -> None:
         ours, theirs = os.openpty()
         termios.tcsetwinsize(theirs, (24, 20))
         with os.fdopen(theirs, "w", encoding="utf-8") as terminal:
             monkeypatch.setattr(sys, "stderr", terminal)
-            log.live("x" * 80)
+            show_live("x" * 80)
             assert os.read(ours, 100).decode() == f"\r\x1b[K{'x' * 18}…"
-            log.live("")
+            show_live("")
         os.close(ours)
 
 
 class TestPasswords:
     def test_are_replaced_in_whatever_is_logged(self, capsys: pytest.CaptureFixture[str]) -> None:
-        log.hide(SECRET)
-        log.configure(LogSettings("json", "info"))
+        hide(SECRET)
+        configure_log(LogSettings("json", "info"))
         structlog.get_logger().error(
             "refused",
             message=f"no {SECRET} here, nor {SECRET}",
@@ -169,22 +169,22 @@ class TestPasswords:
     def test_are_replaced_also_where_one_is_a_part_of_another(
         self, secrets: list[str], text: str
     ) -> None:
-        log._redactor.secrets.clear()
+        _redactor.secrets.clear()
         for secret in secrets:
-            log.hide(secret)
-        rest = log.redact(text).replace("[password]", "|")
+            hide(secret)
+        rest = redact(text).replace("[password]", "|")
         assert not any(secret in rest for secret in secrets)
 
     def test_that_begin_alike_leave_no_end_behind(self) -> None:
         for secret in ("first", "first-and-more", "first-and"):
-            log.hide(secret)
-        assert log.redact("x first-and-more y first z") == "x [password] y [password] z"
+            hide(secret)
+        assert redact("x first-and-more y first z") == "x [password] y [password] z"
 
     def test_that_are_an_ordinary_word_leave_the_names_of_events_alone(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        log.hide("app")
-        log.configure(LogSettings("json", "info"))
+        hide("app")
+        configure_log(LogSettings("json", "info"))
         structlog.get_logger().info("applied", reason="role app")
         logged = json.loads(capsys.readouterr().err)
         assert logged["event"] == "applied"
@@ -192,5 +192,5 @@ class TestPasswords:
 
     @pytest.mark.parametrize("nothing", [None, ""])
     def test_that_are_empty_hide_nothing(self, nothing: str | None) -> None:
-        log.hide(nothing)
-        assert log.redact("as it is") == "as it is"
+        hide(nothing)
+        assert redact("as it is") == "as it is"

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrator.errors import Problem, UsageError
-from migrator.migration import Directives, Migration, checksum, load, parse_name
-from migrator.new import template
+from migrator.commands.new import template
+from migrator.files.folder import load_folder
+from migrator.files.migration import Directives, Migration, checksum, parse_name
+from migrator.process.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def only(folder: Folder) -> Migration:
     """Return the one valid migration of a folder."""
-    [migration], problems = load(folder.path)
+    [migration], problems = load_folder(folder.path)
     assert problems == ()
     return migration
 
@@ -86,7 +87,7 @@ class TestName:
         self, folder: Folder, name: str, message: str, hint: str
     ) -> None:
         folder.write(name, "SELECT 1;")
-        [problem] = load(folder.path).problems
+        [problem] = load_folder(folder.path).problems
         assert (problem.place, problem.message) == (name, message)
         assert hint in problem.hint
 
@@ -123,7 +124,7 @@ class TestChecksum:
         for name, data in copies.items():
             (tmp_path / name).mkdir()
             (tmp_path / name / "001_x.sql").write_bytes(data)
-            [migration], problems = load(tmp_path / name)
+            [migration], problems = load_folder(tmp_path / name)
             assert problems == ()
             loaded.append((migration.checksum, migration.description, len(migration.statements)))
         assert set(loaded) == {(checksum(text.encode()), "Größe", 1)}
@@ -133,7 +134,7 @@ class TestFolder:
     def test_is_ordered_by_number_not_by_text(self, folder: Folder) -> None:
         for name in ("10_j.sql", "9_i.sql", "0011_k.sql", "20260131093000_z.sql", "002_b.sql"):
             folder.write(name, "SELECT 1;")
-        migrations, problems = load(folder.path)
+        migrations, problems = load_folder(folder.path)
         assert problems == ()
         assert [migration.version for migration in migrations] == [2, 9, 10, 11, 20260131093000]
 
@@ -149,13 +150,13 @@ class TestFolder:
         for name in names:
             folder.write(name, "SELECT 1;")
         with pytest.raises(UsageError) as error:
-            load(folder.path)
+            load_folder(folder.path)
         assert error.value.message == f"no migrations in {folder.path}: it has no file named *.sql"
         assert "MIGRATIONS_DIR" in error.value.hint
 
     def test_that_does_not_exist_is_an_error(self, folder: Folder) -> None:
         with pytest.raises(UsageError) as error:
-            load(folder.path / "missing")
+            load_folder(folder.path / "missing")
         assert error.value.message == (
             f"cannot read the migrations in {folder.path}/missing: it does not exist"
         )
@@ -163,12 +164,12 @@ class TestFolder:
     def test_that_is_a_file_is_an_error(self, folder: Folder) -> None:
         file = folder.write("001_a.sql", "SELECT 1;")
         with pytest.raises(UsageError, match=r"001_a\.sql: it is not a folder"):
-            load(file)
+            load_folder(file)
 
     def test_versions_that_occur_twice_are_told_file_by_file(self, folder: Folder) -> None:
         for name in ("001_a.sql", "1_b.sql", "01_c.sql", "002_d.sql"):
             folder.write(name, "SELECT 1;")
-        problems = load(folder.path).problems
+        problems = load_folder(folder.path).problems
         assert [(p.file, p.message) for p in problems] == [
             ("01_c.sql", "has version 1, and so has 001_a.sql"),
             ("1_b.sql", "has version 1, and so has 01_c.sql"),
@@ -179,7 +180,7 @@ class TestFolder:
         folder.write("002_b.sql", "-- migrator: nonsense\n\\i x\n")
         folder.write("001_a.sql", "SELECT 'x")
         folder.write("003_c.sql", b"\xff")
-        places = [problem.place for problem in load(folder.path).problems]
+        places = [problem.place for problem in load_folder(folder.path).problems]
         assert places == [
             "001_a.sql:1:8",
             "002_b.sql:1:1",
@@ -203,7 +204,7 @@ class TestText:
         self, folder: Folder, data: bytes, line: int, column: int, byte: str
     ) -> None:
         folder.write("001_a.sql", data)
-        assert load(folder.path).problems == (
+        assert load_folder(folder.path).problems == (
             Problem(
                 "001_a.sql",
                 f"byte 0x{byte} is not valid UTF-8",
@@ -215,7 +216,7 @@ class TestText:
 
     def test_with_a_nul(self, folder: Folder) -> None:
         folder.write("001_a.sql", "SELECT 1;\n-- x\0y\n")
-        [problem] = load(folder.path).problems
+        [problem] = load_folder(folder.path).problems
         assert (problem.place, problem.message) == (
             "001_a.sql:2:5",
             "there is a NUL character in the file",
@@ -224,7 +225,7 @@ class TestText:
     @pytest.mark.parametrize("text", ["", " \n\t\r\n", "\ufeff", "\ufeff\n"])
     def test_that_is_empty(self, folder: Folder, text: str) -> None:
         folder.write("001_a.sql", text)
-        [problem] = load(folder.path).problems
+        [problem] = load_folder(folder.path).problems
         assert (problem.place, problem.message) == ("001_a.sql", "the file is empty")
         assert "a comment that says why there is nothing to do" in problem.hint
 
@@ -237,7 +238,7 @@ class TestText:
         (folder.path / "001_a.sql").mkdir()
         (folder.path / "002_b.sql").symlink_to("nowhere")
         (folder.path / "003_c.sql").symlink_to("003_c.sql")
-        assert [(p.file, p.message) for p in load(folder.path).problems] == [
+        assert [(p.file, p.message) for p in load_folder(folder.path).problems] == [
             ("001_a.sql", "cannot be read: Is a directory"),
             ("002_b.sql", "cannot be read: No such file or directory"),
             ("003_c.sql", "cannot be read: Too many levels of symbolic links"),
@@ -322,7 +323,7 @@ DOWN_LINES = [
 class TestWayDown:
     def places(self, folder: Folder, text: str) -> list[str]:
         folder.write("001_a.sql", text)
-        assert only(folder).obstacles() == list(load(folder.path, pending=True).problems)
+        assert only(folder).obstacles() == list(load_folder(folder.path, pending=True).problems)
         return [obstacle.place for obstacle in only(folder).obstacles()]
 
     @pytest.mark.parametrize("line", DOWN_LINES)
@@ -435,7 +436,7 @@ class TestDirectives:
     )
     def test_that_does_not_exist(self, folder: Folder, line: str, message: str) -> None:
         folder.write("001_a.sql", f"-- Title\n  {line}\nSELECT 1;\n")
-        [problem] = load(folder.path).problems
+        [problem] = load_folder(folder.path).problems
         assert problem.place == "001_a.sql:2:3"
         assert problem.message.startswith(message)
 
@@ -449,7 +450,7 @@ class TestDirectives:
     )
     def test_below_the_first_statement(self, folder: Folder, text: str, place: str) -> None:
         folder.write("001_a.sql", text)
-        [problem] = load(folder.path).problems
+        [problem] = load_folder(folder.path).problems
         assert problem.place == f"001_a.sql:{place}"
         assert problem.message == "a directive below the first statement has no effect"
 
@@ -460,7 +461,7 @@ class TestDirectives:
         folder.write("001_a.sql", text)
         assert only(folder).directives == Directives()
         folder.write("001_a.sql", f"{text}-- migrator: no-transaction\n")
-        [problem] = load(folder.path).problems
+        [problem] = load_folder(folder.path).problems
         assert problem.message == "a directive below the first statement has no effect"
 
     def test_in_a_body_is_a_part_of_it(self, folder: Folder) -> None:
@@ -500,7 +501,7 @@ class TestStatements:
         self, folder: Folder, text: str, place: str, words: str
     ) -> None:
         folder.write("001_a.sql", text)
-        [problem] = load(folder.path).problems
+        [problem] = load_folder(folder.path).problems
         assert problem.place == f"001_a.sql:{place}"
         assert words in problem.message
         assert problem.hint

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from migrator.errors import UsageError
-from migrator.migration import load, parse_name
-from migrator.new import next_name, template
+from migrator.commands.new import next_name, template
+from migrator.files.folder import load_folder
+from migrator.files.migration import parse_name
+from migrator.process.errors import UsageError
 
 if TYPE_CHECKING:
     from tests.support.migrator import Folder
@@ -70,10 +71,10 @@ def test_the_file_is_a_valid_migration_once_it_is_written(folder: Folder, descri
     name = next_name([], description, NOW)
     assert parse_name(name)
     path = folder.write(name, template(description))
-    [migration], problems = load(folder.path)
+    [migration], problems = load_folder(folder.path)
     with path.open("a", encoding="utf-8") as file:
         file.write("SELECT 1;\n")
-    [written], _ = load(folder.path)
+    [written], _ = load_folder(folder.path)
     path.unlink()
     assert problems == ()
     assert migration.statements == ()

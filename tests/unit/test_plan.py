@@ -9,21 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrator import sql
-from migrator.history import Row
-from migrator.migration import Directives, Migration
-from migrator.plan import HalfDone, Plan, make, problems
-from migrator.settings import Table, load
+from migrator.files import scanner
+from migrator.files.migration import Directives, Migration
+from migrator.history.plan import Plan, make_plan, plan_problems
+from migrator.history.progress import HalfDone
+from migrator.history.table import Row
+from migrator.process.names import Table
+from migrator.process.settings import load_settings
 
 if TYPE_CHECKING:
-    from migrator.errors import Problem
+    from migrator.process.errors import Problem
 
 TABLE = Table("public", "schema_migrations")
 
 
 def file(version: int, checksum: str = "same") -> Migration:
     name = f"{version:03}_x.sql"
-    script = sql.read("")
+    script = scanner.read("")
     return Migration(version, name, Path(name), "x", checksum, Directives(), script, ())
 
 
@@ -32,7 +34,7 @@ def row(version: int, checksum: str | None = "same") -> Row:
 
 
 def with_way_down(version: int) -> Migration:
-    script = sql.read("CREATE TABLE a ();\n-- migrate:down\nDROP TABLE a;")
+    script = scanner.read("CREATE TABLE a ();\n-- migrate:down\nDROP TABLE a;")
     return file(version)._replace(script=script)
 
 
@@ -52,9 +54,9 @@ def states(plan: Plan) -> dict[int, str]:
 def found(
     plan: Plan, *, allow_out_of_order: bool = False, refuse_ahead: bool = False
 ) -> tuple[Problem, ...]:
-    return problems(
+    return plan_problems(
         plan,
-        load({})._replace(
+        load_settings({})._replace(
             table=TABLE,
             allow_out_of_order=allow_out_of_order,
             refuse_ahead=refuse_ahead,
@@ -85,7 +87,7 @@ def found(
 def test_state(
     files: list[Migration], rows: list[Row], expected: dict[int, str], current: int
 ) -> None:
-    plan = make(files, rows)
+    plan = make_plan(files, rows)
     assert states(plan) == expected
     assert plan.current == current
 
@@ -98,7 +100,7 @@ def test_state(
 def test_every_version_has_exactly_one_state_and_the_order_is_kept(
     on_disk: dict[int, str], recorded: dict[int, str | None]
 ) -> None:
-    plan = make(
+    plan = make_plan(
         [file(version, on_disk[version]) for version in sorted(on_disk)],
         [row(version, recorded[version]) for version in sorted(recorded)],
     )
@@ -113,11 +115,11 @@ def test_every_version_has_exactly_one_state_and_the_order_is_kept(
 
 
 def test_nothing_is_wrong_with_pending_and_applied_files() -> None:
-    assert found(make([file(1), file(2)], [row(1)]), refuse_ahead=True) == ()
+    assert found(make_plan([file(1), file(2)], [row(1)]), refuse_ahead=True) == ()
 
 
 def test_an_edited_file_is_told_with_both_checksums() -> None:
-    [problem] = found(make([file(1, "now")], [row(1, "then")]))
+    [problem] = found(make_plan([file(1, "now")], [row(1, "then")]))
     assert problem.file == "001_x.sql"
     assert problem.message == (
         "was edited after it was applied on 2026-01-31 09:30:00 UTC (checksum then, now now)"
@@ -126,7 +128,7 @@ def test_an_edited_file_is_told_with_both_checksums() -> None:
 
 
 def test_a_missing_file_is_told_by_what_it_did() -> None:
-    [problem] = found(make([file(2)], [row(1), row(2)]))
+    [problem] = found(make_plan([file(2)], [row(1), row(2)]))
     assert problem.file == "version 1"
     assert problem.message == (
         "was applied on 2026-01-31 09:30:00 UTC (did x), but its file is gone"
@@ -135,7 +137,7 @@ def test_a_missing_file_is_told_by_what_it_did() -> None:
 
 
 def test_out_of_order_is_a_problem_unless_it_is_allowed() -> None:
-    plan = make([file(1), file(2), file(3)], [row(2)])
+    plan = make_plan([file(1), file(2), file(3)], [row(2)])
     [problem] = found(plan)
     assert problem.file == "001_x.sql"
     assert problem.message == "is pending, but version 2 is applied already"
@@ -144,7 +146,7 @@ def test_out_of_order_is_a_problem_unless_it_is_allowed() -> None:
 
 
 def test_ahead_is_a_problem_only_where_it_is_refused() -> None:
-    plan = make([file(1)], [row(1), row(2), row(3)])
+    plan = make_plan([file(1)], [row(1), row(2), row(3)])
     assert found(plan) == ()
     [problem] = found(plan, refuse_ahead=True)
     assert problem.file == "public.schema_migrations"
@@ -153,7 +155,7 @@ def test_ahead_is_a_problem_only_where_it_is_refused() -> None:
 
 
 def test_all_problems_are_told_together() -> None:
-    plan = make([file(1), file(2, "now"), file(4)], [row(2, "then"), row(3), row(5)])
+    plan = make_plan([file(1), file(2, "now"), file(4)], [row(2, "then"), row(3), row(5)])
     files = [problem.file for problem in found(plan, refuse_ahead=True)]
     assert files == [
         "002_x.sql",
@@ -166,7 +168,7 @@ def test_all_problems_are_told_together() -> None:
 
 def test_what_keeps_a_file_from_being_applied_is_a_problem_while_it_is_pending() -> None:
     files = [with_way_down(1), with_way_down(2), with_way_down(3)]
-    problems_found = found(make(files, [row(1), row(2, checksum=None)]))
+    problems_found = found(make_plan(files, [row(1), row(2, checksum=None)]))
     assert [problem.place for problem in problems_found] == ["003_x.sql:2:1"]
 
 
@@ -178,7 +180,7 @@ def test_what_keeps_a_file_from_being_applied_is_a_problem_while_it_is_pending()
     ],
 )
 def test_a_file_that_was_edited_half_way_is_a_problem(statements: int, message: str) -> None:
-    plan = make([file(1), file(2)], [])._replace(
+    plan = make_plan([file(1), file(2)], [])._replace(
         half_done={1: HalfDone(1, edited=False), 2: HalfDone(statements, edited=True)}
     )
     [problem] = found(plan)

@@ -7,13 +7,15 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from migrator import report, sql
-from migrator.errors import Problem, ProblemsFound, UsageError
-from migrator.excerpt import cells
-from migrator.failure import Failure, MigrationFailed
-from migrator.history import Row
-from migrator.migration import Directives, Migration
-from migrator.plan import HalfDone, make
+from migrator.failure.failure import Failure, MigrationFailed
+from migrator.files import scanner
+from migrator.files.migration import Directives, Migration
+from migrator.history.plan import make_plan
+from migrator.history.progress import HalfDone
+from migrator.history.table import Row
+from migrator.process.errors import Problem, ProblemsFound, UsageError
+from migrator.process.terminal import cells
+from migrator.report import failures
 
 
 def row(version: int, description: str | None = None, **more: str | int) -> Row:
@@ -23,7 +25,7 @@ def row(version: int, description: str | None = None, **more: str | int) -> Row:
 
 def migration(version: int, source: str = "SELECT 1;", *, transaction: bool = True) -> Migration:
     name = f"{version:03}_step.sql"
-    script = sql.read(source)
+    script = scanner.read(source)
     directives = Directives(transaction=transaction)
     words = f"Step {version}"
     return Migration(
@@ -33,22 +35,22 @@ def migration(version: int, source: str = "SELECT 1;", *, transaction: bool = Tr
 
 class TestCurrent:
     def test_is_the_version_and_what_led_to_it(self) -> None:
-        assert report.current([row(1, "Initial schema with all tables")]) == (
+        assert failures.current([row(1, "Initial schema with all tables")]) == (
             "Current schema version: 1\n"
             "Recent migrations:\n"
             "  1: Initial schema with all tables (applied: 2026-01-31 09:30:01)"
         )
 
     def test_of_an_empty_history_is_0(self) -> None:
-        assert report.current([]) == "Current schema version: 0\nRecent migrations:"
-        assert report.current_data([]) == {"version": 0, "recent": []}
+        assert failures.current([]) == "Current schema version: 0\nRecent migrations:"
+        assert failures.current_data([]) == {"version": 0, "recent": []}
 
     def test_shows_the_latest_five_newest_first(self) -> None:
         rows = [row(version, f"Step {version}") for version in range(1, 8)]
-        lines = report.current(rows).splitlines()
+        lines = failures.current(rows).splitlines()
         assert lines[0] == "Current schema version: 7"
         assert [line.split()[0] for line in lines[2:]] == ["7:", "6:", "5:", "4:", "3:"]
-        assert [entry["version"] for entry in report.current_data(rows)["recent"]] == [
+        assert [entry["version"] for entry in failures.current_data(rows)["recent"]] == [
             7,
             6,
             5,
@@ -57,17 +59,17 @@ class TestCurrent:
         ]
 
     def test_a_row_without_a_description_has_none(self) -> None:
-        assert report.current([row(3)]).splitlines()[2] == "  3:  (applied: 2026-01-31 09:30:03)"
+        assert failures.current([row(3)]).splitlines()[2] == "  3:  (applied: 2026-01-31 09:30:03)"
 
     def test_a_description_does_not_move_the_cursor(self) -> None:
-        text = report.current([row(3, "one\ntwo\x1b[2J 漢字")])
+        text = failures.current([row(3, "one\ntwo\x1b[2J 漢字")])
         assert text.splitlines()[2:] == [
             "  3: one<U+000A>two<U+001B>[2J 漢字 (applied: 2026-01-31 09:30:03)"
         ]
 
 
 class TestStatus:
-    PLAN = make(
+    PLAN = make_plan(
         [migration(1), migration(2), migration(4), migration(6), migration(7)],
         [
             row(1, "First", checksum="sum 1", execution_ms=12, applied_by="me"),
@@ -80,7 +82,7 @@ class TestStatus:
     PROBLEMS = (Problem("002_step.sql", "was edited", "Restore it.", 3, 4),)
 
     def test_has_every_file_and_every_row_in_order(self) -> None:
-        data = report.status_data(self.PLAN, self.PROBLEMS)
+        data = failures.status_data(self.PLAN, self.PROBLEMS)
         shown = [
             (e["version"], e["state"], e["file"], e["description"]) for e in data["migrations"]
         ]
@@ -97,8 +99,10 @@ class TestStatus:
         assert data["problems"] == [problem._asdict() for problem in self.PROBLEMS]
 
     def test_as_text_has_columns(self) -> None:
-        data = report.status_data(make([migration(1), migration(2)], [self.PLAN.applied[0][1]]), ())
-        assert report.status(data) == (
+        data = failures.status_data(
+            make_plan([migration(1), migration(2)], [self.PLAN.applied[0][1]]), ()
+        )
+        assert failures.status(data) == (
             "VERSION  STATE    APPLIED AT (UTC)     TOOK   FILE          DESCRIPTION\n"
             "1        applied  2026-01-31 09:30:01  12 ms  001_step.sql  First\n"
             "2        pending                              002_step.sql  Step 2\n"
@@ -107,47 +111,48 @@ class TestStatus:
         )
 
     def test_says_how_far_a_half_done_file_has_come(self) -> None:
-        plan = make([migration(1, "SELECT 1; SELECT 2;"), migration(2)], [row(3)])
+        plan = make_plan([migration(1, "SELECT 1; SELECT 2;"), migration(2)], [row(3)])
         plan = plan._replace(half_done={1: HalfDone(1, edited=False)})
-        data = report.status_data(plan, ())
+        data = failures.status_data(plan, ())
         assert [entry["statements_done"] for entry in data["migrations"]] == [1, None, None]
         assert [entry["statements"] for entry in data["migrations"]] == [2, 1, None]
-        text = report.status(data)
+        text = failures.status(data)
         assert "out of order, 1 of 2 statements done  " in text
         assert text.count(" done") == 1
 
     def test_of_no_files_and_no_rows_has_a_head_only(self) -> None:
-        text = report.status(report.status_data(make([], []), ()))
+        text = failures.status(failures.status_data(make_plan([], []), ()))
         assert text.splitlines()[0].startswith("VERSION  STATE")
         assert text.endswith("\n\nCurrent schema version: 0, pending: 0")
 
 
 class TestWidth:
-    DATA = report.status_data(
-        make([migration(1)], [row(1, "漢字" * 40), row(2, "\x1b[31mred\u0301 " + "x" * 90)]), ()
+    DATA = failures.status_data(
+        make_plan([migration(1)], [row(1, "漢字" * 40), row(2, "\x1b[31mred\u0301 " + "x" * 90)]),
+        (),
     )
 
     @pytest.mark.parametrize("width", [60, 79, 80, 120])
     def test_is_kept_by_shortening_the_longest_cells(self, width: int) -> None:
-        lines = report.status(self.DATA, width).splitlines()
+        lines = failures.status(self.DATA, width).splitlines()
         assert max(map(cells, lines)) in (width - 1, width)  # half a wide character does not fit
         assert sum(line.endswith("…") for line in lines) == 2
         assert lines[1].split()[:2] == ["1", "applied"]
 
     def test_has_no_limit_elsewhere(self) -> None:
-        text = report.status(self.DATA)
+        text = failures.status(self.DATA)
         assert "漢字" * 40 in text
         assert "x" * 90 in text
         assert "…" not in text
 
     def test_too_small_leaves_something_of_each_column(self) -> None:
-        lines = report.status(self.DATA, 10).splitlines()
+        lines = failures.status(self.DATA, 10).splitlines()
         assert {cells(line) for line in lines[1:3]} <= {
             7 + 7 + 8 + 4 + 8 + n + 2 * 5 for n in (7, 8)
         }
 
     def test_what_moves_the_cursor_is_shown_as_a_code(self) -> None:
-        assert "<U+001B>[31mred" in report.status(self.DATA)
+        assert "<U+001B>[31mred" in failures.status(self.DATA)
 
 
 class TestPlan:
@@ -157,8 +162,8 @@ class TestPlan:
             migration(10, "SELECT 1; SELECT 2;", transaction=False),
             migration(11, "-- Nothing"),
         ]
-        data = report.plan_data(make([migration(1), *pending], [row(1)]))
-        assert report.plan(data) == (
+        data = failures.plan_data(make_plan([migration(1), *pending], [row(1)]))
+        assert failures.plan(data) == (
             "Would apply, in this order, to a database at version 1:\n"
             "  2   002_step.sql  1 statement                   Step 2\n"
             "  10  010_step.sql  2 statements  no transaction  Step 10\n"
@@ -166,19 +171,22 @@ class TestPlan:
         )
 
     def test_says_how_much_of_it_is_done(self) -> None:
-        plan = make([migration(1, "SELECT 1; SELECT 2;", transaction=False)], [])
+        plan = make_plan([migration(1, "SELECT 1; SELECT 2;", transaction=False)], [])
         plan = plan._replace(half_done={1: HalfDone(1, edited=False)})
-        assert "2 statements, 1 done  no transaction" in report.plan(report.plan_data(plan))
+        assert "2 statements, 1 done  no transaction" in failures.plan(failures.plan_data(plan))
 
     def test_says_when_there_is_nothing(self) -> None:
-        data = report.plan_data(make([migration(1)], [row(1)]))
-        assert report.plan(data) == "Nothing to apply: the database is at version 1."
+        data = failures.plan_data(make_plan([migration(1)], [row(1)]))
+        assert failures.plan(data) == "Nothing to apply: the database is at version 1."
 
 
 def test_check() -> None:
     files = [migration(1), migration(2), migration(3)]
-    assert report.check(report.check_data(make(files[:1], [row(1)]))) == "Up to date at version 1."
-    assert report.check(report.check_data(make(files, [row(1)]))) == (
+    assert (
+        failures.check(failures.check_data(make_plan(files[:1], [row(1)])))
+        == "Up to date at version 1."
+    )
+    assert failures.check(failures.check_data(make_plan(files, [row(1)]))) == (
         "2 pending, the database is at version 1: 002_step.sql, 003_step.sql"
     )
 
@@ -192,7 +200,7 @@ def test_check() -> None:
 )
 def test_validate(count: int, text: str) -> None:
     migrations = [migration(version) for version in range(1, count + 1)]
-    assert report.validate(report.validate_data(migrations, ())) == text
+    assert failures.validate(failures.validate_data(migrations, ())) == text
 
 
 class TestErrors:
@@ -209,14 +217,14 @@ class TestErrors:
             "    Do this.\n"
             "version 2: is gone"
         )
-        assert report.problems(self.PROBLEMS) == text
-        assert report.error(ProblemsFound(self.PROBLEMS)) == (
+        assert failures.problems(self.PROBLEMS) == text
+        assert failures.error(ProblemsFound(self.PROBLEMS)) == (
             f"{text}\n\nerror: 2 problems with the migrations; nothing was changed"
         )
 
     def test_one_problem_is_not_some_problems(self) -> None:
         found = ProblemsFound(self.PROBLEMS[:1], "the database is at version 3")
-        assert report.error(found).endswith(
+        assert failures.error(found).endswith(
             "\n\nerror: 1 problem with the migrations; the database is at version 3"
         )
 
@@ -228,7 +236,7 @@ class TestErrors:
         ],
     )
     def test_others_have_a_hint_below(self, error: UsageError, text: str) -> None:
-        assert report.error(error) == f"error: no database is given{text}"
+        assert failures.error(error) == f"error: no database is given{text}"
 
 
 class TestFailure:
@@ -253,7 +261,7 @@ class TestFailure:
     )
 
     def test_reads_like_a_compiler_s(self) -> None:
-        assert report.error(MigrationFailed(self.FAILURE)) == (
+        assert failures.error(MigrationFailed(self.FAILURE)) == (
             '002_b.sql:3:8: error: column "nope" does not exist (42703 undefined_column)\n'
             "  2 | \n"
             "  3 | SELECT nope\n"
@@ -277,7 +285,7 @@ class TestFailure:
             current=None,
             source=(),
         )
-        assert report.failure(failed) == (
+        assert failures.failure(failed) == (
             '002_b.sql:3:8: error: column "nope" does not exist\n'
             "\n"
             "  detail:  one\n"
@@ -294,7 +302,7 @@ class TestWorkflowCommands:
     FOLDER = PurePosixPath("db/migrations")
 
     def test_name_the_file_in_the_repository(self) -> None:
-        [line] = report.workflow_commands(MigrationFailed(TestFailure.FAILURE), self.FOLDER)
+        [line] = failures.workflow_commands(MigrationFailed(TestFailure.FAILURE), self.FOLDER)
         assert line.startswith(
             "::error file=db/migrations/002_b.sql,line=3,col=8::column "
             '"nope" does not exist (42703 undefined_column)%0A'
@@ -303,17 +311,17 @@ class TestWorkflowCommands:
 
     def test_are_one_for_each_problem(self) -> None:
         found = ProblemsFound(TestErrors.PROBLEMS)
-        assert report.workflow_commands(found, self.FOLDER) == [
+        assert failures.workflow_commands(found, self.FOLDER) == [
             "::error file=db/migrations/001_a.sql,line=12,col=5::is bad%0ADo this.",
             "::error::version 2 is gone",
         ]
 
     def test_escape_what_would_end_them(self) -> None:
         error = UsageError("100%\r\n::warning::x", "a,b:c")
-        assert report.workflow_commands(error, self.FOLDER) == [
+        assert failures.workflow_commands(error, self.FOLDER) == [
             "::error::100%25%0D%0A::warning::x%0Aa,b:c"
         ]
         found = ProblemsFound([Problem("00,1:x%.sql", "is bad")])
-        assert report.workflow_commands(found, PurePosixPath()) == [
+        assert failures.workflow_commands(found, PurePosixPath()) == [
             "::error file=00%2C1%3Ax%25.sql::00,1:x%25.sql is bad"
         ]

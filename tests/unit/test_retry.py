@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migrator.retry import pause
+from migrator.server.retry import pause
 
 
 def pauses(tries: int, stall: float) -> list[float]:

@@ -11,20 +11,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 
-from migrator.errors import UsageError
-from migrator.settings import (
+from migrator.process.errors import UsageError
+from migrator.process.names import Table
+from migrator.process.settings import (
     VARIABLES,
     LogSettings,
     Settings,
-    Table,
     Variable,
     check_names,
     duration,
-    load,
-    load_log,
-    normalise_url,
+    load_log_settings,
+    load_settings,
     require_database,
 )
+from migrator.process.url import normalise_url
 
 DEFAULTS = Settings(
     url="",
@@ -149,8 +149,8 @@ class TestLoad:
         "environ", [{}, {variable.name: "" for variable in VARIABLES}], ids=["unset", "empty"]
     )
     def test_without_anything_the_defaults_hold(self, environ: dict[str, str]) -> None:
-        assert load(environ) == DEFAULTS
-        assert load_log(environ) == LogSettings("auto", "info")
+        assert load_settings(environ) == DEFAULTS
+        assert load_log_settings(environ) == LogSettings("auto", "info")
 
     @pytest.mark.parametrize(
         ("name", "value", "expected"),
@@ -169,12 +169,12 @@ class TestLoad:
         ],
     )
     def test_each_variable_sets_one_thing(self, name: str, value: str, expected: Settings) -> None:
-        assert load({name: value}) == expected
+        assert load_settings({name: value}) == expected
 
     @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "ERROR"])
     def test_how_to_log(self, level: str) -> None:
         environ = {"MIGRATOR_LOG_LEVEL": level, "MIGRATOR_LOG_FORMAT": "json"}
-        assert load_log(environ) == LogSettings("json", level.lower())
+        assert load_log_settings(environ) == LogSettings("json", level.lower())
 
     @pytest.mark.parametrize(
         ("name", "value", "reason"),
@@ -193,7 +193,7 @@ class TestLoad:
         self, name: str, value: str, reason: str
     ) -> None:
         with pytest.raises(UsageError) as error:
-            load({name: value})
+            load_settings({name: value})
         assert error.value.message.startswith(f"{name}={value!r}: {reason}")
 
     @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ class TestLoad:
     )
     def test_a_way_to_log_that_does_not_exist(self, name: str, value: str, reason: str) -> None:
         with pytest.raises(UsageError) as error:
-            load_log({name: value})
+            load_log_settings({name: value})
         assert error.value.message == f"{name}={value!r}: {reason}"
 
 
@@ -214,19 +214,19 @@ class TestSecretsInFiles:
     def test_line_breaks_at_the_end_do_not_count(self, tmp_path: Path, end: str) -> None:
         file = tmp_path / "secret"
         file.write_bytes(f" p@:/%#?w {end}".encode())
-        assert load({"POSTGRES_PASSWORD_FILE": str(file)}).password == " p@:/%#?w "
+        assert load_settings({"POSTGRES_PASSWORD_FILE": str(file)}).password == " p@:/%#?w "
 
     def test_a_url(self, tmp_path: Path) -> None:
         file = tmp_path / "url"
         file.write_text("postgres://u:p%40@h/d\n")
-        assert load({"DATABASE_URL_FILE": str(file)}).url == "postgresql://u:p%40@h/d"
+        assert load_settings({"DATABASE_URL_FILE": str(file)}).url == "postgresql://u:p%40@h/d"
 
     @pytest.mark.parametrize("name", ["DATABASE_URL", "POSTGRES_PASSWORD"])
     def test_only_one_of_the_two_may_be_set(self, tmp_path: Path, name: str) -> None:
         file = tmp_path / "secret"
         file.write_text(SECRET)
         with pytest.raises(UsageError) as error:
-            load({name: f"postgres://u:{SECRET}@h", f"{name}_FILE": str(file)})
+            load_settings({name: f"postgres://u:{SECRET}@h", f"{name}_FILE": str(file)})
         assert error.value.message == f"both {name} and {name}_FILE are set"
         assert SECRET not in told(error)
 
@@ -248,13 +248,13 @@ class TestSecretsInFiles:
         if content is not None:
             file.write_bytes(content)
         with pytest.raises(UsageError) as error:
-            load({name: str(file)})
+            load_settings({name: str(file)})
         assert error.value.message == f"{name}={file}: {reason}"
         assert SECRET not in told(error)
 
     def test_a_folder_is_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="Is a directory"):
-            load({"POSTGRES_PASSWORD_FILE": str(tmp_path)})
+            load_settings({"POSTGRES_PASSWORD_FILE": str(tmp_path)})
 
 
 class TestUrl:

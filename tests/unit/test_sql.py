@@ -8,26 +8,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from migrator import sql
+from migrator.files import scanner
+from migrator.files.statement import (
+    concurrent_index,
+    not_in_transaction,
+    transaction_control,
+    unwrap,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def split(source: str) -> list[str]:
-    script = sql.read(source)
+    script = scanner.read(source)
     return [script.text(statement) for statement in script.statements]
 
 
 def rows(source: str) -> list[str | None]:
     return [
         statement.copy_data and source[slice(*statement.copy_data)]
-        for statement in sql.read(source).statements
+        for statement in scanner.read(source).statements
     ]
 
 
-def complaint(source: str) -> sql.Problem:
-    (problem,) = sql.read(source).problems
+def complaint(source: str) -> scanner.Problem:
+    (problem,) = scanner.read(source).problems
     return problem
 
 
@@ -114,7 +120,7 @@ ONE_STATEMENT = {
 @pytest.mark.parametrize("before", ["", "SELECT 0;", "/* c */ -- d\n;"], ids=["", "after", "gap"])
 def test_this_is_one_statement(text: str, before: str) -> None:
     source = f"{before}\n{text} ;\nSELECT 'next'"
-    script = sql.read(source)
+    script = scanner.read(source)
     assert not script.problems
     assert split(source)[-2:] == [text, "SELECT 'next'"]
 
@@ -167,10 +173,10 @@ def test_statements_end_at_semicolons(source: str, expected: list[str]) -> None:
 
 def test_a_statement_has_its_place_in_the_source() -> None:
     source = "-- é\n\nSELECT '😀' ;\n  UPDATE t\n SET a = 1 -- b\n;"
-    first, second = sql.read(source).statements
+    first, second = scanner.read(source).statements
     assert (first.start, first.end) == (6, 16)
     assert (second.start, second.end) == (21, 40)
-    assert sql.place(source, second.start) == (4, 3)
+    assert scanner.place(source, second.start) == (4, 3)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +242,7 @@ def test_switching_standard_strings_off_is_a_problem(text: str) -> None:
     ],
 )
 def test_other_settings_are_no_problem(text: str) -> None:
-    assert not sql.read(f"{text};").problems
+    assert not scanner.read(f"{text};").problems
 
 
 @pytest.mark.parametrize(
@@ -309,7 +315,7 @@ def test_the_guards_of_pg_dump_are_skipped(end: str) -> None:
     source = end.join(
         ["-- dump", "\\restrict aB3", "-- more", "SET a = 1;", "", "\\unrestrict aB3", ""]
     )
-    script = sql.read(source)
+    script = scanner.read(source)
     assert split(source) == ["SET a = 1"]
     assert not script.problems
     assert [text for _, text in script.header] == ["dump", "more"]
@@ -356,7 +362,7 @@ COPIES = {
 @pytest.mark.parametrize(("source", "expected"), COPIES.values(), ids=COPIES.keys())
 def test_rows_of_copy_are_data(source: str, expected: list[str | None]) -> None:
     assert rows(source) == expected
-    assert not sql.read(source).problems
+    assert not scanner.read(source).problems
 
 
 @pytest.mark.parametrize(
@@ -385,7 +391,7 @@ def test_a_statement_may_not_go_on_after_the_rows(rest: str, offset: int) -> Non
 def test_the_header_is_the_line_comments_before_the_first_statement(
     source: str, expected: list[tuple[int, str]]
 ) -> None:
-    assert list(sql.read(source).header) == expected
+    assert list(scanner.read(source).header) == expected
 
 
 @pytest.mark.parametrize(
@@ -405,7 +411,7 @@ def test_the_header_is_the_line_comments_before_the_first_statement(
 def test_a_place_is_a_line_and_a_column(
     source: str, offset: int, expected: tuple[int, int]
 ) -> None:
-    assert sql.place(source, offset) == expected
+    assert scanner.place(source, offset) == expected
 
 
 @pytest.mark.parametrize(
@@ -427,12 +433,12 @@ def test_a_place_is_a_line_and_a_column(
     ],
 )
 def test_words_are_the_first_tokens(text: str, expected: tuple[str, ...]) -> None:
-    assert sql.words(text) == expected
+    assert scanner.words(text) == expected
 
 
 def test_words_are_limited() -> None:
-    assert sql.words("a b c d", 3) == ("A", "B", "C")
-    assert len(sql.words("a " * 20)) == 8
+    assert scanner.words("a b c d", 3) == ("A", "B", "C")
+    assert len(scanner.words("a " * 20)) == 8
 
 
 @pytest.mark.parametrize(
@@ -471,12 +477,12 @@ def test_words_are_limited() -> None:
     ],
 )
 def test_transaction_control_is_told_by_its_command(text: str, expected: str | None) -> None:
-    assert sql.transaction_control(text) == expected
+    assert transaction_control(text) == expected
 
 
-def unwrapped(source: str) -> tuple[list[str], list[sql.Problem]]:
-    script = sql.read(source)
-    statements, problems = sql.unwrap(script)
+def unwrapped(source: str) -> tuple[list[str], list[scanner.Problem]]:
+    script = scanner.read(source)
+    statements, problems = unwrap(script)
     return [script.text(statement) for statement in statements], list(problems)
 
 
@@ -532,7 +538,7 @@ def test_other_transaction_control_is_a_problem(
     source: str, offsets: list[int], message: str, hint: str
 ) -> None:
     statements, problems = unwrapped(source)
-    assert all(sql.transaction_control(text) is None for text in statements)
+    assert all(transaction_control(text) is None for text in statements)
     assert [problem.offset for problem in problems] == offsets
     assert message in problems[0].message
     assert hint in problems[0].hint
@@ -620,7 +626,7 @@ def test_other_transaction_control_is_a_problem(
     ],
 )
 def test_commands_that_a_transaction_block_refuses(text: str, expected: str | None) -> None:
-    assert sql.not_in_transaction(text) == expected
+    assert not_in_transaction(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -642,7 +648,7 @@ def test_commands_that_a_transaction_block_refuses(text: str, expected: str | No
     ],
 )
 def test_a_concurrent_index_is_named(text: str, expected: tuple[str, str] | None) -> None:
-    assert sql.concurrent_index(text) == expected
+    assert concurrent_index(text) == expected
 
 
 HOSTILE = [
@@ -662,7 +668,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def time_to_read(source: str) -> float:
-    return min(seconds(lambda: sql.unwrap(sql.read(source))) for _ in range(3))
+    return min(seconds(lambda: unwrap(scanner.read(source))) for _ in range(3))
 
 
 @pytest.mark.parametrize("unit", HOSTILE, ids=repr)
@@ -677,7 +683,7 @@ def test_a_large_file_is_read_in_little_memory() -> None:
     source = "INSERT INTO t (a, b) VALUES (1, 'it''s'), (2, f(g(3))); -- a\n" * 50_000
     tracemalloc.start()
     try:
-        script = sql.read(source)
+        script = scanner.read(source)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from migrator import sql
+from migrator.files import scanner
+from migrator.files.statement import (
+    concurrent_index,
+    not_in_transaction,
+    transaction_control,
+    unwrap,
+)
 
 LETTERS = "aeEuUbBxXnNéß日😀_"
 PIECES = (
@@ -132,7 +138,7 @@ def test_a_file_is_split_into_what_it_was_composed_of(
     file: tuple[str, list[Part], list[int]],
 ) -> None:
     source, expected, offsets = file
-    script = sql.read(source)
+    script = scanner.read(source)
     assert script.problems == ()
     assert [script.text(statement) for statement in script.statements] == [
         part.text for part in expected
@@ -148,7 +154,7 @@ def test_a_file_is_split_into_what_it_was_composed_of(
 @example("SELECT 1; COPY t FROM STDIN; SELECT 2;\na\n\\.\nSELECT 3")
 @settings(deadline=None)
 def test_nothing_is_lost_between_the_statements(source: str) -> None:
-    script = sql.read(source)
+    script = scanner.read(source)
     if script.problems:
         return
     taken = [
@@ -187,7 +193,7 @@ def blanked(gap: str) -> str:
 @given(sources)
 @settings(deadline=None)
 def test_reading_never_fails_and_says_only_possible_things(source: str) -> None:
-    script = sql.read(source)
+    script = scanner.read(source)
     assert list(script.problems) == sorted(script.problems)
     assert all(0 <= problem.offset <= len(source) for problem in script.problems)
     assert all(source.startswith("--", offset) for offset, _ in script.header)
@@ -195,10 +201,10 @@ def test_reading_never_fails_and_says_only_possible_things(source: str) -> None:
         text = script.text(statement)
         assert text
         assert text.strip(" \t\n\r\f\v") == text or script.problems
-        sql.transaction_control(text)
-        sql.not_in_transaction(text)
-        sql.concurrent_index(text)
-    kept, problems = sql.unwrap(script)
+        transaction_control(text)
+        not_in_transaction(text)
+        concurrent_index(text)
+    kept, problems = unwrap(script)
     assert set(kept) <= set(script.statements)
     assert len(kept) + len(problems) in range(
         len(script.statements) - 2, len(script.statements) + 1
@@ -208,12 +214,12 @@ def test_reading_never_fails_and_says_only_possible_things(source: str) -> None:
 @given(sources)
 @settings(deadline=None)
 def test_a_statement_alone_is_the_same_statement(source: str) -> None:
-    script = sql.read(source)
+    script = scanner.read(source)
     if script.problems:
         return
     for statement in script.statements:
         text = script.text(statement)
-        alone = sql.read(f"{text};")
+        alone = scanner.read(f"{text};")
         assert [alone.text(each) for each in alone.statements] == [text]
         assert alone.problems == ()
 
@@ -221,17 +227,17 @@ def test_a_statement_alone_is_the_same_statement(source: str) -> None:
 @given(sources | files().map(lambda file: file[0]))
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_short_cut_for_whole_statements_changes_nothing(source: str) -> None:
-    short = sql.read(source)
+    short = scanner.read(source)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sql, "_WHOLE", re.compile("(?!)"))
-        assert sql.read(source) == short
+        patch.setattr(scanner, "_WHOLE", re.compile("(?!)"))
+        assert scanner.read(source) == short
 
 
 @settings(deadline=None)
 @given(st.text(alphabet="ab\n\ré😀\u2028") | st.text(), st.data())
 def test_a_place_leads_back_to_its_offset(source: str, data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, len(source)))
-    line, column = sql.place(source, offset)
+    line, column = scanner.place(source, offset)
     lines = source.split("\n")
     assert 1 <= column <= len(lines[line - 1]) + 1
     assert sum(len(text) + 1 for text in lines[: line - 1]) + column - 1 == offset
@@ -241,7 +247,7 @@ def seconds(source: str) -> float:
     times = []
     for _ in range(3):
         start = time.process_time()
-        sql.read(source)
+        scanner.read(source)
         times.append(time.process_time() - start)
     return min(times)
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from migrator.impact import Lock, Rewrite
-from migrator.rehearse import Step
-from migrator.verdict import documented_mode, instead, sentence
+from migrator.rehearsal.step import Step
+from migrator.rehearsal.verdict import documented_mode, instead, sentence
+from migrator.watch.impact import Lock, Rewrite
 
 SUE, SRE, AE = "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"
 

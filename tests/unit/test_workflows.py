@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from migrator import __version__
+from migrator.process.version import __version__
 
 ROOT = Path(__file__).parents[2]
 FILES = [*ROOT.glob(".github/workflows/*.yml"), *ROOT.glob("examples/ci/*.yml")]

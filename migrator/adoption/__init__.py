@@ -1,0 +1,1 @@
+"""A history for a database that migrator did not build."""

@@ -1,0 +1,93 @@
+"""Recording versions as applied without running them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from migrator.adoption import adopt
+from migrator.history import lock
+from migrator.history.table import baseline_sql, ensure_history, read_history
+from migrator.process.errors import UsageError
+from migrator.server import retry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from migrator.files.migration import Migration
+    from migrator.server.session import Session
+
+log = structlog.get_logger()
+
+
+def baseline(session: Session, migrations: Sequence[Migration], version: int, tool: str) -> int:
+    """Record the files up to a version as applied without running them.
+
+    Args:
+        session: outside a transaction.
+        migrations: all that are on disk, ordered by version.
+        version: the last one to record.
+        tool: recorded beside the role.
+
+    Returns:
+        How many were recorded.
+
+    Raises:
+        UsageError: there is no file with that version, or the history is not empty.
+        LockUnavailable: a lock could not be had for all of `lock_wait`.
+    """
+    recorded = up_to(migrations, version)
+
+    def attempt(_: int) -> None:
+        lock.begin_own(session)
+        record_first(session, recorded, tool)
+        session.execute("COMMIT")
+
+    retry.until_it_succeeds(session, attempt)
+    adopt.log.info("baseline", version=version, recorded=len(recorded))
+    return len(recorded)
+
+
+def up_to(migrations: Sequence[Migration], version: int) -> tuple[Migration, ...]:
+    """Return the files up to a version.
+
+    Raises:
+        UsageError: there is no file with that version.
+    """
+    if version not in (migration.version for migration in migrations):
+        newest = migrations[-1].version
+        raise UsageError(
+            f"there is no migration with version {version}",
+            f"The versions on disk go up to {newest}; migrator status lists them.",
+        )
+    return tuple(migration for migration in migrations if migration.version <= version)
+
+
+def require_empty(session: Session) -> None:
+    """Refuse to go on when something is applied.
+
+    Raises:
+        UsageError: the history is not empty.
+    """
+    if rows := read_history(session).rows:
+        raise UsageError(
+            f"the history is not empty: it has {len(rows)} versions, up to {rows[-1].version}",
+            "A baseline is for a database that has no history yet; migrator status shows this one.",
+        )
+
+
+def record_first(session: Session, migrations: Sequence[Migration], tool: str) -> None:
+    """Record files in a history that has to be empty, under the lock.
+
+    Raises:
+        UsageError: it is not empty; the transaction was rolled back.
+    """
+    ensure_history(session, migrations[-1].version)
+    try:
+        require_empty(session)
+    except UsageError:
+        session.rollback()
+        raise
+    for migration in migrations:
+        session.execute(baseline_sql(session.settings.table, migration, applied_by=tool))

@@ -1,0 +1,111 @@
+"""Making the history accept files that were edited or are gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from migrator.adoption import adopt
+from migrator.history import lock
+from migrator.history.progress import progress_table
+from migrator.history.table import ensure_history
+from migrator.process.errors import UsageError
+from migrator.process.names import literal
+from migrator.server import retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from migrator.history.plan import Plan
+    from migrator.server.session import Session
+
+log = structlog.get_logger()
+
+
+class Repair(NamedTuple):
+    """One change to the history.
+
+    Attributes:
+        text: what it does, for a person to agree to.
+        sql: the statement that does it.
+    """
+
+    text: str
+    sql: str
+
+
+def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
+    """Return what `repair` would change so that edited and missing files are accepted.
+
+    Args:
+        session: outside a transaction.
+        plan: files against history.
+    """
+    table = session.settings.table
+    found = [
+        Repair(
+            f"{migration.file}: record the checksum of the file as it is now "
+            f"({migration.checksum[:12]}..., was {str(row.checksum)[:12]}...)",
+            f"UPDATE {table.quoted} SET checksum = {literal(migration.checksum)}"
+            f" WHERE version = {row.version} AND checksum = {literal(row.checksum)}",
+        )
+        for migration, row in plan.edited
+    ]
+    found += [
+        Repair(
+            f"version {row.version} ({row.description}, applied {row.applied_at} UTC): remove it "
+            "from the history; what it made in the database stays",
+            f"DELETE FROM {table.quoted} WHERE version = {row.version}",
+        )
+        for row in plan.missing
+    ]
+    edited = {version: each for version, each in plan.half_done.items() if each.edited}
+    found += [
+        Repair(
+            f"{migration.file}: {_taken_for_done(edited[migration.version].statements)}",
+            f"UPDATE {progress_table(table).quoted}"
+            f" SET checksum = {literal(migration.checksum)}, running = NULL"
+            f" WHERE version = {migration.version}",
+        )
+        for migration in plan.pending
+        if migration.version in edited
+    ]
+    return tuple(found)
+
+
+def _taken_for_done(statements: int) -> str:
+    if not statements:
+        return "run it from its start; what its first statement may have done before stays"
+    return (
+        f"take its first {statements} statements, as the file is now, for the ones that were done; "
+        "the next run goes on behind them"
+    )
+
+
+def repair(session: Session, agreed: Sequence[Repair], look_again: Callable[[], Plan]) -> None:
+    """Make the changes that were agreed to, under the lock, if they are still the ones to make.
+
+    Args:
+        session: outside a transaction.
+        agreed: what `repairs` returned.
+        look_again: reads the history and returns the plan.
+
+    Raises:
+        UsageError: the history has changed meanwhile; nothing was changed.
+        LockUnavailable: a lock could not be had for all of `lock_wait`.
+    """
+
+    def attempt(_: int) -> None:
+        lock.begin_own(session)
+        ensure_history(session, 0)  # what reads it in a transaction cannot try other columns
+        if repairs(session, look_again()) != tuple(agreed):
+            session.rollback()
+            raise UsageError("the history has changed meanwhile", "Run migrator repair again.")
+        for change in agreed:
+            session.execute(change.sql)
+        session.execute("COMMIT")
+
+    retry.until_it_succeeds(session, attempt)
+    for change in agreed:
+        adopt.log.warning("repaired", change=change.text)

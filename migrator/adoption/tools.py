@@ -1,0 +1,277 @@
+"""Reading the histories that other migration tools keep in a database.
+
+A history is recognised by the columns of its table, whatever it is called: most of these tools let
+the table be renamed. Each shape is the one that the tool itself makes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from migrator.process.names import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from migrator.server.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignHistory:
+    """The history of another tool.
+
+    Attributes:
+        tool: its name.
+        tables: its tables, the history first.
+        applied: what it has applied, in order, as it calls it.
+        numbers: the same as versions; None where the names are not numbers.
+        floor: every version up to this one is applied too, though it is not listed.
+        failed: what the tool left half done, and what to do, in words; empty when nothing.
+    """
+
+    tool: str
+    tables: tuple[Table, ...]
+    applied: tuple[str, ...] = ()
+    numbers: tuple[int, ...] | None = None
+    floor: int = 0
+    failed: str = ""
+
+    @property
+    def table(self) -> Table:
+        """The table of the history."""
+        return self.tables[0]
+
+    @property
+    def summary(self) -> str:
+        """Whose history it is, where, and how far it has come, in words."""
+        last = self.applied[-1]
+        far = f"{len(self.applied)} applied, the last is {last}"
+        if self.tool in _ONLY_THE_NEWEST:
+            far = f"it is at {' and '.join(self.applied)}"
+        return f"the history of {self.tool} in {self.table}: {far}"
+
+
+# These tools do not list what they have applied; Alembic has one row for each head.
+_ONLY_THE_NEWEST = ("alembic", "golang-migrate")
+# The columns that tell whose a table is. More may have been added by another version of the tool.
+_SHAPES = {
+    "flyway": {"installed_rank", "version", "description", "type", "script", "checksum", "success"},
+    "goose": {"id", "version_id", "is_applied", "tstamp"},
+    "sqlx": {"version", "description", "installed_on", "success", "checksum", "execution_time"},
+    "yoyo": {"migration_hash", "migration_id", "applied_at_utc"},
+    "prisma": {"id", "migration_name", "finished_at", "rolled_back_at", "started_at", "checksum"},
+}
+# Too few columns to be told from others by a part of them: these have to be all.
+_EXACT_SHAPES = {
+    "alembic": {"version_num"},
+    "golang-migrate": {"version", "dirty"},
+    "django": {"id", "app", "name", "applied"},
+    "dbmate": {"version"},
+}
+TOOLS = tuple(sorted([*_SHAPES, *_EXACT_SHAPES]))
+# And too common to go without the name that the tool gives, or that `adopt` has renamed it to.
+_NAMED = {"dbmate": re.compile(r"schema_migrations(_dbmate)?"), "django": re.compile("django_.*")}
+_COMPANIONS = {"yoyo": ("_yoyo_log", "_yoyo_version", "yoyo_lock")}
+_TABLES = r"""
+SELECT n.nspname::text, c.relname::text, array_agg(a.attname::text),
+  pg_catalog.to_regclass(pg_catalog.quote_ident(c.relname)) = c.oid AS visible
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+GROUP BY n.nspname, c.relname, c.oid
+HAVING array_agg(a.attname::text)
+  && '{version_num,version,version_id,migration_hash,migration_name,applied}'
+ORDER BY visible DESC NULLS LAST, 1, 2
+"""
+
+
+def find(session: Session) -> tuple[ForeignHistory, ...]:
+    """Find the histories of other tools, without reading them.
+
+    Args:
+        session: outside a transaction, or in one that did not fail.
+    """
+    rows = session.query(_TABLES)
+    names = {Table(schema, name) for schema, name, *_ in rows}
+    found = []
+    for schema, name, columns, _ in rows:
+        tool = tool_of(name, set(columns))
+        if tool is None:
+            continue
+        beside = [Table(schema, other) for other in _COMPANIONS.get(tool, ())]
+        if beside:
+            names |= set(_existing(session, beside))
+        found.append(
+            ForeignHistory(tool, (Table(schema, name), *(t for t in beside if t in names)))
+        )
+    return tuple(found)
+
+
+def tool_of(table: str, columns: set[str]) -> str | None:
+    """Return whose history a table is; None for nobody's.
+
+    Args:
+        table: its name, without the schema.
+        columns: the names of its columns.
+    """
+    for tool, shape in _EXACT_SHAPES.items():
+        if columns == shape and (tool not in _NAMED or _NAMED[tool].fullmatch(table)):
+            return tool
+    return next((tool for tool, shape in _SHAPES.items() if columns >= shape), None)
+
+
+def read(session: Session, found: ForeignHistory) -> ForeignHistory:
+    """Read what a tool has applied, and whether it left something half done.
+
+    Args:
+        session: outside a transaction, or in one that did not fail.
+        found: what `find` returned.
+    """
+    return _READERS[found.tool](session, found)
+
+
+def numbers_of(names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the versions that names begin with; None unless each has one of its own."""
+    # 1.1 is no number, but 0001.users is one, and a description.
+    matches = [re.match(r"\d+(?!\d|\.\d)", name) for name in names]
+    numbers = [int(match[0]) for match in matches if match]
+    complete = len(numbers) == len(names) == len(set(numbers))
+    return tuple(numbers) if complete else None
+
+
+def _existing(session: Session, tables: Sequence[Table]) -> list[Table]:
+    names = [table.quoted for table in tables]
+    rows = session.query("SELECT to_regclass(n) IS NOT NULL FROM unnest(%s) n", (names,))
+    return [table for table, (exists,) in zip(tables, rows, strict=True) if exists]
+
+
+def _made(
+    found: ForeignHistory, applied: Sequence[str], failed: str = "", floor: int = 0
+) -> ForeignHistory:
+    return ForeignHistory(
+        found.tool, found.tables, tuple(applied), numbers_of(applied), floor, failed
+    )
+
+
+def _alembic(session: Session, found: ForeignHistory) -> ForeignHistory:
+    rows = session.query(f"SELECT version_num FROM {found.table.quoted} ORDER BY 1")
+    # A revision is a hash that may happen to begin with digits.
+    return ForeignHistory(found.tool, found.tables, tuple(str(revision) for (revision,) in rows))
+
+
+def _flyway(session: Session, found: ForeignHistory) -> ForeignHistory:
+    rows = session.query(
+        f"SELECT version, type, success, script FROM {found.table.quoted} ORDER BY installed_rank"
+    )
+    applied: list[str] = []
+    floor = 0
+    failed = ""
+    for version, kind, success, script in rows:
+        if not success:
+            failed = (
+                f"its migration {script} failed half way: mend what it left in the database, and "
+                "run flyway repair"
+            )
+        elif version is None:
+            continue  # a repeatable migration, or the row that says that it made the schema
+        elif kind.startswith("UNDO") or kind == "DELETE":
+            applied = [other for other in applied if other != version]
+        elif kind == "BASELINE" and version.isdigit():
+            floor = int(version)
+        else:
+            applied.append(version)
+    return _made(found, applied, failed, floor)
+
+
+def _golang_migrate(session: Session, found: ForeignHistory) -> ForeignHistory:
+    rows = session.query(f"SELECT version, dirty FROM {found.table.quoted}")
+    version = max((version for version, _ in rows), default=0)
+    failed = (
+        f"its version {version} is dirty, so that migration failed half way: mend what it left in "
+        f"the database, and run migrate force VERSION with the version that the schema is now at"
+    )
+    dirty = any(dirty for _, dirty in rows)
+    # It notes its newest version only.
+    return _made(found, [str(version)] if rows else [], failed if dirty else "", max(version, 0))
+
+
+def _dbmate(session: Session, found: ForeignHistory) -> ForeignHistory:
+    rows = session.query(f"SELECT version::text FROM {found.table.quoted} ORDER BY version")
+    return _made(found, [version for (version,) in rows])
+
+
+def _goose(session: Session, found: ForeignHistory) -> ForeignHistory:
+    # Older versions of it noted a rollback as a row of its own; version 0 is the table's creation.
+    rows = session.query(
+        f"SELECT version_id FROM (SELECT DISTINCT ON (version_id) version_id, is_applied"
+        f" FROM {found.table.quoted} WHERE version_id > 0 ORDER BY version_id, id DESC) latest"
+        " WHERE is_applied ORDER BY 1"
+    )
+    return _made(found, [str(version) for (version,) in rows])
+
+
+def _sqlx(session: Session, found: ForeignHistory) -> ForeignHistory:
+    rows = session.query(f"SELECT version, success FROM {found.table.quoted} ORDER BY version")
+    failed = [str(version) for version, success in rows if not success]
+    return _made(
+        found,
+        [str(version) for version, success in rows if success],
+        f"its version {', '.join(failed)} failed half way: mend what it left in the database, and "
+        "remove its row, or set success, as the schema is now"
+        if failed
+        else "",
+    )
+
+
+def _yoyo(session: Session, found: ForeignHistory) -> ForeignHistory:
+    rows = session.query(
+        f"SELECT migration_id FROM {found.table.quoted} ORDER BY applied_at_utc, migration_id"
+    )
+    lock = Table(found.table.schema, "yoyo_lock")
+    held = session.query(f"SELECT pid FROM {lock.quoted}") if lock in found.tables else []
+    return _made(
+        found,
+        [name for (name,) in rows],
+        f"its process {held[0][0]} holds its lock: let it finish; if there is no such process, see "
+        "what it left half done and run yoyo break-lock"
+        if held
+        else "",
+    )
+
+
+def _django(session: Session, found: ForeignHistory) -> ForeignHistory:
+    # Every app counts from 0001, so these are no versions of the whole.
+    rows = session.query(f"SELECT app || '.' || name FROM {found.table.quoted} ORDER BY id")
+    return ForeignHistory(found.tool, found.tables, tuple(name for (name,) in rows))
+
+
+def _prisma(session: Session, found: ForeignHistory) -> ForeignHistory:
+    rows = session.query(
+        f"SELECT migration_name, finished_at IS NOT NULL FROM {found.table.quoted}"
+        " WHERE rolled_back_at IS NULL ORDER BY started_at"
+    )
+    failed = [name for name, finished in rows if not finished]
+    return _made(
+        found,
+        [name for name, finished in rows if finished],
+        f"its migration {failed[0]} failed or is running: mend what it left in the database, and "
+        "run prisma migrate resolve"
+        if failed
+        else "",
+    )
+
+
+_READERS: dict[str, Callable[[Any, ForeignHistory], ForeignHistory]] = {
+    "alembic": _alembic,
+    "dbmate": _dbmate,
+    "django": _django,
+    "flyway": _flyway,
+    "golang-migrate": _golang_migrate,
+    "goose": _goose,
+    "prisma": _prisma,
+    "sqlx": _sqlx,
+    "yoyo": _yoyo,
+}

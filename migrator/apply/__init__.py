@@ -1,0 +1,1 @@
+"""The run: everything pending is applied, each migration exactly once."""

@@ -1,0 +1,1 @@
+"""Arguments become a command, and the command becomes an exit status."""

@@ -1,0 +1,1 @@
+"""One file a command: its manual page, its options, its body, its answer as text and as JSON."""

@@ -1,0 +1,1 @@
+"""What went wrong, where in the file, and what to do next."""

@@ -1,0 +1,243 @@
+"""What to do next, for the errors that migrations fail with most."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from migrator.process.errors import CHANGED_HISTORY
+
+if TYPE_CHECKING:
+    from migrator.failure.failure import Failure
+    from migrator.process.names import Table
+    from migrator.server.blockers import Blocker
+
+BROKEN_HISTORY = "the file removed or changed the history table"
+
+_ANYTHING = "Correct the file and run the migrator again; nothing has to be cleaned up."
+_NO_TRANSACTION = (
+    "Put it in a file of its own that begins with the line `-- migrator: no-transaction`."
+)
+_EXISTS = "It exists already. If it was made by hand, compare the two and drop one."
+_EXISTS_AT_FIRST = (
+    f"{_EXISTS} If another tool built the database, take over from it with `migrator adopt`, or "
+    "record what is there with `migrator baseline N --verify`."
+)
+_FIRST = "first, by hand or in a migration before this one"
+_NOT_VALID = "add the constraint NOT VALID and validate it in a later migration."
+
+# What the message narrows down, tried before the table below. Each pattern is matched with the
+# SQLSTATE, a space and the message.
+_BY_MESSAGE = {
+    "0A000 extension ": (
+        "Install the extension's package on the server (for a container, in its image), then run "
+        "the migrator again."
+    ),
+    "0A000 .*used by a view or rule": (
+        "Drop the view, change the column and create the view again, in this file."
+    ),
+    "22P02 .*for enum": (
+        "The enum does not have that value. Correct it, or add it in a migration before this one: "
+        "a new value has to be committed before it can be used."
+    ),
+    "23502 .*contains null values": (
+        "Rows that are there have NULL. Fill them in with UPDATE first, in an earlier migration if "
+        "the table is large; docs/writing-migrations.md shows how to do it on a live site."
+    ),
+    "23503 .*update or delete": (
+        "Other rows still refer to this one. Delete them or let them refer to another one first."
+    ),
+    "23505 .*could not create unique index": (
+        f"Rows that are there have the same key. Remove or merge them {_FIRST}."
+    ),
+    "3F000 .*no schema has been selected": (
+        "search_path is empty, as pg_dump sets it. Write the schema before the name, or SET "
+        "search_path TO public before."
+    ),
+    "42501 .*schema public": (
+        "Since PostgreSQL 15 only the owner of the database may create objects in schema public. "
+        "As a superuser: GRANT CREATE ON SCHEMA public TO the role; or make the role the owner of "
+        "the database (ALTER DATABASE ... OWNER TO)."
+    ),
+    "42501 .*must be owner": (
+        "Only the role that created it, or a member of that role, may change it. Run the migrator "
+        "as that role, or ALTER ... OWNER TO the migrator's."
+    ),
+    "42501 .*create extension": (
+        "Let a superuser create the extension once. A trusted extension can be created by the "
+        "owner of the database."
+    ),
+    '42601 .*near "`"': 'PostgreSQL quotes names with "double quotes" or not at all.',
+    '42601 .*near ":"': "There are no psql variables here: write the value itself.",
+    '42601 .*near "[{%]': (
+        "It looks like a placeholder of a template: a migration is plain SQL, nothing is filled in."
+    ),
+    "42601 INSERT has more": "Give as many values as there are columns.",
+    "42704 unrecognized configuration parameter": (
+        "The server does not have that setting. If the file is a dump, it is older than the "
+        "pg_dump that wrote it: remove the line, or use the pg_dump of the server's version."
+    ),
+    '42P06 .*"public"': (
+        "Every database has it: remove the line. pg_dump writes it with --schema=public, and not "
+        "without."
+    ),
+    "42704 role ": (
+        "Roles belong to the server, not to the database. Create it before the migrator runs, or "
+        "leave the statement out where the role is missing."
+    ),
+    "55006 .*pending trigger events": (
+        "Rows that the file changed have constraints that are checked at its end. Change the rows "
+        "in one migration and the table in the next; or SET CONSTRAINTS ALL IMMEDIATE in between."
+    ),
+    "57014 .*MIGRATOR_LOCK_HOLD_MAX": (
+        "The rest of the site waits for that lock. `migrator rehearse` tells which statement takes "
+        "it and how to do without; or raise MIGRATOR_LOCK_HOLD_MAX."
+    ),
+    "57014 .*statement timeout": (
+        "It ran longer than statement_timeout allows. Work in smaller batches, or give this file "
+        "more time: `-- migrator: statement-timeout=30min`."
+    ),
+    "57014 .*user request": (
+        "Somebody cancelled it (pg_cancel_backend). Ask who and why, then run the migrator again."
+    ),
+}
+# PostgreSQL documentation, appendix A, "PostgreSQL Error Codes".
+_BY_SQLSTATE = {
+    "0A000": "This server does not support that, in this version or for this kind of object.",
+    "22001": "A value is longer than the type allows. Shorten it, or use a longer type.",
+    "22003": "A value does not fit the type. Use a larger one (bigint, numeric), or correct it.",
+    "22007": "The text is not a date or time in a form that the server reads. Write ISO 8601.",
+    "22008": "There is no such date or time. Correct the value.",
+    "22012": "Something is divided by zero. Use nullif(divisor, 0), or leave such rows out.",
+    "22021": "The text has a character that the database's encoding does not have.",
+    "22P02": "The text is not a value of that type. Correct it; rows that are there have to be "
+    "repaired before the type of their column is changed.",
+    "22P04": "The row has another number of columns than COPY expects, or another delimiter: in "
+    "the text format columns are separated by tabs.",
+    "23502": "A column that is NOT NULL gets no value. Give it one, or a DEFAULT.",
+    "23503": "A row refers to one that is not there. Insert that first or repair the data; for a "
+    f"table that exists, {_NOT_VALID}",
+    "23505": "There is a row with this key already. Leave this one out, or use ON CONFLICT.",
+    "23514": f"A row violates the check. Repair it first; for a table that exists, {_NOT_VALID}",
+    "23P01": "Two rows exclude each other. Repair the data first.",
+    "25001": f"This command cannot run in a transaction, nor in a function. {_NO_TRANSACTION}",
+    "25006": "The server is read-only: a standby, or default_transaction_read_only is on.",
+    "26000": "Prepared statements do not outlive a file. Prepare it in the same file.",
+    "2BP01": "Other objects depend on it. Drop or change them first; CASCADE drops them too.",
+    "2D000": f"A procedure or DO block that commits cannot run in a transaction. {_NO_TRANSACTION}",
+    "3F000": "There is no such schema. Create it first, in this file or in an earlier one.",
+    "40001": "Transactions kept getting in each other's way. Apply it when there is less traffic.",
+    "40P01": "It kept deadlocking with other transactions. Lock the tables in the order in which "
+    "the application does, or apply it when there is less traffic.",
+    "42501": "The role may not do that. GRANT it the right, or run the migrator as the owner.",
+    "42601": "The statement cannot be parsed. Look at the caret, and before it for a missing or "
+    "superfluous comma, parenthesis or semicolon.",
+    "42701": "The column is there already. If it was made by hand, drop it or use IF NOT EXISTS.",
+    "42702": "Several tables have that column: write the table before it.",
+    "42703": "There is no such column. Check its spelling, and whether an earlier migration adds "
+    'it; a name with capital letters needs "double quotes".',
+    "42704": "There is no such type or object. Check its spelling, and whether an extension or an "
+    "earlier migration is missing that creates it.",
+    "42710": _EXISTS_AT_FIRST,
+    "42723": "The function exists already; use CREATE OR REPLACE FUNCTION.",
+    "42803": "Add the column to GROUP BY, or use it in an aggregate function.",
+    "42804": "The types do not fit. Add a cast; ALTER COLUMN ... TYPE takes one as USING.",
+    "42883": "There is no such function or operator for these types. Check the spelling, add a "
+    "cast, or create the extension that has it.",
+    "42939": "The name is reserved by PostgreSQL. Use another one.",
+    "42P01": "There is no such table. Check its spelling and its schema, and whether an earlier "
+    "migration creates it.",
+    "42P02": "Nobody fills in parameters here: write the value itself.",
+    "42P06": "The schema is there already; use CREATE SCHEMA IF NOT EXISTS.",
+    "42P07": _EXISTS_AT_FIRST,
+    "42P13": "The function's definition does not fit. To change its result or its parameters' "
+    "names, drop it first.",
+    "42P16": "The definition does not fit the table or view. CREATE OR REPLACE VIEW can only add "
+    "columns at the end: drop the view first to change it otherwise.",
+    "53100": "The server's disk is full. Make room before running the migrator again.",
+    "53200": "The server ran out of memory, or of room for locks (max_locks_per_transaction).",
+    "54000": "A limit of PostgreSQL is reached; the message says which.",
+    "55000": "The object is not in the state that the command needs.",
+    "55006": "The object is in use, for example by an open cursor.",
+    "55P03": "The lock could not be had in time. Run the migrator again when the table is free; "
+    "MIGRATOR_LOCK_WAIT says how long it keeps trying.",
+    "55P04": "A new enum value cannot be used in the transaction that adds it. Use it in the next "
+    "migration.",
+    "57014": "The statement was cancelled.",
+    "58P01": "A file is missing on the server: the extension is not installed there.",
+    "P0001": "The file, or a function or trigger that it runs, raised this on purpose (RAISE "
+    "EXCEPTION); its words say why.",
+    "P0002": "A SELECT INTO STRICT found no row.",
+    "P0003": "A SELECT INTO STRICT found more than one row.",
+}
+
+
+def text(failure: Failure, table: Table) -> str:
+    """Return one or two sentences on what to do about a failure.
+
+    Args:
+        failure: what went wrong.
+        table: the history table.
+    """
+    if failure.sqlstate == CHANGED_HISTORY or failure.message.startswith(BROKEN_HISTORY):
+        return (
+            f"A migration records only itself. Remove what it does to {table}; if the file is a "
+            f"dump, make it with --exclude-table='{table.name}*'."
+        )
+    if failure.sqlstate == "42P07" and f'"{table.name}"' in failure.message:
+        return (
+            f"It is the migrator's own history table, which is there before the first file runs. "
+            f"Remove it from the file; if the file is a dump, make it with "
+            f"--exclude-table='{table.name}*'."
+        )
+    invisible = re.search(r"<U\+\w+>", "\n".join(failure.source))
+    if invisible and failure.sqlstate.startswith("42"):
+        return (
+            f"The file has a character here that cannot be seen, {invisible[0]}, often copied from "
+            "a web page or a document. Replace it with a space, or remove it."
+        )
+    ends = [_end(blocker) for blocker in failure.blockers if blocker.pid or blocker.prepared]
+    if failure.sqlstate == "55P03" and ends:
+        return (
+            f"Let that transaction end, or end it ({ends[0]}), and run the migrator again. "
+            "MIGRATOR_LOCK_WAIT says how long it keeps trying."
+        )
+    advice = by_code(failure.sqlstate, failure.message)
+    if failure.statement is None and failure.sqlstate.startswith("23"):
+        return f"The constraint is deferred, so it is checked when the file has ended. {advice}"
+    return advice
+
+
+def text_with_history(failure: Failure, table: Table) -> str:
+    """Return the advice where files are recorded already; a baseline is refused there.
+
+    Args:
+        failure: what went wrong, its advice included.
+        table: the history table.
+    """
+    if failure.advice != _EXISTS_AT_FIRST:
+        return failure.advice
+    return (
+        f"{_EXISTS} If all that the file does is there, record it: INSERT INTO {table} (version, "
+        f"description) VALUES ({failure.version}, 'was there already')."
+    )
+
+
+def _end(blocker: Blocker) -> str:
+    if blocker.prepared:
+        quoted = blocker.prepared.replace("'", "''")
+        return f"ROLLBACK PREPARED '{quoted}'"
+    return f"SELECT pg_terminate_backend({blocker.pid})"
+
+
+def by_code(sqlstate: str, message: str) -> str:
+    """Return advice for an error of the server.
+
+    Args:
+        sqlstate: its code; may be empty.
+        message: its message.
+    """
+    for pattern, advice in _BY_MESSAGE.items():
+        if re.match(pattern, f"{sqlstate} {message}"):
+            return advice
+    return _BY_SQLSTATE.get(sqlstate, _ANYTHING)

@@ -1,0 +1,1 @@
+"""SQL files, read without a server: statements, migrations, and what is wrong with them."""

@@ -1,0 +1,198 @@
+"""What is wrong with a file, as far as its text alone can tell."""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from migrator.files import scanner
+from migrator.files.migration import Migration, read_directives
+from migrator.files.other_tools import WAY_DOWN_WORDS, is_way_down
+from migrator.files.statement import not_in_transaction, transaction_control, unwrap
+from migrator.process.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    _Rule = Callable[[scanner.Script, scanner.Statement], tuple[str, str] | None]
+
+
+_DIRECTIVE_LINE = re.compile(r"^[ \t]*(--[ \t]*migrator[ \t]*:)", re.IGNORECASE | re.MULTILINE)
+# No rule has words for these, and a file may have a hundred thousand of them.
+_ALWAYS_FINE = re.compile(r"(?:INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
+_LONGEST_COMMAND = 10_000  # characters; what is longer is rows or a function's body
+# The template of `new` has it; with it and without a statement, a file is not written yet.
+UNWRITTEN = "Replace this paragraph with the reason"
+
+
+def check(migration: Migration) -> list[Problem]:
+    """Return what is wrong with a file's text, as far as the text alone can tell."""
+    script = migration.script
+    found = list(script.problems)
+    _, directive_problems = read_directives(script.header)
+    found += directive_problems
+    found += _misplaced_directives(script)
+    if migration.directives.transaction:
+        if len(migration.statements) < len(script.statements):
+            found += unwrap(script)[1]
+        found += _refusals(migration, _outside_transaction)
+    else:
+        found += _refusals(migration, _transactions)
+        found += _refusals(migration, _nameless_indexes)
+    found += _refusals(migration, _copies_out)
+    if not script.source or script.source.isspace():
+        empty = Problem(
+            migration.file,
+            "the file is empty",
+            "Write the migration, or a comment that says why there is nothing to do.",
+        )
+        return [empty]
+    return [located(migration, problem) for problem in sorted(found)]
+
+
+def located(migration: Migration, problem: scanner.Problem) -> Problem:
+    """Give a problem of a text its file, its line and its column."""
+    from migrator.files.excerpt import excerpt  # noqa: PLC0415 - only a problem needs it
+
+    line, column = migration.place(problem.offset)
+    source = excerpt(migration.script.source, problem.offset, around=0)
+    return Problem(migration.file, problem.message, problem.hint, line, column, source)
+
+
+def _misplaced_directives(script: scanner.Script) -> list[scanner.Problem]:
+    return [
+        scanner.Problem(
+            match.start(1),
+            "a directive below the first statement has no effect",
+            "Move it into the comments at the top of the file.",
+        )
+        for start, end in _gaps(script)
+        if end - start > len("--migrator:")
+        for match in _DIRECTIVE_LINE.finditer(script.source, start, end)
+    ]
+
+
+def ways_down(script: scanner.Script) -> Iterator[scanner.Problem]:
+    """Yield each line with a statement below it that begins another tool's way down."""
+    source, statements = script.source, script.statements
+    if not statements or not scanner.mentions(source, 0, len(source), WAY_DOWN_WORDS):
+        return
+    *gaps, _ = [(0, statements[0].start), *_gaps(script)]
+    for start, end in gaps:
+        if end - start < len("--//@undo"):
+            continue
+        for offset, text in scanner.comments(source, start, end):
+            if is_way_down(text) and _begins_line(source, offset):
+                yield scanner.Problem(
+                    offset,
+                    "what stands below this line undoes the migration, and would be run as well",
+                    "Delete this line and the undoing statements below it; to undo a migration "
+                    "that is applied, write a new one.",
+                )
+
+
+def _begins_line(source: str, offset: int) -> bool:
+    line = max(source.rfind("\n", 0, offset), source.rfind("\r", 0, offset)) + 1
+    return not source[line:offset].strip()
+
+
+def unwritten(script: scanner.Script) -> Iterator[scanner.Problem]:
+    """Yield the place where the template of `new` asks for the migration, while there is none."""
+    if script.statements:
+        return
+    for offset, text in script.header:
+        if text.startswith(UNWRITTEN):
+            yield scanner.Problem(
+                offset,
+                "the file is still the template of `migrator new`: it has no statement",
+                "Write the migration; or, if there is nothing to do, a comment that says why in "
+                "place of this one.",
+            )
+
+
+def _gaps(script: scanner.Script) -> Iterator[tuple[int, int]]:
+    """Yield the start and the end of what is between the statements and after them.
+
+    A comment can be part of a statement, such as a function's body, or be a row of a COPY.
+    """
+    ends = accumulate(
+        (each.copy_data[1] if each.copy_data else each.end for each in script.statements), max
+    )
+    starts = [each.start for each in script.statements[1:]]
+    return zip(ends, [*starts, len(script.source)], strict=False)
+
+
+def _refusals(migration: Migration, rule: _Rule) -> list[scanner.Problem]:
+    """Return a problem for each statement that a rule has words for: what is wrong, and a hint."""
+    script = migration.script
+    return [
+        scanner.Problem(statement.start, *found)
+        for statement in migration.statements
+        if not _ALWAYS_FINE.match(script.source, statement.start, statement.end)
+        if (found := rule(script, statement))
+    ]
+
+
+def _outside_transaction(
+    script: scanner.Script, statement: scanner.Statement
+) -> tuple[str, str] | None:
+    end = min(statement.end, statement.start + _LONGEST_COMMAND)
+    command = not_in_transaction(script.source[statement.start : end])
+    if command is None:
+        return None
+    return (
+        f"{command} cannot run in a transaction",
+        "Put it in a file of its own that begins with the line `-- migrator: no-transaction`.",
+    )
+
+
+def _transactions(script: scanner.Script, statement: scanner.Statement) -> tuple[str, str] | None:
+    text = script.text(statement)
+    command = transaction_control(text)
+    if command:
+        return (
+            f"{command} in a no-transaction file",
+            "Remove it: every statement of such a file is a transaction of its own.",
+        )
+    if not_in_transaction(text) == "DISCARD ALL":
+        return (
+            "DISCARD ALL gives away the lock that keeps other migrators out",
+            "Remove it: the next file has a fresh session anyway; or name what to discard.",
+        )
+    return None
+
+
+def _nameless_indexes(
+    script: scanner.Script, statement: scanner.Statement
+) -> tuple[str, str] | None:
+    words = [word for word in scanner.words(script.text(statement)) if word != "UNIQUE"]
+    if words[:4] != ["CREATE", "INDEX", "CONCURRENTLY", "ON"]:
+        return None
+    return (
+        "CREATE INDEX CONCURRENTLY without a name for the index",
+        "Give the index a name, so that a failed build can be found again.",
+    )
+
+
+def _copies_out(script: scanner.Script, statement: scanner.Statement) -> tuple[str, str] | None:
+    if script.source[statement.start : statement.start + 4].upper() != "COPY":
+        return None
+    text = script.text(statement)
+    if not _writes_rows(scanner.words(text, len(text))):
+        return None
+    return (
+        "COPY … TO STDOUT: nobody reads the rows",
+        "Remove it, or copy into a table or to a file on the server.",
+    )
+
+
+def _writes_rows(words: Sequence[str]) -> bool:
+    """Tell COPY … TO STDOUT, which may be spelled TO STDIN, from every other COPY."""
+    depth, previous = 0, ""
+    for word in words:
+        if not depth and previous == "TO":
+            return word in ("STDIN", "STDOUT")
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        previous = word
+    return False

@@ -1,0 +1,468 @@
+"""A SQL file as psql reads it: its statements with their places, and what each may not do.
+
+The rules are those of psql's scanner (`psqlscan.l`) and of the manual, section "Lexical Structure",
+with `standard_conforming_strings` on. These differ from psql on purpose:
+
+- `:name` is left as it is, for there are no variables.
+- An `E'…'` that goes on after a line break keeps its backslash escapes, as in the server. psql
+  reads line by line and forgets the `E`.
+- A statement cannot begin on the line of a COPY … FROM STDIN and go on after the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from string import ascii_lowercase, ascii_uppercase
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+
+class Problem(NamedTuple):
+    """Something in a file that cannot be run, found without the server."""
+
+    offset: int
+    """Characters from the start of the source."""
+    message: str
+    """What is wrong: one sentence without a capital and a full stop."""
+    hint: str
+    """What to do instead: one sentence."""
+
+
+class Statement(NamedTuple):
+    """The place of a statement in its source; offsets are in characters."""
+
+    start: int
+    """Offset of the first token: white space and comments before it do not belong to it."""
+    end: int
+    """Offset after the last token; the semicolon does not belong to it."""
+    copy_data: tuple[int, int] | None = None
+    r"""Start and end of the rows below COPY … FROM STDIN, without the line `\.`."""
+
+
+class Script(NamedTuple):
+    """A source that was read."""
+
+    source: str
+    statements: tuple[Statement, ...]
+    """In the order of the source, which is the order of execution."""
+    problems: tuple[Problem, ...]
+    """In the order of the source."""
+    header: tuple[tuple[int, str], ...]
+    """Offset of `--` and the text after it, of each line comment before the first statement."""
+
+    def text(self, statement: Statement) -> str:
+        """Return a statement's text."""
+        return self.source[statement.start : statement.end]
+
+
+# The classes are those of the scanner: every character outside ASCII is a letter. They are written
+# as what they exclude because that is the form that the regular expression engine tests fastest.
+# Quantifiers are possessive: no text can make a pattern go back and try again. What they repeat is
+# an atomic group, because Python before 3.11.5 otherwise loses its place when one fails halfway
+# (https://github.com/python/cpython/issues/106052).
+SPACES = " \t\n\r\f\v"
+SPACE = rf"[{SPACES}]"
+_NOT_E = r"[^\x00-@E\[-^`e{-\x7f]"  # a letter or underscore, but not E or e
+_TAG_PART = r"[^\x00-/:-@\[-^`{-\x7f]"  # a letter, underscore or digit
+_WORD_PART = r"[^\x00-#%-/:-@\[-^`{-\x7f]"  # the same and $
+_NO_WORD_PART = r"[\x00-#%-/:-@\[-^`{-\x7f]"
+WORD = rf"{_NOT_E}{_WORD_PART}*+|[eE](?!'){_WORD_PART}*+"
+WORD_END = rf"(?!{_WORD_PART})"
+_BLOCK_WORD = rf"(?i:BEGIN|CASE|END){WORD_END}"
+_NUMBER = rf"[0-9]++(?>(?!\$){_WORD_PART}++)?+"  # with what the server calls trailing junk
+_SYMBOL = r"[\x00-\x08\x0e-\x1f!#%&*+,.:<=>?@\[\]^`{|}~\x7f]++|-(?!-)|/(?!\*)"
+_TAG = rf"\$(?>(?![0-9]){_TAG_PART}++)?+\$"
+_LINE_COMMENT = r"--[^\n\r]*+"
+_COMMENT = rf"{_LINE_COMMENT}|/\*(?>[^*/]++|\*(?!/)|/(?!\*))*+\*/"  # without a comment inside
+_GAP = rf"{SPACE}*+(?>(?:{_COMMENT}){SPACE}*+)*+"
+_LINE_BREAK = rf"[ \t\f\v]*+(?>{_LINE_COMMENT})?+[\n\r](?>{SPACE}++|{_LINE_COMMENT}[\n\r])*+"
+_STRING = r"'(?>[^']++|'')*+'"
+_ESCAPES = rf"'(?>[^'\\]++|\\[\s\S]|''|'{_LINE_BREAK}')*+'"  # what follows the E
+_IDENTIFIER = r'"(?>[^"]++|"")*+"'
+
+# Most statements are told whole, without a look at every token. What this cannot be sure of it
+# does not match: a dollar quote with a tag, a comment in a comment, a string right after a word
+# that ends in E, parentheses nested more than five times, a command of psql.
+_CERTAIN = (
+    rf"'(?<![eE]'){_STRING[1:]}|'(?<={_NO_WORD_PART}[eE]'){_ESCAPES[1:]}|{_IDENTIFIER}|-(?!-)"
+    rf"|/(?!\*)|\$(?<!{_WORD_PART}\$)\$(?>[^$]++|\$(?!\$))*+\$\$"
+)
+_INSIDE = rf"[^'\"$\-/()\\]++|{_CERTAIN}|{_COMMENT}"
+_PARENTHESES = "(?!)"
+for _ in range(5):
+    _PARENTHESES = rf"\((?>{_INSIDE}|{_PARENTHESES})*+\)"
+_REPLACE = rf"(?>(?i:OR){SPACE}++(?i:REPLACE){SPACE}++)?+"
+_ROUTINE = rf"{SPACE}++{_REPLACE}(?!(?i:OR|FUNCTION|PROCEDURE){WORD_END}){_TAG_PART}"
+_WHOLE = re.compile(
+    rf"{_GAP}((?!(?i:COPY|SET){WORD_END}|(?i:CREATE)(?!{_ROUTINE}))"
+    rf"(?>[^'\"$\-/();\\]++|{_PARENTHESES}|{_CERTAIN}|(?:{_COMMENT}){_GAP}(?!;))*+){_GAP};"
+)
+
+# The others are told token by token. A step jumps over tokens (group 1) and finds what has to be
+# looked at (group 2): parentheses and semicolons, dollar quotes, in a routine BEGIN, CASE and END,
+# or nothing: the end, a comment in a comment, a quote that is never closed.
+_TOKENS = rf"{_NUMBER}|{_SYMBOL}|\$(?!{_TAG[2:]})|{_STRING}|{_IDENTIFIER}|[eE]{_ESCAPES}"
+_MARK = rf"[();\\]|{_TAG}|"
+_STEP = rf"((?>{_GAP}(?:{WORD}|{_TOKENS}|{_PARENTHESES}))*+){_GAP}({_MARK})"
+_ROUTINE_STEP = (
+    rf"((?>{_GAP}(?:(?!{_BLOCK_WORD})(?:{WORD})|{_TOKENS}|{_PARENTHESES}))*+){_GAP}"
+    rf"({_BLOCK_WORD}|{_MARK})"
+)
+_ROUTINE_START = re.compile(
+    rf"(?i:CREATE{WORD_END}{_GAP}(?>OR{WORD_END}{_GAP}(?>REPLACE{WORD_END}{_GAP})?+)?+"
+    rf"(?:FUNCTION{WORD_END}|PROCEDURE{WORD_END}|(/\*)))"
+)
+_VERB = re.compile(rf"(?i:COPY|SET){WORD_END}")
+_SKIP = re.compile(_GAP)
+_COMMENT_LINE = re.compile(rf"(?!--)(?:{_COMMENT})|--([^\n\r]*+)")
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_TOKEN = re.compile(
+    rf"[eE]{_ESCAPES}|(?>[uU]&|[bBnNxX])?+{_STRING}|(?>[uU]&)?+{_IDENTIFIER}|{WORD}"
+    rf"|{_NUMBER}(?>\.{_NUMBER})?+|{_TAG}|[\s\S]"
+)
+_ROWS_END = re.compile(r"\n\\\.\r?+(?=\n|\Z)")
+_RESTRICT = re.compile(r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)")
+_COMMAND = re.compile(r"\\([;:]|[^\s\\]*+)")
+_COPY_COMMAND = re.compile(r"(?i)\\copy\s[^\n]*\sfrom\s+stdin\b")
+UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
+_LOOK = 100_000  # characters that are looked through at a time
+FALSE = frozenset({"FALSE", "OFF", "NO", "0"})
+
+_NEVER_CLOSED = {
+    "/": ("this comment is never closed", "Close it with */ as often as /* occurs in it."),
+    '"': ("this quoted name is never closed", 'Close it with ", and double each " inside it.'),
+    "'": ("this quoted string is never closed", "Close it with ', and double each ' inside it."),
+    "E": ("this quoted string is never closed", "Close it with ', and double each ' inside it."),
+    "$": ("this dollar-quoted string is never closed", "Close it with {}."),
+    "(": ("this parenthesis is never closed", "Close it with )."),
+    "B": ("this BEGIN has no END", "End the body of the function with END."),
+}
+_COMMAND_HINTS = {
+    name: hint
+    for names, hint in {
+        "i ir include include_relative": "Put the SQL of that file here or into its own migration.",
+        "set unset gset prompt getenv setenv bind bind_named": "Write the value into the SQL.",
+        "c connect": "Remove it: a migration runs in the one database that it is applied to.",
+        "copy": r"Use COPY … FROM STDIN; with the rows on the lines below it and then a line \.",
+        "if elif else endif": "Write the condition in SQL, for example with IF in a DO block.",
+        "echo qecho warn": "Remove it, or use RAISE NOTICE in a DO block.",
+        "encoding": "Remove it and save the file as UTF-8.",
+        "g gx gdesc crosstabview watch": "End the statement with a semicolon.",
+        "gexec": "Run the generated statements with EXECUTE in a DO block.",
+        "!": "Remove it: a migration cannot start programs.",
+        "q quit": "Remove it and what follows it: a migration is run to its end.",
+        ".": "Remove it: no rows of a COPY … FROM STDIN end here.",
+        ";": "Write a plain semicolon.",
+        ":": "Write a plain colon.",
+    }.items()
+    for name in names.split()
+}
+_COMMAND_HINT = "Remove it: a migration is SQL only, without the commands of psql."
+
+
+def read(source: str) -> Script:
+    """Read a SQL file as `psql -f` does, without running anything.
+
+    Takes time linear in the source and never raises. What cannot be run (a quote that is never
+    closed, a command of psql, a NUL character …) is among the problems; the statements are then
+    only a guess.
+
+    Args:
+        source: the file's text; a byte-order mark at its start is skipped.
+    """
+    statements: list[Statement] = []
+    problems = [*_nul(source)]
+    pos = begin = int(source.startswith("\ufeff"))
+    end = len(source)
+    resume = 0  # while the rest of the line of a COPY is read: the offset after its rows
+    while pos < end:
+        if whole := _WHOLE.match(source, pos, end):
+            pos, (start, last) = whole.end(), whole.span(1)
+            if start < last:
+                if source[last - 1] in SPACES:
+                    last = start + len(source[start:last].rstrip(SPACES))
+                statements.append(Statement(start, last))
+        else:
+            piece = _piece(source, pos, end)
+            verb = match[0].upper() if (match := _VERB.match(source, piece.start, end)) else ""
+            problems += _continued(piece) if resume and piece.stop == end else piece.problem
+            rows, pos = None, piece.stop + 1
+            if source.startswith("\\", piece.stop, end):
+                pos, problem = _psql_command(source, piece, end)
+                problems += problem
+            elif verb == "COPY" and _reads_rows(words_between(source, piece.start, piece.end)):
+                end = end if resume else _line_end(source, piece.stop, end)
+                rows = _rows(source, resume or end + 1)
+                resume = _line_end(source, rows[1], len(source)) + 1
+            elif verb == "SET":
+                problems += _strings_setting(source, piece)
+            if piece.start < piece.end:
+                statements.append(Statement(piece.start, piece.end, rows))
+        if pos >= end and resume:
+            pos, end, resume = resume, len(source), 0
+    header = comments(source, begin, statements[0].start if statements else len(source))
+    return Script(source, tuple(statements), tuple(sorted(problems)), tuple(header))
+
+
+def comments(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:
+    """Yield the line comments between two statements: the offset of `--`, and the text after it.
+
+    There may be block comments, semicolons and commands of psql besides.
+
+    Args:
+        source: the text.
+        pos: where to begin: the start of the file, or the end of a statement or its rows.
+        end: where to stop: the start of the next statement, or the end of the file.
+    """
+    while pos < end:
+        after = _after(_SKIP, source, pos, end)
+        for match in _COMMENT_LINE.finditer(source, pos, after):
+            if match[1] is not None:
+                yield match.start(), match[1].strip()
+        if source.startswith("/*", after, end):
+            pos = _comment_end(source, after, end) or end
+        elif source.startswith("\\", after, end):
+            pos = _line_end(source, after, end)
+        else:
+            pos = after + 1
+
+
+def place(source: str, offset: int) -> tuple[int, int]:
+    r"""Return the line and the column of an offset, both from 1, the column in characters.
+
+    A line ends at "\n". Takes time linear in the offset.
+    """
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
+def mentions(source: str, start: int, end: int, words: Collection[str]) -> bool:
+    """Tell whether any of some words occurs in a part of a source, if only inside another word.
+
+    Many times faster than a regular expression that ignores case.
+
+    Args:
+        source: the text.
+        start: where the part begins, in characters.
+        end: where it ends.
+        words: in upper case.
+    """
+    overlap = max(map(len, words)) - 1
+    for at in range(start, end, _LOOK):
+        piece = source[at : min(at + _LOOK + overlap, end)].upper()
+        if any(word in piece for word in words):
+            return True
+    return False
+
+
+def words(text: str, limit: int = 8) -> tuple[str, ...]:
+    """Return the first tokens of a statement, at most `limit` of them, without its comments.
+
+    Unquoted words are in upper case (only ASCII letters are folded, as in the server), quoted
+    identifiers and literals are as written, any other character is a token of its own.
+    """
+    return tuple(islice(words_between(text, 0, len(text)), limit))
+
+
+class _Piece(NamedTuple):
+    """A statement, possibly empty, and where the reading stopped: at `;`, a backslash, the end."""
+
+    start: int
+    end: int
+    stop: int
+    problem: tuple[Problem, ...] = ()
+
+
+class _Nesting:
+    """How deep something is nested, and where its outermost level was opened."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.opened = 0
+
+    def enter(self, offset: int) -> None:
+        if not self.depth:
+            self.opened = offset
+        self.depth += 1
+
+    def leave(self) -> None:
+        self.depth = max(self.depth - 1, 0)
+
+
+def _piece(source: str, pos: int, end: int) -> _Piece:
+    """Read up to the semicolon that ends a statement, counting what psql counts.
+
+    That is parentheses and, in CREATE FUNCTION and CREATE PROCEDURE outside of parentheses, BEGIN
+    and CASE against END. A semicolon inside either does not end the statement.
+    """
+    start = last = pos = gap(source, pos, end)
+    if start == end:
+        return _Piece(end, end, end)
+    # Compiled when first needed, which takes 2 ms each; the module `re` keeps them.
+    step = re.compile(_ROUTINE_STEP if _is_routine(source, pos, end) else _STEP)
+    parentheses, blocks = _Nesting(), _Nesting()
+    while True:
+        match = cast("re.Match[str]", step.match(source, pos, end))
+        mark, at = match[2].upper(), match.start(2)
+        last = match.end(1) if match.end(1) > pos else last
+        if at == end:
+            return _Piece(start, last, end, _unclosed(parentheses, blocks))
+        if mark == "\\" or (mark == ";" and not parentheses.depth and not blocks.depth):
+            return _Piece(start, last, at)
+        if mark and mark[0] != "$":
+            _count(mark, at, parentheses, blocks)
+            last = pos = match.end()
+        elif pos := _quote_end(source, at, match.end(), end):
+            last = pos if mark else last
+        else:
+            last = last if source.startswith("/*", at, end) else end
+            return _Piece(start, last, end, _never_closed(match[2] or source[at], at))
+
+
+def _is_routine(source: str, pos: int, end: int) -> bool:
+    match = _ROUTINE_START.match(source, pos, end)
+    if not match or not match[1]:
+        return match is not None
+    start = tuple(islice(words_between(source, pos, end), 4))
+    kind = start[3:] if start[1:3] == ("OR", "REPLACE") else start[1:2]
+    return kind in (("FUNCTION",), ("PROCEDURE",))
+
+
+def _quote_end(source: str, start: int, inside: int, end: int) -> int:
+    """Return the offset after a dollar quote or block comment, 0 when it is never closed."""
+    if source.startswith("/*", start, end):
+        return _comment_end(source, start, end)
+    tag = source[start:inside]
+    close = source.find(tag, inside, end) if tag else -1
+    return close + len(tag) if close >= 0 else 0
+
+
+def _count(mark: str, offset: int, parentheses: _Nesting, blocks: _Nesting) -> None:
+    if mark == "(":
+        parentheses.enter(offset)
+    elif mark == ")":
+        parentheses.leave()
+    elif parentheses.depth:
+        return
+    elif mark == "BEGIN" or (mark == "CASE" and blocks.depth):
+        blocks.enter(offset)
+    elif mark == "END":
+        blocks.leave()
+
+
+def _unclosed(parentheses: _Nesting, blocks: _Nesting) -> tuple[Problem, ...]:
+    if parentheses.depth:
+        return _never_closed("(", parentheses.opened)
+    return _never_closed("BEGIN", blocks.opened) if blocks.depth else ()
+
+
+def _never_closed(mark: str, offset: int) -> tuple[Problem]:
+    message, hint = _NEVER_CLOSED[mark[0].upper()]
+    return (Problem(offset, message, hint.format(mark)),)
+
+
+def _after(pattern: re.Pattern[str], source: str, pos: int, end: int) -> int:
+    match = pattern.match(source, pos, end)
+    return match.end() if match else pos
+
+
+def gap(source: str, pos: int, end: int) -> int:
+    """Return the offset after white space and comments, or that of a comment never closed."""
+    pos = _after(_SKIP, source, pos, end)
+    while source.startswith("/*", pos, end) and (close := _comment_end(source, pos, end)):
+        pos = _after(_SKIP, source, close, end)
+    return pos
+
+
+def _comment_end(source: str, pos: int, end: int) -> int:
+    """Return the offset after a block comment, 0 when it is never closed."""
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(source, pos, end):
+        depth += 1 if edge[0] == "/*" else -1
+        if not depth:
+            return edge.end()
+    return 0
+
+
+def tokens_between(source: str, pos: int, end: int) -> Iterator[str]:
+    """Yield the tokens of a part of a source as they are written, without comments."""
+    while (pos := gap(source, pos, end)) < end and not source.startswith("/*", pos, end):
+        after = _after(_TOKEN, source, pos, end)
+        if source[pos] == "$" and after > pos + 1:
+            after = _quote_end(source, pos, after, end) or end
+        yield source[pos:after]
+        pos = after
+
+
+def words_between(source: str, pos: int, end: int) -> Iterator[str]:
+    """Yield the tokens of a part of a source as `words` gives them."""
+    for token in tokens_between(source, pos, end):
+        literal = token[-1] in "'\"" or token[0] in "$0123456789"
+        yield token if literal else token.translate(UPPER)
+
+
+def _nul(source: str) -> Iterator[Problem]:
+    offset = source.find("\0")
+    if offset >= 0:
+        hint = "Remove it, and save the file as UTF-8 in case it is UTF-16."
+        yield Problem(offset, "there is a NUL character in the file", hint)
+
+
+def _line_end(source: str, pos: int, end: int) -> int:
+    newline = source.find("\n", pos, end)
+    return end if newline < 0 else newline
+
+
+def _reads_rows(tokens: Iterator[str]) -> bool:
+    """Tell COPY … FROM STDIN, which may be spelled FROM STDOUT, from every other COPY."""
+    depth, previous = 0, ""
+    for token in tokens:
+        if not depth and previous == "FROM":
+            return token in ("STDIN", "STDOUT")
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        previous = token
+    return False
+
+
+def _rows(source: str, start: int) -> tuple[int, int]:
+    r"""Return where the rows that start on a line end: before the line `\.` or with the file."""
+    start = min(start, len(source))
+    match = _ROWS_END.search(source, start - 1)
+    return start, match.start() + 1 if match else len(source)
+
+
+def _continued(piece: _Piece) -> Iterator[Problem]:
+    if piece.problem or piece.start < piece.end:
+        message = (
+            "this statement begins on the line of a COPY … FROM STDIN and goes on after its rows"
+        )
+        hint = r"Begin it on a line of its own, after the line \."
+        yield Problem(piece.start, message, hint)
+
+
+def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Problem, ...]]:
+    """Return where to go on after a backslash, and what is wrong with it."""
+    if piece.start == piece.end and _RESTRICT.match(source, piece.stop, end):
+        return _line_end(source, piece.stop, end) + 1, ()
+    match = _COMMAND.match(source, piece.stop, end)
+    name = match[1] if match else ""
+    message = f"\\{name} is a command of psql, not SQL"
+    problem = Problem(piece.stop, message, _COMMAND_HINTS.get(name, _COMMAND_HINT))
+    if name in (";", ":"):
+        return piece.stop + 2, (problem,)
+    line_end = _line_end(source, piece.stop, end)
+    if _COPY_COMMAND.match(source, piece.stop, line_end):
+        line_end = _line_end(source, _rows(source, line_end + 1)[1], len(source))
+    return line_end + 1, (problem,)
+
+
+def _strings_setting(source: str, piece: _Piece) -> Iterator[Problem]:
+    start = list(islice(words_between(source, piece.start, piece.end), 5))
+    setting = start[2:] if start[1:2] in (["SESSION"], ["LOCAL"]) else start[1:]
+    value = "".join(setting[2:3]).strip("'\"").upper()
+    if setting[:1] == ["STANDARD_CONFORMING_STRINGS"] and value in FALSE:
+        message = "standard_conforming_strings is switched off"
+        hint = "Leave it on, and write a string that has backslash escapes as E'…'."
+        yield Problem(piece.start, message, hint)

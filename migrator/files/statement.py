@@ -1,0 +1,247 @@
+"""What one statement does: transaction control, what PostgreSQL refuses in a transaction."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from migrator.files import scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# Most statements begin with a few words, told at once instead of token by token.
+_PLAIN_WORDS = re.compile(rf"(?>(?:{scanner.WORD}){scanner.SPACE}*+){{1,4}}+")
+_UPPER_SPACED = scanner.UPPER | str.maketrans(scanner.SPACES, " " * len(scanner.SPACES))
+
+_CONTROLS: dict[tuple[str, ...], str | None] = {
+    ("BEGIN",): "BEGIN",
+    ("START", "TRANSACTION"): "BEGIN",
+    ("COMMIT",): "COMMIT",
+    ("END",): "COMMIT",
+    ("ROLLBACK",): "ROLLBACK",
+    ("ABORT",): "ROLLBACK",
+    ("ROLLBACK", "TO"): "ROLLBACK TO",
+    ("ROLLBACK", "WORK", "TO"): "ROLLBACK TO",
+    ("ROLLBACK", "TRANSACTION", "TO"): "ROLLBACK TO",
+    ("SAVEPOINT",): "SAVEPOINT",
+    ("RELEASE",): "RELEASE",
+    ("PREPARE", "TRANSACTION"): "PREPARE TRANSACTION",
+    ("PREPARE", "TRANSACTION", "AS"): None,  # a prepared statement of that name
+    ("PREPARE", "TRANSACTION", "("): None,
+    ("COMMIT", "PREPARED"): "COMMIT PREPARED",
+    ("ROLLBACK", "PREPARED"): "ROLLBACK PREPARED",
+    ("SET", "TRANSACTION"): "SET TRANSACTION",
+    ("SET", "LOCAL", "TRANSACTION"): "SET TRANSACTION",
+    ("SET", "SESSION", "TRANSACTION"): "SET TRANSACTION",
+}
+_CONTROL_VERB = re.compile(rf"(?i:{'|'.join({key[0] for key in _CONTROLS})}){scanner.WORD_END}")
+_PLAIN_BEGIN = {("BEGIN",), ("BEGIN", "WORK"), ("BEGIN", "TRANSACTION"), ("START", "TRANSACTION")}
+_PLAIN_COMMIT = {
+    (verb, *work, *chain)
+    for verb in ("COMMIT", "END")
+    for work in ((), ("WORK",), ("TRANSACTION",))
+    for chain in ((), ("AND", "NO", "CHAIN"))
+}
+_SPLIT = (
+    "Split the file into one migration for each transaction, or put "
+    "`-- migrator: no-transaction` at its top."
+)
+_MODES = ("{} asks for transaction modes", "Remove them: the migrator begins the transaction.")
+_CHAIN = ("{} AND CHAIN begins another transaction", "Write COMMIT without AND CHAIN.")
+_SAVEPOINT = (
+    "{} would disturb the migrator's savepoints",
+    "Catch the error in a DO block instead.",
+)
+_TWO_PHASE = ("{} is part of a two-phase commit", "Remove it: a migration commits in one phase.")
+_OBJECTIONS = {
+    "BEGIN": ("{} does not fit into the transaction that the file runs in", "Remove it."),
+    "COMMIT": ("{} ends the transaction that the file runs in", _SPLIT),
+    "ROLLBACK": ("{} throws away the transaction that the file runs in", "Remove it."),
+    "ROLLBACK TO": _SAVEPOINT,
+    "SAVEPOINT": _SAVEPOINT,
+    "RELEASE": _SAVEPOINT,
+    "PREPARE TRANSACTION": _TWO_PHASE,
+    "COMMIT PREPARED": _TWO_PHASE,
+    "ROLLBACK PREPARED": _TWO_PHASE,
+    "SET TRANSACTION": _MODES,
+}
+
+
+def transaction_control(text: str) -> str | None:
+    """Return the transaction command that a statement is, None when it is none.
+
+    Spellings are unified: END is COMMIT, ABORT is ROLLBACK, START TRANSACTION is BEGIN. ROLLBACK TO
+    (a savepoint) is a command of its own; SET SESSION CHARACTERISTICS is none.
+    """
+    return _CONTROLS.get(_prefix(_CONTROLS, _start(_CONTROL_VERB, text, 0, len(text))))
+
+
+def unwrap(
+    script: scanner.Script,
+) -> tuple[tuple[scanner.Statement, ...], tuple[scanner.Problem, ...]]:
+    """Return what is to be run of a file that runs inside the migrator's own transaction.
+
+    BEGIN as the first statement and COMMIT as the last are left out. Every other transaction
+    control is a problem, and is not among the statements that are returned either.
+    """
+    statements, source = script.statements, script.source
+    if not any(_CONTROL_VERB.match(source, each.start, each.end) for each in statements):
+        return statements, ()
+    commands = [_start(_CONTROL_VERB, source, each.start, each.end) for each in statements]
+    names = [_CONTROLS.get(_prefix(_CONTROLS, command)) for command in commands]
+    wrapped = names[:1] == ["BEGIN"] and names[1:][-1:] == ["COMMIT"]
+    edges = {0: _PLAIN_BEGIN, len(commands) - 1: _PLAIN_COMMIT} if wrapped else {}
+    several = names.count("BEGIN") > 1
+    kept, problems = [], []
+    for index, (statement, name) in enumerate(zip(statements, names, strict=True)):
+        if not name:
+            kept.append(statement)
+        elif commands[index] not in edges.get(index, ()):
+            problems.append(_objection(statement.start, commands[index], name, several=several))
+    return tuple(kept), tuple(problems)
+
+
+def _start(verbs: re.Pattern[str], source: str, pos: int, end: int) -> tuple[str, ...]:
+    """Return a statement's first words, () when the very first is none of some verbs."""
+    pos = scanner.gap(source, pos, end)
+    return (
+        tuple(islice(scanner.words_between(source, pos, end), 6))
+        if verbs.match(source, pos, end)
+        else ()
+    )
+
+
+def _prefix(table: Mapping[tuple[str, ...], object], start: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the longest start of a statement that is in a table, () when none is."""
+    return next((start[:length] for length in (4, 3, 2, 1) if start[:length] in table), ())
+
+
+def _objection(
+    offset: int, command: tuple[str, ...], name: str, *, several: bool
+) -> scanner.Problem:
+    message, hint = _OBJECTIONS[name]
+    if name == "COMMIT" and command[-2:] == ("AND", "CHAIN"):
+        message, hint = _CHAIN
+    elif name == "BEGIN" and command not in _PLAIN_BEGIN:
+        message, hint = _MODES
+    elif several and name == "BEGIN":
+        hint = _SPLIT
+    return scanner.Problem(offset, message.format(" ".join(_prefix(_CONTROLS, command))), hint)
+
+
+def not_in_transaction(text: str) -> str | None:
+    """Return the command that PostgreSQL refuses in a transaction block, None when it does not.
+
+    The names are those of the server's message "… cannot run inside a transaction block", and the
+    list is that of its calls of `PreventInTransactionBlock`, up to PostgreSQL 18; the manual says
+    the same on the page of each command. What depends on the database is not told: DROP
+    SUBSCRIPTION (refused when it has a slot), REINDEX and CLUSTER of a partitioned table.
+    """
+    if not _REFUSED_VERB.match(text) and not text.startswith(("--", "/*", *scanner.SPACES)):
+        return None
+    plain = _PLAIN_WORDS.match(text)
+    if plain and not text.startswith(("--", "/*"), plain.end()):
+        start = tuple(filter(None, plain[0].translate(_UPPER_SPACED).split(" ")))
+    else:
+        start = _start(_REFUSED_VERB, text, 0, len(text))
+    verdict = _REFUSED.get(_prefix(_REFUSED, start))
+    return (
+        verdict(tuple(scanner.words_between(text, 0, len(text)))) if callable(verdict) else verdict
+    )
+
+
+def concurrent_index(text: str) -> tuple[str, str] | None:
+    """Return the names of the index and the table of CREATE INDEX CONCURRENTLY, as written.
+
+    None for any other statement, and when the index is given no name.
+    """
+    if not_in_transaction(text) != "CREATE INDEX CONCURRENTLY":
+        return None
+    tokens = [*scanner.tokens_between(text, 0, len(text)), *[""] * 8]
+    folded = [*scanner.words_between(text, 0, len(text)), *[""] * 8]
+    at = folded.index("CONCURRENTLY") + 1
+    at += 3 if folded[at : at + 3] == ["IF", "NOT", "EXISTS"] else 0
+    first = at + 2 + (folded[at + 2] == "ONLY")
+    last = first = first + (folded[first] == "(")
+    while folded[last + 1] == ".":
+        last += 2
+    return (tokens[at], "".join(tokens[first : last + 1])) if folded[at + 1] == "ON" else None
+
+
+def _options(tokens: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the options of a list in parentheses that comes first, and what follows it."""
+    if tokens[:1] != ("(",) or ")" not in tokens:
+        return {}, tokens
+    close = tokens.index(")")
+    entries = " ".join(tokens[1:close]).replace("=", " ").upper().split(",")
+    pairs = [entry.strip().partition(" ") for entry in entries]
+    return {name: value.strip(" '") or "ON" for name, _, value in pairs}, tokens[close + 1 :]
+
+
+def _with(tokens: tuple[str, ...]) -> dict[str, str]:
+    return _options(tokens[tokens.index("WITH") + 1 :])[0] if "WITH" in tokens else {}
+
+
+def _reindex(tokens: tuple[str, ...]) -> str | None:
+    options, rest = _options(tokens[1:])
+    if rest[1:2] == ("CONCURRENTLY",) or options.get("CONCURRENTLY", "OFF") not in scanner.FALSE:
+        return "REINDEX CONCURRENTLY"
+    whole = rest[:1] in (("SCHEMA",), ("DATABASE",), ("SYSTEM",))
+    return f"REINDEX {rest[0]}" if whole else None
+
+
+def _cluster(tokens: tuple[str, ...]) -> str | None:
+    return "CLUSTER" if _options(tokens[1:])[1] in ((), ("VERBOSE",)) else None
+
+
+def _alter_database(tokens: tuple[str, ...]) -> str | None:
+    return "ALTER DATABASE SET TABLESPACE" if "TABLESPACE" in tokens[3:5] else None
+
+
+def _alter_table(tokens: tuple[str, ...]) -> str | None:
+    detached = "DETACH" in tokens and tokens[-1] == "CONCURRENTLY"
+    return "ALTER TABLE ... DETACH CONCURRENTLY" if detached else None
+
+
+def _create_subscription(tokens: tuple[str, ...]) -> str | None:
+    options = _with(tokens)
+    slot = scanner.FALSE.isdisjoint({options.get("CREATE_SLOT", ""), options.get("CONNECT", "")})
+    return "CREATE SUBSCRIPTION ... WITH (create_slot = true)" if slot else None
+
+
+def _alter_subscription(tokens: tuple[str, ...]) -> str | None:
+    if tokens[3:4] == ("REFRESH",):
+        return "ALTER SUBSCRIPTION ... REFRESH"
+    if tokens[4:5] == ("PUBLICATION",):
+        refresh = _with(tokens).get("REFRESH", "ON") not in scanner.FALSE
+        return "ALTER SUBSCRIPTION with refresh" if refresh else None
+    options = _options(tokens[4:])[0] if tokens[3:4] == ("SET",) else {}
+    if "FAILOVER" in options:
+        return "ALTER SUBSCRIPTION ... SET (failover)"
+    two_phase = options.get("TWO_PHASE", "ON") in scanner.FALSE
+    return "ALTER SUBSCRIPTION ... SET (two_phase)" if two_phase else None
+
+
+_REFUSED: dict[tuple[str, ...], str | Callable[[tuple[str, ...]], str | None]] = {
+    ("ALTER", "DATABASE"): _alter_database,
+    ("ALTER", "SUBSCRIPTION"): _alter_subscription,
+    ("ALTER", "SYSTEM"): "ALTER SYSTEM",
+    ("ALTER", "TABLE"): _alter_table,
+    ("CLUSTER",): _cluster,
+    ("COMMIT", "PREPARED"): "COMMIT PREPARED",
+    ("CREATE", "DATABASE"): "CREATE DATABASE",
+    ("CREATE", "INDEX", "CONCURRENTLY"): "CREATE INDEX CONCURRENTLY",
+    ("CREATE", "SUBSCRIPTION"): _create_subscription,
+    ("CREATE", "TABLESPACE"): "CREATE TABLESPACE",
+    ("CREATE", "UNIQUE", "INDEX", "CONCURRENTLY"): "CREATE INDEX CONCURRENTLY",
+    ("DISCARD", "ALL"): "DISCARD ALL",
+    ("DROP", "DATABASE"): "DROP DATABASE",
+    ("DROP", "INDEX", "CONCURRENTLY"): "DROP INDEX CONCURRENTLY",
+    ("DROP", "TABLESPACE"): "DROP TABLESPACE",
+    ("REINDEX",): _reindex,
+    ("ROLLBACK", "PREPARED"): "ROLLBACK PREPARED",
+    ("VACUUM",): "VACUUM",
+}
+_REFUSED_VERB = re.compile(rf"(?i:{'|'.join({key[0] for key in _REFUSED})}){scanner.WORD_END}")

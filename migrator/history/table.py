@@ -1,0 +1,302 @@
+"""The history table, `schema_migrations`: create, upgrade, read and record.
+
+The first three columns are the contract with hand-written INSERTs and older tools; ours are beside
+them and may be NULL. Statements name the table's schema, because a migration may have changed
+`search_path`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from migrator.process.errors import CHANGED_HISTORY, Problem, ProblemsFound
+from migrator.process.names import Table, literal, server_time
+from migrator.process.version import __version__
+from migrator.server.driver import errorcodes, psycopg2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from migrator.files.migration import Migration
+    from migrator.server.session import Session
+
+
+COLUMNS = {
+    "version": "bigint PRIMARY KEY",
+    "applied_at": "timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP",
+    "description": "text",
+    "checksum": "text",
+    "execution_ms": "integer",
+    "applied_by": "text",
+}
+_ADDED = ("checksum", "execution_ms", "applied_by")
+_LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+_TIMES = ("timestamp without time zone", "timestamp with time zone")
+# The seconds since 1970, in UTC: a `timestamptz` is an instant, and a `timestamp` of ours is UTC.
+# Unlike to_char alone it does not depend on TimeZone, which a read of one query cannot set.
+_SHOWN_TIME = (
+    "pg_catalog.to_char(pg_catalog.to_timestamp(extract(epoch FROM applied_at))"
+    " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+)
+# An instant that is put into a `timestamp` column becomes the time in the session's zone.
+_IN_UTC = "SET LOCAL TimeZone TO 'UTC'"
+_TYPE_OIDS = {21: "smallint", 23: "integer", 20: "bigint"}  # fixed in pg_type.dat
+
+
+class Row(NamedTuple):
+    """One applied migration.
+
+    Attributes:
+        version: its number.
+        description: what it did.
+        applied_at: when, UTC, as `YYYY-MM-DD HH:MM:SS`.
+        checksum: of the file then; None when recorded by hand or by a baseline, and so trusted.
+        execution_ms: how long it took, in milliseconds.
+        applied_by: the role and the version of the migrator.
+    """
+
+    version: int
+    description: str | None
+    applied_at: str
+    checksum: str | None
+    execution_ms: int | None
+    applied_by: str | None
+
+
+class History(NamedTuple):
+    """The table as it was read.
+
+    Attributes:
+        rows: ordered by version.
+        ready: whether it has all the columns that recording needs.
+        largest: the highest version that its column can hold.
+    """
+
+    rows: tuple[Row, ...] = ()
+    ready: bool = False
+    largest: int = 0
+
+    @property
+    def fingerprint(self) -> tuple[int, int]:
+        """How many rows, and the sum of their versions; as `fingerprint_sql` on the server."""
+        return len(self.rows), sum(row.version for row in self.rows)
+
+
+def read_history(session: Session) -> History:
+    """Read the history, in one round trip when the table is as we make it and nobody has it locked.
+
+    Raises:
+        ProblemsFound: there is a table of that name, but it is not a history table.
+        LockUnavailable: the table was locked for all of `lock_wait`.
+        psycopg2.Error: it was locked for all of `lock_timeout`, and we are in a transaction.
+    """
+    try:
+        return _read(session)
+    except psycopg2.Error as error:
+        if error.pgcode != errorcodes.LOCK_NOT_AVAILABLE or session.in_transaction:
+            raise
+    from migrator.server import retry  # noqa: PLC0415 - rarely needed
+
+    return retry.until_it_succeeds(session, lambda _: _read(session))
+
+
+def ensure_history(session: Session, highest: int) -> None:
+    """Create the table, or bring it to the shape that recording needs. The caller holds the lock.
+
+    Args:
+        session: in a transaction that holds the lock.
+        highest: the highest version that will be recorded.
+
+    Raises:
+        ProblemsFound: there is a table of that name, but it is not a history table.
+    """
+    table = session.settings.table
+    exists, schema_exists = session.query(
+        "SELECT to_regclass(%s) IS NOT NULL, to_regnamespace(%s) IS NOT NULL",
+        (table.quoted, f'"{table.schema}"'),
+    )[0]
+    if not exists:
+        if not schema_exists:
+            session.execute(f'CREATE SCHEMA "{table.schema}"')
+        columns = ", ".join(f"{name} {definition}" for name, definition in COLUMNS.items())
+        session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
+        return
+    columns_now = _check_shape(session)
+    changes = [f"ADD COLUMN {c} {COLUMNS[c]}" for c in _ADDED if c not in columns_now]
+    if highest > _LARGEST[columns_now["version"]]:
+        changes.append("ALTER COLUMN version TYPE bigint")
+    if changes:
+        session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
+
+
+def read_only_sql(table: Table) -> str:
+    """Return the SQL that takes every right but SELECT on a table of ours away from other roles.
+
+    An application's role may have been granted INSERT and more on all tables to come (ALTER DEFAULT
+    PRIVILEGES), and whoever writes into these decides which migrations run.
+    """
+    return f"""
+DO $migrator$ DECLARE other record; BEGIN
+  FOR other IN
+    SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS name,
+      bool_or(a.privilege_type = 'SELECT') AS reads
+    FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
+    WHERE c.oid = {literal(table.quoted)}::regclass AND a.grantee <> c.relowner
+    GROUP BY a.grantee
+  LOOP
+    EXECUTE 'REVOKE ALL ON {table.quoted} FROM ' || other.name;
+    IF other.reads THEN
+      EXECUTE 'GRANT SELECT ON {table.quoted} TO ' || other.name;
+    END IF;
+  END LOOP;
+END $migrator$"""
+
+
+def record_sql(
+    table: Table,
+    migration: Migration,
+    *,
+    applied_by: str,
+    others: tuple[int, int],
+    execution_ms: int | None = None,
+) -> str:
+    """Return the SQL that records a migration in the transaction that ran it.
+
+    From then on the transaction's time zone is UTC.
+
+    A file may have recorded itself: then its description is kept. Any other change that it made to
+    the versions in the history is an error with SQLSTATE `CHANGED_HISTORY`, raised on the server so
+    that the record and the check cost no round trip of their own.
+
+    Args:
+        table: the history table.
+        migration: the file; its description is used unless the file has recorded one.
+        applied_by: the tool and its version; the role is put before it.
+        others: how many rows the history had before, and the sum of their versions.
+        execution_ms: how long it took, in milliseconds; None: since the transaction began.
+    """
+    version = migration.version
+    since_begin = "extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000"
+    milliseconds = since_begin if execution_ms is None else str(execution_ms)
+    return f"""
+{_IN_UTC};
+INSERT INTO {table.quoted} AS h
+  (version, applied_at, description, checksum, execution_ms, applied_by)
+VALUES ({version}, clock_timestamp(), {literal(migration.description)},
+  {literal(migration.checksum)}, least({milliseconds}, 2147483647),
+  session_user || {literal(applied_by)})
+ON CONFLICT (version) DO UPDATE SET
+  applied_at = excluded.applied_at, description = coalesce(h.description, excluded.description),
+  checksum = excluded.checksum, execution_ms = excluded.execution_ms,
+  applied_by = excluded.applied_by;
+DO $migrator$ BEGIN
+  IF NOT ({expected_sql(table, others, without=version)}) THEN
+    RAISE EXCEPTION 'the file changed other versions in the history table {table}'
+      USING ERRCODE = '{CHANGED_HISTORY}';
+  END IF;
+END $migrator$"""
+
+
+def baseline_sql(table: Table, migration: Migration, *, applied_by: str) -> str:
+    """Return the SQL that records a migration that was not run, and so has no checksum.
+
+    From then on the transaction's time zone is UTC.
+    """
+    return f"""
+{_IN_UTC};
+INSERT INTO {table.quoted} (version, applied_at, description, applied_by)
+VALUES ({migration.version}, clock_timestamp(),
+  {literal(migration.description)}, session_user || {literal(applied_by)})"""
+
+
+def fingerprint_sql(table: Table) -> str:
+    """Return the rest of a SELECT that sums a history up: how many rows, the sum of versions."""
+    return f"count(*), coalesce(sum(version), 0) FROM {table.quoted}"
+
+
+def expected_sql(table: Table, fingerprint: tuple[int, int], *, without: int | None = None) -> str:
+    """Return the query that tells whether a history has a fingerprint.
+
+    Args:
+        table: the history table.
+        fingerprint: how many rows, and the sum of their versions.
+        without: a version whose row does not count.
+    """
+    count, total = fingerprint
+    where = "" if without is None else f" WHERE version <> {without}"
+    return (
+        f"SELECT count(*) = {count} AND coalesce(sum(version), 0) = {total}"
+        f" FROM {table.quoted}{where}"
+    )
+
+
+def plus(fingerprint: tuple[int, int], migrations: Sequence[Migration]) -> tuple[int, int]:
+    """Return the fingerprint of a history in which some more migrations are recorded."""
+    count, total = fingerprint
+    return count + len(migrations), total + sum(each.version for each in migrations)
+
+
+def _read(session: Session) -> History:
+    try:
+        return _read_columns(session, COLUMNS)
+    except psycopg2.Error as error:
+        if error.pgcode in (errorcodes.UNDEFINED_TABLE, errorcodes.INVALID_SCHEMA_NAME):
+            return History()
+        if error.pgcode not in (errorcodes.UNDEFINED_COLUMN, errorcodes.UNDEFINED_FUNCTION):
+            raise
+    return _read_columns(session, _check_shape(session))
+
+
+def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
+    selected = ", ".join(
+        "NULL" if name not in columns else _SHOWN_TIME if name == "applied_at" else name
+        for name in ("version", "description", "applied_at", *_ADDED)
+    )
+    settings = session.settings
+    limit = server_time(settings.lock_timeout)
+    # Outside a transaction a message is one (PostgreSQL documentation, "Multiple Statements in a
+    # Simple Query"), so the limit ends with it.
+    rows = session.query(
+        f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
+        f" SELECT {selected} FROM {settings.table.quoted} ORDER BY version"
+    )
+    kind = _TYPE_OIDS.get(session.cursor.description[0].type_code)
+    if kind is None:
+        _check_shape(session)
+    return History(
+        rows=tuple(Row(*row) for row in rows),
+        ready=all(name in columns for name in _ADDED),
+        largest=_LARGEST[kind or "smallint"],
+    )
+
+
+def _check_shape(session: Session) -> dict[str, str]:
+    """Return the table's columns and their types, or say whose table it is."""
+    table = session.settings.table
+    columns = dict(
+        session.query(
+            "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a"
+            " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
+            (table.quoted,),
+        )
+    )
+    is_ours = columns.get("version") in _LARGEST and columns.get("applied_at") in _TIMES
+    if is_ours and "description" in columns:
+        return columns
+    shape = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    raise ProblemsFound(
+        [
+            Problem(
+                str(table),
+                f"is not a history table of migrator: it has the columns {shape}",
+                "It belongs to another tool: take that over with `migrator adopt`, or name another "
+                "table in MIGRATOR_TABLE.",
+            )
+        ]
+    )
+
+
+def applied_by() -> str:
+    """Return what is recorded beside the role: the tool, its version, the machine it ran on."""
+    return f" by migrator {__version__} on {os.uname().nodename}"

@@ -1,0 +1,134 @@
+"""What can go wrong, each kind with the exit status that says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+OK = 0
+FAILED = 1
+USAGE = 2
+PENDING = 3
+UNREACHABLE = 4
+DISAGREEMENT = 5
+LOCKED = 6
+
+# SQLSTATEs of our own, in a class that the standard and PostgreSQL leave free.
+CHANGED_HISTORY = "MG001"
+LOCK_GIVEN_AWAY = "MG002"
+NOT_CLAIMED = "MG003"
+
+
+class MigratorError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Args:
+        message: one sentence that says what is wrong, without a final period.
+        hint: one sentence that says what to do about it; may be empty.
+    """
+
+    status: int = FAILED
+    event: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def fields(self) -> dict[str, object]:
+        """Return the keys that this error adds to its log line."""
+        return {}
+
+
+class UsageError(MigratorError):
+    """An argument, an environment variable or a folder is not what it should be."""
+
+    status = USAGE
+    event = "usage error"
+
+
+class DatabaseUnavailable(MigratorError):
+    """The database could not be reached, or refused us, within the wait."""
+
+    status = UNREACHABLE
+    event = "database unavailable"
+
+
+class SchemaDiffers(MigratorError):
+    """The database is not what the files describe, and so nothing was recorded."""
+
+    status = DISAGREEMENT
+    event = "schema differs"
+
+
+class LockUnavailable(MigratorError):
+    """Another migrator held the lock, or a table lock could not be had, for the whole budget."""
+
+    status = LOCKED
+    event = "lock unavailable"
+
+
+class Interrupted(MigratorError):
+    """SIGINT or SIGTERM arrived.
+
+    Args:
+        signum: the signal's number; the exit status is 128 plus it, as a shell reports it.
+        state: what became of what was running; may be empty.
+    """
+
+    event = "interrupted"
+
+    def __init__(self, signum: int, state: str = "") -> None:
+        name = {2: "SIGINT", 15: "SIGTERM"}[signum]
+        said = "; ".join(filter(None, (f"stopped by {name}", state)))
+        super().__init__(said, "Run the migrator again to go on.")
+        self.status = 128 + signum
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a migration, known without running it.
+
+    Attributes:
+        file: the file's name, or the version where there is no file.
+        message: what is wrong, one sentence without a final period.
+        hint: what to do about it, one sentence; may be empty.
+        line: 1-based; 0 where the problem is not at a place in the text.
+        column: 1-based, in characters; 0 with line 0.
+        source: that line and those around it, numbered, with a caret under the place.
+    """
+
+    file: str
+    message: str
+    hint: str = ""
+    line: int = 0
+    column: int = 0
+    source: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """`file:line:column`, or the file alone where there is no place."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+class ProblemsFound(MigratorError):
+    """The files cannot be applied as they are, or they disagree with the history.
+
+    Args:
+        problems: all of them; they are reported together.
+        state: what has happened to the database nevertheless.
+    """
+
+    status = DISAGREEMENT
+    event = "refused"
+
+    def __init__(self, problems: Sequence[Problem], state: str = "nothing was changed") -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{count} with the migrations; {state}")
+        self.problems = tuple(problems)
+
+    def fields(self) -> dict[str, object]:
+        """Return the problems as a list of mappings."""
+        return {"problems": [problem._asdict() for problem in self.problems]}

@@ -1,0 +1,203 @@
+"""Logging: JSON, one object a line, for programs; a readable line for a person at a terminal.
+
+`docs/logging.md` lists the events and their keys.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, TextIO, cast
+
+from migrator.process import lazy
+from migrator.process.terminal import Terminal, columns, has_colours
+
+if TYPE_CHECKING:
+    from migrator.process.settings import LogSettings
+
+# structlog imports asyncio for methods that nobody calls here, and ssl and subprocess come with it:
+# half of the time that structlog takes, and a fifth of a run with nothing to do.
+with lazy.without("asyncio", "uuid"):
+    import structlog
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_REDACTED = "[password]"
+# What a run does; said of a scratch database, it would be taken for something that was done to the
+# database itself.
+_DEEDS = frozenset(
+    {
+        "applied",
+        "connected",
+        "locks were held long",
+        "server notice",
+        "statement done",
+        "up to date",
+    }
+)
+
+
+class _Redactor:
+    """Replaces every password that is known by a placeholder, wherever it turns up."""
+
+    def __init__(self) -> None:
+        self.secrets: set[str] = set()
+
+    def __call__(
+        self, _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        # The name of an event and its level are ours: a password such as "app" is not in them.
+        return {
+            key: value if key in ("event", "level") else self.clean(value)
+            for key, value in event.items()
+        }
+
+    def clean(self, value: object) -> object:
+        if isinstance(value, str):
+            longest_first = sorted(self.secrets, key=len, reverse=True)  # one may begin another
+            pattern = "|".join(map(re.escape, longest_first))
+            return re.sub(pattern, _REDACTED, value) if pattern else value
+        if isinstance(value, list | tuple):
+            return [self.clean(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.clean(item) for key, item in value.items()}
+        return value
+
+
+_redactor = _Redactor()
+_terminal = Terminal()
+
+
+def say(text: str) -> None:
+    """Write something for a person to stderr, as it is."""
+    _terminal.write(text)
+    _terminal.flush()
+
+
+def hide(secret: str | None) -> None:
+    """Keep a password out of everything that is logged or passed through `redact` from now on."""
+    if secret:
+        _redactor.secrets.add(secret)
+
+
+def redact(text: str) -> str:
+    """Return the text with every hidden password replaced."""
+    return str(_redactor.clean(text))
+
+
+def redacted(data: dict[str, object]) -> dict[str, object]:
+    """Return the data with every hidden password replaced in its texts."""
+    return cast("dict[str, object]", _redactor.clean(data))
+
+
+def is_console(settings: LogSettings) -> bool:
+    """Tell whether a person reads the log: asked for, or stderr is a terminal."""
+    return settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+
+
+def is_live() -> bool:
+    """Tell whether a person sees the log as it is written, and lines can be written over."""
+    return _terminal.live
+
+
+def show_live(text: str) -> None:
+    """Show one line on the terminal until the next one, or the log's next line, replaces it.
+
+    Args:
+        text: cut to the terminal's width; empty: the line goes.
+    """
+    if text:
+        from migrator.process.terminal import cells, visible  # noqa: PLC0415 - only a terminal needs it
+
+        text, width = visible(redact(text)), columns() - 1
+        if cells(text) > width:
+            # A line that wraps cannot be written over.
+            text = text[:width]
+            while cells(text) > width - 1:
+                text = text[:-1]
+            text += "…"
+    _terminal.show(text)
+
+
+def configure_log(settings: LogSettings) -> None:
+    """Set structlog up for this process; everything is written to stderr."""
+    import os  # noqa: PLC0415
+
+    processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        _quiet_in_scratch(debug=settings.level == "debug"),
+    ]
+    _terminal.live = (
+        is_console(settings) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    )
+    if is_console(settings):
+        processors += [
+            _in_words,
+            _redactor,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=has_colours(), pad_event_to=0, sort_keys=False),
+        ]
+    else:
+        processors += [
+            _as_data,
+            _redactor,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _common_keys_first,
+            structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+        ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _terminal)),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _quiet_in_scratch(*, debug: bool) -> structlog.typing.Processor:
+    """Return what makes debug lines of what is done in a scratch database.
+
+    Args:
+        debug: whether such lines are shown.
+    """
+
+    def process(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        if "scratch" in event and event["event"] in _DEEDS:
+            if not debug:
+                raise structlog.DropEvent
+            event["level"] = "debug"
+        return event
+
+    return process
+
+
+def _in_words(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Leave out lists that are empty, and write the others as a person would."""
+    return {
+        key: "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        for key, value in event.items()
+        if value not in ([], ())
+    }
+
+
+def _as_data(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Turn our own objects into mappings."""
+    return {key: _data(value) for key, value in event.items()}
+
+
+def _data(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_data(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _common_keys_first(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {key: event.pop(key) for key in ("timestamp", "level", "event")} | dict(event)

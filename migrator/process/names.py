@@ -1,0 +1,43 @@
+"""Names and values as SQL: identifiers, literals, tables, times."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+def literal(text: str | None) -> str:
+    """Quote a string as SQL; right in any setting of `standard_conforming_strings`."""
+    if text is None:
+        return "NULL"
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'" if "\\" in text else f"'{escaped}'"
+
+
+IDENTIFIER = re.compile(r"[^\W\d][\w$]{0,62}")
+
+
+class Table(NamedTuple):
+    """A table's schema and name, unquoted."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def quoted(self) -> str:
+        """The name as SQL."""
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
+
+
+def identifier(name: str) -> str:
+    """Quote a name as SQL."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def server_time(seconds: float) -> str:
+    """Return a time as the server's settings take it, such as `3000ms`."""
+    return f"{round(seconds * 1000)}ms"

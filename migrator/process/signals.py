@@ -1,0 +1,123 @@
+"""SIGINT and SIGTERM: cancel what the server is doing for us, then leave.
+
+libpq blocks the interpreter while a statement runs, so a Python signal handler would be called only
+when the statement has ended; and a process with PID 1 ignores a signal that it has no handler for.
+Both are solved by a thread that waits for the signals (`sigwait`) beside the main thread in libpq.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from migrator.process.errors import Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_CANCEL_EVERY = 0.1  # seconds: a cancel that arrives between two statements hits nothing
+_CANCEL_LIMIT = 1.0  # seconds for the server to take it
+_UNHEARD = (
+    "the server did not answer: it rolls back what was running, if it has not just committed it"
+)
+
+
+class Stop:
+    """Whether a signal has arrived, and what has to be done about it.
+
+    Attributes:
+        cancel: cancels the running statement, called from another thread; None when none can run.
+        grace: seconds that the main thread has to end by itself once a signal has arrived.
+        unheard: what is true when it does not, and the process is ended.
+        finished: to be set when the main thread is done.
+    """
+
+    def __init__(self) -> None:
+        self.cancel: Callable[[], None] | None = None
+        self.grace = 2.0
+        self.unheard = _UNHEARD
+        self.finished = threading.Event()
+        self._arrived = threading.Event()
+        self._signum = 0
+
+    @property
+    def arrived(self) -> bool:
+        """Whether a signal has arrived."""
+        return self._arrived.is_set()
+
+    def check(self) -> None:
+        """Do nothing, unless a signal has arrived.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM has arrived.
+        """
+        if self.arrived:
+            raise Interrupted(self._signum)
+
+    def sleep(self, seconds: float) -> None:
+        """Pause, but not past a signal.
+
+        Args:
+            seconds: how long.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM has arrived.
+        """
+        self._arrived.wait(seconds)
+        self.check()
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Let a signal end the process at once: the main thread waits for a person."""
+        before = self.grace, self.unheard
+        self.grace, self.unheard = 0.0, "nothing was changed"
+        try:
+            yield
+        finally:
+            self.grace, self.unheard = before
+
+    def watch(self, leave: Callable[[int], None]) -> None:
+        """Take SIGINT and SIGTERM over from the interpreter, for the whole process.
+
+        Args:
+            leave: called with the signal's number before the process is ended in spite of a main
+                thread that is still waiting for something that no cancel reaches.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        threading.Thread(target=self._wait, args=(leave,), daemon=True).start()
+
+    def _wait(self, leave: Callable[[int], None]) -> None:
+        self._signum = signal.sigwait(_SIGNALS)
+        self._arrived.set()
+        threading.Thread(target=self._keep_cancelling, daemon=True).start()
+        if not self.finished.wait(self.grace):
+            leave(self._signum)
+            os._exit(128 + self._signum)
+
+    def _keep_cancelling(self) -> None:
+        while not self.finished.is_set():
+            if (cancel := self.cancel) is not None:
+                _in_child(cancel)
+            self.finished.wait(_CANCEL_EVERY)
+
+
+def _in_child(action: Callable[[], None]) -> None:
+    """Run something in a child process and wait for it.
+
+    The driver keeps the interpreter's lock while it waits for the server to take a cancel: where no
+    answer comes, this process could not even end itself.
+    """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        signal.setitimer(signal.ITIMER_REAL, _CANCEL_LIMIT)  # SIGALRM ends a process
+        action()
+    finally:
+        os._exit(0)

@@ -1,0 +1,76 @@
+"""A database URL in any usual spelling becomes one that libpq reads."""
+
+from __future__ import annotations
+
+import re
+
+from migrator.process.errors import UsageError
+
+_SCHEME = re.compile(r"(postgres(?:ql)?)(\+\w+)?://", re.ASCII)
+_URL = re.compile(
+    r"""(?: (?P<user>[^:@/]*) (?: :(?P<password>[^@/]*) )? @ )?
+        (?P<hosts>[^@/?#]*)
+        (?: /(?P<database>[^@/?#]*) )?
+        (?: \?(?P<parameters>[^@#]*) )?""",
+    re.VERBOSE,
+)
+_HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?", re.ASCII)
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ENCODE = (
+    "Percent-encode @ : / % # ? in the user name and the password (for example @ as %40, / as %2F, "
+    "% as %25), or give the password in POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE as it is."
+)
+
+
+def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
+    """Turn a database URL in any usual spelling into the one that libpq reads.
+
+    libpq takes everything up to the first `@` as user and password, and the first `/` ends it
+    (PostgreSQL documentation, "Connection URIs"). A password with one of those characters would
+    be cut in two and its rest be printed as a host name, so such a URL is refused here.
+
+    Args:
+        url: the URL, or libpq's keyword/value string, which is returned as it is.
+        name: the variable that it comes from, for the messages.
+
+    Raises:
+        UsageError: the URL cannot be read. The message does not contain it.
+    """
+    url = url.strip()
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        if "://" not in url and "=" in url:
+            return url
+        raise UsageError(
+            f"{name} does not begin with postgresql:// or postgres://",
+            "Write postgresql://user:password@host:5432/database.",
+        )
+    rest = url[scheme.end() :]
+    match = _URL.fullmatch(rest)
+    if match is None or (match["user"] is None and "@" in rest):
+        raise UsageError(f"{name} cannot be read", _ENCODE)
+    escaped = ("user", "password", "hosts", "database", "parameters")
+    if any(_BAD_ESCAPE.search(match[part] or "") for part in escaped):
+        raise UsageError(f"{name} has a % that is not followed by two hexadecimal digits", _ENCODE)
+    if not _is_text(rest):
+        raise UsageError(f"{name} has a %XX that is not UTF-8 text", _ENCODE)
+    if not all(_HOST.fullmatch(host) for host in match["hosts"].split(",")):
+        # Where the host is missing, the password stands in the place of the port.
+        raise UsageError(
+            f"{name} has a port that is not a number",
+            "Write postgresql://user:password@host:5432/database.",
+        )
+    if scheme[2] == "+asyncpg":
+        rest = re.sub(r"([?&])ssl=", r"\1sslmode=", rest)
+    return f"postgresql://{rest}"
+
+
+def _is_text(escaped: str) -> bool:
+    if "%" not in escaped:
+        return "\0" not in escaped
+    from urllib.parse import unquote  # noqa: PLC0415 - few passwords need it
+
+    try:
+        return "\0" not in unquote(escaped, errors="strict")
+    except UnicodeDecodeError:
+        return False

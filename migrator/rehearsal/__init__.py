@@ -1,0 +1,1 @@
+"""Everything pending is run, measured and rolled back."""

@@ -1,0 +1,1 @@
+"""Words for people and programs; nothing here prints."""

@@ -1,0 +1,145 @@
+"""A run in numbers, as a file for the textfile collector of Prometheus' node_exporter."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from migrator.failure.failure import MigrationFailed
+from migrator.process.errors import FAILED, MigratorError, UsageError
+from migrator.process.version import __version__
+from migrator.watch.impact import worst
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from migrator.apply.outcome import Applied, Outcome
+
+
+class Run(NamedTuple):
+    """What is known of a run that has ended.
+
+    Attributes:
+        status: its exit status.
+        ended: when, in seconds since 1970.
+        seconds: how long it took.
+        applied: what it applied; None: not known.
+        version: the version that the database is at; None: not known.
+        pending: how many migrations are not applied; None: not known.
+    """
+
+    status: int
+    ended: float
+    seconds: float
+    applied: Sequence[Applied] | None = None
+    version: int | None = None
+    pending: int | None = None
+
+
+def of(result: Outcome | Exception, *, ended: float, seconds: float) -> Run:
+    """Return what is known of a run from what it returned or raised.
+
+    Args:
+        result: what `run.run` returned, or the error that ended the run.
+        ended: when, in seconds since 1970.
+        seconds: how long it took.
+    """
+    if isinstance(result, MigrationFailed):
+        failure = result.failure
+        return Run(result.status, ended, seconds, None, failure.current, failure.pending)
+    if isinstance(result, Exception):
+        status = result.status if isinstance(result, MigratorError) else FAILED
+        return Run(status, ended, seconds)
+    return Run(0, ended, seconds, result.applied, result.current, 0)
+
+
+def text(run: Run) -> str:
+    """Return a run in Prometheus' text format.
+
+    The format is described in https://prometheus.io/docs/instrumenting/exposition_formats/.
+    """
+    durations = {
+        _labels(version=done.version, file=done.file): done.duration_ms / 1000
+        for done in run.applied or ()
+    }
+    locks = {
+        _labels(version=done.version, relation=lock.relation, mode=lock.mode): lock.held_ms / 1000
+        for done in run.applied or ()
+        for lock in worst(done.impact.locks)
+    }
+    count = None if run.applied is None else len(run.applied)
+    gauges: tuple[tuple[str, str, Mapping[str, float | None]], ...] = (
+        ("build_info", "The migrator's version.", {_labels(version=__version__): 1}),
+        ("run_exit_status", "Exit status of the latest run; 0 is success.", {"": run.status}),
+        (
+            "run_end_timestamp_seconds",
+            "When the latest run ended, Unix time.",
+            {"": round(run.ended, 3)},
+        ),
+        ("run_duration_seconds", "How long the latest run took.", {"": round(run.seconds, 3)}),
+        ("schema_version", "The highest version in the history.", {"": run.version}),
+        ("pending_migrations", "Migrations that are not applied.", {"": run.pending}),
+        ("applied_migrations", "Migrations that the latest run applied.", {"": count}),
+        ("migration_duration_seconds", "How long a migration of the latest run took.", durations),
+        ("migration_lock_held_seconds", "How long it held a lock on an existing relation.", locks),
+    )
+    lines = []
+    for name, meaning, samples in gauges:
+        known = {labels: value for labels, value in samples.items() if value is not None}
+        if known:
+            lines += [f"# HELP migrator_{name} {meaning}", f"# TYPE migrator_{name} gauge"]
+            lines += [f"migrator_{name}{labels} {value}" for labels, value in known.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _labels(**values: object) -> str:
+    escaped = {
+        name: str(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        for name, value in values.items()
+    }
+    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}"
+
+
+def check(path: Path) -> None:
+    """See that a file can be written, before anything is applied.
+
+    Raises:
+        UsageError: its folder does not exist or cannot be written to, or it is no file.
+    """
+    problem = ""
+    if path.is_dir():
+        problem = "it is a folder"
+    elif not path.parent.is_dir():
+        problem = f"there is no folder {path.parent}"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        problem = f"the folder {path.parent} cannot be written to"
+    if problem:
+        raise UsageError(
+            f"MIGRATOR_METRICS_FILE={str(path)!r}: {problem}",
+            "Name a file in a folder that is there, with the ending .prom for node_exporter.",
+        )
+
+
+def write(path: Path, run: Run) -> None:
+    """Write the file, so that whoever reads it finds the previous one or all of this one.
+
+    Args:
+        path: the file; a new one beside it, whose name ends in `.tmp`, is renamed to it.
+        run: what it is to say.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # In containers that share the folder, every migrator is process 1.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(text(run))
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise

@@ -1,0 +1,1 @@
+"""A database's schema: a snapshot, the difference of two, a scratch database, a reset."""

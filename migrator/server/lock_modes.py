@@ -1,0 +1,32 @@
+"""The modes of table locks, and what each keeps waiting."""
+
+from __future__ import annotations
+
+# From the weakest to the strongest (PostgreSQL documentation, "Explicit Locking").
+MODES = (
+    "ACCESS SHARE",
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+)
+_WRITES = "writes"
+_ALL = "reads and writes"
+BLOCKS = {
+    "SHARE": _WRITES,
+    "SHARE ROW EXCLUSIVE": _WRITES,
+    "EXCLUSIVE": _WRITES,
+    "ACCESS EXCLUSIVE": _ALL,
+}
+# What is weaker is what every SELECT, INSERT, UPDATE and DELETE takes.
+REPORTED = frozenset(MODES[3:])
+SERVER_MODES = {mode.title().replace(" ", "") + "Lock": mode for mode in MODES}
+BLOCKING_ON_SERVER = tuple(name for name, mode in SERVER_MODES.items() if mode in BLOCKS)
+
+
+def mode(server_name: str) -> str:
+    """Return a lock mode as LOCK TABLE spells it: AccessShareLock is ACCESS SHARE."""
+    return SERVER_MODES[server_name]

@@ -1,0 +1,144 @@
+"""Why a server refused a connection, by its words, and whether waiting may help."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from migrator.process.log import redact
+from migrator.server.session import READ_ONLY, READ_ONLY_HINT
+
+LONGEST_PAUSE = 1.0
+_SOON = 0.2  # the longest pause for a server that comes up, which every deployment waits for
+
+
+class _Refusal(NamedTuple):
+    pattern: str
+    reason: str
+    final: bool
+    hint: str = ""
+    pause: float = LONGEST_PAUSE
+
+
+# The SQLSTATE of a refused connection is not available through libpq, so its words have to do. What
+# is not in this table is tried again until the wait is over.
+_REFUSALS = (
+    _Refusal(
+        r"password authentication failed|SCRAM authentication|no password supplied",
+        "wrong password",
+        final=True,
+        hint="Check the user and the password in DATABASE_URL or POSTGRES_PASSWORD_FILE; a role "
+        "that does not exist is answered in the same way. A volume keeps the password that it was "
+        "first started with.",
+    ),
+    _Refusal(
+        r'role "[^"]*" does not exist',
+        "the role does not exist",
+        final=True,
+        hint="Create it, or correct the user in DATABASE_URL.",
+    ),
+    _Refusal(
+        r"is not permitted to log in",
+        "the role may not log in",
+        final=True,
+        hint="ALTER ROLE ... LOGIN.",
+    ),
+    _Refusal(
+        r'database "[^"]*" does not exist|no such database',
+        "the database does not exist",
+        final=True,
+        hint="Create it (CREATE DATABASE), or correct the name in DATABASE_URL.",
+    ),
+    _Refusal(
+        r"permission denied for database",
+        "the role may not connect to the database",
+        final=True,
+        hint="GRANT CONNECT ON DATABASE ... TO the role.",
+    ),
+    _Refusal(
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
+        "the server's pg_hba.conf does not allow it",
+        final=True,
+        hint="Add an entry for this client, or set sslmode as the server demands.",
+    ),
+    _Refusal(
+        r"does not support SSL|certificate verify failed|certificate \"|SSL error|sslmode",
+        "TLS could not be agreed on",
+        final=True,
+        hint="Check sslmode and sslrootcert.",
+    ),
+    _Refusal(
+        r"could not translate host name|Name or service not known|name resolution",
+        "the host name does not resolve",
+        final=False,
+        hint="Check the host in DATABASE_URL, and that both containers share a network.",
+    ),
+    _Refusal(
+        r"Connection refused|No such file or directory",
+        "the connection is refused",
+        final=False,
+        hint="Check that the server runs and listens on that host and port.",
+        pause=_SOON,
+    ),
+    _Refusal(
+        r"not (?:yet )?accepting connections", "the server is in recovery", final=False, pause=_SOON
+    ),
+    _Refusal(
+        r"session is read-only|server is in hot standby mode",
+        READ_ONLY,
+        final=False,
+        hint=READ_ONLY_HINT,
+    ),
+    _Refusal(r"starting up", "the server is starting up", final=False, pause=_SOON),
+    _Refusal(r"shutting down", "the server is shutting down", final=False, pause=_SOON),
+    _Refusal(
+        r"in recovery mode", "the server is in recovery after a crash", final=False, pause=_SOON
+    ),
+    _Refusal(
+        r"too many (clients|connections)|remaining connection slots|no more connections allowed",
+        "too many clients",
+        final=False,
+        hint="Raise max_connections, or let the other clients use fewer connections.",
+    ),
+    _Refusal(
+        r"timeout expired|timed out|No route to host|unreachable",
+        "the server does not answer",
+        final=False,
+        hint="Check the host and the port in DATABASE_URL, and firewalls in between.",
+    ),
+    _Refusal(
+        r"closed the connection|reset by peer|terminating connection",
+        "the connection was closed",
+        final=False,
+        pause=_SOON,
+    ),
+)
+
+
+class Refused(Exception):
+    """One attempt to connect failed."""
+
+    def __init__(
+        self, reason: str, detail: str, hint: str, *, final: bool, pause: float = LONGEST_PAUSE
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+        self.hint = hint
+        self.final = final
+        self.pause = pause
+
+
+def refused(text: str) -> Refused:
+    """Return why a connection was refused.
+
+    Args:
+        text: what libpq says of it.
+    """
+    detail = redact(" ".join(text.split()))
+    found = [r for r in _REFUSALS if re.search(r.pattern, text)]
+    if not found:
+        return Refused("the server refuses the connection", detail, "", final=False)
+    # With several hosts each has its own line; one that may come up is worth waiting for.
+    first = next((r for r in found if not r.final), found[0])
+    return Refused(first.reason, detail, first.hint, final=first.final, pause=first.pause)

@@ -1,0 +1,1 @@
+"""What a migration does to others while it runs."""
