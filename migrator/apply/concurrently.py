@@ -15,6 +15,7 @@ from migrator.failure.failure import MigrationFailed
 from migrator.failure.place import StatementFailed
 from migrator.files import scanner
 from migrator.files.statement import concurrent_index
+from migrator.history import lock
 from migrator.history.progress import progress_sql
 from migrator.process.names import server_time
 from migrator.server.driver import errorcodes, psycopg2
@@ -246,7 +247,6 @@ def _transient_indexes(session: Session, text: str) -> list[str]:
 def _note_sql(
     session: Session, migration: Migration, statements: int, *, running: bool = False
 ) -> str:
-    recorded = progress_sql(
-        session.settings.table, migration, statements, running=statements if running else None
-    )
-    return f"{BEGIN}; {AS_OURSELVES}; {recorded}; COMMIT"
+    table = session.settings.table
+    recorded = progress_sql(table, migration, statements, statements if running else None)
+    return f"{BEGIN}; {AS_OURSELVES}; {lock.check_sql(table)}; {recorded}; COMMIT"

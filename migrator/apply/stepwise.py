@@ -202,7 +202,8 @@ def _in_transaction(session: Session, migration: Migration, index: int) -> Impac
     times = impact.LockTimes()
     try:
         statements.send_alone(session, migration, index)
-        recorded = progress_sql(session.settings.table, migration, index + 1)
+        table = session.settings.table
+        recorded = f"{lock.check_sql(table)}; {progress_sql(table, migration, index + 1)}"
         tail = f"{impact.REPORT_SQL}; {concurrently.AS_OURSELVES}; {recorded}; COMMIT"
         statements.send_tail(session, migration, tail)
     except StatementFailed as failed:

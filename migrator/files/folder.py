@@ -59,7 +59,7 @@ def load_folder(directory: Path, *, pending: bool = False) -> Folder:
         if isinstance(loaded, Migration):
             migrations.append(loaded)
             problems += rules.check(loaded)
-            problems += loaded.obstacles() if pending else ()
+            problems += rules.obstacles(loaded) if pending else ()
         else:
             problems.append(loaded)
     migrations.sort(key=lambda migration: migration.version)

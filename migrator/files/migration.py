@@ -6,15 +6,13 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.files import rules, scanner
+from migrator.files import scanner
 from migrator.files.other_tools import FRAME, is_for_tools
 from migrator.process.settings import Settings, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-    from migrator.process.errors import Problem
 
 
 NAME = re.compile(r"(\d+)_(\w[\w-]*)\.sql")
@@ -77,11 +75,6 @@ class Migration(NamedTuple):
     def place(self, offset: int) -> tuple[int, int]:
         """Return the 1-based line and column of a character of the text."""
         return scanner.place(self.script.source, offset)
-
-    def obstacles(self) -> list[Problem]:
-        """Return what keeps it from being applied, and is of no matter once it is applied."""
-        found = (*rules.ways_down(self.script), *rules.unwritten(self.script))
-        return [rules.located(self, problem) for problem in found]
 
 
 def parse_name(name: str) -> tuple[int, str] | None:

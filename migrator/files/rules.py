@@ -48,10 +48,16 @@ def check(migration: Migration) -> list[Problem]:
             "Write the migration, or a comment that says why there is nothing to do.",
         )
         return [empty]
-    return [located(migration, problem) for problem in sorted(found)]
+    return [_located(migration, problem) for problem in sorted(found)]
 
 
-def located(migration: Migration, problem: scanner.Problem) -> Problem:
+def obstacles(migration: Migration) -> list[Problem]:
+    """Return what keeps a file from being applied, and does not matter once it is applied."""
+    found = (*_ways_down(migration.script), *_unwritten(migration.script))
+    return [_located(migration, problem) for problem in found]
+
+
+def _located(migration: Migration, problem: scanner.Problem) -> Problem:
     """Give a problem of a text its file, its line and its column."""
     from migrator.files.excerpt import excerpt  # noqa: PLC0415 - only a problem needs it
 
@@ -73,7 +79,7 @@ def _misplaced_directives(script: scanner.Script) -> list[scanner.Problem]:
     ]
 
 
-def ways_down(script: scanner.Script) -> Iterator[scanner.Problem]:
+def _ways_down(script: scanner.Script) -> Iterator[scanner.Problem]:
     """Yield each line with a statement below it that begins another tool's way down."""
     source, statements = script.source, script.statements
     if not statements or not scanner.mentions(source, 0, len(source), WAY_DOWN_WORDS):
@@ -97,7 +103,7 @@ def _begins_line(source: str, offset: int) -> bool:
     return not source[line:offset].strip()
 
 
-def unwritten(script: scanner.Script) -> Iterator[scanner.Problem]:
+def _unwritten(script: scanner.Script) -> Iterator[scanner.Problem]:
     """Yield the place where the template of `new` asks for the migration, while there is none."""
     if script.statements:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from migrator.files import rules
 from migrator.history.progress import HalfDone, edited_half_way
 from migrator.process.errors import Problem
 
@@ -102,7 +103,7 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
             )
             for migration in plan.out_of_order
         ]
-    found += [problem for migration in plan.pending for problem in migration.obstacles()]
+    found += [problem for migration in plan.pending for problem in rules.obstacles(migration)]
     found += edited_half_way(plan.pending, plan.half_done)
     if settings.refuse_ahead and plan.ahead:
         versions = ", ".join(str(row.version) for row in plan.ahead)

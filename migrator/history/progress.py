@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.history import lock
 from migrator.history.table import read_only_sql
 from migrator.process.errors import Problem, ProblemsFound
 
@@ -157,8 +156,6 @@ def progress_sql(
 ) -> str:
     """Return the SQL that records how far a no-transaction file has come.
 
-    It fails unless the session has the migrator lock.
-
     Args:
         table: the history table.
         migration: the file.
@@ -166,8 +163,7 @@ def progress_sql(
         running: the statement, from 0, that is begun outside a transaction; None for none.
     """
     return (
-        f"{lock.check_sql(table)};"
-        f" INSERT INTO {progress_table(table).quoted} (version, checksum, statements, running)"
+        f"INSERT INTO {progress_table(table).quoted} (version, checksum, statements, running)"
         f" VALUES ({migration.version}, '{migration.checksum}', {statements},"
         f" {'NULL' if running is None else running}) ON CONFLICT (version) DO UPDATE SET"
         " checksum = excluded.checksum, statements = excluded.statements,"

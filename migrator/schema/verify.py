@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from migrator.adoption import tools
 from migrator.apply.run import apply_pending
 from migrator.failure.failure import MigrationFailed
+from migrator.files import rules
 from migrator.history.plan import Plan, plan_problems
 from migrator.history.progress import own_tables
 from migrator.process.errors import Interrupted, ProblemsFound, UsageError
@@ -104,7 +105,7 @@ def verify_schema(
         UsageError: there is no database to build in.
         Interrupted: a signal has arrived; the scratch database is dropped.
     """
-    if problems := [problem for file in files for problem in file.obstacles()]:
+    if problems := [problem for file in files for problem in rules.obstacles(file)]:
         raise ProblemsFound(problems)
     ours = own_tables(session.settings.table)
     others = tuple(table for found in tools.find(session) for table in found.tables)

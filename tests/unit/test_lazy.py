@@ -50,7 +50,7 @@ def test_what_is_imported_already_is_left_alone() -> None:
 
 def test_the_libraries_are_whole_without_what_they_ask_for() -> None:
     program = (
-        "import sys; from migrator import log; from migrator import database;"
+        "import sys; from migrator.process import log; from migrator.server import connect;"
         "assert not {'asyncio', 'ssl', 'uuid'} & set(sys.modules), sys.modules;"
         "import asyncio, ssl, uuid, structlog, psycopg2;"
         "assert ssl.create_default_context() and uuid.uuid4();"

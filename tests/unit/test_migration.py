@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrator.commands.new import template
+from migrator.files import rules
 from migrator.files.folder import load_folder
 from migrator.files.migration import Directives, Migration, checksum, parse_name
 from migrator.process.errors import Problem, UsageError
@@ -323,15 +324,17 @@ DOWN_LINES = [
 class TestWayDown:
     def places(self, folder: Folder, text: str) -> list[str]:
         folder.write("001_a.sql", text)
-        assert only(folder).obstacles() == list(load_folder(folder.path, pending=True).problems)
-        return [obstacle.place for obstacle in only(folder).obstacles()]
+        assert rules.obstacles(only(folder)) == list(
+            load_folder(folder.path, pending=True).problems
+        )
+        return [obstacle.place for obstacle in rules.obstacles(only(folder))]
 
     @pytest.mark.parametrize("line", DOWN_LINES)
     @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
     def test_is_an_obstacle(self, folder: Folder, line: str, ending: str) -> None:
         text = ending.join(["CREATE TABLE a ();", line, "-- undo", "DROP TABLE a;", ""])
         folder.write("001_a.sql", text)
-        [obstacle] = only(folder).obstacles()
+        [obstacle] = rules.obstacles(only(folder))
         number, column = (1, 20) if ending == "\r" else (2, 1)  # lines are counted by \n
         indent = len(line) - len(line.lstrip())
         assert obstacle.place == f"001_a.sql:{number}:{column + indent}"
@@ -384,7 +387,7 @@ class TestUnwritten:
         text = template("add pets").replace("\n", ending)
         for kept in (text, text.replace("Add pets", "Add cats"), f"{text};"):
             folder.write("001_a.sql", kept)
-            [obstacle] = only(folder).obstacles()
+            [obstacle] = rules.obstacles(only(folder))
             assert obstacle.place == "001_a.sql:3:1"
             assert obstacle.message.startswith("the file is still the template of `migrator new`")
 
@@ -395,7 +398,7 @@ class TestUnwritten:
             f"-- Replace the template\nSELECT '{template('add pets')}';",
         ):
             folder.write("001_a.sql", text)
-            assert only(folder).obstacles() == []
+            assert rules.obstacles(only(folder)) == []
 
 
 class TestDirectives:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from migrator.commands.new import next_name, template
+from migrator.files import rules
 from migrator.files.folder import load_folder
 from migrator.files.migration import parse_name
 from migrator.process.errors import UsageError
@@ -78,8 +79,8 @@ def test_the_file_is_a_valid_migration_once_it_is_written(folder: Folder, descri
     path.unlink()
     assert problems == ()
     assert migration.statements == ()
-    assert [problem.line for problem in migration.obstacles()] == [3]
-    assert written.obstacles() == []
+    assert [problem.line for problem in rules.obstacles(migration)] == [3]
+    assert rules.obstacles(written) == []
     assert migration.description.startswith("X")
 
 
