@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from migrator.adoption import adopt
 from migrator.history import lock
 from migrator.history.table import baseline_sql, ensure_history, read_history
 from migrator.process.errors import UsageError
@@ -45,7 +44,7 @@ def baseline(session: Session, migrations: Sequence[Migration], version: int, to
         session.execute("COMMIT")
 
     retry.until_it_succeeds(session, attempt)
-    adopt.log.info("baseline", version=version, recorded=len(recorded))
+    log.info("baseline", version=version, recorded=len(recorded))
     return len(recorded)
 
 

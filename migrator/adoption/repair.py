@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from migrator.adoption import adopt
 from migrator.history import lock
 from migrator.history.progress import progress_table
 from migrator.history.table import ensure_history
@@ -108,4 +107,4 @@ def repair(session: Session, agreed: Sequence[Repair], look_again: Callable[[], 
 
     retry.until_it_succeeds(session, attempt)
     for change in agreed:
-        adopt.log.warning("repaired", change=change.text)
+        log.warning("repaired", change=change.text)

@@ -49,23 +49,23 @@ class Batch(NamedTuple):
     quick: bool
 
 
-def whole(migration: Migration) -> Batch | None:
-    """Return the one batch that a file is, None where it is more or may take long."""
+def is_one_quick_batch(migration: Migration) -> bool:
+    """Tell whether all of a file goes into one message, and takes no time."""
     if len(migration.statements) > MOST_STATEMENTS:
-        return None
-    found = batches(migration, exact=False)
-    return found[0] if len(found) == 1 and found[0].quick else None
+        return False
+    messages = batches(migration, one_by_one=False)
+    return len(messages) == 1 and messages[0].quick
 
 
-def batches(migration: Migration, *, exact: bool) -> list[Batch]:
+def batches(migration: Migration, *, one_by_one: bool) -> list[Batch]:
     """Divide a file's statements into messages.
 
     Args:
         migration: the file.
-        exact: whether every statement is to be a message of its own.
+        one_by_one: whether every statement is to be a message of its own.
     """
     script, statements = migration.script, migration.statements
-    exact = exact or any(
+    one_by_one = one_by_one or any(
         _NEEDS_ONE_TRANSACTION.match(script.source, each.start, each.end) for each in statements
     )
     groups: list[Batch] = []
@@ -77,7 +77,7 @@ def batches(migration: Migration, *, exact: bool) -> list[Batch]:
             calm = _are_calm(script, statements[index : index + MOST_STATEMENTS])
         length = statement.end - statement.start
         quick = (
-            not exact
+            not one_by_one
             and statement.copy_data is None
             and length <= MOST_CHARACTERS
             and is_quick(script.text(statement), created, calm=calm)

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from migrator.apply import statements, stepwise
-from migrator.failure.describe import broken
-from migrator.failure.failure import MigrationFailed
+from migrator.apply import statements
 from migrator.failure.place import StatementFailed
 from migrator.files import scanner
 from migrator.files.statement import concurrent_index
 from migrator.history import lock
 from migrator.history.progress import progress_sql
 from migrator.process.names import server_time
-from migrator.server.driver import errorcodes, psycopg2
+from migrator.server import sqlstate
+from migrator.server.session import ServerError
 from migrator.watch import impact, observer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from migrator.files.migration import Migration
+    from migrator.process.names import Table
     from migrator.server.session import Session
     from migrator.watch.impact import Impact
 
@@ -32,22 +32,21 @@ log = structlog.get_logger()
 
 # What a command answers when an earlier try of it had ended after all.
 _HAPPENED_ALREADY = {
-    "ALTER TABLE ... DETACH CONCURRENTLY": errorcodes.UNDEFINED_TABLE,
-    "CREATE DATABASE": errorcodes.DUPLICATE_DATABASE,
-    "CREATE SUBSCRIPTION ... WITH (create_slot = true)": errorcodes.DUPLICATE_OBJECT,
-    "CREATE TABLESPACE": errorcodes.DUPLICATE_OBJECT,
-    "DROP DATABASE": errorcodes.INVALID_CATALOG_NAME,
-    "DROP INDEX CONCURRENTLY": errorcodes.UNDEFINED_OBJECT,
-    "DROP TABLESPACE": errorcodes.UNDEFINED_OBJECT,
+    "ALTER TABLE ... DETACH CONCURRENTLY": sqlstate.UNDEFINED_TABLE,
+    "CREATE DATABASE": sqlstate.DUPLICATE_DATABASE,
+    "CREATE SUBSCRIPTION ... WITH (create_slot = true)": sqlstate.DUPLICATE_OBJECT,
+    "CREATE TABLESPACE": sqlstate.DUPLICATE_OBJECT,
+    "DROP DATABASE": sqlstate.INVALID_CATALOG_NAME,
+    "DROP INDEX CONCURRENTLY": sqlstate.UNDEFINED_OBJECT,
+    "DROP TABLESPACE": sqlstate.UNDEFINED_OBJECT,
 }
 # Of what cannot be in a transaction, these write whole tables anew under ACCESS EXCLUSIVE.
 _REWRITING = re.compile(r"CLUSTER\b|VACUUM\b.*\bFULL\b", re.IGNORECASE | re.DOTALL)
 # These never have, nor queue for, a lock that stops reads or writes, as measured in docs/locks.md.
 _STOPS_NOBODY = ("CREATE INDEX CONCURRENTLY", "DROP INDEX CONCURRENTLY", "REINDEX CONCURRENTLY")
 _CONCURRENTLY = re.compile(r"CONCURRENTLY\s*\Z", re.IGNORECASE)
-_UNRECORDED = "every statement was run, but the file is not recorded as applied"
 # What a file has set for its session, such as a role, does not reach our own statements.
-AS_OURSELVES = "SET LOCAL SESSION AUTHORIZATION DEFAULT"
+_AS_OURSELVES = "SET LOCAL SESSION AUTHORIZATION DEFAULT"
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 
@@ -70,7 +69,7 @@ def run_alone(
         What it rewrote, under a lock for as long; other locks are gone when it has ended.
     """
     text = migration.script.text(migration.statements[index])
-    run_own(session, migration, index, _note_sql(session, migration, index, running=True))
+    _run_own(session, migration, index, _note(session, migration, index, running=index))
     built = concurrent_index(text)
     existing = _find_index(session, built) if built else None
     before = impact.files(session) if _REWRITING.match(text) else {}
@@ -86,10 +85,10 @@ def run_alone(
                 _run_again(session, migration, index, command, unknown=unknown)
     except StatementFailed:
         if command:  # an error does not undo what a block has committed, so that stays begun
-            run_own(session, migration, index, _note_sql(session, migration, index))
+            _run_own(session, migration, index, _note(session, migration, index))
         raise
     rewritten = impact.rewritten(session, before, time.monotonic() - started)
-    run_own(session, migration, index, _note_sql(session, migration, index + 1))
+    _run_own(session, migration, index, _note(session, migration, index + 1))
     return rewritten
 
 
@@ -100,19 +99,18 @@ def _run_again(
     try:
         statements.send_alone(session, migration, index)
     except StatementFailed as failed:
-        sqlstate = failed.error.pgcode
-        half_done = sqlstate == errorcodes.OBJECT_NOT_IN_PREREQUISITE_STATE
+        half_done = failed.sqlstate == sqlstate.OBJECT_NOT_IN_PREREQUISITE_STATE
         if half_done and command == "ALTER TABLE ... DETACH CONCURRENTLY":
             # The partition is "already pending detach" (PostgreSQL documentation, "ALTER TABLE").
             _finalize(session, migration, index)
             return
-        if not (unknown and sqlstate == _HAPPENED_ALREADY.get(command)):
+        if not (unknown and failed.sqlstate == _HAPPENED_ALREADY.get(command)):
             raise
-        stepwise.log.warning(
+        log.warning(
             "the statement had ended before",
             file=migration.file,
             line=failed.line,
-            reason=failed.error.diag.message_primary,
+            reason=failed.diagnosis.message,
         )
 
 
@@ -125,9 +123,9 @@ def _finalize(session: Session, migration: Migration, index: int) -> None:
     """
     text = migration.script.text(migration.statements[index])
     line = migration.place(migration.statements[index].start)[0]
-    stepwise.log.warning("finishing a half-done detach", file=migration.file, line=line)
+    log.warning("finishing a half-done detach", file=migration.file, line=line)
     with observer.running(session, migration, index):
-        run_own(
+        _run_own(
             session,
             migration,
             index,
@@ -148,17 +146,17 @@ END $migrator$""",
 
 
 def _drop_index(session: Session, migration: Migration, index: int, name: str) -> None:
-    stepwise.log.warning("dropping an invalid index", file=migration.file, index=name)
+    log.warning("dropping an invalid index", file=migration.file, index=name)
     with observer.running(session, migration, index):
-        run_own(session, migration, index, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        _run_own(session, migration, index, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 
 
-def run_own(session: Session, migration: Migration, index: int, text: str) -> None:
+def _run_own(session: Session, migration: Migration, index: int, text: str) -> None:
     """Run SQL of ours on behalf of a statement, whose failure it is when it fails."""
     try:
         session.execute(text)
-    except psycopg2.Error as error:
-        raise StatementFailed(error, migration, index) from None
+    except ServerError as error:
+        raise StatementFailed(error.diagnosis, migration, index) from None
 
 
 @contextmanager
@@ -183,15 +181,14 @@ def _patience(session: Session, migration: Migration, command: str) -> Iterator[
     session.execute(f"SET lock_timeout = '{usual}'")
 
 
-def check_indexes(session: Session, migration: Migration) -> None:
-    """Refuse to record a file while an index that it built is invalid."""
+def find_invalid_index(session: Session, migration: Migration) -> tuple[int, str] | None:
+    """Find an index that a file built and that is invalid; return the statement and its name."""
     for index, statement in enumerate(migration.statements):
         built = concurrent_index(migration.script.text(statement))
         existing = _find_index(session, built) if built else None
         if existing and not existing.valid:
-            hint = f"DROP INDEX CONCURRENTLY {existing.name}; then run the migrator again."
-            message = f"index {existing.name} is invalid"
-            raise MigrationFailed(broken(migration, index, message, hint, _UNRECORDED))
+            return index, existing.name
+    return None
 
 
 class _Index(NamedTuple):
@@ -244,9 +241,22 @@ def _transient_indexes(session: Session, text: str) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def _note_sql(
-    session: Session, migration: Migration, statements: int, *, running: bool = False
+def note_sql(
+    table: Table, migration: Migration, statements: int, running: int | None = None
 ) -> str:
-    table = session.settings.table
-    recorded = progress_sql(table, migration, statements, statements if running else None)
-    return f"{BEGIN}; {AS_OURSELVES}; {lock.check_sql(table)}; {recorded}; COMMIT"
+    """Return what ends a transaction with the record of how far a file has come.
+
+    Args:
+        table: the history table.
+        migration: the file.
+        statements: how many of its statements are done.
+        running: the statement, from 0, that is begun outside a transaction; None for none.
+    """
+    progress = progress_sql(table, migration, statements, running)
+    return f"{_AS_OURSELVES}; {lock.check_sql(table)}; {progress}; COMMIT"
+
+
+def _note(
+    session: Session, migration: Migration, statements: int, running: int | None = None
+) -> str:
+    return f"{BEGIN}; {note_sql(session.settings.table, migration, statements, running)}"

@@ -11,18 +11,20 @@ from migrator.apply.outcome import Outcome, RunState
 from migrator.history.plan import make_plan, plan_problems
 from migrator.history.table import read_history
 from migrator.process.errors import DatabaseUnavailable, Interrupted, Problem, ProblemsFound
+from migrator.process.waiting import Again, until_done
 from migrator.server.connect import connect
-from migrator.server.session import READ_ONLY, ConnectionLost, ServerReadOnly, Session
+from migrator.server.session import READ_ONLY, ConnectionLost, ServerReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.files.migration import Migration
+    from migrator.process.errors import MigratorError
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
+    from migrator.server.session import Session
 
 log = structlog.get_logger()
-
 
 _MOST_LOSSES = 5  # of the connection, without a migration applied in between
 
@@ -33,6 +35,7 @@ def apply_pending(
     stop: Stop,
     *,
     single_transaction: bool = False,
+    scratch: bool = False,
 ) -> Outcome:
     """Apply everything pending.
 
@@ -41,64 +44,82 @@ def apply_pending(
         migrations: all that are on disk, ordered by version.
         stop: tells when a signal has arrived.
         single_transaction: whether all of them are applied together or not at all.
+        scratch: whether the database is a scratch database: what happens to it is of no matter to
+            whoever reads the messages.
 
     Raises:
         ProblemsFound: the files and the history disagree; nothing was applied.
         MigrationFailed: a statement failed; its migration was rolled back.
         LockUnavailable: another migrator held the lock for the whole budget.
         DatabaseUnavailable: the database could not be reached, or the connection kept breaking.
+        ServerError: the server refused a statement of our own.
         Interrupted: a signal arrived; says what became of the running migration.
     """
-    progress = RunState()
+    state = RunState(scratch=scratch)
     try:
-        return _until_done(settings, migrations, stop, progress, single=single_transaction)
-    except ProblemsFound as found:
-        raise ProblemsFound(found.problems, str(progress)) from None
+        return _over_connections(settings, migrations, stop, state, single=single_transaction)
+    except ProblemsFound as refused:
+        raise ProblemsFound(refused.problems, str(state)) from None
     except Interrupted as interrupted:
-        interrupted.message += f"; {progress}"
-        raise
+        raise Interrupted(interrupted.signum, state.interrupted) from None
 
 
-def _until_done(
+def _over_connections(
     settings: Settings,
     migrations: Sequence[Migration],
     stop: Stop,
-    progress: RunState,
+    state: RunState,
     *,
     single: bool,
 ) -> Outcome:
     """Apply what is pending, over as many connections as it takes."""
-    deadline = time.monotonic() + settings.wait
-    while True:
-        try:
-            with connect(settings, stop, write=True) as session:
-                log.info("connected", **session.target)
-                return _plan_and_apply(session, migrations, progress, single=single)
-        except ConnectionLost as lost:
-            progress.losses += 1
-            log.warning("connection lost", reason=str(lost), file=progress.running or None)
-            if progress.losses >= _MOST_LOSSES:
-                during = f" while {progress.running} was running" if progress.running else ""
-                raise DatabaseUnavailable(
-                    f"the connection was lost {progress.losses} times{during}; {progress}",
-                    "Look for the reason in the server's log: a crash, memory, an administrator.",
-                ) from None
-            stop.sleep(0.1 * progress.losses)
-        except ServerReadOnly:
-            if time.monotonic() >= deadline:
-                raise
-            log.info("waiting for the database", reason=READ_ONLY)
-            stop.sleep(1.0)
+    writable_by = time.monotonic() + settings.wait
+
+    def attempt(_: int) -> Outcome:
+        with connect(settings, stop, write=True) as session:
+            log.info("connected", **session.target)
+            return _plan_and_apply(session, migrations, state, single=single)
+
+    def again(error: MigratorError, _: int) -> Again | None:
+        if isinstance(error, ConnectionLost):
+            return _after_loss(error, state)
+        if isinstance(error, ServerReadOnly) and time.monotonic() < writable_by:
+            facts = {"reason": READ_ONLY}
+            return Again(1.0, READ_ONLY, "waiting for the database", lambda: facts)
+        return None
+
+    try:
+        return until_done(attempt, again, stop, deadline=float("inf"))
+    except ConnectionLost as lost:
+        log.warning("connection lost", **_facts(lost, state))
+        during = f" while {state.running} was running" if state.running else ""
+        raise DatabaseUnavailable(
+            f"the connection was lost {state.losses} times{during}; {state}",
+            "Look for the reason in the server's log: a crash, memory, an administrator.",
+        ) from None
+
+
+def _after_loss(lost: ConnectionLost, state: RunState) -> Again | None:
+    """Connect again and read the history, since the commit may have happened; but not for ever."""
+    state.losses += 1
+    if state.losses >= _MOST_LOSSES:
+        return None
+    facts = _facts(lost, state)
+    return Again(0.1 * state.losses, state.losses, "connection lost", lambda: facts, warn=True)
+
+
+def _facts(lost: ConnectionLost, state: RunState) -> dict[str, object]:
+    return {"reason": str(lost), "file": state.running or None}
 
 
 def _plan_and_apply(
-    session: Session, migrations: Sequence[Migration], progress: RunState, *, single: bool
+    session: Session, migrations: Sequence[Migration], state: RunState, *, single: bool
 ) -> Outcome:
     while True:
-        found = read_history(session)
-        plan = make_plan(migrations, found.rows)
-        progress.known, progress.current = True, plan.current
-        progress.pending = len(plan.pending)
+        history = read_history(session)
+        plan = make_plan(migrations, history.rows, history.progress)
+        state.known, state.current = True, plan.current
+        state.pending = len(plan.pending)
         if problems := plan_problems(plan, session.settings):
             raise ProblemsFound(problems)
         if plan.ahead:
@@ -110,12 +131,13 @@ def _plan_and_apply(
         if single:
             _refuse_no_transaction(plan.pending)
         if plan.pending:
-            from migrator.apply import transaction  # noqa: PLC0415 - most days nothing is
+            # Nothing is pending in most runs, and then none of the engine is needed.
+            from migrator.apply import transaction  # noqa: PLC0415
 
-            if not transaction.apply_each(session, found, plan, progress, single=single):
+            if not transaction.apply_each(session, history, plan, state, single=single):
                 continue  # another migrator was quicker
-        log.info("up to date", version=progress.current, applied=len(progress.applied))
-        return Outcome(tuple(progress.applied), progress.current)
+        log.info("up to date", version=state.current, applied=len(state.applied))
+        return Outcome(tuple(state.applied), state.current)
 
 
 def _refuse_no_transaction(pending: Sequence[Migration]) -> None:

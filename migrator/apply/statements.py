@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import io
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from migrator.apply.batches import Batch, batches
-from migrator.failure.failure import LOCK_NOT_AVAILABLE
 from migrator.failure.place import StatementFailed
-from migrator.server.driver import errorcodes, psycopg2
-from migrator.server.session import RETRYABLE, Session
+from migrator.server import sqlstate
+from migrator.server.session import ServerError, Session
 from migrator.watch import observer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from migrator.files.migration import Migration
     from migrator.files.scanner import Statement
+    from migrator.server.activity import Activity
     from migrator.watch.impact import LockTimes
 
 
@@ -37,17 +36,25 @@ _CANCEL_OURSELVES = (
 # Characters that the database's encoding does not have are found before anything of a message is
 # run, the savepoint included.
 _BEFORE_ANYTHING = frozenset(
-    {errorcodes.CHARACTER_NOT_IN_REPERTOIRE, errorcodes.UNTRANSLATABLE_CHARACTER}
+    {sqlstate.CHARACTER_NOT_IN_REPERTOIRE, sqlstate.UNTRANSLATABLE_CHARACTER}
 )
 _DO_BLOCK = "inline_code_block"  # as the server calls it in an error's context
 
 
 class Unplaced(Exception):
-    """A batch failed, nobody knows where, and the transaction with it: it takes an exact try."""
+    """A message with several statements failed, and the server does not say which of them.
+
+    Attributes:
+        error: what the server says.
+    """
+
+    def __init__(self, error: ServerError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 def send(
-    session: Session, migration: Migration, tail: str, times: LockTimes, *, exact: bool
+    session: Session, migration: Migration, tail: str, times: LockTimes, *, one_by_one: bool
 ) -> None:
     """Run a file's statements in the open transaction, and then the tail.
 
@@ -55,20 +62,20 @@ def send(
         session: in a transaction.
         migration: the file.
         tail: SQL that follows the last statement, if possible in the same message.
-        times: of the transaction; is added to.
-        exact: whether every statement is a message of its own.
+        times: when locks were first seen in the transaction; it is added to.
+        one_by_one: whether every statement is a message of its own.
 
     Raises:
-        StatementFailed: says which; the transaction is still open, and failed.
-        Unplaced: only an exact try can say which; the transaction has failed.
+        StatementFailed: says which statement failed; the transaction is still open, and failed.
+        Unplaced: only another transaction, with one message for each statement, can say which.
         ConnectionLost: the connection broke.
         Interrupted: a signal has arrived.
     """
-    groups = batches(migration, exact=exact)
-    for number, batch in enumerate(groups, 1):
+    messages = batches(migration, one_by_one=one_by_one)
+    for number, batch in enumerate(messages, 1):
         if not batch.quick:
             send_alone(session, migration, batch.indices[0], times)
-        elif number == len(groups) and session.reads_utf8:
+        elif number == len(messages) and session.reads_utf8:
             _send_batch(session, migration, batch, tail)
             return
         else:
@@ -87,7 +94,7 @@ def send_alone(
         session: where.
         migration: the file.
         index: the statement, from 0.
-        times: of the transaction, if there is one; is added to.
+        times: when locks were first seen in the transaction, if there is one; it is added to.
 
     Raises:
         StatementFailed: the server reported an error.
@@ -95,7 +102,8 @@ def send_alone(
     statement = migration.statements[index]
     message = _message(migration.script.source, statement)
     started = time.monotonic()
-    with _watched(session, migration, index):
+    with observer.running(session, migration, index) as activity:
+        _obey_the_observer(session, migration, index)
         try:
             if statement.copy_data is None:
                 session.execute(message)
@@ -104,24 +112,27 @@ def send_alone(
                 session.copy(migration.script.text(statement), rows)
             if times:
                 times.look(session)
-        except psycopg2.Error as error:
+        except ServerError as error:
             position = _position(session, message, error)
-            raise StatementFailed(
-                error, migration, index, position, time.monotonic() - started
-            ) from None
+            elapsed = time.monotonic() - started
+            raise _failed(session, activity, error, migration, index, position, elapsed) from None
 
 
 def _send_batch(session: Session, migration: Migration, batch: Batch, tail: str) -> None:
     """Run a batch behind a savepoint, and when it fails somewhere, its statements one by one."""
     end = tail or f"RELEASE {_SAVEPOINT}"
     started = time.monotonic()
-    error = send_together(session, migration, batch, _SAVEPOINT, end)
-    if error is None:
+    try:
+        send_together(session, migration, batch.indices, _SAVEPOINT, end)
+    except Unplaced as unplaced:
+        if unplaced.error.sqlstate in _BEFORE_ANYTHING:
+            raise
+        if not session.in_transaction:  # it was the COMMIT that failed
+            raise StatementFailed(
+                unplaced.error.diagnosis, migration, elapsed=time.monotonic() - started
+            ) from None
+    else:
         return
-    if error.pgcode in _BEFORE_ANYTHING:
-        raise Unplaced(error)
-    if not session.in_transaction:  # it was the COMMIT that failed
-        raise StatementFailed(error, migration, elapsed=time.monotonic() - started)
     session.execute(f"ROLLBACK TO {_SAVEPOINT}")
     for index in batch.indices:
         send_alone(session, migration, index)
@@ -129,93 +140,115 @@ def _send_batch(session: Session, migration: Migration, batch: Batch, tail: str)
 
 
 def send_together(
-    session: Session, migration: Migration, batch: Batch, head: str, tail: str
-) -> psycopg2.Error | None:
-    """Send a batch as one message, between two pieces of SQL that are not the file's.
+    session: Session, migration: Migration, indices: range, head: str, tail: str
+) -> None:
+    """Send some statements as one message, between two pieces of SQL that are not the file's.
 
     Args:
         session: in a transaction; or with `takes_all_at_once`, for a head that begins one.
         migration: the file.
-        batch: some of its statements.
+        indices: which of its statements, from 0.
         head: what comes before them.
         tail: what comes after them; may end the transaction.
 
-    Returns:
-        The error, when the server does not say where it is; None when there was none.
-
     Raises:
-        StatementFailed: it does; or which statement it was is told when all of it is tried again.
+        StatementFailed: the server says where; or all of it is tried again, and then it is known.
+        Unplaced: the server does not say where.
         ConnectionLost: the connection broke.
         Interrupted: a signal has arrived.
     """
-    statements = [migration.statements[index] for index in batch.indices]
-    pieces: list[str | Statement] = [head, *statements, tail]
+    some = [migration.statements[index] for index in indices]
+    pieces: list[str | Statement] = [head, *some, tail]
     source = migration.script.source
     message = _BETWEEN.join(
         piece if isinstance(piece, str) else source[piece.start : piece.end] for piece in pieces
     ).encode()
     started = time.monotonic()
-    with _watched(session, migration, batch.indices[0]):
+    with observer.running(session, migration, indices[0]) as activity:
+        _obey_the_observer(session, migration, indices[0])
         try:
             session.execute(message)
-        except psycopg2.Error as error:
+        except ServerError as error:
             elapsed = time.monotonic() - started
             piece, position = _locate(pieces, _position(session, message, error))
             if piece is not None:
-                index = batch.indices[piece - 1] if 0 < piece <= len(statements) else None
-                raise StatementFailed(error, migration, index, position, elapsed) from None
-            # A batch has no DO block, so this was ours: the history is locked.
-            if error.pgcode in RETRYABLE and _DO_BLOCK in (error.diag.context or ""):
-                return error
-            # After one of the first kind, the next try is exact.
-            if error.pgcode in RETRYABLE or session.exceeded:
+                index = indices[piece - 1] if 0 < piece <= len(some) else None
+            elif _waits_for_history(error) or not _is_tried_again(session, error):
+                raise Unplaced(error) from None
+            else:
                 # Without a transaction it was the COMMIT.
-                index = batch.indices[0] if session.in_transaction else None
-                raise StatementFailed(error, migration, index, None, elapsed) from None
-            return error
-    return None
+                index = indices[0] if session.in_transaction else None
+            raise _failed(session, activity, error, migration, index, position, elapsed) from None
 
 
-@contextmanager
-def _watched(session: Session, migration: Migration, index: int | None) -> Iterator[None]:
-    with observer.running(session, migration, index) as running:
-        try:
-            if session.cancelled:
-                _cancel_ourselves(session, migration, index)
-            yield
-        except StatementFailed as failed:
-            if failed.error.pgcode == LOCK_NOT_AVAILABLE:
-                failed.blockers = running.blockers
-            if failed.error.pgcode == errorcodes.QUERY_CANCELED:
-                failed.exceeded = session.exceeded
-            raise
+def _waits_for_history(error: ServerError) -> bool:
+    """Tell whether the history is locked. Quick statements have no DO block, so it was ours."""
+    return error.sqlstate in sqlstate.RETRYABLE and _DO_BLOCK in error.diagnosis.context
 
 
-def _cancel_ourselves(session: Session, migration: Migration, index: int | None) -> None:
-    """Fail as if the observer had cancelled what is next.
-
-    The server ignores a cancel that arrives between two statements, and of many short ones it may
-    do so again and again.
-    """
-    try:
-        session.execute(_CANCEL_OURSELVES)
-    except psycopg2.Error as error:
-        raise StatementFailed(error, migration, index) from None
+def _is_tried_again(session: Session, error: ServerError) -> bool:
+    """Tell whether the whole transaction is run again, or was cancelled by the observer."""
+    return error.sqlstate in sqlstate.RETRYABLE or bool(session.exceeded)
 
 
-def send_tail(session: Session, migration: Migration, tail: str) -> None:
+def send_tail(session: Session, migration: Migration, tail: str, index: int | None = None) -> None:
     """Run what comes after the last statement; nothing when it is empty.
+
+    Args:
+        session: in a transaction.
+        migration: the file.
+        tail: the SQL.
+        index: the statement, from 0, that an error is about; None: what comes after the last one.
 
     Raises:
         StatementFailed: the server reported an error.
     """
     started = time.monotonic()
-    with _watched(session, migration, None):
+    with observer.running(session, migration, None) as activity:
+        _obey_the_observer(session, migration, index)
         try:
             if tail:
                 session.execute(tail)
-        except psycopg2.Error as error:
-            raise StatementFailed(error, migration, elapsed=time.monotonic() - started) from None
+        except ServerError as error:
+            elapsed = time.monotonic() - started
+            raise _failed(session, activity, error, migration, index, None, elapsed) from None
+
+
+def _failed(
+    session: Session,
+    activity: Activity,
+    error: ServerError,
+    migration: Migration,
+    index: int | None,
+    position: int | None,
+    elapsed: float,
+) -> StatementFailed:
+    """Put an error and what was seen meanwhile together."""
+    return StatementFailed(
+        error.diagnosis,
+        migration,
+        index,
+        position,
+        elapsed,
+        blockers=activity.blockers if error.sqlstate == sqlstate.LOCK_NOT_AVAILABLE else (),
+        exceeded=session.exceeded if error.sqlstate == sqlstate.QUERY_CANCELED else "",
+    )
+
+
+def _obey_the_observer(session: Session, migration: Migration, index: int | None) -> None:
+    """Fail as if the observer had cancelled what is next, where its cancel has hit nothing.
+
+    The server ignores a cancel that arrives between two statements, and of many short ones it may
+    do so again and again.
+    """
+    if not session.cancelled:
+        return
+    try:
+        session.execute(_CANCEL_OURSELVES)
+    except ServerError as error:
+        raise StatementFailed(
+            error.diagnosis, migration, index, exceeded=session.exceeded
+        ) from None
 
 
 def _message(source: str, statement: Statement) -> bytes:
@@ -230,12 +263,11 @@ def _message(source: str, statement: Statement) -> bytes:
     return message.getvalue()
 
 
-def _position(session: Session, message: bytes, error: psycopg2.Error) -> int | None:
+def _position(session: Session, message: bytes, error: ServerError) -> int | None:
     """Return the character of a message that the server points at, from 0, if it does."""
-    given = error.diag.statement_position
-    if not given:
+    if error.diagnosis.position is None:
         return None
-    position = int(given) - 1
+    position = error.diagnosis.position - 1
     # Without an encoding the server knows no characters, and counts bytes.
     return len(message[:position].decode(errors="ignore")) if session.counts_bytes else position
 

@@ -14,25 +14,28 @@ from typing import TYPE_CHECKING
 import structlog
 
 from migrator.apply import concurrently, statements
-from migrator.failure.describe import describe
-from migrator.failure.failure import MigrationFailed
+from migrator.apply.outcome import MigrationFailed
+from migrator.failure.describe import Situation, describe, describe_broken
 from migrator.failure.place import StatementFailed
 from migrator.files.statement import not_in_transaction
 from migrator.history import lock
-from migrator.history.progress import progress_sql, progress_table, read_progress
-from migrator.history.table import fingerprint_sql, record_sql
+from migrator.history.progress import progress_table, read_progress
+from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
 from migrator.process.errors import Problem, ProblemsFound
 from migrator.server import retry
-from migrator.server.driver import errorcodes
 from migrator.server.limits import limits_sql
-from migrator.server.session import RESET_SETTINGS, RESET_STATE, Session
+from migrator.server.session import RESET_SETTINGS, RESET_STATE
+from migrator.server.sqlstate import INVALID_TRANSACTION_TERMINATION
 from migrator.watch import impact
 from migrator.watch.impact import Done, Impact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from migrator.apply.outcome import RunState
     from migrator.files.migration import Migration
+    from migrator.history.table import Fingerprint
+    from migrator.server.session import Session
 
 log = structlog.get_logger()
 
@@ -42,9 +45,11 @@ _SESSION_SETTING = re.compile(
     r"(?:SET|RESET)\b|SELECT\s+(?:pg_catalog\s*\.\s*)?set_config\b", re.IGNORECASE
 )
 
+_UNRECORDED = "every statement was run, but the file is not recorded as applied"
+
 
 def resume(
-    session: Session, migration: Migration, fingerprint: tuple[int, int], applied_by: str
+    session: Session, migration: Migration, fingerprint: Fingerprint, state: RunState
 ) -> list[Done] | None:
     """Run what is left of a no-transaction file and record it.
 
@@ -52,10 +57,10 @@ def resume(
         session: outside a transaction.
         migration: the file.
         fingerprint: of the history that the plan was made from.
-        applied_by: recorded beside the role.
+        state: of the run.
 
     Returns:
-        What became of it; None when the history has changed: it takes a new plan.
+        What became of the file; None when the history has changed and a new plan is needed.
 
     Raises:
         ProblemsFound: a pooler is in between, or the file was edited half way.
@@ -65,32 +70,55 @@ def resume(
     table = session.settings.table
     lock.acquire(session)
     try:
-        seen = session.query(f"SELECT {fingerprint_sql(table)}")[0]
-        if tuple(map(int, seen)) != fingerprint:
+        columns = session.query(f"SELECT {fingerprint_sql(table)}")[0]
+        if read_fingerprint(columns) != fingerprint:
             return None
         started = time.monotonic()
-        impacts = _run_statements(session, migration)
-        concurrently.check_indexes(session, migration)
+        impacts = _run_statements(session, migration, state)
+        _refuse_invalid_index(session, migration, state)
         elapsed = time.monotonic() - started
-        record = record_sql(
-            table,
-            migration,
-            applied_by=applied_by,
-            others=fingerprint,
-            execution_ms=round(elapsed * 1000),
-        )
-        if not session.reads_utf8:
-            session.execute("RESET client_encoding")
-        # The transaction takes the lock too, because resetting the session gives its own one back.
-        session.execute(
-            f"{concurrently.BEGIN}; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
-            f" {RESET_SETTINGS}; {RESET_STATE}; {record};"
-            f" DELETE FROM {progress_table(table).quoted} WHERE version = {migration.version};"
-            " COMMIT"
-        )
+        _record(session, migration, fingerprint, elapsed)
         return [Done(elapsed, impact.merged(impacts))]
     finally:
         _leave(session)
+
+
+def _record(
+    session: Session, migration: Migration, fingerprint: Fingerprint, elapsed: float
+) -> None:
+    table = session.settings.table
+    record = record_sql(
+        table,
+        migration,
+        applied_by=applied_by(),
+        others=fingerprint,
+        execution_ms=round(elapsed * 1000),
+    )
+    if not session.reads_utf8:
+        session.execute("RESET client_encoding")
+    # The transaction takes the lock too, because resetting the session gives its own one back.
+    session.execute(
+        f"{concurrently.BEGIN}; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
+        f" {RESET_SETTINGS}; {RESET_STATE}; {record};"
+        f" DELETE FROM {progress_table(table).quoted} WHERE version = {migration.version};"
+        " COMMIT"
+    )
+
+
+def _refuse_invalid_index(session: Session, migration: Migration, state: RunState) -> None:
+    """Refuse to record a file while an index that it built is invalid."""
+    invalid = concurrently.find_invalid_index(session, migration)
+    if invalid is None:
+        return
+    index, name = invalid
+    failure = describe_broken(
+        migration,
+        index,
+        f"index {name} is invalid",
+        f"DROP INDEX CONCURRENTLY {name}; then run the migrator again.",
+        Situation(session.settings.table, *state.told(_UNRECORDED)),
+    )
+    raise MigrationFailed(failure, state.applied)
 
 
 def require_session(session: Session, migrations: Iterable[Migration]) -> None:
@@ -99,7 +127,7 @@ def require_session(session: Session, migrations: Iterable[Migration]) -> None:
     Raises:
         ProblemsFound: names the files.
     """
-    files = [each.file for each in migrations if not each.directives.transaction]
+    files = [migration.file for migration in migrations if not migration.directives.transaction]
     if files and session.through_pooler:
         raise ProblemsFound(
             [
@@ -116,60 +144,63 @@ def require_session(session: Session, migrations: Iterable[Migration]) -> None:
 
 def _leave(session: Session) -> None:
     """Give the session back as it was, unless hanging up will do that."""
-    if not session.connection.closed and not session.stop.arrived:
+    if not session.closed and not session.stop.arrived:
         if session.in_transaction:
             session.execute("ROLLBACK")
         session.execute("DISCARD ALL")
 
 
-def _run_statements(session: Session, migration: Migration) -> list[Impact]:
+def _run_statements(session: Session, migration: Migration, state: RunState) -> list[Impact]:
     lock_timeout, statement_timeout = migration.limits(session.settings)
     label = f"migrator: {migration.file}"
     session.execute(limits_sql(session, label, lock_timeout, statement_timeout, local=False))
-    done = read_progress(session, migration)
-    if done.statements:
+    progress = read_progress(session, migration)
+    if progress.statements:
         log.info(
             "resuming",
             version=migration.version,
             file=migration.file,
-            statement=done.statements + 1,
+            statement=progress.statements + 1,
             statements=len(migration.statements),
         )
     impacts = []
     for index, statement in enumerate(migration.statements):
-        if index >= done.statements:
-            resumed = done.running == index
-            impacts.append(_run_statement(session, migration, index, resumed=resumed))
+        if index >= progress.statements:
+            resumed = progress.running == index
+            impacts.append(_run_statement(session, migration, index, state, resumed=resumed))
         elif _SESSION_SETTING.match(migration.script.text(statement)):
             statements.send_alone(session, migration, index)
     return impacts
 
 
-def _run_statement(session: Session, migration: Migration, index: int, *, resumed: bool) -> Impact:
+def _run_statement(
+    session: Session, migration: Migration, index: int, state: RunState, *, resumed: bool
+) -> Impact:
     command = not_in_transaction(migration.script.text(migration.statements[index]))
-    # Nothing else is begun outside a transaction without having to be.
+    # Only a block that commits is begun outside a transaction without being such a command.
     commits = resumed and command is None
 
     def attempt(tries: int) -> Impact:
         nonlocal commits
         if command is not None:
-            # An error of the server is an answer: after it nothing is unknown.
-            return concurrently.run_alone(
-                session, migration, index, command, unknown=resumed and tries == 1
-            )
+            # When the server reports an error, it is known how the statement has ended.
+            unknown = resumed and tries == 1
+            return concurrently.run_alone(session, migration, index, command, unknown=unknown)
         if commits:
             line = migration.place(migration.statements[index].start)[0]
             log.warning("running again what may be half done", file=migration.file, line=line)
-        elif (found := _in_transaction(session, migration, index)) is not None:
-            return found
+        elif (result := _in_transaction(session, migration, index)) is not None:
+            return result
         commits = True
         return concurrently.run_alone(session, migration, index, "", unknown=False)
 
+    lock_timeout, _ = migration.limits(session.settings)
     try:
-        found = retry.until_it_succeeds(session, attempt)
+        result = retry.until_it_succeeds(session, attempt, lock_timeout=lock_timeout)
     except StatementFailed as failed:
-        state = _state(migration, index, commits=commits)
-        raise MigrationFailed(describe(failed, state, session.settings.table)) from None
+        left = _left(migration, index, commits=commits)
+        situation = Situation(session.settings.table, *state.told(left))
+        raise MigrationFailed(describe(failed, situation), state.applied) from None
     log.info(
         "statement done",
         version=migration.version,
@@ -177,10 +208,11 @@ def _run_statement(session: Session, migration: Migration, index: int, *, resume
         statement=index + 1,
         statements=len(migration.statements),
     )
-    return found
+    return result
 
 
-def _state(migration: Migration, index: int, *, commits: bool) -> str:
+def _left(migration: Migration, index: int, *, commits: bool) -> str:
+    """Return what a failed statement leaves of its file, and what the next run does, in words."""
     if index > 1:
         stay = f"statements 1 to {index} stay done"
     else:
@@ -202,15 +234,13 @@ def _in_transaction(session: Session, migration: Migration, index: int) -> Impac
     times = impact.LockTimes()
     try:
         statements.send_alone(session, migration, index)
-        table = session.settings.table
-        recorded = f"{lock.check_sql(table)}; {progress_sql(table, migration, index + 1)}"
-        tail = f"{impact.REPORT_SQL}; {concurrently.AS_OURSELVES}; {recorded}; COMMIT"
-        statements.send_tail(session, migration, tail)
+        note = concurrently.note_sql(session.settings.table, migration, index + 1)
+        # A constraint that was deferred to the end of the transaction is this statement's, too.
+        statements.send_tail(session, migration, f"{impact.REPORT_SQL}; {note}", index)
     except StatementFailed as failed:
         if session.in_transaction:
             session.execute("ROLLBACK")
-        failed.index = index  # also when a constraint was put off to its end
-        if failed.error.pgcode != errorcodes.INVALID_TRANSACTION_TERMINATION:
+        if failed.sqlstate != INVALID_TRANSACTION_TERMINATION:
             raise
         return None
     return times.impact(impact.read(session))

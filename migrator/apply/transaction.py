@@ -1,4 +1,4 @@
-"""Applying what is pending: lock, execute, record, retry.
+"""Files in a transaction: lock, execute, record, retry.
 
 Every migration is one transaction that takes the lock, reads the history again under it, runs the
 file, records it and commits. Whatever happens to us or to the server in between, the file and its
@@ -8,128 +8,122 @@ record stand or fall together.
 from __future__ import annotations
 
 import time
+from enum import Enum, auto
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import structlog
 
 from migrator.apply import statements, stepwise
-from migrator.apply.batches import Batch, whole
-from migrator.apply.outcome import Applied, RunState
-from migrator.failure.describe import describe
-from migrator.failure.failure import MigrationFailed
+from migrator.apply.batches import is_one_quick_batch
+from migrator.apply.outcome import Applied, MigrationFailed
+from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.history import lock
-from migrator.history.progress import check
 from migrator.history.table import (
-    History,
     applied_by,
     ensure_history,
     expected_sql,
     fingerprint_sql,
-    plus,
+    read_fingerprint,
     record_sql,
 )
-from migrator.process.errors import NOT_CLAIMED, Interrupted
 from migrator.server import retry
 from migrator.server.limits import limits_sql
-from migrator.server.session import RESET_OURS, RESET_SETTINGS, RESET_STATE, Session
+from migrator.server.session import RESET_OURS, RESET_SETTINGS, RESET_STATE
+from migrator.server.sqlstate import NOT_CLAIMED
 from migrator.watch import impact, observer
-from migrator.watch.impact import Done, Lock, LockedRelation
+from migrator.watch.impact import Done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from migrator.apply.outcome import RunState
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
+    from migrator.history.table import Fingerprint, History
     from migrator.process.names import Table
-    from migrator.server.driver import psycopg2
+    from migrator.server.session import Session
+    from migrator.watch.impact import Lock, LockedRelation
 
 log = structlog.get_logger()
-
 
 END_OF_FILE = f"{RESET_SETTINGS};\n{impact.REPORT_SQL};\n{RESET_STATE}"
 
 
+class Sending(Enum):
+    """How a transaction is sent, from the quickest way to the one that knows most of an error."""
+
+    AT_ONCE = auto()  # one message: the lock, the file, its record, the commit
+    IN_BATCHES = auto()  # the lock, then one message for many statements
+    ONE_BY_ONE = auto()  # the lock, then one message for each statement
+
+
 def apply_each(
-    session: Session, found: History, plan: Plan, progress: RunState, *, single: bool
+    session: Session, history: History, plan: Plan, state: RunState, *, single: bool
 ) -> bool:
     """Apply what is pending, one transaction after the other.
 
     Args:
         session: outside a transaction.
-        found: the history that the plan was made from.
+        history: the plan was made from it.
         plan: has something pending.
-        progress: is brought up to date with each migration.
+        state: of the run; it is brought up to date with each migration.
         single: whether all of them are one transaction.
 
     Returns:
-        False when another migrator has changed the history meanwhile: it takes a new plan.
+        False when another migrator has changed the history meanwhile, and a new plan is needed.
 
     Raises:
         MigrationFailed: a statement failed; its migration was rolled back.
-        LockUnavailable: a lock could not be had for the whole budget.
+        LockUnavailable: a lock was not available for the whole budget.
     """
-    try:
-        return _apply_each(session, found, plan, progress, single=single)
-    except MigrationFailed as failed:
-        failed.note(
-            current=progress.current, pending=progress.pending, table=session.settings.table
-        )
-        raise
-
-
-def _apply_each(
-    session: Session, found: History, plan: Plan, progress: RunState, *, single: bool
-) -> bool:
-    check(session, plan.pending)
     highest = plan.pending[-1].version
-    if not found.ready or highest > found.largest:
+    if not history.ready or highest > history.largest:
         _prepare_history(session, highest)
-    fingerprint = found.fingerprint
-    first = True
+    fingerprint = history.fingerprint
+    groups = [plan.pending] if single else [(migration,) for migration in plan.pending]
     with observer.watching(session):
-        for group in [plan.pending] if single else [(migration,) for migration in plan.pending]:
-            progress.running = ", ".join(migration.file for migration in group)
-            in_transaction = group[0].directives.transaction
-            try:
-                if in_transaction:
-                    all_done = _with_retries(session, group, fingerprint, progress, first=first)
-                else:
-                    all_done = stepwise.resume(session, group[0], fingerprint, applied_by())
-            except Interrupted as interrupted:
-                end = "applied" if in_transaction else "finished, and the next run goes on in it"
-                interrupted.message += f"; {progress.running} was not {end}"
-                raise
-            progress.running = ""
-            if all_done is None:
+        for number, group in enumerate(groups):
+            state.begin(group)
+            if state.resumable:
+                results = stepwise.resume(session, group[0], fingerprint, state)
+            else:
+                results = _apply_group(session, group, fingerprint, state, first=not number)
+            state.running = ""
+            if results is None:
                 return False
-            for migration, done in zip(group, all_done, strict=True):
-                _note_applied(migration, done, progress, session.settings.lock_hold_warn)
-            fingerprint = plus(fingerprint, group)
-            first = False
+            for migration, done in zip(group, results, strict=True):
+                applied = _applied(migration, done)
+                _log_applied(applied, session.settings.lock_hold_warn)
+                state.add(applied)
+            fingerprint = fingerprint.plus(group)
     return True
 
 
-def _note_applied(migration: Migration, done: Done, progress: RunState, warn_s: float) -> None:
-    applied = Applied(
-        migration.version,
-        migration.file,
-        migration.description,
-        round(done.seconds * 1000),
-        done.impact,
+def _applied(migration: Migration, done: Done) -> Applied:
+    return Applied(
+        version=migration.version,
+        file=migration.file,
+        description=migration.description,
+        duration_ms=round(done.seconds * 1000),
+        impact=done.impact,
     )
+
+
+def _log_applied(applied: Applied, warn_s: float) -> None:
+    locks = applied.impact.locks
     log.info(
         "applied",
         version=applied.version,
         file=applied.file,
         description=applied.description,
         duration_ms=applied.duration_ms,
-        locks=impact.worst(done.impact.locks),
-        rewritten=impact.largest(done.impact.rewritten),
-        **_left_out(done.impact.locks),
+        locks=impact.worst(locks),
+        rewritten=impact.largest(applied.impact.rewritten),
+        **_left_out(locks),
     )
-    long = [each for each in done.impact.locks if each.blocks and each.held_ms > warn_s * 1000]
+    long = [lock for lock in locks if lock.blocks and lock.held_ms > warn_s * 1000]
     if warn_s and long:
         log.warning(
             "locks were held long",
@@ -138,10 +132,6 @@ def _note_applied(migration: Migration, done: Done, progress: RunState, warn_s: 
             locks=impact.worst(long),
             **_left_out(long),
         )
-    progress.applied.append(applied)
-    progress.current = max(progress.current, applied.version)
-    progress.pending -= 1
-    progress.losses = 0
 
 
 def _left_out(locks: Sequence[Lock]) -> dict[str, int]:
@@ -160,122 +150,145 @@ def _prepare_history(session: Session, highest: int) -> None:
     retry.until_it_succeeds(session, attempt)
 
 
-def _with_retries(
+def _apply_group(
     session: Session,
     group: Sequence[Migration],
-    fingerprint: tuple[int, int],
-    progress: RunState,
+    fingerprint: Fingerprint,
+    state: RunState,
     *,
     first: bool,
 ) -> list[Done] | None:
-    """Run a group of migrations in one transaction, as often as its errors call for.
+    """Apply some migrations in one transaction, as often as its errors call for.
 
     Args:
         session: outside a transaction.
         group: the migrations.
         fingerprint: of the history that they are to be added to.
-        progress: of the run.
-        first: whether the run has not had the lock yet, and so has to ask for it. Later on it is
-            likely to be free, and one message does for everything.
+        state: of the run.
+        first: whether the run has not had the lock yet.
 
     Returns:
         What became of each; None when another migrator has changed the history.
     """
     settings = session.settings
-    # A lock timeout in a batch does not tell which statement it was; if there is a second try, it
-    # does.
-    once = settings.lock_wait < 4 * settings.lock_timeout
+    quickest = _quickest_sending(session, group, state, first=first)
 
     def attempt(tries: int) -> list[Done] | None:
-        exact = once or tries > 1
-        at_once = not (exact or first or len(group) > 1) and progress.alone
-        try:
-            if at_once and session.takes_all_at_once and (batch := whole(group[0])):
-                result = _transaction_at_once(session, group[0], batch, fingerprint)
-                if isinstance(result, Done):
-                    return [result]
-                session.rollback()
-                # Without the lock the file has not been run; else it has failed once.
-                progress.alone = exact = result.pgcode != NOT_CLAIMED
-            try:
-                return _transaction(session, group, fingerprint, exact=exact)
-            except statements.Unplaced:
-                session.rollback()
-                return _transaction(session, group, fingerprint, exact=True)
-        except StatementFailed:
-            session.rollback()
-            raise
+        # An error that calls for another try may come without its place; the second try has it.
+        sending = quickest if tries == 1 else Sending.ONE_BY_ONE
+        return _send(session, group, fingerprint, state, sending)
 
+    longest_wait = max(migration.limits(settings)[0] for migration in group)
     try:
-        return retry.until_it_succeeds(session, attempt)
+        return retry.until_it_succeeds(session, attempt, lock_timeout=longest_wait)
     except StatementFailed as failed:
-        state = f"{progress.running} was rolled back; {progress.done}"
-        raise MigrationFailed(describe(failed, state, settings.table)) from None
+        situation = Situation(settings.table, *state.told(state.rolled_back))
+        raise MigrationFailed(describe(failed, situation), state.applied) from None
 
 
-def _transaction_at_once(
-    session: Session, migration: Migration, batch: Batch, fingerprint: tuple[int, int]
-) -> Done | psycopg2.Error:
-    """Run and record a migration in one message.
+def _quickest_sending(
+    session: Session, group: Sequence[Migration], state: RunState, *, first: bool
+) -> Sending:
+    settings = session.settings
+    if settings.lock_wait < 4 * settings.lock_timeout:  # there may be no second try
+        return Sending.ONE_BY_ONE
+    # The lock is likely to be free when this run had it before and nobody else came.
+    lock_is_free = not first and state.alone
+    if lock_is_free and len(group) == 1 and session.takes_all_at_once:
+        return Sending.AT_ONCE if is_one_quick_batch(group[0]) else Sending.IN_BATCHES
+    return Sending.IN_BATCHES
+
+
+def _send(
+    session: Session,
+    group: Sequence[Migration],
+    fingerprint: Fingerprint,
+    state: RunState,
+    sending: Sending,
+) -> list[Done] | None:
+    """Try once; when that does not say where the transaction failed, once more in smaller steps.
 
     Returns:
-        An error when that did not happen, and `_transaction` has to say where; the transaction may
-        still be open, and failed.
+        What became of each migration; None when the history is not the one of the plan.
+
+    Raises:
+        StatementFailed: no transaction is open.
+    """
+    try:
+        if sending is Sending.AT_ONCE:
+            return [_send_at_once(session, group[0], fingerprint)]
+        one_by_one = sending is Sending.ONE_BY_ONE
+        return _send_in_steps(session, group, fingerprint, one_by_one=one_by_one)
+    except statements.Unplaced as unplaced:
+        was_claimed = unplaced.error.sqlstate != NOT_CLAIMED
+    except StatementFailed:
+        session.rollback()
+        raise
+    session.rollback()
+    if was_claimed:  # and so the file has failed once
+        return _send(session, group, fingerprint, state, Sending.ONE_BY_ONE)
+    state.alone = False
+    return _send(session, group, fingerprint, state, Sending.IN_BATCHES)
+
+
+def _send_at_once(session: Session, migration: Migration, fingerprint: Fingerprint) -> Done:
+    """Run and record a migration in one message.
+
+    Raises:
+        Unplaced: it did not happen; the transaction may still be open, and failed.
+        StatementFailed: it did not happen, and the server says where.
     """
     table = session.settings.table
-    expected = expected_sql(table, fingerprint)
-    claim = lock.claim_sql(session, _limits(session, migration), expected)
+    claim = lock.claim_sql(session, _limits(session, migration), expected_sql(table, fingerprint))
     times = impact.LockTimes()
     started = time.monotonic()
     log.debug("applying", version=migration.version, file=migration.file)
-    error = statements.send_together(
+    statements.send_together(
         session,
         migration,
-        batch,
+        range(len(migration.statements)),
         f"{claim};\n{impact.first_sql(migration)}",
         _end_sql(table, migration, fingerprint, "COMMIT"),
     )
     seconds = time.monotonic() - started
-    return error or Done(seconds, times.impact(impact.read(session)))
+    return Done(seconds, times.impact(impact.read(session)))
 
 
-def _transaction(
+def _send_in_steps(
     session: Session,
     group: Sequence[Migration],
-    fingerprint: tuple[int, int],
+    fingerprint: Fingerprint,
     *,
-    exact: bool,
+    one_by_one: bool,
 ) -> list[Done] | None:
-    """Run and record a group of migrations in one transaction.
+    """Take the lock, then run and record a group of migrations in one transaction.
 
     Returns:
-        None when the history is not what the plan was made from.
+        None when the history is not the one of the plan.
     """
     table = session.settings.table
-    seen = lock.begin(
+    columns = lock.begin(
         session,
         _limits(session, group[0]),
         fingerprint_sql(table),
         first=impact.first_sql(group[0]),
     )
-    if tuple(map(int, seen)) != fingerprint:
+    if read_fingerprint(columns) != fingerprint:
         session.rollback()
         return None
     times = impact.LockTimes()
-    results: list[tuple[float, Sequence[LockedRelation]]] = []
+    reports: list[tuple[float, Sequence[LockedRelation]]] = []
     for migration, following in zip_longest(group, group[1:]):
         started = time.monotonic()
         log.debug("applying", version=migration.version, file=migration.file)
         end = _end_sql(table, migration, fingerprint, _next(session, following))
-        statements.send(session, migration, end, times, exact=exact)
-        fingerprint = plus(fingerprint, [migration])
-        results.append((time.monotonic() - started, impact.read(session)))
-    return [Done(seconds, times.impact(found)) for seconds, found in results]
+        statements.send(session, migration, end, times, one_by_one=one_by_one)
+        fingerprint = fingerprint.plus([migration])
+        reports.append((time.monotonic() - started, impact.read(session)))
+    return [Done(seconds, times.impact(report)) for seconds, report in reports]
 
 
-def _end_sql(
-    table: Table, migration: Migration, fingerprint: tuple[int, int], following: str
-) -> str:
+def _end_sql(table: Table, migration: Migration, fingerprint: Fingerprint, following: str) -> str:
     """Return what comes after a file's statements: clean up, report, record, and what follows."""
     record = record_sql(table, migration, applied_by=applied_by(), others=fingerprint)
     return f"{END_OF_FILE};\n{record};\n{following}"

@@ -71,12 +71,13 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         merged = {**environ, **_overrides(options)}
         status: int = _COMMANDS[options.command](_Run(options, load_settings(merged), merged, stop))
     except MigratorError as error:
-        _explain(error, logging)
+        worded = _worded(error)
+        _explain(worded, logging)
         if environ.get("GITHUB_ACTIONS") == "true":
             if not options.json:
-                _annotate(error, {**environ, **_overrides(options)})
-            _summarise(environ, error)
-        status = error.status
+                _annotate(worded, {**environ, **_overrides(options)})
+            _summarise(environ, worded)
+        status = worded.status
     except BrokenPipeError:  # whoever read the answer has gone
         status = errors.FAILED
     except Exception as error:
@@ -137,16 +138,10 @@ class _Run:
     def plan(self, session: Session, migrations: Sequence[Migration]) -> Plan:
         """Compare the files with the history, and with what earlier runs have begun."""
         from migrator.history.plan import make_plan  # noqa: PLC0415
-        from migrator.history.progress import half_done  # noqa: PLC0415
         from migrator.history.table import read_history  # noqa: PLC0415
 
-        recorded = read_history(session)
-        found = make_plan(migrations, recorded.rows)
-        # Whoever begins a no-transaction file makes the history ready first.
-        if not (found.pending and recorded.ready):
-            return found
-
-        return found._replace(half_done=half_done(session, found.pending))
+        history = read_history(session)
+        return make_plan(migrations, history.rows, history.progress)
 
     def problems(self, found: Plan) -> tuple[Problem, ...]:
         """Return the disagreements that keep us from applying anything."""
@@ -586,6 +581,14 @@ def _say(text: str) -> None:
         raise MigratorError(
             f"the answer cannot be written: {error.strerror}", "Check where the output goes."
         ) from None
+
+
+def _worded(error: MigratorError) -> MigratorError:
+    """Give an error of the server that is about no file its advice."""
+    from migrator.failure.describe import describe_refusal  # noqa: PLC0415
+    from migrator.server.session import ServerError  # noqa: PLC0415
+
+    return describe_refusal(error) if isinstance(error, ServerError) else error
 
 
 def _explain(error: MigratorError, logging: LogSettings) -> None:

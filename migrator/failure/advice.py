@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migrator.process.errors import CHANGED_HISTORY
+from migrator.server import sqlstate
 
 if TYPE_CHECKING:
-    from migrator.failure.failure import Failure
     from migrator.process.names import Table
-    from migrator.server.blockers import Blocker
-
-BROKEN_HISTORY = "the file removed or changed the history table"
+    from migrator.server.activity import Blocker
 
 _ANYTHING = "Correct the file and run the migrator again; nothing has to be cleaned up."
 _NO_TRANSACTION = (
@@ -23,6 +21,7 @@ _EXISTS_AT_FIRST = (
     f"{_EXISTS} If another tool built the database, take over from it with `migrator adopt`, or "
     "record what is there with `migrator baseline N --verify`."
 )
+_EXISTING = ("42710", "42P07")  # an object, a table
 _FIRST = "first, by hand or in a migration before this one"
 _NOT_VALID = "add the constraint NOT VALID and validate it in a later migration."
 
@@ -172,55 +171,70 @@ _BY_SQLSTATE = {
 }
 
 
-def text(failure: Failure, table: Table) -> str:
+@dataclass(frozen=True, slots=True)
+class Clues:
+    """What the advice on a failure depends on.
+
+    Attributes:
+        sqlstate: the five-character code.
+        message: the message.
+        source: the lines around the place, as they are shown.
+        at_end: whether it happened after the last statement.
+        blockers: who holds the lock that was not available.
+        changed_history: whether the file has changed the history itself.
+        version: the migration's version.
+        is_first: whether nothing is applied yet, as far as is known.
+    """
+
+    sqlstate: str
+    message: str
+    source: tuple[str, ...] = ()
+    at_end: bool = False
+    blockers: tuple[Blocker, ...] = ()
+    changed_history: bool = False
+    version: int = 0
+    is_first: bool = True
+
+
+def text(clues: Clues, table: Table) -> str:
     """Return one or two sentences on what to do about a failure.
 
     Args:
-        failure: what went wrong.
+        clues: what went wrong.
         table: the history table.
     """
-    if failure.sqlstate == CHANGED_HISTORY or failure.message.startswith(BROKEN_HISTORY):
+    if clues.changed_history or clues.sqlstate == sqlstate.CHANGED_HISTORY:
         return (
             f"A migration records only itself. Remove what it does to {table}; if the file is a "
             f"dump, make it with --exclude-table='{table.name}*'."
         )
-    if failure.sqlstate == "42P07" and f'"{table.name}"' in failure.message:
+    if clues.sqlstate == sqlstate.DUPLICATE_TABLE and f'"{table.name}"' in clues.message:
         return (
             f"It is the migrator's own history table, which is there before the first file runs. "
             f"Remove it from the file; if the file is a dump, make it with "
             f"--exclude-table='{table.name}*'."
         )
-    invisible = re.search(r"<U\+\w+>", "\n".join(failure.source))
-    if invisible and failure.sqlstate.startswith("42"):
+    invisible = re.search(r"<U\+\w+>", "\n".join(clues.source))
+    if invisible and clues.sqlstate.startswith("42"):
         return (
             f"The file has a character here that cannot be seen, {invisible[0]}, often copied from "
             "a web page or a document. Replace it with a space, or remove it."
         )
-    ends = [_end(blocker) for blocker in failure.blockers if blocker.pid or blocker.prepared]
-    if failure.sqlstate == "55P03" and ends:
+    ends = [_end(blocker) for blocker in clues.blockers if blocker.pid or blocker.prepared]
+    if clues.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and ends:
         return (
             f"Let that transaction end, or end it ({ends[0]}), and run the migrator again. "
             "MIGRATOR_LOCK_WAIT says how long it keeps trying."
         )
-    advice = by_code(failure.sqlstate, failure.message)
-    if failure.statement is None and failure.sqlstate.startswith("23"):
+    if clues.sqlstate in _EXISTING and not clues.is_first:  # then a baseline is refused
+        return (
+            f"{_EXISTS} If all that the file does is there, record it: INSERT INTO {table} "
+            f"(version, description) VALUES ({clues.version}, 'was there already')."
+        )
+    advice = by_code(clues.sqlstate, clues.message)
+    if clues.at_end and clues.sqlstate.startswith("23"):
         return f"The constraint is deferred, so it is checked when the file has ended. {advice}"
     return advice
-
-
-def text_with_history(failure: Failure, table: Table) -> str:
-    """Return the advice where files are recorded already; a baseline is refused there.
-
-    Args:
-        failure: what went wrong, its advice included.
-        table: the history table.
-    """
-    if failure.advice != _EXISTS_AT_FIRST:
-        return failure.advice
-    return (
-        f"{_EXISTS} If all that the file does is there, record it: INSERT INTO {table} (version, "
-        f"description) VALUES ({failure.version}, 'was there already')."
-    )
 
 
 def _end(blocker: Blocker) -> str:
@@ -230,14 +244,14 @@ def _end(blocker: Blocker) -> str:
     return f"SELECT pg_terminate_backend({blocker.pid})"
 
 
-def by_code(sqlstate: str, message: str) -> str:
+def by_code(code: str, message: str) -> str:
     """Return advice for an error of the server.
 
     Args:
-        sqlstate: its code; may be empty.
+        code: its SQLSTATE; may be empty.
         message: its message.
     """
     for pattern, advice in _BY_MESSAGE.items():
-        if re.match(pattern, f"{sqlstate} {message}"):
+        if re.match(pattern, f"{code} {message}"):
             return advice
-    return _BY_SQLSTATE.get(sqlstate, _ANYTHING)
+    return _BY_SQLSTATE.get(code, _ANYTHING)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from migrator.process.errors import FAILED, LOCKED, MigratorError
-
 if TYPE_CHECKING:
-    from migrator.process.names import Table
-    from migrator.server.blockers import Blocker
-
-LOCK_NOT_AVAILABLE = "55P03"
+    from migrator.server.activity import Blocker
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,41 +61,3 @@ class Failure:
     def place(self) -> str:
         """`file:line:column`."""
         return f"{self.file}:{self.line}:{self.column}"
-
-
-class MigrationFailed(MigratorError):
-    """The server refused a statement of a migration.
-
-    Args:
-        failure: what and where.
-    """
-
-    event = "migration failed"
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure.place}: {failure.message}", failure.advice)
-        self.failure = failure
-        self.status = LOCKED if failure.sqlstate == LOCK_NOT_AVAILABLE else FAILED
-
-    def note(self, *, current: int, pending: int, table: Table) -> None:
-        """Add where the run has come to.
-
-        Args:
-            current: the version that the database is at.
-            pending: how many migrations are not applied, this one included.
-            table: the history table.
-        """
-        self.failure = replace(self.failure, current=current, pending=pending)
-        if current:
-            from migrator.failure import advice  # noqa: PLC0415 - what only a failure needs
-
-            self.hint = advice.text_with_history(self.failure, table)
-            self.failure = replace(self.failure, advice=self.hint)
-
-    def fields(self) -> dict[str, object]:
-        """Return the keys of `Failure`, without what is not known and what the line has anyway."""
-        return {
-            name: value
-            for name, value in asdict(self.failure).items()
-            if value not in ("", None, ()) and name not in ("message", "advice")
-        }

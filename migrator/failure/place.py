@@ -3,59 +3,62 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
     from migrator.files.migration import Migration
-    from migrator.server.blockers import Blocker
+    from migrator.server.activity import Blocker
+    from migrator.server.session import Diagnosis
 
 _BLOCK_LINE = re.compile(r"inline_code_block line (\d+) at")
 _BODY = re.compile(r"\$\w*\$")
 _COPY_PLACE = re.compile(r'COPY .*?, line (\d+)(?:, column [^\n]*?: "([^\n]+)")?')
 
 
-class StatementFailed(Exception):
-    """A statement of a migration failed.
+class StatementFailed(ServerError):
+    """The server reported an error for a statement of a migration.
 
     Args:
-        error: the driver's error.
+        diagnosis: what the server says.
         migration: the file.
-        index: the statement, from 0; None: what comes after the last one.
+        index: the statement, from 0; None: our own SQL after the last statement.
         position: the character of the statement that the server points at, from 0, if it does.
-        elapsed: how long it ran, in seconds.
-
-    Attributes:
-        blockers: who holds the lock that could not be had.
+        elapsed: how long the statement ran, in seconds.
+        blockers: the sessions that were seen in its way while it waited for a lock.
         exceeded: why we have cancelled it ourselves; empty: we have not.
     """
 
     def __init__(
         self,
-        error: Any,  # noqa: ANN401
+        diagnosis: Diagnosis,
         migration: Migration,
         index: int | None = None,
         position: int | None = None,
         elapsed: float = 0.0,
+        blockers: tuple[Blocker, ...] = (),
+        exceeded: str = "",
     ) -> None:
-        super().__init__(str(error))
-        self.error = error
+        super().__init__(diagnosis)
+        self.file = migration.file
         self.migration = migration
         self.index = index
         self.position = position
         self.elapsed = elapsed
-        self.blockers: tuple[Blocker, ...] = ()
-        self.exceeded = ""
-
-    @property
-    def text(self) -> str:
-        """The statement; empty for what comes after the last one."""
-        script = self.migration.script
-        return "" if self.index is None else script.text(self.migration.statements[self.index])
+        self.blockers = blockers
+        self.exceeded = exceeded
 
     @property
     def line(self) -> int:
         """The line of the file, from 1."""
         return self.migration.place(offset_of(self))[0]
+
+    @property
+    def statement(self) -> str:
+        """The text of the statement; empty for our own SQL after the last one."""
+        script = self.migration.script
+        return "" if self.index is None else script.text(self.migration.statements[self.index])
 
 
 def last_naming(migration: Migration, name: str) -> tuple[int, int] | None:
@@ -77,11 +80,11 @@ def offset_of(failed: StatementFailed) -> int:
     statement = migration.statements[failed.index]
     if failed.position is not None:
         return statement.start + failed.position
-    context = failed.error.diag.context or ""
+    context = failed.diagnosis.context
     if statement.copy_data:
         row = _COPY_PLACE.search(context)
         return _row(source, *statement.copy_data, row) if row else statement.start
-    inner = _inner_offset(failed.error, source, statement.start, statement.end)
+    inner = _inner_offset(failed.diagnosis, source, statement.start, statement.end)
     return statement.start if inner is None else inner
 
 
@@ -95,17 +98,17 @@ def _row(source: str, start: int, end: int, place: re.Match[str]) -> int:
     return row + (line.index(value) if value and line.count(value) == 1 else 0)
 
 
-def _inner_offset(error: Any, source: str, start: int, end: int) -> int | None:  # noqa: ANN401
+def _inner_offset(diagnosis: Diagnosis, source: str, start: int, end: int) -> int | None:
     """Find the place in a DO block that an error points at.
 
     The server gives the inner statement and a position in it, or the line of the outermost block.
     """
-    query = error.diag.internal_query
+    query = diagnosis.internal_query
     if query:
-        found = [match.start() for match in _as_written(query).finditer(source, start, end)]
-        if len(found) == 1:
-            return found[0] + int(error.diag.internal_position or 1) - 1
-    lines = _BLOCK_LINE.findall(error.diag.context or "")
+        places = [match.start() for match in _as_written(query).finditer(source, start, end)]
+        if len(places) == 1:
+            return places[0] + (diagnosis.internal_position or 1) - 1
+    lines = _BLOCK_LINE.findall(diagnosis.context)
     body = _BODY.search(source, start, end)
     line = _skip_lines(source, body.end(), end, int(lines[-1]) - 1) if lines and body else None
     return None if line is None else line + len(source[line:end]) - len(source[line:end].lstrip())

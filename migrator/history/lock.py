@@ -8,28 +8,29 @@ for, in short transactions with pauses in between.
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
-
-from migrator.process.errors import LOCK_GIVEN_AWAY, NOT_CLAIMED, LockUnavailable
+from migrator.process.errors import LockUnavailable, MigratorError
+from migrator.process.waiting import Again, until_done
+from migrator.server import blockers
 from migrator.server.limits import limits_sql
 from migrator.server.session import READ_ONLY, READ_ONLY_HINT, ServerReadOnly, Session
+from migrator.server.sqlstate import LOCK_GIVEN_AWAY, NOT_CLAIMED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from migrator.process.names import Table
+    from migrator.server.activity import Blocker
 
-log = structlog.get_logger()
-
+T = TypeVar("T")
 
 _FIRST_PAUSE = 0.05  # seconds
 _GROWTH = 1.2  # of the pause with every try, so that it stays a part of what was waited already
 _LONGEST_PAUSE = 1.0
-_SAY_AGAIN = 10.0  # seconds between two lines about the same wait
 
 
 @cache
@@ -142,7 +143,7 @@ def check_sql(table: Table) -> str:
 
     `pg_advisory_unlock_all()` in a file gives it away, and nothing else would tell.
     """
-    high, low = _halves(table)
+    high, low = blockers.advisory_halves(key(table))
     return f"""
 DO $migrator$ BEGIN
   IF NOT EXISTS (
@@ -157,82 +158,57 @@ DO $migrator$ BEGIN
 END $migrator$"""
 
 
-def holder(session: Session) -> str:
-    """Say who holds the lock: process, application, role, client, since when; empty for nobody."""
-    rows = session.query(
-        """
-        SELECT a.pid, a.application_name, a.usename::text, coalesce(host(a.client_addr), 'local'),
-          extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.backend_start))::int
-        FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-          AND l.database = (
-            SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-          AND l.classid = %s::bigint::oid AND l.objid = %s::bigint::oid
-        """,
-        _halves(session.settings.table),
-    )
-    if not rows:
-        return ""
-    pid, application, role, client, seconds = rows[0]
-    # Of other roles' sessions PostgreSQL shows only the process and the role.
-    since = "" if seconds is None else f", since {seconds} s"
-    return f"pid {pid} ({application or 'unnamed'}, role {role}, client {client}){since}"
-
-
-def _halves(table: Table) -> tuple[int, int]:
-    """Return the key as pg_locks has it, in two columns."""
-    return divmod(key(table) % 2**64, 2**32)
-
-
-def _poll(session: Session, attempt: Callable[[], tuple[Any, ...] | None]) -> tuple[Any, ...]:
-    """Try for the lock until it is had, or the budget is over."""
-    deadline = time.monotonic() + session.settings.lock_wait
-    row = attempt()
-    return _keep_trying(session, attempt, deadline) if row is None else row
-
-
-def _keep_trying(
-    session: Session, attempt: Callable[[], tuple[Any, ...] | None], deadline: float
-) -> tuple[Any, ...]:
-    """Go on after a first try that has failed."""
-    import tenacity  # noqa: PLC0415 - 6 ms, and mostly the lock is free
-
+def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
+    """Try for the lock until it is ours, or the budget is over."""
     budget = session.settings.lock_wait
-    said_at = float("-inf")
-    last_holder = ""
-    tries = 0
+    deadline = time.monotonic() + budget
+    holder: Blocker | None = None
 
-    def next_attempt() -> tuple[Any, ...] | None:
-        nonlocal tries
-        tries += 1
-        return attempt() if tries > 1 else None
+    def attempt_once(_: int) -> T:
+        result = attempt()
+        if result is None:
+            raise _Held("another migrator holds the lock")
+        return result
 
-    def report(state: tenacity.RetryCallState) -> None:
-        nonlocal said_at, last_holder
-        if time.monotonic() - said_at < _SAY_AGAIN:
-            return
-        said_at = time.monotonic()
-        last_holder = holder(session) or last_holder
-        log.info(
-            "waiting for another migrator",
-            holder=last_holder,
-            attempt=state.attempt_number,
-            left_s=round(deadline - time.monotonic(), 1),
+    def facts(tries: int) -> dict[str, object]:
+        nonlocal holder
+        holder = _holder(session) or holder
+        left = round(deadline - time.monotonic(), 1)
+        return {"holder": str(holder or ""), "attempt": tries, "left_s": left}
+
+    def again(error: MigratorError, tries: int) -> Again | None:
+        if not isinstance(error, _Held):
+            return None
+        return Again(
+            pause=_pause(tries),
+            reason="held",
+            event="waiting for another migrator",
+            facts=lambda: facts(tries),
         )
 
     try:
-        row: tuple[Any, ...] | None = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda result: result is None),
-            wait=tenacity.wait_random_exponential(_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH),
-            stop=lambda _: time.monotonic() >= deadline,
-            before_sleep=report,
-            sleep=session.stop.sleep,
-        )(next_attempt)
-    except tenacity.RetryError:
-        who = holder(session) or last_holder or "unknown"
+        return until_done(attempt_once, again, session.stop, deadline)
+    except _Held:
+        who = _holder(session) or holder or "unknown"
         raise LockUnavailable(
             f"another migrator held the lock for all of {budget:g} s: {who}",
             "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
             "MIGRATOR_LOCK_WAIT waits longer.",
         ) from None
-    return row or ()
+
+
+class _Held(MigratorError):
+    """Another session holds the lock."""
+
+
+def _holder(session: Session) -> Blocker | None:
+    return blockers.holder_of(session, "the migrator lock", key(session.settings.table))
+
+
+def _pause(tries: int) -> float:
+    """Return how long to pause before the next try, in seconds.
+
+    The pause is random, so that many migrators do not try at the same instants.
+    """
+    longest = min(_FIRST_PAUSE * _GROWTH ** min(tries - 1, 50), _LONGEST_PAUSE)
+    return random.uniform(0, longest)  # noqa: S311 - jitter

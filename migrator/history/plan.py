@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import rules
-from migrator.history.progress import HalfDone, edited_half_way
+from migrator.history.progress import HalfDone, Progress, edited_half_way
 from migrator.process.errors import Problem
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Plan(NamedTuple):
         missing: rows without a file, while there are newer files.
         ahead: rows without a file that are newer than every file.
         current: the highest version in the history; 0 when it is empty.
-        half_done: the versions of those pending files that were begun, and how far they came.
+        half_done: by version, how far earlier runs came with pending files that they began.
     """
 
     applied: tuple[tuple[Migration, Row], ...]
@@ -44,25 +44,36 @@ class Plan(NamedTuple):
         return tuple(m for m in self.pending if m.version < self.current)
 
 
-def make_plan(migrations: Sequence[Migration], rows: Sequence[Row]) -> Plan:
-    """Compare the files with the history.
+def make_plan(
+    migrations: Sequence[Migration],
+    rows: Sequence[Row],
+    progress: Mapping[int, Progress] = MappingProxyType({}),
+) -> Plan:
+    """Compare the files with the history and with what earlier runs have begun.
 
     Args:
         migrations: ordered by version, each version once.
         rows: ordered by version; empty when there is no history.
+        progress: by version, how far earlier runs came with no-transaction files.
     """
     recorded = {row.version: row for row in rows}
     on_disk = {migration.version for migration in migrations}
     newest_file = max(on_disk, default=0)
     both = [(m, recorded[m.version]) for m in migrations if m.version in recorded]
     without_file = [row for row in rows if row.version not in on_disk]
+    pending = tuple(m for m in migrations if m.version not in recorded)
     return Plan(
         applied=tuple((m, row) for m, row in both if row.checksum in (None, m.checksum)),
-        pending=tuple(m for m in migrations if m.version not in recorded),
+        pending=pending,
         edited=tuple((m, row) for m, row in both if row.checksum not in (None, m.checksum)),
         missing=tuple(row for row in without_file if row.version < newest_file),
         ahead=tuple(row for row in without_file if row.version > newest_file),
         current=max(recorded, default=0),
+        half_done={
+            m.version: HalfDone(done.statements, edited=done.checksum != m.checksum)
+            for m in pending
+            if (done := progress.get(m.version))
+        },
     )
 
 
@@ -75,7 +86,7 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
         plan: what `make` returned.
         settings: what of it is accepted, and the history table's name for the messages.
     """
-    found = [
+    problems = [
         Problem(
             migration.file,
             f"was edited after it was applied on {row.applied_at} UTC (checksum {row.checksum}, "
@@ -85,7 +96,7 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
         )
         for migration, row in plan.edited
     ]
-    found += [
+    problems += [
         Problem(
             f"version {row.version}",
             f"was applied on {row.applied_at} UTC ({row.description}), but its file is gone",
@@ -94,7 +105,7 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
         for row in plan.missing
     ]
     if not settings.allow_out_of_order:
-        found += [
+        problems += [
             Problem(
                 migration.file,
                 f"is pending, but version {plan.current} is applied already",
@@ -103,15 +114,19 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
             )
             for migration in plan.out_of_order
         ]
-    found += [problem for migration in plan.pending for problem in rules.obstacles(migration)]
-    found += edited_half_way(plan.pending, plan.half_done)
+    problems += [problem for migration in plan.pending for problem in rules.obstacles(migration)]
+    problems += [
+        edited_half_way(migration, done.statements)
+        for migration in plan.pending
+        if (done := plan.half_done.get(migration.version)) and done.edited
+    ]
     if settings.refuse_ahead and plan.ahead:
         versions = ", ".join(str(row.version) for row in plan.ahead)
-        found.append(
+        problems.append(
             Problem(
                 str(settings.table),
                 f"the database is ahead of the files: it has versions {versions}",
                 "Deploy the image that has these files; or allow it with MIGRATOR_AHEAD=warn.",
             )
         )
-    return tuple(found)
+    return tuple(problems)

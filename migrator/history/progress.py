@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.history.table import read_only_sql
+from migrator.history.rights import read_only_sql
 from migrator.process.errors import Problem, ProblemsFound
+from migrator.process.names import literal
+from migrator.server.session import PRIVATE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from migrator.files.migration import Migration
     from migrator.process.names import Table
     from migrator.server.session import Session
@@ -27,23 +28,13 @@ class HalfDone(NamedTuple):
     edited: bool
 
 
-def edited_half_way(
-    pending: Sequence[Migration], half_done: Mapping[int, HalfDone]
-) -> list[Problem]:
-    """Return the files that were edited after a part of them was run.
+def edited_half_way(migration: Migration, statements: int) -> Problem:
+    """Return the problem of a file that was edited after a part of it was run.
 
     Args:
-        pending: the files to look at.
-        half_done: by version, how far they came.
+        migration: the file as it is now.
+        statements: how many statements of the earlier file are done.
     """
-    return [
-        _edited(migration, half_done[migration.version].statements)
-        for migration in pending
-        if migration.version in half_done and half_done[migration.version].edited
-    ]
-
-
-def _edited(migration: Migration, statements: int) -> Problem:
     if not statements:
         return Problem(
             migration.file,
@@ -58,97 +49,87 @@ def _edited(migration: Migration, statements: int) -> Problem:
     )
 
 
-# Of a file whose first statement failed, and was undone by that, nothing is left.
+# When the first statement of a file fails and that undoes it, nothing of the file is done.
 _BEGUN = "(statements > 0 OR running IS NOT NULL)"
 
 
 class Progress(NamedTuple):
-    """How far earlier runs came.
+    """How far earlier runs came with a no-transaction file.
 
     Attributes:
-        statements: how many statements are done.
+        checksum: of the file that they ran.
+        statements: how many of its statements are done.
         running: the statement, from 0, that was running outside a transaction; None for none.
     """
 
+    checksum: str
     statements: int = 0
     running: int | None = None
 
 
 def progress_table(table: Table) -> Table:
-    """Return the table beside a history table that says how far no-transaction files have come."""
+    """Return the table next to a history table that records the progress of files."""
     return table._replace(name=f"{table.name}_progress")
 
 
 def own_tables(table: Table) -> tuple[Table, Table]:
-    """Return the tables of ours that are in a database: a history table and the one beside it."""
+    """Return the tables of ours in a database: a history table and the one next to it."""
     return table, progress_table(table)
 
 
-def _exists(session: Session, table: str) -> bool:
-    return bool(session.query("SELECT to_regclass(%s) IS NOT NULL", (table,))[0][0])
+def report_sql(table: Table) -> str:
+    """Return the SQL that reports the progress of all files, for `reported`.
+
+    The table is made when it is first needed, and a query that names a table that does not exist is
+    an error. A block looks first, and its answer comes as a notice in the same message.
+
+    A role that may not read the table sees no progress.
+
+    Args:
+        table: the history table.
+    """
+    name = progress_table(table).quoted
+    return f"""
+DO $migrator$ BEGIN
+  IF pg_catalog.has_table_privilege(pg_catalog.to_regclass({literal(name)}), 'SELECT') THEN
+    RAISE INFO '{PRIVATE}%', (
+      SELECT coalesce(pg_catalog.json_agg(
+        pg_catalog.json_build_array(version, checksum, statements, running)), '[]')
+      FROM {name} WHERE {_BEGUN});
+  END IF;
+END $migrator$"""
+
+
+def reported(session: Session) -> dict[int, Progress]:
+    """Take the report that `report_sql` has sent; by version, how far each file came."""
+    text = session.notices.take()
+    return {version: Progress(*progress) for version, *progress in json.loads(text or "[]")}
 
 
 def read_progress(session: Session, migration: Migration) -> Progress:
-    """Read how far earlier runs came with this file.
+    """Read how far earlier runs came with a file. The caller holds the lock.
 
     Raises:
         ProblemsFound: the file is not the one that they ran.
     """
-    name = progress_table(session.settings.table)
-    table = name.quoted
-    if not _exists(session, table):
+    table = progress_table(session.settings.table)
+    if not session.query("SELECT to_regclass(%s) IS NOT NULL", (table.quoted,))[0][0]:
         session.execute(
-            f"CREATE TABLE {table} (version bigint PRIMARY KEY, checksum text NOT NULL,"
+            f"CREATE TABLE {table.quoted} (version bigint PRIMARY KEY, checksum text NOT NULL,"
             " statements integer NOT NULL, running integer,"
             " updated_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);"
-            f" {read_only_sql(name)}"
+            f" {read_only_sql(table)}"
         )
     rows = session.query(
-        f"SELECT checksum, statements, running FROM {table}"
+        f"SELECT checksum, statements, running FROM {table.quoted}"
         f" WHERE version = {migration.version} AND {_BEGUN}"
     )
     if not rows:
-        return Progress()
-    checksum, statements, running = rows[0]
-    if checksum != migration.checksum:
-        edited = {migration.version: HalfDone(statements, edited=True)}
-        raise ProblemsFound(edited_half_way([migration], edited))
-    return Progress(statements, running)
-
-
-def half_done(session: Session, pending: Sequence[Migration]) -> dict[int, HalfDone]:
-    """Find the files that earlier runs have begun.
-
-    A role that may not read the table sees none.
-
-    Args:
-        session: outside a transaction, or in one that did not fail.
-        pending: the files to look at.
-
-    Returns:
-        By version, how far each came.
-    """
-    table = progress_table(session.settings.table).quoted
-    readable = "SELECT pg_catalog.has_table_privilege(pg_catalog.to_regclass(%s), 'SELECT')"
-    if not session.query(readable, (table,))[0][0]:
-        return {}
-    rows = session.query(f"SELECT version, checksum, statements FROM {table} WHERE {_BEGUN}")
-    checksums = {migration.version: migration.checksum for migration in pending}
-    return {
-        version: HalfDone(statements, edited=checksum != checksums[version])
-        for version, checksum, statements in rows
-        if version in checksums
-    }
-
-
-def check(session: Session, pending: Sequence[Migration]) -> None:
-    """Refuse to begin while a file was edited after some of its statements were done.
-
-    Raises:
-        ProblemsFound: names the files.
-    """
-    if edited := edited_half_way(pending, half_done(session, pending)):
-        raise ProblemsFound(edited)
+        return Progress(migration.checksum)
+    progress = Progress(*rows[0])
+    if progress.checksum != migration.checksum:
+        raise ProblemsFound([edited_half_way(migration, progress.statements)])
+    return progress
 
 
 def progress_sql(

@@ -8,19 +8,23 @@ them and may be NULL. Statements name the table's schema, because a migration ma
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.process.errors import CHANGED_HISTORY, Problem, ProblemsFound
+from migrator.history.progress import Progress, report_sql, reported
+from migrator.history.rights import read_only_sql
+from migrator.process.errors import Problem, ProblemsFound
 from migrator.process.names import Table, literal, server_time
 from migrator.process.version import __version__
-from migrator.server.driver import errorcodes, psycopg2
+from migrator.server import sqlstate
+from migrator.server.session import ServerError
+from migrator.server.sqlstate import CHANGED_HISTORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from migrator.files.migration import Migration
     from migrator.server.session import Session
-
 
 COLUMNS = {
     "version": "bigint PRIMARY KEY",
@@ -64,23 +68,42 @@ class Row(NamedTuple):
     applied_by: str | None
 
 
+class Fingerprint(NamedTuple):
+    """Two numbers that differ when another migrator has recorded something meanwhile.
+
+    Attributes:
+        rows: how many rows the history has.
+        total: the sum of their versions.
+    """
+
+    rows: int
+    total: int
+
+    def plus(self, migrations: Sequence[Migration]) -> Fingerprint:
+        """Return the fingerprint of the history with some more migrations."""
+        versions = [migration.version for migration in migrations]
+        return Fingerprint(self.rows + len(versions), self.total + sum(versions))
+
+
 class History(NamedTuple):
-    """The table as it was read.
+    """The table as it was read, and the progress of no-transaction files next to it.
 
     Attributes:
         rows: ordered by version.
         ready: whether it has all the columns that recording needs.
         largest: the highest version that its column can hold.
+        progress: by version, how far earlier runs came with files that have no row.
     """
 
     rows: tuple[Row, ...] = ()
     ready: bool = False
     largest: int = 0
+    progress: Mapping[int, Progress] = MappingProxyType({})
 
     @property
-    def fingerprint(self) -> tuple[int, int]:
-        """How many rows, and the sum of their versions; as `fingerprint_sql` on the server."""
-        return len(self.rows), sum(row.version for row in self.rows)
+    def fingerprint(self) -> Fingerprint:
+        """As `fingerprint_sql` gives it on the server."""
+        return Fingerprint(len(self.rows), sum(row.version for row in self.rows))
 
 
 def read_history(session: Session) -> History:
@@ -89,14 +112,15 @@ def read_history(session: Session) -> History:
     Raises:
         ProblemsFound: there is a table of that name, but it is not a history table.
         LockUnavailable: the table was locked for all of `lock_wait`.
-        psycopg2.Error: it was locked for all of `lock_timeout`, and we are in a transaction.
+        ServerError: it was locked for all of `lock_timeout`, and we are in a transaction.
     """
     try:
         return _read(session)
-    except psycopg2.Error as error:
-        if error.pgcode != errorcodes.LOCK_NOT_AVAILABLE or session.in_transaction:
+    except ServerError as error:
+        if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE or session.in_transaction:
             raise
-    from migrator.server import retry  # noqa: PLC0415 - rarely needed
+    # Nobody locks the history of most databases, and a run with nothing to do is short.
+    from migrator.server import retry  # noqa: PLC0415
 
     return retry.until_it_succeeds(session, lambda _: _read(session))
 
@@ -130,35 +154,12 @@ def ensure_history(session: Session, highest: int) -> None:
         session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
 
 
-def read_only_sql(table: Table) -> str:
-    """Return the SQL that takes every right but SELECT on a table of ours away from other roles.
-
-    An application's role may have been granted INSERT and more on all tables to come (ALTER DEFAULT
-    PRIVILEGES), and whoever writes into these decides which migrations run.
-    """
-    return f"""
-DO $migrator$ DECLARE other record; BEGIN
-  FOR other IN
-    SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS name,
-      bool_or(a.privilege_type = 'SELECT') AS reads
-    FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
-    WHERE c.oid = {literal(table.quoted)}::regclass AND a.grantee <> c.relowner
-    GROUP BY a.grantee
-  LOOP
-    EXECUTE 'REVOKE ALL ON {table.quoted} FROM ' || other.name;
-    IF other.reads THEN
-      EXECUTE 'GRANT SELECT ON {table.quoted} TO ' || other.name;
-    END IF;
-  END LOOP;
-END $migrator$"""
-
-
 def record_sql(
     table: Table,
     migration: Migration,
     *,
     applied_by: str,
-    others: tuple[int, int],
+    others: Fingerprint,
     execution_ms: int | None = None,
 ) -> str:
     """Return the SQL that records a migration in the transaction that ran it.
@@ -173,7 +174,7 @@ def record_sql(
         table: the history table.
         migration: the file; its description is used unless the file has recorded one.
         applied_by: the tool and its version; the role is put before it.
-        others: how many rows the history had before, and the sum of their versions.
+        others: the fingerprint of the history before.
         execution_ms: how long it took, in milliseconds; None: since the transaction began.
     """
     version = migration.version
@@ -215,35 +216,35 @@ def fingerprint_sql(table: Table) -> str:
     return f"count(*), coalesce(sum(version), 0) FROM {table.quoted}"
 
 
-def expected_sql(table: Table, fingerprint: tuple[int, int], *, without: int | None = None) -> str:
-    """Return the query that tells whether a history has a fingerprint.
+def expected_sql(table: Table, fingerprint: Fingerprint, *, without: int | None = None) -> str:
+    """Return the query that is true where a history has a fingerprint.
 
     Args:
         table: the history table.
-        fingerprint: how many rows, and the sum of their versions.
+        fingerprint: the one that it should have.
         without: a version whose row does not count.
     """
-    count, total = fingerprint
     where = "" if without is None else f" WHERE version <> {without}"
     return (
-        f"SELECT count(*) = {count} AND coalesce(sum(version), 0) = {total}"
+        f"SELECT count(*) = {fingerprint.rows}"
+        f" AND coalesce(sum(version), 0) = {fingerprint.total}"
         f" FROM {table.quoted}{where}"
     )
 
 
-def plus(fingerprint: tuple[int, int], migrations: Sequence[Migration]) -> tuple[int, int]:
-    """Return the fingerprint of a history in which some more migrations are recorded."""
-    count, total = fingerprint
-    return count + len(migrations), total + sum(each.version for each in migrations)
+def read_fingerprint(columns: Sequence[object]) -> Fingerprint:
+    """Return the fingerprint that the columns of `fingerprint_sql` are, from the driver."""
+    count, total = columns
+    return Fingerprint(int(str(count)), int(str(total)))
 
 
 def _read(session: Session) -> History:
     try:
         return _read_columns(session, COLUMNS)
-    except psycopg2.Error as error:
-        if error.pgcode in (errorcodes.UNDEFINED_TABLE, errorcodes.INVALID_SCHEMA_NAME):
+    except ServerError as error:
+        if error.sqlstate in (sqlstate.UNDEFINED_TABLE, sqlstate.INVALID_SCHEMA_NAME):
             return History()
-        if error.pgcode not in (errorcodes.UNDEFINED_COLUMN, errorcodes.UNDEFINED_FUNCTION):
+        if error.sqlstate not in (sqlstate.UNDEFINED_COLUMN, sqlstate.UNDEFINED_FUNCTION):
             raise
     return _read_columns(session, _check_shape(session))
 
@@ -259,15 +260,17 @@ def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
     # Simple Query"), so the limit ends with it.
     rows = session.query(
         f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
+        f" {report_sql(settings.table)};"
         f" SELECT {selected} FROM {settings.table.quoted} ORDER BY version"
     )
-    kind = _TYPE_OIDS.get(session.cursor.description[0].type_code)
+    kind = _TYPE_OIDS.get(session.column_type)
     if kind is None:
         _check_shape(session)
     return History(
         rows=tuple(Row(*row) for row in rows),
         ready=all(name in columns for name in _ADDED),
         largest=_LARGEST[kind or "smallint"],
+        progress=reported(session),
     )
 
 

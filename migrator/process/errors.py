@@ -16,11 +16,6 @@ UNREACHABLE = 4
 DISAGREEMENT = 5
 LOCKED = 6
 
-# SQLSTATEs of our own, in a class that the standard and PostgreSQL leave free.
-CHANGED_HISTORY = "MG001"
-LOCK_GIVEN_AWAY = "MG002"
-NOT_CLAIMED = "MG003"
-
 
 class MigratorError(Exception):
     """Base of every error that this package raises on purpose.
@@ -85,6 +80,7 @@ class Interrupted(MigratorError):
         name = {2: "SIGINT", 15: "SIGTERM"}[signum]
         said = "; ".join(filter(None, (f"stopped by {name}", state)))
         super().__init__(said, "Run the migrator again to go on.")
+        self.signum = signum
         self.status = 128 + signum
 
 

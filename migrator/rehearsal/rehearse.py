@@ -11,21 +11,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from migrator.apply import statements
-from migrator.failure.describe import describe
-from migrator.failure.failure import LOCK_NOT_AVAILABLE, MigrationFailed
+from migrator.apply.outcome import MigrationFailed
+from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.files import scanner
 from migrator.history import lock
 from migrator.history.plan import make_plan, plan_problems
-from migrator.history.progress import half_done, own_tables
-from migrator.history.table import ensure_history, plus, read_history, record_sql
+from migrator.history.progress import own_tables
+from migrator.history.table import ensure_history, read_history, record_sql
 from migrator.process.errors import ProblemsFound
 from migrator.process.log import redact
 from migrator.rehearsal import verdict
 from migrator.rehearsal.step import Rehearsal, Rehearsed, Relation, Seen, Step
-from migrator.server import blockers, lock_modes
+from migrator.server import blockers, lock_modes, sqlstate
 from migrator.server.connect import connect
-from migrator.server.driver import errorcodes
 from migrator.server.limits import limits_sql
 from migrator.server.lock_modes import MODES
 from migrator.server.session import RESET_OURS, RESET_SETTINGS, RESET_STATE, Session, sendable
@@ -36,15 +35,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from migrator.files.migration import Migration
+    from migrator.history.plan import Plan
+    from migrator.history.table import Fingerprint
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
 
 
 _STATE = "the rehearsal was rolled back; nothing was changed"
-_NEW_ENUM_VALUE = (
-    "If an earlier file adds the value, this works in the real run, which commits in between; "
-    "apply that file to the copy first. If this file adds it, use it in the next migration."
-)
+# All files are one transaction here, and in the real run they are not.
+_ADVICE = {
+    sqlstate.UNSAFE_NEW_ENUM_VALUE_USAGE: (
+        "If an earlier file adds the value, this works in the real run, which commits in between; "
+        "apply that file to the copy first. If this file adds it, use it in the next migration."
+    )
+}
 _LONGEST_TEXT = 100  # characters of a statement that are shown
 _WORDS = 1000
 _PLAIN_READS = ("ACCESS SHARE", "ROW SHARE")
@@ -85,46 +89,42 @@ def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) ->
         connect(settings, stop, write=True) as session,
         observer.watching(session, limited=False),
     ):
-        plan = make_plan(migrations, read_history(session).rows)
+        history = read_history(session)
+        plan = make_plan(migrations, history.rows, history.progress)
         if not plan_problems(plan, settings) and plan.pending:
             lock.begin_own(session, "migrator: rehearsal")
             ensure_history(session, plan.pending[-1].version)
-            found = read_history(session)
-            plan = make_plan(migrations, found.rows)
-            plan = plan._replace(half_done=half_done(session, plan.pending))
+            history = read_history(session)
+            plan = make_plan(migrations, history.rows, history.progress)
         if problems := plan_problems(plan, settings):
             raise ProblemsFound(problems)
         if not plan.pending:
             return Rehearsal(plan.current, (), ())
-        stage = _Stage(session, found.fingerprint)
+        stage = _Stage(session, history.fingerprint)
         failure = None
         try:
             for migration in plan.pending:
                 stage.play(migration)
         except StatementFailed as failed:
-            failure = _failure(session, failed, plan.current, len(plan.pending))
+            failure = _failure(session, failed, plan)
         session.rollback()
         return Rehearsal(plan.current, tuple(stage.played), tuple(stage.notes()), failure)
 
 
-def _failure(
-    session: Session, failed: StatementFailed, current: int, pending: int
-) -> MigrationFailed:
+def _failure(session: Session, failed: StatementFailed, plan: Plan) -> MigrationFailed:
     session.rollback()
-    if failed.error.pgcode == LOCK_NOT_AVAILABLE and not failed.blockers:
-        failed.blockers = blockers.find(session, failed.text)
-    described = describe(failed, _STATE, session.settings.table)
-    if failed.error.pgcode == errorcodes.UNSAFE_NEW_ENUM_VALUE_USAGE:
-        described = replace(described, advice=_NEW_ENUM_VALUE)
-    failure = MigrationFailed(described)
-    failure.note(current=current, pending=pending, table=session.settings.table)
-    return failure
+    if failed.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and not failed.blockers:
+        failed.blockers = blockers.find(session, failed.statement)
+    situation = Situation(
+        session.settings.table, _STATE, plan.current, len(plan.pending), advice=_ADVICE
+    )
+    return MigrationFailed(describe(failed, situation))
 
 
 class _Stage:
     """The transaction in which the rehearsal takes place."""
 
-    def __init__(self, session: Session, fingerprint: tuple[int, int]) -> None:
+    def __init__(self, session: Session, fingerprint: Fingerprint) -> None:
         self.played: list[Rehearsed] = []
         self._session = session
         self._fingerprint = fingerprint
@@ -211,14 +211,14 @@ class _Stage:
         started = time.monotonic()
         statements.send_alone(session, migration, index)
         duration = time.monotonic() - started
-        rows = session.cursor.rowcount
+        rows = session.row_count
         before, self._seen = self._seen, self._probe()
         return Step(
             statement=index + 1,
             line=migration.place(statement.start)[0],
             text=redact(_shortened(migration.script.text(statement))),
             duration_ms=_ms(duration),
-            rows=rows if rows >= 0 else None,
+            rows=rows,
             locks=_locks(self._catalog, before, self._seen),
             rewritten=self._rewritten(before),
             dropped=_dropped(self._catalog, before, self._seen),
@@ -247,7 +247,7 @@ class _Stage:
             applied_by=" in a rehearsal",
             others=self._fingerprint,
         )
-        self._fingerprint = plus(self._fingerprint, [migration])
+        self._fingerprint = self._fingerprint.plus([migration])
         tail = f"{RESET_SETTINGS}; {RESET_STATE}; {record}; {RESET_OURS}"
         if not session.reads_utf8:
             session.execute("RESET client_encoding")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from migrator.failure.failure import MigrationFailed
+    from migrator.apply.outcome import MigrationFailed
     from migrator.watch.impact import Lock, Rewrite
 
 

@@ -12,7 +12,7 @@ import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from migrator.failure.failure import Failure, MigrationFailed
+from migrator.apply.outcome import MigrationFailed
 from migrator.process.errors import MigratorError, Problem, ProblemsFound
 from migrator.process.log import redacted
 from migrator.process.terminal import cells, visible
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
     from migrator.apply.outcome import Outcome
+    from migrator.failure.failure import Failure
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.progress import HalfDone

@@ -7,7 +7,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.failure.failure import MigrationFailed
+from migrator.apply.outcome import MigrationFailed
 from migrator.process.errors import FAILED, MigratorError, UsageError
 from migrator.process.version import __version__
 from migrator.watch.impact import worst

@@ -12,8 +12,9 @@ from migrator.process.errors import DatabaseUnavailable, LockUnavailable, UsageE
 from migrator.process.names import literal
 from migrator.schema import reset
 from migrator.schema.snapshot import take_snapshot
-from migrator.server.connect import connect
-from migrator.server.driver import errorcodes, extensions, psycopg2
+from migrator.server import sqlstate
+from migrator.server.connect import connect, url_of
+from migrator.server.session import ConnectionLost, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,11 +78,11 @@ def _created(session: Session) -> Iterator[Scratch]:
         with structlog.contextvars.bound_contextvars(scratch=name), ExitStack() as stack:
             try:
                 _create(session, name)
-            except (UsageError, psycopg2.Error):
+            except (UsageError, ServerError):
                 exists = False
                 raise
             _configure(session, name)
-            url = extensions.make_dsn(session.settings.url, dbname=name)
+            url = url_of(session.settings.url, name)
             settings = session.settings._replace(url=url)
             try:
                 keeper = stack.enter_context(connect(settings, session.stop, write=True))
@@ -95,7 +96,7 @@ def _created(session: Session) -> Iterator[Scratch]:
                 yield Scratch(settings, keeper)
             finally:
                 # A database that has one cannot be dropped; if need be, that is what is said.
-                with suppress(psycopg2.Error):
+                with suppress(ServerError):
                     if _is_usable(keeper):
                         reset.drop_subscriptions(keeper)
     finally:
@@ -112,8 +113,8 @@ def _create(session: Session, name: str) -> None:
     )[0]
     try:
         session.execute(f"CREATE DATABASE {name} {options(row)}")
-    except psycopg2.Error as error:
-        if error.pgcode != errorcodes.INSUFFICIENT_PRIVILEGE:
+    except ServerError as error:
+        if error.sqlstate != sqlstate.INSUFFICIENT_PRIVILEGE:
             raise
         raise UsageError(
             f"the role {role} may not create the database to build the files in",
@@ -172,25 +173,24 @@ def _copy_setting(session: Session, name: str, setting: str) -> None:
             f"BEGIN; SELECT pg_catalog.set_config({literal(key)}, {literal(value)}, true);"
             f' ALTER DATABASE {name} SET "{key}" FROM CURRENT; COMMIT'
         )
-    except psycopg2.Error as error:
+    except ServerError as error:
         session.rollback()
-        log.warning("setting not copied", setting=key, reason=error.diag.message_primary)
+        log.warning("setting not copied", setting=key, reason=error.diagnosis.message)
 
 
 def _drop(session: Session, name: str) -> None:
     """Drop the database, even though a signal has arrived."""
-    if session.connection.closed:
+    if session.closed:
         log.warning("scratch database left behind", scratch=name, reason="the connection was lost")
         return
     cancel, session.stop.cancel = session.stop.cancel, None
     for _ in range(_TRIES):
         try:
-            with session.connection.cursor() as cursor:
-                cursor.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        except psycopg2.errors.QueryCanceled:
-            continue  # the signal's cancel, which was on its way
-        except psycopg2.Error as error:
-            reason = " ".join(str(error).split())
+            session.execute_in_spite_of_signals(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        except (ServerError, ConnectionLost) as error:
+            if isinstance(error, ServerError) and error.sqlstate == sqlstate.QUERY_CANCELED:
+                continue  # the signal's cancel, which was on its way
+            reason = error.diagnosis.message if isinstance(error, ServerError) else error.message
             log.warning("scratch database left behind", scratch=name, reason=reason)
         break
     session.stop.cancel = cancel
@@ -214,9 +214,9 @@ def _sweep(session: Session) -> None:
     for (name,) in rows:
         try:
             session.execute(f"DROP DATABASE IF EXISTS {name}")
-        except psycopg2.Error as error:
+        except ServerError as error:
             log.warning(
-                "scratch database left behind", scratch=name, reason=error.diag.message_primary
+                "scratch database left behind", scratch=name, reason=error.diagnosis.message
             )
         else:
             log.info("scratch database of a killed run dropped", scratch=name)
@@ -288,7 +288,7 @@ def _mark(keeper: Session) -> None:
 
 def _is_usable(keeper: Session) -> bool:
     """Tell whether there is time and a connection to clear up with; if so, end its transaction."""
-    if keeper.stop.arrived or keeper.connection.closed:
+    if keeper.stop.arrived or keeper.closed:
         return False
     if keeper.in_transaction:
         keeper.execute("ROLLBACK")

@@ -73,7 +73,7 @@ def take_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
         left_out: tables that are not in it either, with all that belongs to them, where they exist.
 
     Raises:
-        psycopg2.Error: the server reported an error.
+        ServerError: the server reported an error.
     """
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     found = read_snapshot(session, left_out)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from typing import TYPE_CHECKING
 
-from migrator.files import scanner
 from migrator.server import lock_modes
-from migrator.server.session import Session, sendable
+from migrator.server.activity import Blocker
+from migrator.server.session import sendable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from migrator.server.session import Session
+
 
 _MOST = 5
-_WORDS = 1000  # of a statement are looked at for the names of tables
+_LOOK = 20_000  # characters of a statement are searched for the names of tables
+# Comments and strings have no group, since a word in them names no table.
+_WORD = re.compile(
+    r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|("(?:[^"]|"")*"|[^\W\d][\w$]*)""", re.DOTALL
+)
 _HIDDEN = "<insufficient privilege>"
 # Commands that mostly want ACCESS EXCLUSIVE. The others do not conflict with a session that only
 # reads (PostgreSQL documentation, "Explicit Locking").
@@ -64,57 +70,17 @@ _BY_PID = f"""
 SELECT {_SESSION}, NULL, NULL, NULL, true
 FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY (%(pids)s)
 ORDER BY a.xact_start"""
+_OF_ADVISORY_LOCK = f"""
+SELECT {_SESSION}, NULL, NULL, %(name)s, true
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+  AND l.classid = %(high)s::bigint::oid AND l.objid = %(low)s::bigint::oid"""
 _TRANSACTIONS = f"""
 SELECT {_SESSION}, NULL, NULL, NULL, true
 FROM pg_catalog.pg_stat_activity a
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
 ORDER BY a.xact_start"""
-
-
-@dataclass(frozen=True, slots=True)
-class Blocker:
-    """A session that is in the way. Of other roles' sessions the server shows only a part.
-
-    Attributes:
-        pid: its process; None for a prepared transaction.
-        prepared: the prepared transaction's identifier; None for a session.
-        application: its application_name, or what kind of process it is.
-        role: as which it logged in.
-        client: its address; `local` for a socket.
-        state: what it does: active, idle in transaction …
-        transaction_s: for how many seconds its transaction is open.
-        lock: the lock that it has, such as `ACCESS SHARE`; None: only its transaction is known.
-        granted: False: it waits for that lock, and we have to wait behind it.
-        relation: the table that the lock is on.
-        query: the first line of its last statement.
-    """
-
-    pid: int | None
-    prepared: str | None
-    application: str | None
-    role: str | None
-    client: str | None
-    state: str | None
-    transaction_s: int | None
-    lock: str | None
-    granted: bool
-    relation: str | None
-    query: str | None
-
-    def __str__(self) -> str:
-        if self.pid is None:
-            who = f"prepared transaction {self.prepared!r}"
-        else:
-            who = f"pid {self.pid} ({self.application or 'unnamed'}, role {self.role}"
-            who += f", client {self.client})"
-        has = f"{'holds' if self.granted else 'waits for'} {self.lock} on {self.relation}"
-        facts = [
-            f"{who} {has if self.lock else 'has a transaction open'}",
-            self.state or "",
-            "" if self.transaction_s is None else f"in a transaction for {self.transaction_s} s",
-        ]
-        text = ", ".join(fact for fact in facts if fact)
-        return f"{text}: {self.query}" if self.query else text
 
 
 def find(session: Session, statement: str) -> tuple[Blocker, ...]:
@@ -130,38 +96,55 @@ def find(session: Session, statement: str) -> tuple[Blocker, ...]:
     Returns:
         The most likely one first: those that have their lock, the oldest transaction first.
     """
-    words = scanner.words(statement, _WORDS)
-    names = [word.strip('"').replace('""', '"') for word in words if word.startswith('"')]
-    names += [word.lower() for word in words]
+    words = [match[1] for match in _WORD.finditer(statement[:_LOOK]) if match[1]]
+    names = [
+        word[1:-1].replace('""', '"') if word.startswith('"') else word.lower() for word in words
+    ]
+    readers = bool(words) and words[0].upper() in _STOPS_READERS
     return _blockers(
-        session.query(
-            _OF_NAMED, {"names": names, "readers": bool(words) and words[0] in _STOPS_READERS}
-        )
+        session.query(_OF_NAMED, {"names": names, "readers": readers})
         or session.query(_TRANSACTIONS)
     )
 
 
-def blocking(cursor: Any, pid: int, pids: list[int]) -> tuple[Blocker, ...]:  # noqa: ANN401
+def blocking(session: Session, pid: int, pids: list[int]) -> tuple[Blocker, ...]:
     """Ask the server about the sessions that a waiting one has to wait for.
 
     Args:
-        cursor: of another session than the waiting one.
+        session: another one than the waiting one.
         pid: the process of the waiting session.
         pids: what `pg_blocking_pids` said of it.
 
     Returns:
         The most likely one first: those that have their lock, the oldest transaction first.
     """
-    cursor.execute(_OF_WAITING, {"pid": pid, "pids": pids})
-    rows = cursor.fetchall()
-    if not rows:  # it waits for a transaction and not for a table
-        cursor.execute(_BY_PID, {"pids": pids})
-        rows = cursor.fetchall()
-    return _blockers(rows)
+    return _blockers(
+        session.query(_OF_WAITING, {"pid": pid, "pids": pids})
+        # It waits for a transaction and not for a table.
+        or session.query(_BY_PID, {"pids": pids})
+    )
+
+
+def holder_of(session: Session, name: str, key: int) -> Blocker | None:
+    """Ask the server who holds an advisory lock; None for nobody.
+
+    Args:
+        session: outside a transaction, or in one that did not fail.
+        name: what the lock is called.
+        key: its key, a signed 64-bit number.
+    """
+    high, low = advisory_halves(key)
+    holders = _blockers(session.query(_OF_ADVISORY_LOCK, {"name": name, "high": high, "low": low}))
+    return holders[0] if holders else None
+
+
+def advisory_halves(key: int) -> tuple[int, int]:
+    """Return the key of an advisory lock as pg_locks has it, in two columns."""
+    return divmod(key % 2**64, 2**32)
 
 
 def _blockers(rows: Iterable[tuple[Any, ...]]) -> tuple[Blocker, ...]:
-    found: dict[object, Blocker] = {}
+    blockers: dict[object, Blocker] = {}
     for pid, application, role, client, state, seconds, query, prepared, relation, mode, ok in rows:
         blocker = Blocker(
             pid=pid,
@@ -171,13 +154,13 @@ def _blockers(rows: Iterable[tuple[Any, ...]]) -> tuple[Blocker, ...]:
             client=client,
             state=state,
             transaction_s=seconds,
-            lock=lock_modes.mode(mode) if mode else None,
+            lock=lock_modes.SERVER_MODES.get(mode, mode),
             granted=ok,
             relation=relation,
             query=_first_line(query),
         )
-        found.setdefault(pid or prepared, blocker)
-    return tuple(found.values())[:_MOST]
+        blockers.setdefault(pid or prepared, blocker)
+    return tuple(blockers.values())[:_MOST]
 
 
 def _first_line(query: str | None) -> str | None:

@@ -8,28 +8,22 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from migrator.process.errors import DatabaseUnavailable, UsageError
+from migrator.process.errors import DatabaseUnavailable, MigratorError, UsageError
 from migrator.process.log import hide
+from migrator.process.signals import Stop
+from migrator.process.waiting import Again, until_done
 from migrator.server.driver import extensions, psycopg2
 from migrator.server.refusals import Refused, refused
 from migrator.server.session import READ_ONLY, READ_ONLY_HINT, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import tenacity
+    from collections.abc import Iterator
 
     from migrator.process.settings import Settings
-    from migrator.process.signals import Stop
-
-log = structlog.get_logger()
 
 
 _CONNECT_TIMEOUT = 5  # seconds for one attempt
 _FIRST_PAUSE = 0.1  # seconds between two attempts, the mean doubles with each
-_SAY_AGAIN = 10.0  # seconds between two lines about the same reason
 # A server that vanished is noticed after about ten seconds: the keepalives find it while we wait
 # for an answer, tcp_user_timeout while we send.
 _KEEPALIVE = {
@@ -60,7 +54,7 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
     Args:
         settings: where to connect to, and for how long to try.
         stop: ends the wait when a signal arrives.
-        write: whether a server in recovery or read-only is no use.
+        write: whether a server that is in recovery or read-only is refused.
 
     Raises:
         DatabaseUnavailable: the wait is over, or we were refused for good.
@@ -76,28 +70,21 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
     outer, stop.cancel = stop.cancel, cancel
     try:
         yield Session(connection, settings, stop)
-    except psycopg2.Error as error:
-        from migrator.failure import advice  # noqa: PLC0415 - only an error needs it
-
-        message = error.diag.message_primary or " ".join(str(error).split())
-        hint = error.diag.message_hint or advice.by_code(error.pgcode or "", message)
-        raise DatabaseUnavailable(f"the server refused: {message} ({error.pgcode})", hint) from None
     finally:
         stop.cancel = outer
         connection.close()
 
 
-def connect_beside(session: Session) -> Any:  # noqa: ANN401
-    """Connect once more, in autocommit and without waiting for a server that is not there.
+def connect_once_more(session: Session) -> Session:
+    """Connect a second time, without waiting for a server that is not there.
+
+    No signal ends what the second session does.
 
     Args:
-        session: to the same server.
-
-    Returns:
-        The driver's connection.
+        session: connected to the same server.
 
     Raises:
-        psycopg2.Error: it is refused.
+        Refused: the connection is refused.
     """
     parameters = {"connect_timeout": "2"} | _parameters(session.settings)
     parameters["application_name"] = "migrator: observer"
@@ -105,89 +92,57 @@ def connect_beside(session: Session) -> Any:  # noqa: ANN401
         info = session.connection.info
         parameters |= {"host": info.host, "port": str(info.port)}
         parameters.pop("hostaddr", None)
-    connection = psycopg2.connect(**parameters)
-    connection.autocommit = True
-    return connection
+    return Session(_connect(parameters, write=False), session.settings, Stop())
+
+
+def url_of(url: str, database: str) -> str:
+    """Return what libpq is given for another database of the same server.
+
+    Args:
+        url: the URL, or libpq's keyword/value string.
+        database: the other database's name.
+    """
+    return str(extensions.make_dsn(url, dbname=database))
 
 
 def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN401
     parameters = _parameters(settings)
     deadline = time.monotonic() + settings.wait
 
-    def attempt() -> Any:  # noqa: ANN401
+    def attempt(_: int) -> Any:  # noqa: ANN401
         left = deadline - time.monotonic()
         timeout = str(max(2, min(_CONNECT_TIMEOUT, round(left))))  # libpq's least is 2
         return _connect({"connect_timeout": timeout} | parameters, write=write)
 
+    def again(error: MigratorError, tries: int) -> Again | None:
+        if not isinstance(error, Refused) or error.final:
+            return None
+        return Again(
+            pause=_pause(tries, error.pause),
+            reason=error.reason,
+            event="waiting for the database",
+            facts=lambda: {
+                "reason": error.reason,
+                "detail": error.detail,
+                "attempt": tries,
+                "left_s": round(max(0.0, deadline - time.monotonic()), 1),
+            },
+        )
+
     try:
-        try:
-            return attempt()
-        except Refused as refused:
-            if refused.final:
-                raise
-            return _keep_trying(attempt, refused, deadline, stop)
-    except Refused as refused:
-        waited = "" if refused.final else f", and the wait of {settings.wait:g} s is over"
+        return until_done(attempt, again, stop, deadline)
+    except Refused as refusal:
+        waited = "" if refusal.final else f", and the wait of {settings.wait:g} s is over"
         raise DatabaseUnavailable(
-            f"{refused.reason}{waited}: {refused.detail}", refused.hint
+            f"{refusal.reason}{waited}: {refusal.detail}", refusal.hint
         ) from None
 
 
-def _keep_trying(attempt: Callable[[], Any], first: Refused, deadline: float, stop: Stop) -> Any:  # noqa: ANN401
-    """Try again until the deadline, after a first attempt that was refused.
-
-    Raises:
-        _Refused: the last one was too, or one was refused for good.
-    """
-    import tenacity  # noqa: PLC0415 - 14 ms, and most servers are up
-
-    untold = [first]
-    said, said_at = "", 0.0
-
-    def next_attempt() -> Any:  # noqa: ANN401
-        if untold:
-            raise untold.pop()
-        return attempt()
-
-    def report(state: tenacity.RetryCallState) -> None:
-        nonlocal said, said_at
-        refused = _refusal(state)
-        now = time.monotonic()
-        if refused.reason == said and now - said_at < _SAY_AGAIN:
-            return
-        said, said_at = refused.reason, now
-        log.info(
-            "waiting for the database",
-            reason=refused.reason,
-            detail=refused.detail,
-            attempt=state.attempt_number,
-            left_s=round(max(0.0, deadline - now), 1),
-        )
-
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, Refused) and not error.final
-        ),
-        wait=lambda state: _pause(state.attempt_number, _refusal(state).pause),
-        stop=lambda _: time.monotonic() >= deadline,
-        before_sleep=report,
-        sleep=stop.sleep,
-        reraise=True,
-    )(next_attempt)
-
-
-def _refusal(state: tenacity.RetryCallState) -> Refused:
-    error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, Refused):
-        raise TypeError(error)
-    return error
-
-
-def _pause(attempts: int, longest: float) -> float:
+def _pause(tries: int, longest: float) -> float:
     """Return how long to pause before the next attempt, in seconds."""
-    import random  # noqa: PLC0415 - rarely needed
+    import random  # noqa: PLC0415 - 4 ms, and most servers accept the first attempt
 
-    growing = min(_FIRST_PAUSE * 2.0 ** min(attempts - 1, 10), longest)
+    growing = min(_FIRST_PAUSE * 2.0 ** min(tries - 1, 10), longest)
     return growing * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from migrator.process.errors import DatabaseUnavailable
 from migrator.process.log import redact
 from migrator.server.session import READ_ONLY, READ_ONLY_HINT
 
-LONGEST_PAUSE = 1.0
+_LONGEST_PAUSE = 1.0  # seconds between two attempts
 _SOON = 0.2  # the longest pause for a server that comes up, which every deployment waits for
 
 
@@ -17,7 +18,7 @@ class _Refusal(NamedTuple):
     reason: str
     final: bool
     hint: str = ""
-    pause: float = LONGEST_PAUSE
+    pause: float = _LONGEST_PAUSE
 
 
 # The SQLSTATE of a refused connection is not available through libpq, so its words have to do. What
@@ -115,16 +116,23 @@ _REFUSALS = (
 )
 
 
-class Refused(Exception):
-    """One attempt to connect failed."""
+class Refused(DatabaseUnavailable):
+    """One attempt to connect failed.
+
+    Args:
+        reason: why, in our words.
+        detail: the words of libpq or of the server, without passwords.
+        hint: what to do about it; may be empty.
+        final: whether waiting is of no use.
+        pause: the longest pause between two attempts, in seconds.
+    """
 
     def __init__(
-        self, reason: str, detail: str, hint: str, *, final: bool, pause: float = LONGEST_PAUSE
+        self, reason: str, detail: str, hint: str, *, final: bool, pause: float = _LONGEST_PAUSE
     ) -> None:
-        super().__init__(reason)
+        super().__init__(f"{reason}: {detail}", hint)
         self.reason = reason
         self.detail = detail
-        self.hint = hint
         self.final = final
         self.pause = pause
 
@@ -136,9 +144,9 @@ def refused(text: str) -> Refused:
         text: what libpq says of it.
     """
     detail = redact(" ".join(text.split()))
-    found = [r for r in _REFUSALS if re.search(r.pattern, text)]
-    if not found:
+    refusals = [refusal for refusal in _REFUSALS if re.search(refusal.pattern, text)]
+    if not refusals:
         return Refused("the server refuses the connection", detail, "", final=False)
-    # With several hosts each has its own line; one that may come up is worth waiting for.
-    first = next((r for r in found if not r.final), found[0])
+    # With several hosts each has its own line; a host that may come up is worth waiting for.
+    first = next((refusal for refusal in refusals if not refusal.final), refusals[0])
     return Refused(first.reason, detail, first.hint, final=first.final, pause=first.pause)

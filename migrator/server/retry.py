@@ -1,29 +1,25 @@
-"""What is run again, and after which pause: lock timeouts, deadlocks, serialization failures."""
+"""Which errors of the server call for another try, and after which pause.
+
+Lock timeouts, deadlocks and serialization failures: the same transaction may succeed later.
+"""
 
 from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import structlog
-
-from migrator.failure.failure import LOCK_NOT_AVAILABLE
-from migrator.failure.place import StatementFailed
 from migrator.process.errors import LockUnavailable
-from migrator.server.driver import psycopg2
-from migrator.server.session import RETRYABLE, Session
+from migrator.process.waiting import Again, until_done
+from migrator.server import blockers, sqlstate
+from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import tenacity
-
-    from migrator.process.settings import Settings
-    from migrator.server.blockers import Blocker
-
-log = structlog.get_logger()
-
+    from migrator.process.errors import MigratorError
+    from migrator.server.activity import Blocker
+    from migrator.server.session import Session
 
 T = TypeVar("T")
 
@@ -31,103 +27,84 @@ _FIRST_PAUSE = 0.1  # seconds, after a deadlock or a serialization failure
 _LONGEST_PAUSE = 30.0
 
 
-def until_it_succeeds(session: Session, attempt: Callable[[int], T]) -> T:
+def until_it_succeeds(
+    session: Session, attempt: Callable[[int], T], *, lock_timeout: float | None = None
+) -> T:
     """Call `attempt` until it succeeds, fails for good, or `lock_wait` is over.
 
     Args:
-        session: for its settings and its signals.
-        attempt: is given the number of the try, from 1; leaves nothing behind when it raises, but
-            for a transaction that failed.
+        session: for its settings and its signals; outside a transaction.
+        attempt: is given the number of the try, from 1. When it raises, it leaves nothing behind
+            except a transaction that failed.
+        lock_timeout: for how many seconds a statement of `attempt` waits for a lock; None: as set
+            for the run.
 
     Raises:
-        StatementFailed: the last error; after a lock timeout it says who was in the way.
-        LockUnavailable: a statement of our own could not have a lock for the whole budget.
-        psycopg2.Error: another statement of our own failed.
+        ServerError: the last error, when it is about a statement of a file; or another error than
+            a lock timeout. After a lock timeout it says who was in the way.
+        LockUnavailable: a statement of our own did not get its lock within the whole budget.
+        Interrupted: a signal has arrived.
     """
-    tries = _Tries(session, attempt)
-    try:
-        try:
-            return tries.next()
-        except (StatementFailed, psycopg2.Error) as error:
-            if _sqlstate(error) not in RETRYABLE:
-                raise
-            return tries.more(error)
-    except psycopg2.Error as error:
-        if error.pgcode != LOCK_NOT_AVAILABLE:
-            raise
-        who = "; ".join(str(blocker) for blocker in tries.seen) or "unknown"
-        raise LockUnavailable(
-            f"a lock could not be had within {session.settings.lock_wait:g} s; in the way: {who}",
-            "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
-            "MIGRATOR_LOCK_WAIT waits longer.",
-        ) from None
+    settings = session.settings
+    deadline = time.monotonic() + settings.lock_wait
+    stall = settings.lock_timeout if lock_timeout is None else lock_timeout
+    seen: tuple[Blocker, ...] = ()
 
-
-class _Tries(Generic[T]):
-    """The tries of one thing; `seen` is who was in the way of the last one that waited."""
-
-    def __init__(self, session: Session, attempt: Callable[[int], T]) -> None:
-        self.seen: tuple[Blocker, ...] = ()
-        self._session = session
-        self._attempt = attempt
-        self._deadline = time.monotonic() + session.settings.lock_wait
-        self._count = 0
-
-    def next(self) -> T:
-        """Try, and leave no transaction behind."""
-        session = self._session
-        self._count += 1
+    def attempt_once(tries: int) -> T:
+        nonlocal seen
         session.exceeded, session.cancelled = "", False
         try:
-            return self._attempt(self._count)
-        except (StatementFailed, psycopg2.Error) as error:
-            text = error.text if isinstance(error, StatementFailed) else session.sent
+            return attempt(tries)
+        except ServerError as error:
+            statement = error.statement or session.sent
             if session.in_transaction:
                 session.execute("ROLLBACK")
-            if _sqlstate(error) == LOCK_NOT_AVAILABLE:
-                failed = error if isinstance(error, StatementFailed) else None
-                # Who was seen while it waited was in the way; later one has to guess.
-                self.seen = (failed and failed.blockers) or _blockers(session, text) or self.seen
-                if failed:
-                    failed.blockers = self.seen
+            if error.sqlstate == sqlstate.LOCK_NOT_AVAILABLE:
+                # A session that was seen while the statement waited was in the way; later there
+                # is only the guess who it was.
+                seen = error.blockers or blockers.find(session, statement) or seen
+                error.blockers = seen
             raise
 
-    def more(self, first: StatementFailed | psycopg2.Error) -> T:
-        """Pause and try again, after a first try that has failed, as long as it is worth it."""
-        import tenacity  # noqa: PLC0415 - 6 ms, and most files are applied at the first try
-
-        settings = self._session.settings
-        untold = [first]
-
-        def attempt() -> T:
-            if untold:
-                raise untold.pop()
-            return self.next()
-
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: _sqlstate(error) in RETRYABLE),
-            wait=lambda state: pause(state.attempt_number, _stall(_error(state), settings)),
-            stop=lambda state: time.monotonic() + state.upcoming_sleep >= self._deadline,
-            before_sleep=self._report,
-            sleep=self._session.stop.sleep,
-            reraise=True,
-        )(attempt)
-
-    def _report(self, state: tenacity.RetryCallState) -> None:
-        error = _error(state)
-        failed = error if isinstance(error, StatementFailed) else None
-        blocked = _sqlstate(error) == LOCK_NOT_AVAILABLE
-        log.warning(
-            "trying again",
-            file=failed.migration.file if failed else None,
-            line=failed.line if failed else None,
-            sqlstate=_sqlstate(error),
-            reason=_cause(error).diag.message_primary,
-            blocked_by=[str(blocker) for blocker in self.seen] if blocked else None,
-            attempt=state.attempt_number,
-            pause_s=round(state.next_action.sleep if state.next_action else 0, 1),
-            left_s=round(max(0.0, self._deadline - time.monotonic()), 1),
+    def again(error: MigratorError, tries: int) -> Again | None:
+        if not isinstance(error, ServerError) or error.sqlstate not in sqlstate.RETRYABLE:
+            return None
+        blocked = error.sqlstate == sqlstate.LOCK_NOT_AVAILABLE
+        seconds = pause(tries, stall if blocked else 0)
+        if time.monotonic() + seconds >= deadline:
+            return None
+        return Again(
+            pause=seconds,
+            reason=tries,
+            event="trying again",
+            facts=lambda: {
+                "file": error.file,
+                "line": error.line,
+                "sqlstate": error.sqlstate,
+                "reason": error.diagnosis.message,
+                "blocked_by": [str(blocker) for blocker in seen] if blocked else None,
+                "attempt": tries,
+                "pause_s": round(seconds, 1),
+                "left_s": round(max(0.0, deadline - time.monotonic()), 1),
+            },
+            warn=True,
         )
+
+    try:
+        return until_done(attempt_once, again, session.stop, deadline)
+    except ServerError as error:
+        if error.file is not None or error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:
+            raise
+        raise _unavailable(settings.lock_wait, error.blockers) from None
+
+
+def _unavailable(budget: float, in_the_way: tuple[Blocker, ...]) -> LockUnavailable:
+    who = "; ".join(str(blocker) for blocker in in_the_way) or "unknown"
+    return LockUnavailable(
+        f"a lock could not be had within {budget:g} s; in the way: {who}",
+        "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
+        "MIGRATOR_LOCK_WAIT waits longer.",
+    )
 
 
 def pause(tries: int, stall: float) -> float:
@@ -141,35 +118,3 @@ def pause(tries: int, stall: float) -> float:
     first = max(_FIRST_PAUSE, 1.5 * stall)
     growing = min(first * 2 ** min(tries - 1, 20), max(first, _LONGEST_PAUSE))
     return float(growing * random.uniform(1.0, 1.25))  # noqa: S311 - jitter
-
-
-def _blockers(session: Session, statement: str) -> tuple[Blocker, ...]:
-    from migrator.server import blockers  # noqa: PLC0415 - rarely needed
-
-    return blockers.find(session, statement)
-
-
-def _stall(error: BaseException | None, settings: Settings) -> float:
-    """Return for how many seconds the failed try has waited for a lock."""
-    if _sqlstate(error) != LOCK_NOT_AVAILABLE:
-        return 0
-    if isinstance(error, StatementFailed):
-        return error.migration.limits(settings)[0]
-    return settings.lock_timeout
-
-
-def _error(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
-
-
-def _cause(error: BaseException | None) -> psycopg2.Error:
-    cause = error.error if isinstance(error, StatementFailed) else error
-    if not isinstance(cause, psycopg2.Error):
-        raise TypeError(error)
-    return cause
-
-
-def _sqlstate(error: BaseException | None) -> str:
-    """Return the SQLSTATE of an error; empty for one that does not come from the server."""
-    from_server = isinstance(error, StatementFailed | psycopg2.Error)
-    return (_cause(error).pgcode or "") if from_server else ""

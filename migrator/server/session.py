@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from migrator.process.errors import DatabaseUnavailable
-from migrator.server.driver import errorcodes, extensions, psycopg2
+from migrator.process.errors import UNREACHABLE, DatabaseUnavailable, MigratorError
+from migrator.server import sqlstate
+from migrator.server.driver import extensions, psycopg2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
-    from migrator.watch.observer import Activity
+    from migrator.server.activity import Activity, Blocker
 
     Arguments = Sequence[object] | Mapping[str, object]
 
@@ -27,17 +28,6 @@ _NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
 
 READ_ONLY = "the server is read-only"
 READ_ONLY_HINT = "Connect to the primary (libpq: target_session_attrs=read-write)."
-
-RETRYABLE = frozenset(
-    {
-        errorcodes.LOCK_NOT_AVAILABLE,
-        errorcodes.DEADLOCK_DETECTED,
-        errorcodes.SERIALIZATION_FAILURE,
-    }
-)
-_LOST = frozenset(
-    {errorcodes.ADMIN_SHUTDOWN, errorcodes.CRASH_SHUTDOWN, errorcodes.CANNOT_CONNECT_NOW}
-)
 
 # What a session is given back as, whatever a migration did to it: DISCARD ALL, which is refused in
 # a transaction, by its parts (PostgreSQL documentation, "DISCARD"). Both run in the migration's own
@@ -71,12 +61,98 @@ def sendable(text: str) -> str:
     )
 
 
+class Diagnosis(NamedTuple):
+    """What the server says of an error.
+
+    The fields are those of the PostgreSQL documentation, "Error and Notice Message Fields". They
+    are empty, or None, where the server does not send them.
+
+    Attributes:
+        sqlstate: the five-character code; empty for an error of the driver.
+        message: the primary message.
+        detail: more about the error.
+        hint: what to do about it.
+        context: where it happened: the calls of functions, innermost first.
+        position: the character of the message that was sent, from 1.
+        internal_position: the character of `internal_query`, from 1.
+        internal_query: the statement that a function or block had built.
+        schema: the schema of the table that the error is about.
+        table: that table.
+    """
+
+    sqlstate: str
+    message: str
+    detail: str = ""
+    hint: str = ""
+    context: str = ""
+    position: int | None = None
+    internal_position: int | None = None
+    internal_query: str = ""
+    schema: str = ""
+    table: str = ""
+
+
+class ServerError(MigratorError):
+    """The server reported an error.
+
+    Args:
+        diagnosis: what the server says.
+
+    Attributes:
+        file: the migration whose statement failed; None: it was a statement of our own.
+        line: the line of the file where that statement fails, from 1.
+        statement: the text of that statement.
+        blockers: who held the lock that was not available.
+    """
+
+    status = UNREACHABLE
+    event = "database unavailable"
+    file: str | None = None
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        code = f" ({diagnosis.sqlstate})" if diagnosis.sqlstate else ""
+        super().__init__(f"the server refused: {diagnosis.message}{code}", diagnosis.hint)
+        self.diagnosis = diagnosis
+        self.blockers: tuple[Blocker, ...] = ()
+
+    @property
+    def sqlstate(self) -> str:
+        """The five-character code."""
+        return self.diagnosis.sqlstate
+
+    @property
+    def line(self) -> int | None:
+        """The line of the file; None for a statement of our own."""
+        return None
+
+    @property
+    def statement(self) -> str:
+        """The text of the file's statement; empty for a statement of our own."""
+        return ""
+
+
 class ConnectionLost(DatabaseUnavailable):
-    """The connection broke; what was running may or may not have happened."""
+    """The connection broke; the statement that was running may or may not have been executed."""
 
 
 class ServerReadOnly(DatabaseUnavailable):
     """The transaction that was begun cannot write: a standby, or default_transaction_read_only."""
+
+
+def _diagnosis(error: psycopg2.Error) -> Diagnosis:
+    diag = error.diag
+    return Diagnosis(
+        sqlstate=error.pgcode or "",
+        message=str(diag.message_primary or " ".join(str(error).split())),
+        detail=diag.message_detail or "",
+        hint=diag.message_hint or "",
+        context=diag.context or "",
+        position=int(diag.statement_position) if diag.statement_position else None,
+        internal_position=int(diag.internal_position) if diag.internal_position else None,
+        internal_query=diag.internal_query or "",
+        schema=diag.schema_name or "",
+        table=diag.table_name or "",
+    )
 
 
 class Notices:
@@ -139,7 +215,7 @@ class Session:
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
             ConnectionLost: the connection broke.
-            psycopg2.Error: the server reported an error.
+            ServerError: the server reported an error.
         """
         self.execute(text, arguments)
         return self.cursor.fetchall() if self.cursor.description else []
@@ -164,21 +240,64 @@ class Session:
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
             ConnectionLost: the connection broke.
-            psycopg2.Error: the server reported an error.
+            ServerError: the server reported an error.
         """
         with self._guarded():
             self.cursor.copy_expert(text, rows)
 
+    def execute_in_spite_of_signals(self, text: str) -> None:
+        """Send one message although a signal may have arrived.
+
+        Args:
+            text: one or more statements.
+
+        Raises:
+            ConnectionLost: the connection broke.
+            ServerError: the server reported an error.
+        """
+        with self._translated():
+            self.cursor.execute(text)
+
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         self.stop.check()
+        with self._translated():
+            try:
+                yield
+            except psycopg2.Error:
+                self.stop.check()
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise the driver's errors as ours; nothing else in the package knows the driver's."""
         try:
             yield
         except psycopg2.Error as error:
-            self.stop.check()
-            if self.connection.closed or error.pgcode in _LOST:
+            if self.closed or error.pgcode in sqlstate.CONNECTION_ENDS:
                 raise ConnectionLost(str(error).strip()) from error
-            raise
+            raise ServerError(_diagnosis(error)) from error
+
+    def close(self) -> None:
+        """Hang up."""
+        with suppress(psycopg2.Error):
+            self.connection.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is gone."""
+        return bool(self.connection.closed)
+
+    @property
+    def row_count(self) -> int | None:
+        """How many rows the last statement returned or changed; None for most other statements."""
+        count = int(self.cursor.rowcount)
+        return count if count >= 0 else None
+
+    @property
+    def column_type(self) -> int:
+        """The OID of the type of the first column that the last statement returned."""
+        return int(self.cursor.description[0].type_code)
 
     @property
     def target(self) -> dict[str, object]:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from migrator.apply.run import apply_pending
+from migrator.failure.describe import describe_refusal
 from migrator.files.folder import load_folder
 from migrator.process.errors import ProblemsFound, UsageError
 from migrator.process.settings import Settings, load_settings
 from migrator.process.signals import Stop
 from migrator.server.connect import connect
+from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +53,8 @@ def apply(
     migrations, problems = load_folder(chosen.directory)
     if problems:
         raise ProblemsFound(problems)
-    return apply_pending(chosen, migrations, Stop())
+    with _worded():
+        return apply_pending(chosen, migrations, Stop())
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,19 @@ def _created(server_url: str, name: str, source: str | None = None) -> Iterator[
 
 
 def _execute(url: str, statement: str) -> None:
-    with connect(_settings(url), Stop(), write=True) as session:
+    with _worded(), connect(_settings(url), Stop(), write=True) as session:
         session.execute(statement)
+
+
+@contextmanager
+def _worded() -> Iterator[None]:
+    """Give an error of the server that is about no file its advice."""
+    try:
+        yield
+    except ServerError as error:
+        if error.file is not None:
+            raise
+        raise describe_refusal(error) from None
 
 
 def _settings(

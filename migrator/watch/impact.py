@@ -182,7 +182,7 @@ class LockTimes:
         """Note which locks the transaction has by now, if enough time has passed.
 
         Raises:
-            psycopg2.Error: a limit that the file has set was too short for this, too.
+            ServerError: a limit that the file has set was too short for this, too.
         """
         now = time.monotonic()
         if now - self._mark < _PROBE_AFTER:

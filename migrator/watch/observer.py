@@ -10,26 +10,26 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
 from migrator.process.errors import DatabaseUnavailable
-from migrator.process.log import is_live, redact, show_live
+from migrator.process.log import is_live, show_live
 from migrator.server import blockers, lock_modes
-from migrator.server.connect import connect_beside
-from migrator.server.driver import psycopg2
+from migrator.server.activity import Activity
+from migrator.server.connect import connect_once_more
 from migrator.server.limits import leash_sql
-from migrator.server.session import Session, sendable
+from migrator.server.refusals import Refused
+from migrator.server.session import ServerError, Session, sendable
 from migrator.watch import impact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from migrator.files.migration import Migration
-    from migrator.server.blockers import Blocker
+    from migrator.server.activity import Blocker
 
 log = structlog.get_logger()
 
@@ -87,32 +87,6 @@ class _Held(NamedTuple):
     relation: str
 
 
-@dataclass(slots=True)
-class Activity:
-    """What the server is doing for us.
-
-    Attributes:
-        migration: the file.
-        index: the statement, from 0; None: what comes after the last one.
-        pid: the server's process.
-        started: by the monotonic clock.
-        blockers: who was seen last to be in its way.
-    """
-
-    migration: Migration
-    index: int | None
-    pid: int
-    started: float
-    blockers: tuple[Blocker, ...] = ()
-
-    @property
-    def line(self) -> int | None:
-        """The line of the file where the statement begins, from 1."""
-        if self.index is None:
-            return None
-        return self.migration.place(self.migration.statements[self.index].start)[0]
-
-
 class Observation(NamedTuple):
     """What a statement does right now.
 
@@ -142,10 +116,21 @@ def running(session: Session, migration: Migration, index: int | None) -> Iterat
         migration: the file.
         index: the statement, from 0; None: what comes after the last one.
     """
-    one = Activity(migration, index, session.server_pid, time.monotonic())
-    session.running = one
+    statement = None if index is None else migration.statements[index]
+    rows = statement.copy_data if statement else None
+    activity = Activity(
+        version=migration.version,
+        file=migration.file,
+        source=migration.script.source,
+        statement=None if index is None else index + 1,
+        start=statement.start if statement else 0,
+        copy_size=rows[1] - rows[0] if rows else None,
+        pid=session.server_pid,
+        started=time.monotonic(),
+    )
+    session.running = activity
     try:
-        yield one
+        yield activity
     finally:
         session.running = None
         show_live("")
@@ -183,15 +168,15 @@ def watching(session: Session, *, limited: bool = True) -> Iterator[None]:
 
 
 class _Observer:
-    """The thread that watches, and its connection."""
+    """The thread that watches, and its session."""
 
-    def __init__(self, session: Session, limit: float) -> None:
+    def __init__(self, watched: Session, limit: float) -> None:
         self.done = threading.Event()
-        self._session = session
-        self._settings = session.settings
+        self._watched = watched
+        self._settings = watched.settings
         self._limit = limit
         self._tick = min(_TICK, max(_SHORTEST_TICK, self._limit / 10)) if self._limit else _TICK
-        self._connection: Any = None
+        self._own: Session | None = None
         self._pause = _AFTER_FAILURE_OF_LIMIT if self._limit else _AFTER_FAILURE
         self._not_before = 0.0
         self._blind_said_at = float("-inf")
@@ -204,11 +189,11 @@ class _Observer:
             DatabaseUnavailable: it is not possible.
         """
         try:
-            self._cursor()
-        except psycopg2.Error as error:
+            self._session()
+        except (DatabaseUnavailable, ServerError) as error:
+            reason = error.detail if isinstance(error, Refused) else error.message
             raise DatabaseUnavailable(
-                "MIGRATOR_LOCK_HOLD_MAX needs a second connection, which was refused: "
-                + redact(" ".join(str(error).split())),
+                f"MIGRATOR_LOCK_HOLD_MAX needs a second connection, which was refused: {reason}",
                 "Let the server accept one more client, or unset MIGRATOR_LOCK_HOLD_MAX.",
             ) from None
 
@@ -218,17 +203,18 @@ class _Observer:
         last: Activity | None = None
         look_at = said_at = 0.0
         while not self.done.wait(self._tick):
-            one = self._session.running
-            if one is None:
+            activity = self._watched.running
+            if activity is None:
                 continue
             now = time.monotonic()
-            if one is not last:
-                last, look_at, said_at = one, one.started + patience, one.started
+            if activity is not last:
+                last, said_at = activity, activity.started
+                look_at = activity.started + patience
             try:
                 if self._limit and now >= self._not_before:
-                    self._guard(one, now)
+                    self._guard(activity, now)
                 if self._settings.heartbeat and now >= max(look_at, self._not_before):
-                    said_at = self._look(one, said_at)
+                    said_at = self._look(activity, said_at)
                     look_at = time.monotonic() + _NEXT_LOOK
             except Exception as error:  # noqa: BLE001 - a dead thread would keep no limit
                 self._say_blind(error)
@@ -237,7 +223,7 @@ class _Observer:
         self._close()
 
     def _say_blind(self, error: Exception) -> None:
-        """Log why nothing is seen; aloud, but not at every try, when the limit depends on it."""
+        """Log why nothing is seen; as a warning, but not at every try, when the limit needs it."""
         reason = " ".join(f"{error or type(error).__name__}".split())
         now = time.monotonic()
         if self._limit and now >= self._blind_said_at + _AFTER_FAILURE:
@@ -246,105 +232,104 @@ class _Observer:
         else:
             log.debug("the observer cannot see", reason=reason)
 
-    def _look(self, one: Activity, said_at: float) -> float:
-        """Ask what the statement does, and say so when it is time; return when that was."""
-        cursor = self._cursor()
-        copy = _COPY if self._session.server_version >= _SINCE_COPY else ""
-        cursor.execute(_LIMIT + _LOOK.format(copy=copy), {"pid": one.pid})
-        row = cursor.fetchone()
-        if row is None:
+    def _look(self, activity: Activity, said_at: float) -> float:
+        """Ask what the statement does, and log it when it is time; return when that was."""
+        session = self._session()
+        copy = _COPY if self._watched.server_version >= _SINCE_COPY else ""
+        rows = session.query(_LIMIT + _LOOK.format(copy=copy), {"pid": activity.pid})
+        if not rows:
             return said_at
-        state, wait, pids, *progress = row
-        before = one.blockers
-        found = blockers.blocking(cursor, one.pid, pids) if pids else ()
-        one.blockers = found or before
-        seen = Observation(state, wait, *_described(one, progress))
+        state, wait, pids, *progress = rows[0]
+        before = activity.blockers
+        in_the_way = blockers.blocking(session, activity.pid, pids) if pids else ()
+        activity.blockers = in_the_way or before
+        observation = Observation(state, wait, *_described(activity, progress))
         now = time.monotonic()
-        if self._session.running is not one:
+        if self._watched.running is not activity:
             return said_at
         if is_live():
-            show_live(_line(one, now - one.started, seen, found))
-        elif now - said_at >= self._settings.heartbeat or (found and not before):
-            _say(one, now - one.started, seen, found)
+            show_live(_line(activity, now - activity.started, observation, in_the_way))
+        elif now - said_at >= self._settings.heartbeat or (in_the_way and not before):
+            _say(activity, now - activity.started, observation, in_the_way)
             return now
         return said_at
 
-    def _guard(self, one: Activity, now: float) -> None:
+    def _guard(self, activity: Activity, now: float) -> None:
         """Cancel the statement before a lock is held for longer than `lock_hold_max`."""
-        cursor = self._cursor()
-        cursor.execute(_LIMIT + _LOCKS, {"pid": one.pid})
-        held = [_Held(*row) for row in cursor.fetchall()]
+        session = self._session()
+        rows = session.query(_LIMIT + _LOCKS, {"pid": activity.pid})
         earlier = now - self._tick  # a lock was taken at some time since the last look
-        self._first_seen = {each: self._first_seen.get(each, earlier) for each in held}
-        for each, since in self._first_seen.items():
+        locks = [_Held(*row) for row in rows]
+        self._first_seen = {lock: self._first_seen.get(lock, earlier) for lock in locks}
+        for lock, since in self._first_seen.items():
             if now + self._tick >= since + self._limit:
-                # Another statement of the same transaction may be what runs when this arrives.
-                mode = lock_modes.mode(each.mode)
-                self._session.exceeded = (
-                    f"it would have held {mode} on {each.relation} for longer than "
-                    f"MIGRATOR_LOCK_HOLD_MAX allows ({self._limit:g} s)"
-                )
-                cursor.execute(_LIMIT + _CANCEL, {"pid": one.pid, "transaction": each.transaction})
-                self._session.cancelled = bool(cursor.fetchone())
-                if not self._session.cancelled:  # it has ended
-                    self._session.exceeded = ""
+                self._cancel(session, activity, lock)
                 return
 
-    def _cursor(self) -> Any:  # noqa: ANN401
-        if self._connection is None:
-            self._connection = connect_beside(self._session)
-            self._put_on_leash(self._connection.cursor())
-        return self._connection.cursor()
+    def _cancel(self, session: Session, activity: Activity, lock: _Held) -> None:
+        """Cancel what runs. When the cancel arrives, that may be a later statement of the file."""
+        mode = lock_modes.mode(lock.mode)
+        self._watched.exceeded = (
+            f"it would have held {mode} on {lock.relation} for longer than "
+            f"MIGRATOR_LOCK_HOLD_MAX allows ({self._limit:g} s)"
+        )
+        arguments = {"pid": activity.pid, "transaction": lock.transaction}
+        self._watched.cancelled = bool(session.query(_LIMIT + _CANCEL, arguments))
+        if not self._watched.cancelled:  # the transaction has ended
+            self._watched.exceeded = ""
 
-    def _put_on_leash(self, cursor: Any) -> None:  # noqa: ANN401
-        """Let the server notice when we are gone; a pooler's connection stays as it was."""
-        cursor.execute("SELECT pg_catalog.pg_backend_pid()")
-        if cursor.fetchone()[0] == self._connection.info.backend_pid:
-            cursor.execute(f"SELECT {leash_sql(self._session.server_version, local=False)}")
+    def _session(self) -> Session:
+        if self._own is None:
+            self._own = connect_once_more(self._watched)
+            # The server is to notice when we are gone; a pooler's connection stays as it was.
+            if not self._own.through_pooler:
+                self._own.execute(f"SELECT {leash_sql(self._own.server_version, local=False)}")
+        return self._own
 
     def _close(self) -> None:
-        if self._connection is not None:
-            with suppress(psycopg2.Error):
-                self._connection.close()
-            self._connection = None
+        if self._own is not None:
+            self._own.close()
+            self._own = None
 
 
-def _described(one: Activity, row: list[Any]) -> tuple[str | None, float | None]:
+def _described(activity: Activity, row: list[Any]) -> tuple[str | None, float | None]:
     """Return what the server reports on a statement, in words and in percent."""
     command, relation, phase, done, total = row
     if command is None:
         return None, None
-    rows = one.migration.statements[one.index].copy_data if one.index is not None else None
-    if rows and not total:  # the server does not know how much is to come
-        total = float(rows[1] - rows[0])
+    if activity.copy_size and not total:  # the server does not know how much is to come
+        total = float(activity.copy_size)
     percent = min(100.0, round(100 * done / total, 1)) if total and done is not None else None
     subject = " on ".join(filter(None, (command, None if relation == "-" else relation)))
     return ": ".join(filter(None, (subject, phase))), percent
 
 
-def _line(one: Activity, elapsed: float, seen: Observation, found: tuple[Blocker, ...]) -> str:
+def _line(
+    activity: Activity, elapsed: float, seen: Observation, in_the_way: tuple[Blocker, ...]
+) -> str:
     """Return the one line for a person who watches."""
-    waits = f"waits for {found[0]}" if found else str(seen) or seen.wait or ""
-    return f"{_place(one)}: {elapsed:.0f} s  {waits}".rstrip()
+    waits = f"waits for {in_the_way[0]}" if in_the_way else str(seen) or seen.wait or ""
+    place = activity.file if activity.line is None else f"{activity.file}:{activity.line}"
+    return f"{place}: {elapsed:.0f} s  {waits}".rstrip()
 
 
-def _place(one: Activity) -> str:
-    return one.migration.file if one.line is None else f"{one.migration.file}:{one.line}"
-
-
-def _say(one: Activity, elapsed: float, seen: Observation, found: tuple[Blocker, ...]) -> None:
-    place = {} if one.index is None else {"line": one.line, "statement": one.index + 1}
+def _say(
+    activity: Activity, elapsed: float, seen: Observation, in_the_way: tuple[Blocker, ...]
+) -> None:
+    place = {}
+    if activity.statement is not None:
+        place = {"line": activity.line, "statement": activity.statement}
     facts = {
         "state": seen.state,
         "wait": seen.wait,
         "doing": seen.doing,
         "percent": seen.percent,
-        "blocked_by": [str(blocker) for blocker in found],
+        "blocked_by": [str(blocker) for blocker in in_the_way],
     }
     log.info(
         "still running",
-        version=one.migration.version,
-        file=one.migration.file,
+        version=activity.version,
+        file=activity.file,
         **place,
         elapsed_s=round(elapsed, 1),
         **{key: value for key, value in facts.items() if value not in (None, [])},

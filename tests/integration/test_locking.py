@@ -48,7 +48,7 @@ def test_the_holder_is_logged_and_named_when_the_budget_is_over(
             f"SELECT host(client_addr) FROM pg_stat_activity WHERE pid = {holder.pid}"
         )
     assert run.status == 6
-    who = f"pid {holder.pid} (deploy 7, role app_owner, client {client}), since "
+    who = f"pid {holder.pid} (deploy 7, role app_owner, client {client}) holds the migrator lock, "
     waiting = [event for event in run.events if event["event"] == "waiting for another migrator"]
     assert waiting[0]["holder"].startswith(who)
     error = run.event("lock unavailable")

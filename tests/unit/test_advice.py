@@ -7,12 +7,11 @@ import re
 import pytest
 from psycopg2 import errorcodes
 
-from migrator.failure.advice import _ANYTHING, _BY_MESSAGE, _BY_SQLSTATE, by_code, text
-from migrator.failure.failure import Failure
-from migrator.process.errors import CHANGED_HISTORY
+from migrator.failure.advice import _ANYTHING, _BY_MESSAGE, _BY_SQLSTATE, Clues, by_code, text
 from migrator.process.names import Table
 from migrator.process.settings import VARIABLES
-from migrator.server.blockers import Blocker
+from migrator.server.activity import Blocker
+from migrator.server.sqlstate import CHANGED_HISTORY
 
 TABLE = Table("public", "schema_migrations")
 
@@ -23,22 +22,8 @@ def failure(
     *,
     source: tuple[str, ...] = (),
     blockers: tuple[Blocker, ...] = (),
-) -> Failure:
-    return Failure(
-        file="001_a.sql",
-        version=1,
-        line=1,
-        column=1,
-        source=source,
-        statement=1,
-        statements=1,
-        statement_line=1,
-        message=message,
-        advice="",
-        state="",
-        sqlstate=sqlstate,
-        blockers=blockers,
-    )
+) -> Clues:
+    return Clues(sqlstate, message, source, blockers=blockers)
 
 
 def blocker(pid: int | None) -> Blocker:

@@ -20,9 +20,9 @@ def migration(source: str) -> Migration:
     return Migration(1, name, Path(name), "a", "", Directives(), script, script.statements)
 
 
-def divided(source: str, *, exact: bool = False) -> list[tuple[int, bool]]:
+def divided(source: str, *, one_by_one: bool = False) -> list[tuple[int, bool]]:
     """Return how many statements each message has, and whether they are quick."""
-    found = batches(migration(source), exact=exact)
+    found = batches(migration(source), one_by_one=one_by_one)
     return [(len(batch.indices), batch.quick) for batch in found]
 
 
@@ -114,7 +114,7 @@ def test_what_changes_a_table_of_the_same_file_takes_no_time(
 class TestBatches:
     def test_of_an_initial_schema_is_one(self) -> None:
         source = (Path(__file__).parents[2] / "migrations" / "001_initial_schema.sql").read_text()
-        [batch] = batches(migration(source), exact=False)
+        [batch] = batches(migration(source), one_by_one=False)
         assert batch.quick
 
     @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ class TestBatches:
 
     def test_are_single_statements_when_asked_for(self) -> None:
         source = "CREATE TABLE a (); CREATE TABLE b (); UPDATE a SET x = 1;"
-        assert divided(source, exact=True) == [(1, False)] * 3
+        assert divided(source, one_by_one=True) == [(1, False)] * 3
 
     def test_are_single_statements_where_an_enum_grows(self) -> None:
         source = "CREATE TYPE e AS ENUM ('a'); ALTER TYPE e ADD VALUE 'b'; CREATE TABLE a ();"
@@ -164,7 +164,7 @@ class TestBatches:
         st.lists(st.sampled_from(["SET a.b = 1;", "SELECT 1;", "x" * 400_000 + ";"])), st.booleans()
     )
     @example([], True)
-    def test_are_the_whole_file_in_its_order(self, statements: list[str], exact: bool) -> None:
-        found: list[Batch] = batches(migration("\n".join(statements)), exact=exact)
+    def test_are_the_whole_file_in_its_order(self, statements: list[str], one_by_one: bool) -> None:
+        found: list[Batch] = batches(migration("\n".join(statements)), one_by_one=one_by_one)
         assert [index for batch in found for index in batch.indices] == [*range(len(statements))]
         assert all(batch.quick or len(batch.indices) == 1 for batch in found)

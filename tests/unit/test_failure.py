@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrator.failure.describe import broken, describe
-from migrator.failure.failure import MigrationFailed
+from migrator.apply.outcome import MigrationFailed
+from migrator.failure.describe import Situation, describe, describe_broken
 from migrator.failure.place import StatementFailed
 from migrator.files import scanner
 from migrator.files.excerpt import excerpt
@@ -20,7 +19,11 @@ from migrator.files.migration import Directives, Migration
 from migrator.process.errors import FAILED, LOCKED
 from migrator.process.names import Table
 from migrator.process.terminal import cells, visible
-from migrator.server.blockers import Blocker
+from migrator.server.activity import Blocker
+from migrator.server.session import Diagnosis
+
+if TYPE_CHECKING:
+    from migrator.failure.failure import Failure
 
 TABLE = Table("public", "schema_migrations")
 BLOCK = "PL/pgSQL function inline_code_block line %d at RAISE"
@@ -32,16 +35,26 @@ def migration(source: str) -> Migration:
     return Migration(2, name, Path(name), "b", "", Directives(), script, script.statements)
 
 
-def error(code: str = "XX000", message: str = "it failed", **more: Any) -> Any:  # noqa: ANN401
-    """Return what the driver raises: an error with its diagnostics."""
-    names = ("detail", "hint", "primary")
-    diag = dict.fromkeys(
-        [f"message_{name}" for name in names]
-        + ["context", "internal_query", "internal_position", "schema_name", "table_name"]
-    )
-    return SimpleNamespace(
-        pgcode=code, diag=SimpleNamespace(**{**diag, "message_primary": message, **more})
-    )
+def failed(
+    source: str,
+    index: int | None = 0,
+    code: str = "XX000",
+    message: str = "it failed",
+    *,
+    position: int | None = None,
+    elapsed: float = 0.0,
+    blockers: tuple[Blocker, ...] = (),
+    **more: Any,  # noqa: ANN401
+) -> StatementFailed:
+    """Return what is raised for a statement of a file; `more` is what else the server says."""
+    diagnosis = Diagnosis(code, message, **more)
+    return StatementFailed(diagnosis, migration(source), index, position, elapsed, blockers)
+
+
+def described(
+    raised: StatementFailed, state: str = "", current: int | None = None, pending: int | None = None
+) -> Failure:
+    return describe(raised, Situation(TABLE, state, current, pending))
 
 
 def place(
@@ -51,8 +64,8 @@ def place(
     position: int | None = None,
     **more: Any,  # noqa: ANN401
 ) -> str:
-    failed = StatementFailed(error(code, **more), migration(source), index, position)
-    return describe(failed, "", TABLE).place.removeprefix("002_b.sql:")
+    raised = failed(source, index, code, position=position, **more)
+    return described(raised).place.removeprefix("002_b.sql:")
 
 
 class TestPlace:
@@ -75,19 +88,19 @@ class TestPlace:
             ('COPY t, line 3: "y\tz"', "4:1"),
             ("COPY t, line 4711", "2:1"),
             ("something else", "1:1"),
-            (None, "1:1"),
+            ("", "1:1"),
         ],
     )
-    def test_is_the_row_s_in_a_copy(self, context: str | None, expected: str) -> None:
+    def test_is_the_row_s_in_a_copy(self, context: str, expected: str) -> None:
         source = "COPY t FROM STDIN;\n1\t2\nx\tx\ny\tz\n\\.\n"
         assert place(source, 0, context=context) == expected
 
     @pytest.mark.parametrize(
         ("more", "expected"),
         [
-            ({"internal_query": "SELECT nope", "internal_position": "8"}, "4:13"),
+            ({"internal_query": "SELECT nope", "internal_position": 8}, "4:13"),
             ({"internal_query": "SELECT nope", "internal_position": None}, "4:6"),
-            ({"internal_query": "SELECT a          FROM t", "internal_position": "24"}, "6:29"),
+            ({"internal_query": "SELECT a          FROM t", "internal_position": 24}, "6:29"),
             ({"internal_query": "SELECT twice"}, "1:1"),  # there are two
             ({"internal_query": "SELECT twice", "context": BLOCK % 3}, "3:6"),
             ({"internal_query": "not here", "context": BLOCK % 5}, "5:6"),
@@ -114,7 +127,7 @@ class TestPlace:
             ("MG001", {"context": "PL/pgSQL function inline_code_block line 4 at RAISE"}),
             ("42P01", {}),
             ("42703", {}),
-            ("23502", {"schema_name": "public", "table_name": "schema_migrations"}),
+            ("23502", {"schema": "public", "table": "schema_migrations"}),
         ],
     )
     def test_is_what_changed_the_history(self, code: str, more: dict[str, Any]) -> None:
@@ -131,15 +144,18 @@ class TestDescription:
     SOURCE = "SELECT 1;\nSELECT\n  nope;"
 
     def test_has_what_the_server_said(self) -> None:
-        raised = error(
+        raised = failed(
+            self.SOURCE,
+            1,
             "42703",
             "no such column",
-            message_detail="a detail",
-            message_hint="a hint",
+            position=9,
+            elapsed=0.0123,
+            detail="a detail",
+            hint="a hint",
             context="a context",
         )
-        failed = StatementFailed(raised, migration(self.SOURCE), 1, 9, 0.0123)
-        failure = describe(failed, "rolled back", TABLE)
+        failure = described(raised, "rolled back")
         assert MigrationFailed(failure).fields() == {
             "file": "002_b.sql",
             "version": 2,
@@ -159,17 +175,13 @@ class TestDescription:
         }
 
     def test_has_zeros_and_where_the_run_has_come_to(self) -> None:
-        raised = MigrationFailed(
-            describe(StatementFailed(error(), migration("")), "nothing", TABLE)
-        )
-        raised.note(current=0, pending=1, table=TABLE)
-        fields = raised.fields()
+        failure = described(failed("", None), "nothing", current=0, pending=1)
+        fields = MigrationFailed(failure).fields()
         assert (fields["elapsed_ms"], fields["current"], fields["pending"]) == (0, 0, 1)
         assert "statement" not in fields
 
     def test_has_no_condition_for_a_made_up_code(self) -> None:
-        failed = StatementFailed(error("FF042"), migration(self.SOURCE), 0)
-        assert describe(failed, "", TABLE).condition == ""
+        assert described(failed(self.SOURCE, 0, "FF042")).condition == ""
 
     @pytest.mark.parametrize(
         ("code", "index", "message"),
@@ -183,17 +195,15 @@ class TestDescription:
     def test_tells_our_own_statements_from_the_file_s(
         self, code: str, index: int | None, message: str
     ) -> None:
-        failed = StatementFailed(error(code), migration(self.SOURCE), index)
-        assert describe(failed, "", TABLE).message == message
+        assert described(failed(self.SOURCE, index, code)).message == message
 
     @pytest.mark.parametrize(("code", "status"), [("55P03", LOCKED), ("42601", FAILED)])
     def test_decides_the_exit_status(self, code: str, status: int) -> None:
-        failed = StatementFailed(error(code), migration(self.SOURCE), 0)
-        assert MigrationFailed(describe(failed, "", TABLE)).status == status
+        assert MigrationFailed(described(failed(self.SOURCE, 0, code))).status == status
 
     def test_has_both_ends_of_a_long_text(self) -> None:
-        raised = error(message=f"near {'x' * 5000} end", context=f"first\n{'y' * 5000}\nlast")
-        failure = describe(StatementFailed(raised, migration(self.SOURCE), 0), "", TABLE)
+        message, context = f"near {'x' * 5000} end", f"first\n{'y' * 5000}\nlast"
+        failure = described(failed(self.SOURCE, message=message, context=context))
         for text, first, last in (
             (failure.message, "near x", "x end"),
             (failure.context, "first\n", "\nlast"),
@@ -203,10 +213,9 @@ class TestDescription:
             assert len(text) < 2100
 
     def test_names_who_is_in_the_way(self) -> None:
-        failed = StatementFailed(error("55P03"), migration(self.SOURCE), 0)
         blocker = Blocker(7, None, "psql", "me", "local", "active", 5, "SHARE", True, "t", "q")
-        failed.blockers = (blocker,)
-        fields = MigrationFailed(describe(failed, "", TABLE)).fields()
+        raised = failed(self.SOURCE, 0, "55P03", blockers=(blocker,))
+        fields = MigrationFailed(described(raised)).fields()
         assert fields["blockers"] == (asdict(blocker),)
         assert str(blocker) == (
             "pid 7 (psql, role me, client local) holds SHARE on t, active, "
@@ -214,7 +223,10 @@ class TestDescription:
         )
 
     def test_of_something_wrong_without_an_error(self) -> None:
-        failure = broken(migration(self.SOURCE), 1, "index i is invalid", "Drop it.", "done")
+        situation = Situation(TABLE, "done", 1, 2)
+        failure = describe_broken(
+            migration(self.SOURCE), 1, "index i is invalid", "Drop it.", situation
+        )
         assert failure.place == "002_b.sql:2:1"
         assert MigrationFailed(failure).fields().keys().isdisjoint({"sqlstate", "elapsed_ms"})
 

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from migrator.failure.failure import Failure, MigrationFailed
+from migrator.apply.outcome import MigrationFailed
+from migrator.failure.failure import Failure
 from migrator.files import scanner
 from migrator.files.migration import Directives, Migration
 from migrator.history.plan import make_plan

@@ -1,0 +1,50 @@
+"""The codes of the errors that something here depends on.
+
+The names are those of the PostgreSQL documentation, appendix A, "PostgreSQL Error Codes".
+"""
+
+from __future__ import annotations
+
+ADMIN_SHUTDOWN = "57P01"
+CANNOT_CONNECT_NOW = "57P03"
+CHARACTER_NOT_IN_REPERTOIRE = "22021"
+CRASH_SHUTDOWN = "57P02"
+DEADLOCK_DETECTED = "40P01"
+DUPLICATE_DATABASE = "42P04"
+DUPLICATE_OBJECT = "42710"
+DUPLICATE_TABLE = "42P07"
+INSUFFICIENT_PRIVILEGE = "42501"
+INVALID_CATALOG_NAME = "3D000"
+INVALID_COLUMN_REFERENCE = "42P10"
+INVALID_SCHEMA_NAME = "3F000"
+INVALID_TRANSACTION_TERMINATION = "2D000"
+LOCK_NOT_AVAILABLE = "55P03"
+OBJECT_NOT_IN_PREREQUISITE_STATE = "55000"
+QUERY_CANCELED = "57014"
+SERIALIZATION_FAILURE = "40001"
+UNDEFINED_COLUMN = "42703"
+UNDEFINED_FUNCTION = "42883"
+UNDEFINED_OBJECT = "42704"
+UNDEFINED_TABLE = "42P01"
+UNSAFE_NEW_ENUM_VALUE_USAGE = "55P04"
+UNTRANSLATABLE_CHARACTER = "22P05"
+
+# Codes of our own, in a class that the SQL standard and PostgreSQL leave free.
+CHANGED_HISTORY = "MG001"
+LOCK_GIVEN_AWAY = "MG002"
+NOT_CLAIMED = "MG003"
+
+# The transaction was in the way of another one; the same transaction may succeed later.
+RETRYABLE = frozenset({LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, SERIALIZATION_FAILURE})
+# The server ends the connection after these.
+CONNECTION_ENDS = frozenset({ADMIN_SHUTDOWN, CRASH_SHUTDOWN, CANNOT_CONNECT_NOW})
+
+
+def condition(code: str) -> str:
+    """Return the name of an error code in lower case; empty for one that a RAISE made up."""
+    from migrator.server.driver import errorcodes  # noqa: PLC0415 - only a failure has a name
+
+    try:
+        return str(errorcodes.lookup(code)).lower()
+    except KeyError:
+        return ""
