@@ -71,7 +71,7 @@ format: .venv/.check ## Format the Python code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format
 
-docs: .venv/.check ## Write the table of docs/configuration.md anew
+docs: .venv/.check ## Write the settings into docs/configuration.md and .env.example
 	@$(BIN)/python -m scripts.configuration
 
 lock: .venv/.lock ## Write the lock files of the image (LOCK_ARGS=--upgrade for newer versions)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+# The names that the history table and its schema may have.
+IDENTIFIER = re.compile(r"[^\W\d][\w$]{0,62}")
+
 
 def literal(text: str | None) -> str:
-    """Quote a string as SQL; right in any setting of `standard_conforming_strings`."""
+    """Quote a string as SQL, so that it is right with `standard_conforming_strings` on or off."""
     if text is None:
         return "NULL"
     escaped = text.replace("\\", "\\\\").replace("'", "''")
     return f"E'{escaped}'" if "\\" in text else f"'{escaped}'"
-
-
-IDENTIFIER = re.compile(r"[^\W\d][\w$]{0,62}")
 
 
 class Table(NamedTuple):
@@ -39,5 +39,5 @@ def identifier(name: str) -> str:
 
 
 def server_time(seconds: float) -> str:
-    """Return a time as the server's settings take it, such as `3000ms`."""
+    """Return a time in the form that the server's settings have, such as `3000ms`."""
     return f"{round(seconds * 1000)}ms"

@@ -1,207 +1,36 @@
 """Environment and flags become one validated `Settings`.
 
-Every variable is declared once, in `VARIABLES`: the manual (`--help`), the check for misspelt names
-and the documentation are made from that table.
+To add a setting, add a field to `Settings` whose default is a call of `_setting`. The call declares
+the variable: its name, its kind, its default, its flag and its text. `VARIABLES` lists all of them,
+and from that list come the manual (`--help`), the check for misspelt names, docs/configuration.md
+and `.env.example`.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from migrator.process.errors import UsageError
 from migrator.process.names import IDENTIFIER, Table
 from migrator.process.url import normalise_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 T = TypeVar("T")
 
-
-class Variable(NamedTuple):
-    """An environment variable and what it means.
-
-    Attributes:
-        name: the variable.
-        default: its value when unset, as it would be written; empty for none.
-        flag: the option that overrides it; empty for none.
-        text: one or two sentences for the manual.
-    """
-
-    name: str
-    default: str
-    flag: str
-    text: str
-
-
-VARIABLES = (
-    Variable(
-        "DATABASE_URL",
-        "",
-        "",
-        "Where the database is: postgresql://user:password@host:5432/database?sslmode=require. "
-        "postgres:// and SQLAlchemy's postgresql+driver:// work too. Without it, libpq's own PG* "
-        "variables (PGHOST, PGUSER, PGPASSWORD, PGDATABASE, PGSERVICE, PGSSLMODE, ...) are used. "
-        "There is no flag for it, because a command line is visible to other users.",
-    ),
-    Variable("DATABASE_URL_FILE", "", "", "A file that holds DATABASE_URL (a Docker secret)."),
-    Variable(
-        "POSTGRES_PASSWORD",
-        "",
-        "",
-        "The password, where neither DATABASE_URL nor PGPASSWORD has one.",
-    ),
-    Variable("POSTGRES_PASSWORD_FILE", "", "", "A file that holds POSTGRES_PASSWORD."),
-    Variable("MIGRATIONS_DIR", "migrations", "--dir", "The folder with the migrations."),
-    Variable(
-        "MIGRATOR_WAIT",
-        "60s",
-        "--wait",
-        "How long to wait for the server to accept us, at the start and after a lost connection.",
-    ),
-    Variable(
-        "MIGRATOR_LOCK_WAIT",
-        "10min",
-        "--lock-wait",
-        "How long each migration keeps trying for a lock, another migrator's or a table's, before "
-        "giving up.",
-    ),
-    Variable(
-        "MIGRATOR_LOCK_TIMEOUT",
-        "3s",
-        "--lock-timeout",
-        "How long one statement may wait for a table lock before the migration is rolled back, "
-        "pauses and is tried again. Queries behind the waiting statement stall for that long.",
-    ),
-    Variable(
-        "MIGRATOR_STATEMENT_TIMEOUT",
-        "0",
-        "--statement-timeout",
-        "How long one statement may run before the migration fails; 0 is without limit.",
-    ),
-    Variable(
-        "MIGRATOR_LOCK_HOLD_WARN",
-        "1s",
-        "",
-        "Warn when a migration held a lock that blocks reads or writes on a table for longer; "
-        "0 never warns.",
-    ),
-    Variable(
-        "MIGRATOR_LOCK_HOLD_MAX",
-        "0",
-        "",
-        "Cancel a migration and roll it back before it holds such a lock for longer; 0 is without "
-        "limit. Takes a second connection, which watches the first.",
-    ),
-    Variable(
-        "MIGRATOR_HEARTBEAT",
-        "10s",
-        "",
-        "How often a statement that takes long is reported while it runs, with what it waits for "
-        "and how far it is; 0 is never. Takes a second connection while such a statement runs.",
-    ),
-    Variable(
-        "MIGRATOR_TABLE",
-        "public.schema_migrations",
-        "",
-        "The history table, with or without its schema.",
-    ),
-    Variable(
-        "MIGRATOR_AHEAD",
-        "warn",
-        "",
-        "What to do when the database has versions that are not on disk, newer than every file: "
-        "warn (exit 0, so that rolling an image back works) or refuse (exit 5).",
-    ),
-    Variable(
-        "MIGRATOR_OUT_OF_ORDER",
-        "refuse",
-        "",
-        "What to do with a pending file older than an applied one: refuse (exit 5) or allow.",
-    ),
-    Variable(
-        "MIGRATOR_METRICS_FILE",
-        "",
-        "--metrics-file",
-        "A file to write how the run went to, for the textfile collector of Prometheus' "
-        "node_exporter; docs/logging.md lists the metrics.",
-    ),
-    Variable(
-        "MIGRATOR_LOG_FORMAT",
-        "auto",
-        "",
-        "json, console, or auto: console when stderr is a terminal, else json.",
-    ),
-    Variable("MIGRATOR_LOG_LEVEL", "info", "", "debug, info, warning or error."),
-    Variable(
-        "MIGRATOR_SCRATCH_URL",
-        "",
-        "",
-        "An empty database on a server of the same version, where verify builds what the files "
-        "describe, and which it empties again: for a role that may not create databases. Without "
-        "it, verify creates a database beside the target and drops it. There is no flag for it, "
-        "as for DATABASE_URL.",
-    ),
-    Variable("MIGRATOR_SCRATCH_URL_FILE", "", "", "A file that holds MIGRATOR_SCRATCH_URL."),
-)
-
-# The image's name in a deployment's settings, and what Kubernetes tells every container about a
-# Service whose name is or begins with `migrator` (its documentation, "Service", "Discovering").
+# MIGRATOR_IMAGE is a setting of the deployment: the name of the image. The others are what
+# Kubernetes tells every container about a Service whose name is `migrator` or begins with
+# `migrator-` (Kubernetes documentation, "Service", "Discovering services").
 _FOREIGN = r"MIGRATOR_(?:IMAGE|(?:\w+_)?(?:SERVICE_HOST|PORT)(?:_\w+)?)"
 _ALIKE = 0.7  # as difflib measures it, from 0 to 1
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
-_SHORTEST = 0.001  # what would be rounded to 0 is without limit to the server
-_LONGEST = 576 * 3600.0  # its timeouts are milliseconds in 32 bits
+_SHORTEST = 0.001  # the server rounds less to 0, and for the server 0 means no limit
+_LONGEST = 576 * 3600.0  # the server's timeouts are milliseconds in 32 bits
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|)")
-
-
-class Settings(NamedTuple):
-    """What a run needs to know. Times are in seconds.
-
-    Attributes:
-        url: what libpq is given, a URL or a keyword/value string; empty: libpq's PG* variables.
-        password: used where neither `url` nor PGPASSWORD has one.
-        directory: the folder with the migrations.
-        wait: how long to wait for the server.
-        lock_wait: how long to keep trying for a lock.
-        lock_timeout: how long one statement may wait for a lock.
-        statement_timeout: how long one statement may run; 0 is without limit.
-        lock_hold_warn: how long a lock that blocks others may be held without a warning; 0 is
-            without limit.
-        lock_hold_max: how long such a lock may be held at all; 0 is without limit.
-        heartbeat: between two reports on a statement that runs; 0 is never.
-        table: the history table.
-        refuse_ahead: whether a database ahead of the files is an error.
-        allow_out_of_order: whether a pending file older than an applied one is applied.
-        metrics_file: where to write how the run went; None: nowhere.
-        scratch_url: an empty database to build a schema in; empty: one is created and dropped.
-    """
-
-    url: str
-    password: str | None
-    directory: Path
-    wait: float
-    lock_wait: float
-    lock_timeout: float
-    statement_timeout: float
-    lock_hold_warn: float
-    lock_hold_max: float
-    heartbeat: float
-    table: Table
-    refuse_ahead: bool
-    allow_out_of_order: bool
-    metrics_file: Path | None = None
-    scratch_url: str = ""
-
-
-class LogSettings(NamedTuple):
-    """How to log: `format` is json, console or auto; `level` is debug, info, warning or error."""
-
-    format: str
-    level: str
 
 
 def duration(text: str) -> float:
@@ -222,14 +51,272 @@ def duration(text: str) -> float:
     return seconds
 
 
-def check_names(environ: Mapping[str, str]) -> list[str]:
-    """Refuse a `MIGRATOR_…` variable whose name is almost that of a setting.
+class Kind(Generic[T]):
+    """How the text of a variable becomes the value of a setting.
+
+    Args:
+        metavar: what stands for the text in `--help`, such as TIME.
+        read: returns the value, given the variable's name and text. Where nothing is set, the text
+            is the default. Raises UsageError, which names the variable, for a wrong text.
+        in_file: whether the text can also be in a file, which the variable NAME_FILE names.
+    """
+
+    __slots__ = ("in_file", "metavar", "read")
+
+    def __init__(
+        self, metavar: str, read: Callable[[str, str], T], *, in_file: bool = False
+    ) -> None:
+        self.metavar = metavar
+        self.read = read
+        self.in_file = in_file
+
+
+def _parsed(parse: Callable[[str], T]) -> Callable[[str, str], T]:
+    """Turn the ValueError of `parse` into an error that names the variable and shows the text."""
+
+    def read(name: str, text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise UsageError(f"{name}={text!r}: {error}") from None
+
+    return read
+
+
+def _table(text: str) -> Table:
+    schema, _, name = text.rpartition(".")
+    table = Table(schema or "public", name)
+    if not all(IDENTIFIER.fullmatch(part) for part in table):
+        raise ValueError("expected a table name, or schema.table, of letters, digits and _")
+    return table
+
+
+def _choice(*words: str) -> Kind[str]:
+    """Return the kind whose values are these words, in lower case."""
+
+    def read(name: str, text: str) -> str:
+        word = text.lower()
+        if word not in words:
+            expected = f"{', '.join(words[:-1])} or {words[-1]}"
+            raise UsageError(f"{name}={word!r}: expected {expected}")
+        return word
+
+    return Kind("|".join(words), read)
+
+
+def _switch(off: str, on: str) -> Kind[bool]:
+    """Return the kind with two words, whose value is whether the text is the second word."""
+    words = _choice(off, on)
+    return Kind(words.metavar, lambda name, text: words.read(name, text) == on)
+
+
+_TIME: Kind[float] = Kind("TIME", _parsed(duration))
+_TABLE: Kind[Table] = Kind("TABLE", _parsed(_table))
+_FOLDER: Kind[Path] = Kind("FOLDER", lambda _, text: Path(text))
+_FILE: Kind[Path | None] = Kind("FILE", lambda _, text: Path(text) if text else None)
+_PASSWORD: Kind[str | None] = Kind("PASSWORD", lambda _, text: text or None, in_file=True)
+_URL: Kind[str] = Kind(
+    "URL", lambda name, text: normalise_url(text, name) if text else "", in_file=True
+)
+
+
+class Variable(NamedTuple):
+    """An environment variable and what it means.
+
+    Attributes:
+        name: the name of the variable.
+        default: the text that holds when the variable is not set; empty for none.
+        flag: the option that overrides the variable; empty for none.
+        text: the sentences of the manual.
+        kind: how the text becomes a value.
+    """
+
+    name: str
+    default: str
+    flag: str
+    text: str
+    kind: Kind[Any]
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in `--help`, such as TIME."""
+        return self.kind.metavar
+
+
+_declared: list[Variable] = []
+
+
+def _setting(name: str, kind: Kind[T], text: str, *, default: str = "", flag: str = "") -> T:
+    """Declare a setting where a field of `Settings` or `LogSettings` gets its default.
 
     Returns:
-        The other ones that are no setting, as far as it is not known whose they are.
+        The value of the default, which is the default of the field.
+    """
+    _declared.append(Variable(name, default, flag, text, kind))
+    return kind.read(name, default)
+
+
+class Settings(NamedTuple):
+    """What a run needs to know. Times are in seconds."""
+
+    url: str = _setting(
+        "DATABASE_URL",
+        _URL,
+        "The address of the database: "
+        "postgresql://user:password@host:5432/database?sslmode=require. postgres:// and "
+        "SQLAlchemy's postgresql+driver:// also work. In the user name and the password, "
+        "percent-encode @ : / % # and ?. Without DATABASE_URL, the migrator uses libpq's own PG* "
+        "variables (PGHOST, PGUSER, PGPASSWORD, PGDATABASE, PGSERVICE, PGSSLMODE, ...). There is "
+        "no flag for the address, because other users of the machine can see a command line.",
+    )
+    password: str | None = _setting(
+        "POSTGRES_PASSWORD",
+        _PASSWORD,
+        "The password, if neither DATABASE_URL nor PGPASSWORD contains one.",
+    )
+    directory: Path = _setting(
+        "MIGRATIONS_DIR",
+        _FOLDER,
+        "The folder with the migrations. In the image, the folder is /migrations.",
+        default="migrations",
+        flag="--dir",
+    )
+    wait: float = _setting(
+        "MIGRATOR_WAIT",
+        _TIME,
+        "How long to wait until the server accepts a connection, at the start and after a lost "
+        "connection.",
+        default="60s",
+        flag="--wait",
+    )
+    lock_wait: float = _setting(
+        "MIGRATOR_LOCK_WAIT",
+        _TIME,
+        "How long each migration keeps trying to get a lock: a lock on a table, or the lock that "
+        "another migrator holds. After this time the migrator gives up.",
+        default="10min",
+        flag="--lock-wait",
+    )
+    lock_timeout: float = _setting(
+        "MIGRATOR_LOCK_TIMEOUT",
+        _TIME,
+        "How long one statement may wait for a table lock. After this time the migration is "
+        "rolled back, and it is tried again after a pause. Queries that queue behind the waiting "
+        "statement are blocked for the same time.",
+        default="3s",
+        flag="--lock-timeout",
+    )
+    statement_timeout: float = _setting(
+        "MIGRATOR_STATEMENT_TIMEOUT",
+        _TIME,
+        "How long one statement may run before the migration fails. 0 means no limit.",
+        default="0",
+        flag="--statement-timeout",
+    )
+    lock_hold_warn: float = _setting(
+        "MIGRATOR_LOCK_HOLD_WARN",
+        _TIME,
+        "Warn if a migration held a lock that blocks reads or writes on a table for longer than "
+        "this time. 0 means no warning.",
+        default="1s",
+    )
+    lock_hold_max: float = _setting(
+        "MIGRATOR_LOCK_HOLD_MAX",
+        _TIME,
+        "How long a migration may hold a lock that blocks reads or writes on a table. Before the "
+        "time is over, the migration is cancelled and rolled back. 0 means no limit. A limit needs "
+        "a second connection, which watches the first connection.",
+        default="0",
+    )
+    heartbeat: float = _setting(
+        "MIGRATOR_HEARTBEAT",
+        _TIME,
+        "How often to report a statement that runs for a long time. The report says what the "
+        "statement waits for and how much of its work is done. 0 means never. While such a "
+        "statement runs, the migrator has a second connection.",
+        default="10s",
+    )
+    table: Table = _setting(
+        "MIGRATOR_TABLE",
+        _TABLE,
+        "The history table, with or without its schema.",
+        default="public.schema_migrations",
+    )
+    refuse_ahead: bool = _setting(
+        "MIGRATOR_AHEAD",
+        _switch("warn", "refuse"),
+        "What to do if the database has versions that have no file and are newer than every file: "
+        "warn (exit 0, so that an older image can be deployed again) or refuse (exit 5).",
+        default="warn",
+    )
+    allow_out_of_order: bool = _setting(
+        "MIGRATOR_OUT_OF_ORDER",
+        _switch("refuse", "allow"),
+        "What to do if a pending file is older than an applied file: refuse (exit 5) or allow.",
+        default="refuse",
+    )
+    metrics_file: Path | None = _setting(
+        "MIGRATOR_METRICS_FILE",
+        _FILE,
+        "A file to which the metrics of the run are written, for the textfile collector of "
+        "Prometheus' node_exporter. docs/logging.md lists the metrics.",
+        flag="--metrics-file",
+    )
+    scratch_url: str = _setting(
+        "MIGRATOR_SCRATCH_URL",
+        _URL,
+        "The address of an empty database, on a server of the same version, for a role that may "
+        "not create databases. In this database, verify builds what the files describe, and then "
+        "verify empties the database again. Without MIGRATOR_SCRATCH_URL, verify creates a "
+        "database beside the target and drops it at the end. There is no flag for the address, "
+        "for the same reason as with DATABASE_URL.",
+    )
+
+
+class LogSettings(NamedTuple):
+    """How to log."""
+
+    format: str = _setting(
+        "MIGRATOR_LOG_FORMAT",
+        _choice("auto", "json", "console"),
+        "The format of the log: json, console or auto. auto means console if stderr is a terminal, "
+        "and json otherwise.",
+        default="auto",
+    )
+    level: str = _setting(
+        "MIGRATOR_LOG_LEVEL",
+        _choice("debug", "info", "warning", "error"),
+        "The lowest level that is logged: debug, info, warning or error.",
+        default="info",
+    )
+
+
+# Every field calls `_setting` once, so the declarations are in the order of the fields.
+_OF_THE_RUN = tuple(_declared[: len(Settings._fields)])
+_OF_THE_LOG = tuple(_declared[len(Settings._fields) :])
+
+
+def _with_files(settings: Sequence[Variable]) -> Iterator[Variable]:
+    """Yield each setting, and after it the variable that names its file, if there is one."""
+    for setting in settings:
+        yield setting
+        if setting.kind.in_file:
+            text = f"A file that holds {setting.name}, for example a Docker secret."
+            yield Variable(f"{setting.name}_FILE", "", "", text, _FILE)
+
+
+VARIABLES = tuple(_with_files(_declared))
+
+
+def check_names(environ: Mapping[str, str]) -> list[str]:
+    """Refuse a `MIGRATOR_…` variable whose name is almost the name of a setting.
+
+    Returns:
+        The other names that begin with `MIGRATOR_`, are no setting, and are not known to belong to
+        another program.
 
     Raises:
-        UsageError: names the variable and the one that was probably meant.
+        UsageError: names the variable, and the setting that was probably meant.
     """
     known = {variable.name for variable in VARIABLES}
     unknown = [
@@ -251,7 +338,7 @@ def check_names(environ: Mapping[str, str]) -> list[str]:
 
 
 def _own_part(name: str) -> str:
-    """Return a name without what nearly all begin with, which would make any two alike."""
+    """Return a name without the beginning that would make any two names alike."""
     return re.sub(r"MIGRAT(?:OR|IONS)_", "", name, count=1)
 
 
@@ -259,47 +346,26 @@ def load_log_settings(environ: Mapping[str, str]) -> LogSettings:
     """Read how to log.
 
     Raises:
-        UsageError: a value is not one of those allowed.
+        UsageError: names the variable that is wrong.
     """
-    return LogSettings(
-        format=_choice(environ, "MIGRATOR_LOG_FORMAT", ("auto", "json", "console")),
-        level=_choice(environ, "MIGRATOR_LOG_LEVEL", ("debug", "info", "warning", "error")),
-    )
+    return LogSettings._make(_read(setting, environ) for setting in _OF_THE_LOG)
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Validate the environment.
 
     Args:
-        environ: the environment, with the values of flags laid over it.
+        environ: the environment, in which the values of flags replace those of variables.
 
     Raises:
-        UsageError: names the variable that is wrong, never a value that can hold a password.
+        UsageError: names the variable that is wrong. The error never shows a text that can contain
+            a password.
     """
-    url = _secret(environ, "DATABASE_URL") or ""
-    scratch_url = _secret(environ, "MIGRATOR_SCRATCH_URL") or ""
-    return Settings(
-        url=normalise_url(url) if url else "",
-        password=_secret(environ, "POSTGRES_PASSWORD"),
-        directory=Path(_value(environ, "MIGRATIONS_DIR")),
-        wait=_parsed(environ, "MIGRATOR_WAIT", duration),
-        lock_wait=_parsed(environ, "MIGRATOR_LOCK_WAIT", duration),
-        lock_timeout=_parsed(environ, "MIGRATOR_LOCK_TIMEOUT", duration),
-        statement_timeout=_parsed(environ, "MIGRATOR_STATEMENT_TIMEOUT", duration),
-        lock_hold_warn=_parsed(environ, "MIGRATOR_LOCK_HOLD_WARN", duration),
-        lock_hold_max=_parsed(environ, "MIGRATOR_LOCK_HOLD_MAX", duration),
-        heartbeat=_parsed(environ, "MIGRATOR_HEARTBEAT", duration),
-        table=_parsed(environ, "MIGRATOR_TABLE", _table),
-        refuse_ahead=_choice(environ, "MIGRATOR_AHEAD", ("warn", "refuse")) == "refuse",
-        allow_out_of_order=_choice(environ, "MIGRATOR_OUT_OF_ORDER", ("refuse", "allow"))
-        == "allow",
-        metrics_file=Path(path) if (path := environ.get("MIGRATOR_METRICS_FILE")) else None,
-        scratch_url=normalise_url(scratch_url, "MIGRATOR_SCRATCH_URL") if scratch_url else "",
-    )
+    return Settings._make(_read(setting, environ) for setting in _OF_THE_RUN)
 
 
 def require_database(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Refuse to fall back on libpq's built-in defaults, which in a container are never meant.
+    """Refuse to use libpq's built-in defaults, which nobody wants in a container.
 
     Raises:
         UsageError: nothing says which database to use.
@@ -314,46 +380,26 @@ def require_database(settings: Settings, environ: Mapping[str, str]) -> None:
         )
 
 
-def _value(environ: Mapping[str, str], name: str) -> str:
-    default = next(variable.default for variable in VARIABLES if variable.name == name)
-    return environ.get(name) or default
+def _read(setting: Variable, environ: Mapping[str, str]) -> object:
+    """Return the value of a setting; an empty variable counts as not set."""
+    text = environ.get(setting.name)
+    if setting.kind.in_file and (path := environ.get(f"{setting.name}_FILE")):
+        if text:
+            raise UsageError(
+                f"both {setting.name} and {setting.name}_FILE are set", "Set one of them."
+            )
+        text = _file_text(f"{setting.name}_FILE", path)
+    return setting.kind.read(setting.name, text or setting.default)
 
 
-def _parsed(environ: Mapping[str, str], name: str, parse: Callable[[str], T]) -> T:
-    value = _value(environ, name)
+def _file_text(name: str, path: str) -> str:
+    """Return what is in the file that a variable names, without the line breaks at the end."""
     try:
-        return parse(value)
-    except ValueError as error:
-        raise UsageError(f"{name}={value!r}: {error}") from None
-
-
-def _choice(environ: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
-    value = _value(environ, name).lower()
-    if value not in allowed:
-        raise UsageError(f"{name}={value!r}: expected {', '.join(allowed[:-1])} or {allowed[-1]}")
-    return value
-
-
-def _table(text: str) -> Table:
-    schema, _, name = text.rpartition(".")
-    table = Table(schema or "public", name)
-    if not all(IDENTIFIER.fullmatch(part) for part in table):
-        raise ValueError("expected a table name, or schema.table, of letters, digits and _")
-    return table
-
-
-def _secret(environ: Mapping[str, str], name: str) -> str | None:
-    path = environ.get(f"{name}_FILE")
-    if not path:
-        return environ.get(name) or None
-    if environ.get(name):
-        raise UsageError(f"both {name} and {name}_FILE are set", "Set one of them.")
-    try:
-        value = Path(path).read_text("utf-8").rstrip("\r\n")
+        text = Path(path).read_text("utf-8").rstrip("\r\n")
     except OSError as error:
-        raise UsageError(f"{name}_FILE={path}: {error.strerror}") from None
+        raise UsageError(f"{name}={path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{name}_FILE={path}: not valid UTF-8") from None
-    if not value:
-        raise UsageError(f"{name}_FILE={path}: the file is empty")
-    return value
+        raise UsageError(f"{name}={path}: not valid UTF-8") from None
+    if not text:
+        raise UsageError(f"{name}={path}: the file is empty")
+    return text

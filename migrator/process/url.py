@@ -1,4 +1,4 @@
-"""A database URL in any usual spelling becomes one that libpq reads."""
+"""Any usual spelling of a database URL becomes the spelling that libpq reads."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _ENCODE = (
 
 
 def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
-    """Turn a database URL in any usual spelling into the one that libpq reads.
+    """Turn any usual spelling of a database URL into the spelling that libpq reads.
 
-    libpq takes everything up to the first `@` as user and password, and the first `/` ends it
-    (PostgreSQL documentation, "Connection URIs"). A password with one of those characters would
-    be cut in two and its rest be printed as a host name, so such a URL is refused here.
+    libpq takes everything up to the first `@` as user and password, and the first `/` ends this
+    part (PostgreSQL documentation, "Connection URIs"). So libpq would cut a password with one of
+    these characters in two, and print the second part as a host name. Such a URL is refused here.
 
     Args:
-        url: the URL, or libpq's keyword/value string, which is returned as it is.
-        name: the variable that it comes from, for the messages.
+        url: the URL, or libpq's keyword/value string, which is returned unchanged.
+        name: the variable that contains the URL, for the messages.
 
     Raises:
-        UsageError: the URL cannot be read. The message does not contain it.
+        UsageError: the URL cannot be read. The message does not contain the URL.
     """
     url = url.strip()
     scheme = _SCHEME.match(url)
@@ -55,7 +55,8 @@ def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
     if not _is_text(rest):
         raise UsageError(f"{name} has a %XX that is not UTF-8 text", _ENCODE)
     if not all(_HOST.fullmatch(host) for host in match["hosts"].split(",")):
-        # Where the host is missing, the password stands in the place of the port.
+        # If the host is missing, the text in the place of the port is the password, so the message
+        # does not show that text.
         raise UsageError(
             f"{name} has a port that is not a number",
             "Write postgresql://user:password@host:5432/database.",
@@ -66,6 +67,7 @@ def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
 
 
 def _is_text(escaped: str) -> bool:
+    """Tell whether the decoded form is UTF-8 without a NUL, which C strings cannot contain."""
     if "%" not in escaped:
         return "\0" not in escaped
     from urllib.parse import unquote  # noqa: PLC0415 - few passwords need it

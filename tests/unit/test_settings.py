@@ -144,13 +144,24 @@ class TestNames:
         assert check_names({f"MIGRATOR_{name}": "1", "MIGRATOR_WAIT": "1s"}) == [f"MIGRATOR_{name}"]
 
 
+def test_a_flag_says_what_follows_it() -> None:
+    assert {variable.flag: variable.metavar for variable in VARIABLES if variable.flag} == {
+        "--dir": "FOLDER",
+        "--wait": "TIME",
+        "--lock-wait": "TIME",
+        "--lock-timeout": "TIME",
+        "--statement-timeout": "TIME",
+        "--metrics-file": "FILE",
+    }
+
+
 class TestLoad:
     @pytest.mark.parametrize(
         "environ", [{}, {variable.name: "" for variable in VARIABLES}], ids=["unset", "empty"]
     )
     def test_without_anything_the_defaults_hold(self, environ: dict[str, str]) -> None:
-        assert load_settings(environ) == DEFAULTS
-        assert load_log_settings(environ) == LogSettings("auto", "info")
+        assert load_settings(environ) == Settings() == DEFAULTS
+        assert load_log_settings(environ) == LogSettings() == LogSettings("auto", "info")
 
     @pytest.mark.parametrize(
         ("name", "value", "expected"),
@@ -162,10 +173,19 @@ class TestLoad:
             ("MIGRATOR_LOCK_WAIT", "2h", DEFAULTS._replace(lock_wait=7200)),
             ("MIGRATOR_LOCK_TIMEOUT", "250ms", DEFAULTS._replace(lock_timeout=0.25)),
             ("MIGRATOR_STATEMENT_TIMEOUT", "5min", DEFAULTS._replace(statement_timeout=300)),
+            ("MIGRATOR_LOCK_HOLD_WARN", "4s", DEFAULTS._replace(lock_hold_warn=4)),
+            ("MIGRATOR_LOCK_HOLD_MAX", "5s", DEFAULTS._replace(lock_hold_max=5)),
+            ("MIGRATOR_HEARTBEAT", "6s", DEFAULTS._replace(heartbeat=6)),
             ("MIGRATOR_TABLE", "applied", DEFAULTS._replace(table=Table("public", "applied"))),
             ("MIGRATOR_TABLE", "ops.Done", DEFAULTS._replace(table=Table("ops", "Done"))),
             ("MIGRATOR_AHEAD", "Refuse", DEFAULTS._replace(refuse_ahead=True)),
             ("MIGRATOR_OUT_OF_ORDER", "allow", DEFAULTS._replace(allow_out_of_order=True)),
+            ("MIGRATOR_METRICS_FILE", "/m.prom", DEFAULTS._replace(metrics_file=Path("/m.prom"))),
+            (
+                "MIGRATOR_SCRATCH_URL",
+                "postgres://h",
+                DEFAULTS._replace(scratch_url="postgresql://h"),
+            ),
         ],
     )
     def test_each_variable_sets_one_thing(self, name: str, value: str, expected: Settings) -> None:
@@ -221,7 +241,7 @@ class TestSecretsInFiles:
         file.write_text("postgres://u:p%40@h/d\n")
         assert load_settings({"DATABASE_URL_FILE": str(file)}).url == "postgresql://u:p%40@h/d"
 
-    @pytest.mark.parametrize("name", ["DATABASE_URL", "POSTGRES_PASSWORD"])
+    @pytest.mark.parametrize("name", ["DATABASE_URL", "POSTGRES_PASSWORD", "MIGRATOR_SCRATCH_URL"])
     def test_only_one_of_the_two_may_be_set(self, tmp_path: Path, name: str) -> None:
         file = tmp_path / "secret"
         file.write_text(SECRET)
