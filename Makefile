@@ -45,6 +45,8 @@ check: .venv/.check ## Run every linter and the type checker
 	@$(BIN)/ruff format --quiet --check
 	@echo 'mypy'
 	@$(BIN)/mypy --no-error-summary
+	@echo 'lint-imports'
+	@$(BIN)/lint-imports --no-cache --no-logo >.venv/imports 2>&1 || { cat .venv/imports; exit 1; }
 	@echo 'shellcheck'
 	@$(FILES) . | while IFS= read -r file; do \
 		head -n 1 "$$file" | LC_ALL=C grep -aqE '^#!.*[/ ](ba)?sh( |$$)' && printf '%s\0' "$$file"; \
@@ -71,8 +73,9 @@ format: .venv/.check ## Format the Python code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format
 
-docs: .venv/.check ## Write the settings into docs/configuration.md and .env.example
+docs: .venv/.check ## Write the tables of the documents: settings, packages
 	@$(BIN)/python -m scripts.configuration
+	@$(BIN)/python -m scripts.architecture
 
 lock: .venv/.lock ## Write the lock files of the image (LOCK_ARGS=--upgrade for newer versions)
 	@echo 'requirements.lock'
