@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -17,8 +17,7 @@ ANSWER = "The answer goes to stdout, as JSON with --json; the log and errors go 
 READS = "It needs the right to read the history table and nothing else, and takes no lock."
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """What the manual says of one command beyond its options.
 
     Attributes:
@@ -38,8 +37,7 @@ def _no_options(parser: ArgumentParser) -> None:
     """Add nothing: the command has no options of its own."""
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A command of the command line.
 
     Attributes:
@@ -65,5 +63,5 @@ class Command:
     add_options: Callable[[ArgumentParser], None] = _no_options
     has_json: bool = False
     settings: tuple[str, ...] | None = None
-    changed_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    changed_settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     flag: str = ""

@@ -82,7 +82,7 @@ class TestAddingACommand:
         self.package = package
         return package
 
-    def run(self, *args: str) -> str:
+    def run(self, *args: str, status: int = 0) -> str:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(self.package.parent),
@@ -97,8 +97,10 @@ class TestAddingACommand:
             env=environment,
             cwd=self.package.parent,
         )
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr
+        assert not (status == 0 and done.stderr)
+        return done.stdout or done.stderr
 
     def test_it_is_in_the_help_in_its_place(self) -> None:
         page = self.run("--help")
@@ -148,6 +150,12 @@ class TestAddingACommand:
             script = self.run("completion", shell)
             assert "|status|hello|check|" in script
             assert "hello) choices='--help --dir --json --loud' ;;" in script
+
+    def test_a_broken_file_is_told_without_a_traceback_and_breaks_no_other_command(self) -> None:
+        (self.package / "commands" / "hello.py").write_text("import nowhere\n")
+        error = json.loads(self.run("hello", "Ada", status=1))
+        assert error["message"] == "unexpected ModuleNotFoundError: No module named 'nowhere'"
+        assert self.run("plan", "--help").startswith("usage: migrator plan")
 
 
 class TestTable:
