@@ -1,41 +1,202 @@
-"""The command line: commands, flags and what `--help` says."""
+"""The command line: commands, flags and what `--help` says.
+
+A run reads the file of its own command and no other. So there are two parsers: one that knows the
+commands which the command line names, and one that knows all. The second is made for `--help`, for
+completion, and for what the first cannot read: a mistake, a shortened flag, or a flag such as
+`--dry-run` that has another name than the command it stands for.
+"""
 
 from __future__ import annotations
 
 import argparse
+import platform
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from migrator import commands
+from migrator.cli import manual
 from migrator.process.errors import UsageError
 from migrator.process.settings import VARIABLES, Variable
+from migrator.process.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from migrator.commands.command import Command
 
 
-COMMANDS = (
-    ("apply", "apply everything pending, as without a command"),
-    ("current", "print the version and the latest migrations"),
-    ("status", "list every file and every row of the history, state by state"),
-    ("check", "exit 3 when something is pending"),
-    ("plan", "list what would be applied, in order, without applying it"),
-    ("rehearse", "run what is pending in one transaction, tell what it locks, and roll it back"),
-    ("validate", "check the files without a database"),
-    ("new", "create the next migration file and print its path"),
-    ("verify", "compare the schema with what the applied files describe"),
-    ("baseline", "record versions up to N as applied without running them"),
-    ("adopt", "take over from another migration tool, after asking"),
-    ("repair", "accept edited and missing files into the history, after asking"),
-    ("reset", "drop everything our role owns in the database, and build it again"),
-    ("wait", "wait until the database accepts our login"),
-    ("completion", "print a script that completes commands in a shell"),
-)
-_METAVARS = {"--dir": "FOLDER", "--metrics-file": "FILE"}
-# The settings of commands that need no database; the others take all, so that whoever gives flags
-# to one can give them to all.
-_FLAGS: dict[str, tuple[str, ...]] = {"validate": ("--dir",), "new": ("--dir",), "completion": ()}
-_READS = ("current", "status", "check", "plan", "rehearse", "validate", "verify")
-_AS_FLAGS = {"current": "--current", "check": "--check", "rehearse": "--dry-run"}
+def parse(given: Sequence[str]) -> dict[str, Any]:
+    """Read the command line.
+
+    Args:
+        given: it, without the program's name.
+
+    Returns:
+        The value of every option of the command, None or False for what was not given, and the
+        command's name as `command`.
+
+    Raises:
+        UsageError: it makes no sense.
+        SystemExit: it asked for help or the version, which was printed.
+    """
+    reader = _Program(map(commands.load, _named(given)), whole=False)
+    try:
+        return _read(reader, given)
+    except _AllNeeded:
+        return _read(parser(), given)
+
+
+def parser() -> _Program:
+    """Return the parser of the whole command line."""
+    return _Program(commands.load_all(), whole=True)
+
+
+def _named(given: Sequence[str]) -> list[str]:
+    """Return the commands that the command line may mean, as far as their names tell."""
+    names = commands.names()
+    flags = set(given) - {variable.flag for variable in VARIABLES}  # --wait is not `wait`
+    return (
+        [name for name in names if name in given]
+        or [name for name in names if f"--{name}" in flags]
+        or [commands.DEFAULT]
+    )
+
+
+def _read(reader: _Program, given: Sequence[str]) -> dict[str, Any]:
+    options = vars(reader.parse_args(given))
+    standing = options.pop("by_flag", None)
+    if standing and "command" in options:
+        reader.error(f"{standing.flag} is a command of its own, as migrator {standing.name} is")
+    name = options.setdefault("command", standing.name if standing else commands.DEFAULT)
+    if name not in reader.commands:  # what names a command was the value of an option
+        raise _AllNeeded
+    chosen = reader.commands[name]
+    if options.get("json") and not chosen.command.has_json:
+        reader.error(f"--json is not for migrator {name}")
+    for dest, flag in reader.of_default.items():
+        if options.get(dest) and name != commands.DEFAULT:
+            reader.error(f"{flag} is not for migrator {name}")
+    return {"json": False} | chosen.not_given() | options
+
+
+class _AllNeeded(Exception):
+    """The parser knows some commands, and all are needed to say what the command line means."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises its errors.
+
+    What is not given is left out, so that an option before the command is kept unless it is given
+    behind the command too.
+    """
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            argument_default=argparse.SUPPRESS,
+            **given,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"{self.prog} --help explains the arguments.")
+
+
+class _Program(_Parser):
+    """The parser of what follows the program's name.
+
+    Attributes:
+        whole: whether it knows all commands.
+        commands: the parsers of those it knows, by name.
+        of_default: the options that the program has because its default command has them: what
+            they are called in the result, and their flags.
+    """
+
+    def __init__(self, known: Iterable[Command], *, whole: bool) -> None:
+        super().__init__(
+            prog="migrator",
+            description="Apply plain SQL migrations to PostgreSQL, each exactly once, and exit.\n"
+            "Without a command, everything pending is applied.",
+            # A shortened flag may be short for one that is not known.
+            allow_abbrev=whole,
+        )
+        self.whole = whole
+        self.commands: dict[str, _OneCommand] = {}
+        self.of_default: dict[str, str] = {}
+        known = list(known)
+        _add_settings(self)
+        _add_json(self)
+        for command in known:
+            if command.name == commands.DEFAULT:
+                self._add_options_of(command)
+        self.add_argument(
+            "--version",
+            action=_Version,
+            help="print this version, the driver's, and the history's columns",
+        )
+        self._add_flags([command for command in known if command.flag])
+        subparsers = self.add_subparsers(
+            title="commands", metavar="COMMAND", parser_class=_OneCommand
+        )
+        for command in known:
+            self.commands[command.name] = subparsers.add_parser(
+                command.name, help=command.summary, command=command
+            )
+
+    def _add_options_of(self, command: Command) -> None:
+        before = len(self._actions)
+        command.add_options(self)
+        for action in self._actions[before:]:
+            self.of_default[action.dest] = action.option_strings[0]
+
+    def _add_flags(self, flagged: Sequence[Command]) -> None:
+        if not flagged:  # argparse allows no empty group
+            return
+        flags = self.add_mutually_exclusive_group()
+        for command in flagged:
+            flags.add_argument(
+                command.flag,
+                dest="by_flag",
+                action="store_const",
+                const=command,
+                help=command.summary,
+            )
+
+    def error(self, message: str) -> NoReturn:
+        if not self.whole:
+            raise _AllNeeded
+        super().error(message)
+
+    def format_help(self) -> str:
+        if not self.whole:
+            raise _AllNeeded
+        self.epilog = manual.whole()
+        return super().format_help()
+
+
+class _OneCommand(_Parser):
+    """The parser of what follows a command.
+
+    Attributes:
+        command: the command.
+    """
+
+    def __init__(self, command: Command, **given: Any) -> None:  # noqa: ANN401 - passed on
+        super().__init__(**given)
+        self.command = command
+        self.set_defaults(command=command.name)
+        _add_settings(self, command)
+        if command.has_json:
+            _add_json(self)
+        command.add_options(self)
+
+    def not_given(self) -> dict[str, Any]:
+        """Return what each option is when it is not given, by its name in the result."""
+        return {action.dest: False if action.nargs == 0 else None for action in self._actions}
+
+    def format_help(self) -> str:
+        self.description = manual.description(self.command.page)
+        self.epilog = manual.epilog(self.command.page)
+        return super().format_help()
 
 
 class _Version(argparse.Action):
@@ -46,167 +207,14 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from migrator.history.table import COLUMNS  # noqa: PLC0415 - the driver takes 24 ms
-        from migrator.report import failures  # noqa: PLC0415 - the driver takes 24 ms
         from migrator.server.connect import driver_version  # noqa: PLC0415 - the driver takes 24 ms
 
-        sys.stdout.write(failures.version(driver_version(), COLUMNS) + "\n")
+        sys.stdout.write(
+            f"migrator {__version__}\n"
+            f"{driver_version()}, Python {platform.python_version()}\n"
+            f"history table: {', '.join(COLUMNS)}\n"  # its format has no number of its own
+        )
         parser.exit()
-
-
-class _Parser(argparse.ArgumentParser):
-    """Writes what stands around the options only when somebody reads it, and raises its errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, f"{self.prog} --help explains the arguments.")
-
-    def format_help(self) -> str:
-        from migrator.cli import manual  # noqa: PLC0415
-
-        _, _, command = self.prog.partition(" ")
-        if command:
-            self.description = manual.description(command)
-            self.epilog = manual.epilog(command)
-        else:
-            self.epilog = manual.whole()
-        return super().format_help()
-
-
-def parse(given: Sequence[str]) -> dict[str, Any]:
-    """Read the command line.
-
-    Args:
-        given: it, without the program's name.
-
-    Returns:
-        What was given, by name; `command` is one of `COMMANDS`.
-
-    Raises:
-        UsageError: it makes no sense.
-        SystemExit: it asked for help or the version, which was printed.
-    """
-    reader = parser()
-    found = vars(reader.parse_args(given))
-    by_flag = found.pop("by_flag", None)
-    if by_flag and "command" in found:
-        reader.error(f"{_AS_FLAGS[by_flag]} is a command of its own, as migrator {by_flag} is")
-    command = found.setdefault("command", by_flag or "apply")
-    if found.get("json") and command not in _READS:
-        reader.error(f"--json is not for migrator {command}")
-    if found.get("single_transaction") and command != "apply":
-        reader.error(f"--single-transaction is not for migrator {command}")
-    return found
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    parser = _Parser(
-        prog="migrator",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Apply plain SQL migrations to PostgreSQL, each exactly once, and exit.\n"
-        "Without a command, everything pending is applied.",
-        argument_default=argparse.SUPPRESS,
-    )
-    _add_settings(parser)
-    _add_json(parser)
-    _add_single_transaction(parser)
-    parser.add_argument(
-        "--version",
-        action=_Version,
-        help="print this version, the driver's, and the history's columns",
-    )
-    flags = parser.add_mutually_exclusive_group()
-    for name, text in COMMANDS:
-        if flag := _AS_FLAGS.get(name):
-            flags.add_argument(flag, dest="by_flag", action="store_const", const=name, help=text)
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for name, text in COMMANDS:
-        sub = subparsers.add_parser(
-            name,
-            help=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            argument_default=argparse.SUPPRESS,
-        )
-        sub.set_defaults(command=name)
-        _add_settings(sub, _FLAGS.get(name), wait_is_optional=name == "check")
-        if name in _READS:
-            _add_json(sub)
-        _add_own_options(sub, name)
-    return parser
-
-
-def _add_own_options(parser: argparse.ArgumentParser, name: str) -> None:
-    if name == "apply":
-        _add_single_transaction(parser)
-    elif name == "new":
-        parser.add_argument("description", metavar="DESCRIPTION", help='such as "add user locale"')
-    elif name == "baseline":
-        parser.add_argument("version", metavar="N", type=int, help="the last version to record")
-        parser.add_argument(
-            "--verify", action="store_true", help="first compare the schema, as migrator verify"
-        )
-        _add_ignore(parser)
-        _add_allow_differences(parser)
-    elif name == "verify":
-        parser.add_argument(
-            "--version",
-            metavar="N",
-            type=int,
-            help="compare with the files up to N, whatever the history says",
-        )
-        _add_ignore(parser)
-    elif name == "adopt":
-        _add_adopt_options(parser)
-    elif name == "repair":
-        parser.add_argument("--yes", action="store_true", help="make the changes without asking")
-    elif name == "reset":
-        parser.add_argument(
-            "--confirm", metavar="DATABASE", help="the name of the database; required"
-        )
-    elif name == "completion":
-        parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
-
-
-def _add_adopt_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--version",
-        metavar="N",
-        type=int,
-        help="the live schema is that of the file with version N; needed where the other tool's "
-        "names are not the numbers of the files",
-    )
-    parser.add_argument(
-        "--from", dest="tool", metavar="TOOL", help="whose history, where there are several"
-    )
-    parser.add_argument(
-        "--drop-old", action="store_true", help="drop the other tool's history, which else stays"
-    )
-    either = parser.add_mutually_exclusive_group()
-    either.add_argument(
-        "--skip-verify", action="store_true", help="do not compare the schema with the files"
-    )
-    _add_allow_differences(either)
-    _add_ignore(parser)
-    parser.add_argument("--yes", action="store_true", help="make the changes without asking")
-
-
-def _add_ignore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ignore",
-        metavar="PATTERN",
-        action="append",
-        help="accept differences such as 'index idx_*'; may be repeated; .verify-ignore in the "
-        "folder of migrations has one a line",
-    )
-
-
-def _add_allow_differences(
-    parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup,
-) -> None:
-    parser.add_argument(
-        "--allow-differences",
-        action="store_true",
-        help="record the versions even though the schema differs",
-    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -215,37 +223,20 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_single_transaction(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--single-transaction",
-        action="store_true",
-        help="apply everything pending in one transaction: all or nothing",
-    )
-
-
-def _add_settings(
-    parser: argparse.ArgumentParser,
-    flags: Sequence[str] | None = None,
-    *,
-    wait_is_optional: bool = False,
-) -> None:
+def _add_settings(parser: argparse.ArgumentParser, command: Command | None = None) -> None:
+    """Add the flags of settings: those that a command takes, or all of them."""
     for variable in VARIABLES:
-        if flags is not None and variable.flag not in flags:
+        if not variable.flag:
             continue
-        if variable.flag == "--wait" and wait_is_optional:
-            parser.add_argument(
-                "--wait",
-                metavar="TIME",
-                nargs="?",
-                const="",
-                help="wait until nothing is pending, for TIME or MIGRATOR_WAIT at the most",
-            )
-        elif variable.flag:
-            parser.add_argument(
-                variable.flag,
-                metavar=_METAVARS.get(variable.flag, "TIME"),
-                help=f"{variable.text} (default: {_default(variable)})",
-            )
+        described: dict[str, Any] = {
+            "metavar": variable.metavar,
+            "help": f"{variable.text} (default: {_default(variable)})",
+        }
+        if command:
+            if command.settings is not None and variable.flag not in command.settings:
+                continue
+            described |= command.changed_settings.get(variable.flag, {})
+        parser.add_argument(variable.flag, **described)
 
 
 def _default(variable: Variable) -> str:

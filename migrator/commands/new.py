@@ -1,17 +1,21 @@
-"""The next migration file, from a template."""
+"""`migrator new`: the next migration file, from a template."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from migrator.commands.command import Command, Page
 from migrator.files.migration import parse_name
 from migrator.files.rules import UNWRITTEN
-from migrator.process.errors import UsageError
+from migrator.process.errors import OK, UsageError
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Sequence
-    from datetime import datetime
+
+    from migrator.commands.context import Context
 
 
 _FIRST_TIMESTAMP = 10**13  # YYYYMMDDHHMMSS has fourteen digits
@@ -23,6 +27,44 @@ _TEMPLATE = f"""-- {{description}}
 -- run in a transaction goes into a file of its own, below the line `-- migrator: no-transaction`.
 
 """
+PAGE = Page(
+    """
+    Create the next file, NNN_description.sql, from a template and print its path. Its version
+    is one above the newest file's, in the same width; where those are timestamps, it is the
+    time now (UTC). Until it is written, the file is refused. No database is needed.
+    """,
+    "created",
+    (),
+    (
+        ('migrator new "add user locale"', "the next file"),
+        ('$EDITOR "$(migrator new "add user locale")"', "and write it"),
+    ),
+)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options that only this command has."""
+    parser.add_argument("description", metavar="DESCRIPTION", help='such as "add user locale"')
+
+
+def execute(context: Context) -> int:
+    """Create the next file and print its path.
+
+    Raises:
+        UsageError: the file cannot be named or created.
+    """
+    directory = context.settings.directory
+    try:
+        names = [entry.name for entry in directory.iterdir()]
+        path = directory / next_name(names, context.options.description, datetime.now(UTC))
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template(context.options.description))
+    except OSError as error:
+        raise UsageError(
+            f"cannot create a file in {directory.resolve()}: {error.strerror}"
+        ) from None
+    context.say(f"{path}\n")
+    return OK
 
 
 def next_name(names: Sequence[str], description: str, now: datetime) -> str:
@@ -60,3 +102,14 @@ def template(description: str) -> str:
     """Return the text of a new migration."""
     line = " ".join(description.split())  # a second line would be SQL
     return _TEMPLATE.format(description=line[:1].upper() + line[1:])
+
+
+COMMAND = Command(
+    name="new",
+    order=80,
+    summary="create the next migration file and print its path",
+    page=PAGE,
+    run=execute,
+    add_options=add_options,
+    settings=("--dir",),
+)

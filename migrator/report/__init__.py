@@ -1,1 +1,1 @@
-"""Words for people and programs; nothing here prints."""
+"""Words for people and programs; only what GitHub and Kubernetes read is written out here."""

@@ -43,7 +43,7 @@ def of(result: Outcome | Exception, *, ended: float, seconds: float) -> Run:
     """Return what is known of a run from what it returned or raised.
 
     Args:
-        result: what `run.run` returned, or the error that ended the run.
+        result: what `apply_pending` returned, or the error that ended the run.
         ended: when, in seconds since 1970.
         seconds: how long it took.
     """

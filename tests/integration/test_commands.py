@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from migrator.cli.manual import PAGES, STATUSES
+from migrator import commands
+from migrator.cli.manual import STATUSES
 from migrator.files.migration import checksum
 from migrator.process.settings import VARIABLES
 from migrator.process.version import __version__
@@ -26,6 +27,7 @@ from tests.support.snapshot import snapshot
 from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
+    from migrator.commands.command import Command
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
 
@@ -257,7 +259,7 @@ class TestCompletion:
 
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_offers_commands_options_and_words(self, bin: Path, shell: str) -> None:  # noqa: A002
-        assert self.offered(shell, bin, "migrator ") >= PAGES.keys()
+        assert self.offered(shell, bin, "migrator ") >= set(commands.names())
         assert self.offered(shell, bin, "migrator st") == {"status"}
         assert self.offered(shell, bin, "migrator reset --c") == {"--confirm"}
         assert self.offered(shell, bin, "migrator --met") == {"--metrics-file"}
@@ -814,39 +816,23 @@ class TestCommandLine:
         for words in ("examples:", "docker compose run --rm migrator --current", "DATABASE_URL"):
             assert words in run.out
 
-    @pytest.mark.parametrize(
-        "command",
-        [
-            "adopt",
-            "apply",
-            "baseline",
-            "check",
-            "completion",
-            "current",
-            "new",
-            "plan",
-            "repair",
-            "reset",
-            "status",
-            "validate",
-            "verify",
-            "wait",
-        ],
-    )
-    def test_each_command_has_help(self, migrate: Migrate, command: str) -> None:
-        run = migrate(command, "--help", env={"COLUMNS": "80"})
+    @pytest.mark.parametrize("command", commands.load_all(), ids=lambda command: command.name)
+    def test_each_command_has_help(self, migrate: Migrate, command: Command) -> None:
+        run = migrate(command.name, "--help", env={"COLUMNS": "80"})
         assert run.status == 0
-        assert run.out.startswith(f"usage: migrator {command}")
-        assert f"\nexamples:\n  {'migrator' if command == 'apply' else ''}" in run.out
-        assert f"\nexit status:\n  0         {PAGES[command].success}\n" in run.out
+        assert run.out.startswith(f"usage: migrator {command.name}")
+        assert f"\nexamples:\n  {'migrator' if command.name == 'apply' else ''}" in run.out
+        success = re.sub(r"\n {12}", " ", run.out.partition("exit status:\n")[2])
+        assert success.startswith(f"  0         {command.page.success}\n")
         statuses = run.out.partition("exit status:")[2]
         shown = re.findall(r"^  (\d[\d, ]*?) {2,}\S", statuses, re.MULTILINE)
-        assert shown == ["0", *sorted([*PAGES[command].statuses, "2"]), "130, 143"]
+        assert shown == ["0", *sorted([*command.page.statuses, "2"]), "130, 143"]
         assert max(map(len, run.out.splitlines())) <= 80
 
     def test_each_command_has_a_page(self, migrate: Migrate) -> None:
         listed = re.findall(r"^    ([a-z]+) ", migrate("--help").out, re.MULTILINE)
-        assert sorted(listed) == sorted(PAGES)
+        assert listed == [command.name for command in commands.load_all()]
+        assert sorted(listed) == commands.names()
 
     def test_version(self, migrate: Migrate) -> None:
         run = migrate("--version", env={"DATABASE_URL": None})

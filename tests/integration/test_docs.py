@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from migrator.cli.arguments import COMMANDS
 from migrator.cli.manual import STATUSES
+from migrator.commands import load_all
 from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class TestReadme:
 
     def test_lists_every_command(self) -> None:
         shown = re.findall(r"(?m)^\| `migrator ?(?:--)?(\w*)", self.TEXT)
-        assert [name or "apply" for name in shown] == [name for name, _ in COMMANDS]
+        assert [name or "apply" for name in shown] == [command.name for command in load_all()]
 
     def test_lists_every_exit_status(self) -> None:
         shown = re.findall(r"(?m)^\| ([\d, ]+) \| (.*) \|$", self.TEXT)

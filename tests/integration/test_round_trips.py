@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from migrator import commands
 from migrator.history import lock
 from migrator.process.names import Table
 from tests.support.proxy import Proxy
@@ -87,8 +88,34 @@ class TestNothingPending:
         assert {"migrator.apply.run", "migrator.history.table"} <= imported
         ours = {name for name in imported if name.startswith("migrator.")}
         applying = r"apply\.(?!outcome|run)\w+|failure|history\.lock|report|schema|watch"
-        assert [name for name in sorted(ours) if re.match(rf"migrator\.(?:{applying})", name)] == []
+        command_line = r"cli\.(?!main$)|commands\.(?!apply$|command$|context$)"
+        unneeded = rf"migrator\.(?:{applying}|{command_line})"
+        assert [name for name in sorted(ours) if re.match(unneeded, name)] == []
         assert sorted(imported & {"argparse", "asyncio", "ssl", "tenacity", "uuid"}) == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "command"),
+        [
+            (("status",), "status"),
+            (("--lock-wait", "5s", "plan", "--json"), "plan"),
+            (("--current",), "current"),
+            (("check", "--wait", "5s"), "check"),
+            (("--wait", "5s", "--single-transaction"), "apply"),
+            (("--check", "--lock-wait", "5s"), "check"),
+            (("wait", "--help"), "wait"),
+            (("validate",), "validate"),
+        ],
+    )
+    def test_reads_the_file_of_its_command_and_no_other(
+        self, migrate: Migrate, arguments: tuple[str, ...], command: str
+    ) -> None:
+        run = migrate(*arguments, env={"PYTHONPROFILEIMPORTTIME": "1"})
+        assert run.status == 0
+        imported = {line.rpartition("|")[2].strip() for line in run.err.splitlines()}
+        read = {name for name in commands.names() if f"migrator.commands.{name}" in imported}
+        assert read == {command}
+        if command == "validate":
+            assert sorted(imported & {"psycopg2", "migrator.server.connect"}) == []
 
     def test_takes_no_lock(self, migrate: Migrate, database: Database) -> None:
         number = lock.key(Table("public", "schema_migrations"))

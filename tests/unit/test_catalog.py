@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from migrator.report import failures
+from migrator.report import comparison
 from migrator.schema import verify
 from migrator.schema.difference import compare
 from migrator.schema.scratch import options
@@ -211,7 +211,7 @@ class TestReport:
             "pending": [],
             "ahead": [],
         }
-        return failures.verify(data | changes)
+        return comparison.text(data | changes)
 
     def test_equal(self) -> None:
         assert self.text(equal=True) == "The schema is what the 2 files up to 002_b.sql describe."
@@ -223,7 +223,7 @@ class TestReport:
             snapshot(column("s", type="jsonb", nullability="NOT NULL")),
             snapshot(column("s", type="json")),
         )
-        text = self.text(differences=[failures._difference(found[0])])
+        text = self.text(differences=[comparison._difference(found[0])])
         assert text.startswith(
             "column users.s: type and nullability differ\n"
             "  files:    jsonb NOT NULL\n"
@@ -235,7 +235,7 @@ class TestReport:
 
     def test_nothing_on_one_side(self) -> None:
         (found,) = compare(snapshot(column("age", storage=STORED)), snapshot(column("age")))
-        text = self.text(differences=[failures._difference(found)])
+        text = self.text(differences=[comparison._difference(found)])
         assert f"  files:    {STORED}\n  database: (nothing)\n" in text
 
     def test_a_long_text_is_shown_as_its_difference(self) -> None:
@@ -245,7 +245,7 @@ class TestReport:
             snapshot(Item("function", "f()", "", "", {"body": before})),
             snapshot(Item("function", "f()", "", "", {"body": after})),
         )
-        text = self.text(differences=[failures._difference(found)])
+        text = self.text(differences=[comparison._difference(found)])
         assert "  -    line 9;\n  +    other;\n" in text
         assert "line 2;" not in text
 

@@ -1,4 +1,7 @@
-"""Completion of commands and options, as a script for a shell, made from the parser."""
+"""`migrator completion`: a script that completes commands and options in a shell.
+
+The script is made from the parser of the whole command line.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,26 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
+from migrator.commands.command import Command, Page
+from migrator.process.errors import OK
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from migrator.commands.context import Context
+
 
 SHELLS = ("bash", "zsh", "fish")
+PAGE = Page(
+    "Print a script that completes commands and options in a shell.",
+    "printed",
+    (),
+    (
+        ('eval "$(migrator completion bash)"', "in ~/.bashrc"),
+        ('eval "$(migrator completion zsh)"', "in ~/.zshrc, below compinit"),
+        ("migrator completion fish | source", "in ~/.config/fish/config.fish"),
+    ),
+)
 _FILES = ("FILE", "FOLDER")
 
 _BASH = """\
@@ -44,11 +62,22 @@ class _Option(NamedTuple):
     help: str
 
 
-class _Command(NamedTuple):
+class _Completed(NamedTuple):
     name: str
     help: str
     options: tuple[_Option, ...]
     words: tuple[str, ...]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that only this command has."""
+    parser.add_argument("shell", choices=SHELLS, help="which shell")
+
+
+def execute(context: Context) -> int:
+    """Print the script."""
+    context.say(script(context.command_line(), context.options.shell))
+    return OK
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -64,14 +93,14 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     return (_ZSH if shell == "zsh" else "") + _bash(top, commands)
 
 
-def _commands(parser: argparse.ArgumentParser) -> Iterator[_Command]:
+def _commands(parser: argparse.ArgumentParser) -> Iterator[_Completed]:
     """Yield what follows the program's name, and then each command."""
-    yield _Command("", "", _options(parser), ())
+    yield _Completed("", "", _options(parser), ())
     for action in parser._actions:  # noqa: SLF001 - argparse offers no other way
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             helps = {choice.dest: choice.help or "" for choice in action._choices_actions}  # noqa: SLF001
             for name, sub in action.choices.items():
-                yield _Command(name, helps[name], _options(sub), _words(sub))
+                yield _Completed(name, helps[name], _options(sub), _words(sub))
 
 
 def _options(parser: argparse.ArgumentParser) -> tuple[_Option, ...]:
@@ -93,8 +122,10 @@ def _words(parser: argparse.ArgumentParser) -> tuple[str, ...]:
     )
 
 
-def _bash(top: _Command, commands: list[_Command]) -> str:
-    known = {option.flag: option.metavar for each in (top, *commands) for option in each.options}
+def _bash(top: _Completed, commands: list[_Completed]) -> str:
+    known = {
+        option.flag: option.metavar for command in (top, *commands) for option in command.options
+    }
     names = [command.name for command in commands]
     cases = {"''": (*names, *_flags(top))}
     cases |= {command.name: (*command.words, *_flags(command)) for command in commands}
@@ -112,7 +143,7 @@ def _bash(top: _Command, commands: list[_Command]) -> str:
     )
 
 
-def _fish(top: _Command, commands: list[_Command]) -> Iterator[str]:
+def _fish(top: _Completed, commands: list[_Completed]) -> Iterator[str]:
     yield "complete -c migrator -f"
     for command in commands:
         yield (
@@ -138,9 +169,20 @@ def _fish(top: _Command, commands: list[_Command]) -> Iterator[str]:
             )
 
 
-def _flags(command: _Command) -> tuple[str, ...]:
+def _flags(command: _Completed) -> tuple[str, ...]:
     return tuple(option.flag for option in command.options)
 
 
 def _alternatives(words: Iterator[str] | list[str]) -> str:
     return "|".join(words)
+
+
+COMMAND = Command(
+    name="completion",
+    order=150,
+    summary="print a script that completes commands in a shell",
+    page=PAGE,
+    run=execute,
+    add_options=add_options,
+    settings=(),
+)

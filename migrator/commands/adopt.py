@@ -1,0 +1,123 @@
+"""`migrator adopt`: take a database over from another migration tool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migrator.adoption import adopt, tools
+from migrator.commands.command import Command, Page
+from migrator.commands.comparing import add_allow_differences, add_ignore, require_schema
+from migrator.history.table import applied_by, read_history
+from migrator.process.errors import OK, UsageError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from migrator.commands.context import Context
+    from migrator.server.session import Session
+
+
+PAGE = Page(
+    """
+    Take a database over from Alembic, Flyway, golang-migrate, dbmate, goose, sqlx, yoyo, Django
+    or Prisma: find its history, map it to files, compare the schema as `migrator verify` does,
+    and record the files as applied. In the same transaction the other history is dropped, if
+    that is asked for, or renamed where it has our table's name.
+
+    Nothing is changed before the plan is agreed to. A history that says that a migration
+    failed half way is refused. docs/moving-from-alembic.md goes through it step by step.
+    """,
+    "adopted, or it was before",
+    ("1", "4", "5", "6"),
+    (
+        ("migrator adopt --version 1", "from Alembic: the schema is that of file 1"),
+        ("migrator adopt --drop-old --yes", "numbers map by themselves; do not ask"),
+    ),
+)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options that only this command has."""
+    parser.add_argument(
+        "--version",
+        metavar="N",
+        type=int,
+        help="the live schema is that of the file with version N; needed where the other tool's "
+        "names are not the numbers of the files",
+    )
+    parser.add_argument(
+        "--from", dest="tool", metavar="TOOL", help="whose history, where there are several"
+    )
+    parser.add_argument(
+        "--drop-old", action="store_true", help="drop the other tool's history, which else stays"
+    )
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--skip-verify", action="store_true", help="do not compare the schema with the files"
+    )
+    add_allow_differences(either)
+    add_ignore(parser)
+    parser.add_argument("--yes", action="store_true", help="make the changes without asking")
+
+
+def execute(context: Context) -> int:
+    """Find the other tool's history, and adopt it once that is agreed to.
+
+    Raises:
+        UsageError: there is no history to adopt, or it was not agreed to.
+        SchemaDiffers: the comparison found a difference that nobody has agreed to.
+    """
+    options = context.options
+    migrations = context.migrations(pending=True)
+    with context.connect(write=True) as session:
+        history = adopt.find(session, options.tool)
+        if history is None:
+            return _nothing_to_adopt(context, session)
+        context.say(f"Found {history.summary}.\n\n")
+        version = options.version
+        if version is None:
+            version = adopt.version_of(history, migrations)
+        todo = adopt.prepare(session, history, migrations, version, drop=options.drop_old)
+        if not todo.steps:
+            context.say("Nothing to do: it was adopted before.\n")
+            return OK
+        if todo.recorded and not options.skip_verify:
+            require_schema(context, session, todo.recorded)
+        elif todo.recorded:
+            context.say("The schema was not compared with the files (--skip-verify).\n\n")
+        context.say("".join(f"{step[0].upper()}{step[1:]}.\n" for step in todo.steps))
+        if not todo.drop and not todo.new_name:
+            context.say(f"Leave {history.table} as it is.\n")
+        context.agree("This changes the database.")
+        adopt.adopt(session, todo, applied_by())
+    context.say(f"Adopted: the database is at version {version}.\n")
+    return OK
+
+
+def _nothing_to_adopt(context: Context, session: Session) -> int:
+    """Say that there is no other history.
+
+    Raises:
+        UsageError: there is no history of ours either.
+    """
+    what = f"no history of {context.options.tool or 'another tool'} in the database"
+    if rows := read_history(session).rows:
+        context.say(
+            f"Nothing to do: there is {what}, and that of migrator is at {rows[-1].version}.\n"
+        )
+        return OK
+    raise UsageError(
+        f"there is {what}",
+        f"Looked for: {', '.join(tools.TOOLS)}. Where there never was one, migrator baseline N "
+        "--verify records whose schema it is.",
+    )
+
+
+COMMAND = Command(
+    name="adopt",
+    order=110,
+    summary="take over from another migration tool, after asking",
+    page=PAGE,
+    run=execute,
+    add_options=add_options,
+)

@@ -1,0 +1,61 @@
+"""`migrator apply`, which is what the program does without a command: apply everything pending."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migrator.commands.command import Command, Page
+from migrator.process.errors import OK
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from migrator.commands.context import Context
+
+
+PAGE = Page(
+    """
+    Wait for the server, compare the files with the history table, and apply every pending file
+    in the order of the versions. Each file is one transaction together with its row in the
+    history, so it is applied once or not at all, however many migrators run and whatever
+    happens to them. A file with the directive no-transaction runs statement by statement, and a
+    second run goes on where the first one stopped; a procedure or block that commits inside
+    begins anew then.
+
+    All files are checked first; when one is not valid, or was edited after it was applied,
+    nothing is applied. When a migration fails, those before it stay, those behind it are not
+    tried, and the message has the file, the line and the state of the database.
+    """,
+    "up to date, or everything pending was applied",
+    ("1", "4", "5", "6"),
+    (
+        ("migrator", "the same"),
+        ("migrator apply --single-transaction", "all pending files or none"),
+        ("migrator apply --lock-timeout 500ms --lock-wait 1h", "patient, and gentle"),
+    ),
+)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options that only this command has."""
+    parser.add_argument(
+        "--single-transaction",
+        action="store_true",
+        help="apply everything pending in one transaction: all or nothing",
+    )
+
+
+def execute(context: Context) -> int:
+    """Apply everything pending; the log says what was done."""
+    context.apply(single_transaction=context.options.single_transaction)
+    return OK
+
+
+COMMAND = Command(
+    name="apply",
+    order=10,
+    summary="apply everything pending, as without a command",
+    page=PAGE,
+    run=execute,
+    add_options=add_options,
+)

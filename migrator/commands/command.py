@@ -1,0 +1,67 @@
+"""What a command is: the constant `COMMAND` that each command's file defines."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Callable, Mapping
+
+    from migrator.commands.context import Context
+
+
+# Sentences that several manual pages have in common.
+ANSWER = "The answer goes to stdout, as JSON with --json; the log and errors go to stderr."
+READS = "It needs the right to read the history table and nothing else, and takes no lock."
+
+
+class Page(NamedTuple):
+    """What the manual says of one command beyond its options.
+
+    Attributes:
+        text: what the command does, reads, changes and leaves alone; a blank line ends a paragraph.
+        success: what exit status 0 means.
+        statuses: the other statuses it can end with, besides 2 and those of a signal.
+        examples: command lines, each with what it is for.
+    """
+
+    text: str
+    success: str
+    statuses: tuple[str, ...]
+    examples: tuple[tuple[str, str], ...]
+
+
+def _no_options(parser: ArgumentParser) -> None:
+    """Add nothing: the command has no options of its own."""
+
+
+class Command(NamedTuple):
+    """A command of the command line.
+
+    Attributes:
+        name: what is written after the program's name; its file has the same name.
+        order: its place in `--help`, from low to high.
+        summary: what it does, in the one line that `--help` has for it.
+        page: its manual page.
+        run: does it, and returns the exit status.
+        add_options: adds the options that only this command has.
+        has_json: whether it takes `--json`.
+        settings: the flags of settings that it takes; None: all of them. A command that needs no
+            database takes few; the others take all, so that flags can be given to any of them.
+        changed_settings: how it takes the flag of a setting that means something else to it, as
+            arguments of `add_argument`.
+        flag: an option of the program that stands for the command; empty: there is none.
+    """
+
+    name: str
+    order: int
+    summary: str
+    page: Page
+    run: Callable[[Context], int]
+    add_options: Callable[[ArgumentParser], None] = _no_options
+    has_json: bool = False
+    settings: tuple[str, ...] | None = None
+    changed_settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    flag: str = ""

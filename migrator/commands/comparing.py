@@ -1,0 +1,65 @@
+"""What verify, baseline and adopt have in common: they compare the schema with the files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migrator.process.errors import SchemaDiffers
+from migrator.report import comparison
+from migrator.schema.verify import accepted, verify_schema
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from migrator.commands.context import Context
+    from migrator.files.migration import Migration
+    from migrator.schema.verify import Comparison
+    from migrator.server.session import Session
+
+
+def add_ignore(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the differences which are accepted."""
+    parser.add_argument(
+        "--ignore",
+        metavar="PATTERN",
+        action="append",
+        help="accept differences such as 'index idx_*'; may be repeated; .verify-ignore in the "
+        "folder of migrations has one a line",
+    )
+
+
+def add_allow_differences(
+    parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup,
+) -> None:
+    """Add the option that records the versions whatever the comparison says."""
+    parser.add_argument(
+        "--allow-differences",
+        action="store_true",
+        help="record the versions even though the schema differs",
+    )
+
+
+def compare(context: Context, session: Session, files: Sequence[Migration]) -> Comparison:
+    """Compare the database with what some files describe.
+
+    The differences that the file .verify-ignore or the option --ignore names are accepted.
+    """
+    patterns = (*accepted(context.settings.directory), *(context.options.ignore or ()))
+    return verify_schema(session, files, patterns)
+
+
+def require_schema(context: Context, session: Session, files: Sequence[Migration]) -> None:
+    """Compare before something is recorded, and show what came out.
+
+    Raises:
+        SchemaDiffers: there is a difference that nobody has agreed to.
+    """
+    result = compare(context, session, files)
+    context.say(comparison.text(comparison.data(result, None)) + "\n\n")
+    if result.differences and not context.options.allow_differences:
+        raise SchemaDiffers(
+            "the database is not what the files describe; nothing was recorded",
+            "Mend or accept the differences above; or record it with --allow-differences, and make "
+            "the next migration repair them.",
+        )

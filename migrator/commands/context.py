@@ -1,0 +1,199 @@
+"""What a command is given, and what several commands do in the same way."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from migrator.files.folder import load_folder
+from migrator.process.errors import MigratorError, ProblemsFound, UsageError
+from migrator.process.settings import require_database
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from types import SimpleNamespace
+
+    from migrator.apply.outcome import Outcome
+    from migrator.files.migration import Migration
+    from migrator.history.plan import Plan
+    from migrator.process.errors import Problem
+    from migrator.process.settings import Settings
+    from migrator.process.signals import Stop
+    from migrator.server.session import Session
+
+log = structlog.get_logger()
+
+
+class Context:
+    """One command on its way.
+
+    Attributes:
+        options: the parsed arguments.
+        settings: the validated settings.
+        environ: the environment with the flags laid over it.
+        stop: tells whether a signal has arrived.
+        command_line: makes the parser of the whole command line.
+    """
+
+    def __init__(
+        self,
+        options: SimpleNamespace,
+        settings: Settings,
+        environ: Mapping[str, str],
+        stop: Stop,
+        command_line: Callable[[], ArgumentParser],
+    ) -> None:
+        self.options = options
+        self.settings = settings
+        self.environ = environ
+        self.stop = stop
+        self.command_line = command_line
+
+    def migrations(self, *, pending: bool = False) -> tuple[Migration, ...]:
+        """Load the files.
+
+        Args:
+            pending: whether each of them is yet to be applied somewhere.
+
+        Raises:
+            ProblemsFound: some of them cannot be applied as they are.
+        """
+        migrations, problems = load_folder(self.settings.directory, pending=pending)
+        if problems:
+            raise ProblemsFound(problems)
+        return migrations
+
+    def connect(self, *, write: bool) -> AbstractContextManager[Session]:
+        """Connect to the database of the settings.
+
+        Args:
+            write: whether a server in recovery or read-only is no use.
+
+        Raises:
+            UsageError: nothing says which database to use.
+        """
+        from migrator.server.connect import connect  # noqa: PLC0415 - the driver takes 24 ms
+
+        require_database(self.settings, self.environ)
+        return connect(self.settings, self.stop, write=write)
+
+    def plan(self, session: Session, migrations: Sequence[Migration]) -> Plan:
+        """Compare the files with the history, and with what earlier runs have begun."""
+        # These import the driver, which commands without a database do not need.
+        from migrator.history.plan import make_plan  # noqa: PLC0415 - as connect
+        from migrator.history.table import read_history  # noqa: PLC0415 - as connect
+
+        history = read_history(session)
+        return make_plan(migrations, history.rows, history.progress)
+
+    def problems(self, plan: Plan) -> tuple[Problem, ...]:
+        """Return the disagreements of files and history that keep us from applying anything."""
+        from migrator.history.plan import plan_problems  # noqa: PLC0415 - as connect
+
+        return plan_problems(plan, self.settings)
+
+    def apply(self, *, single_transaction: bool = False) -> None:
+        """Apply everything pending, and write how the run went to where that was asked for.
+
+        Args:
+            single_transaction: whether all pending files are one transaction.
+        """
+        from migrator.apply.run import apply_pending  # noqa: PLC0415 - only apply and reset need it
+
+        self.require_metrics()
+        started = time.monotonic()
+        try:
+            migrations = self.migrations()
+            require_database(self.settings, self.environ)
+            outcome = apply_pending(
+                self.settings, migrations, self.stop, single_transaction=single_transaction
+            )
+        except Exception as error:
+            self._measure(error, started)
+            raise
+        self._measure(outcome, started)
+        if self.environ.get("GITHUB_ACTIONS") == "true":
+            from migrator.report import github  # noqa: PLC0415 - only GitHub reads it
+
+            github.summarise(self.environ, outcome)
+
+    def require_metrics(self) -> None:
+        """See that the metrics of a run can be written, where that was asked for.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        if self.settings.metrics_file:
+            from migrator.report import metrics  # noqa: PLC0415 - few runs write metrics
+
+            metrics.check(self.settings.metrics_file)
+
+    def _measure(self, result: Outcome | Exception, started: float) -> None:
+        """Write the metrics of a run where that was asked for; the run counts without them, too."""
+        path = self.settings.metrics_file
+        if path is None:
+            return
+        from migrator.report import metrics  # noqa: PLC0415 - few runs write metrics
+
+        seconds = time.monotonic() - started
+        try:
+            metrics.write(path, metrics.of(result, ended=time.time(), seconds=seconds))
+        except OSError as error:
+            log.warning("metrics not written", file=str(path), reason=error.strerror)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that the answer goes to; None: it goes elsewhere."""
+        import shutil  # noqa: PLC0415 - only a terminal needs it
+
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+    def show(self, data: object, text: str) -> None:
+        """Print the answer to a command.
+
+        Args:
+            data: the answer for programs, printed when JSON was asked for.
+            text: the same answer for people.
+        """
+        if self.options.json:
+            text = json.dumps(data, ensure_ascii=False, indent=2)
+        self.say(text + "\n")
+
+    def say(self, text: str) -> None:
+        """Print a part of the answer to a command.
+
+        Raises:
+            BrokenPipeError: nobody reads it any more.
+            MigratorError: it cannot be written.
+        """
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise MigratorError(
+                f"the answer cannot be written: {error.strerror}", "Check where the output goes."
+            ) from None
+
+    def agree(self, question: str) -> None:
+        """Ask before something is changed for good.
+
+        Raises:
+            UsageError: there is nobody to ask, or the answer is not yes.
+        """
+        if self.options.yes:
+            return
+        if not sys.stdin.isatty():
+            raise UsageError("nobody is there to agree to it", "Say --yes to make these changes.")
+        self.say(f"{question} Type yes to go on: ")
+        with self.stop.idle():
+            answer = sys.stdin.readline().strip()
+        if answer.lower() != "yes":
+            raise UsageError("not agreed to; nothing was changed")

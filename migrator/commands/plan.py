@@ -1,0 +1,99 @@
+"""`migrator plan`: what would be applied, in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from migrator.commands.command import ANSWER, READS, Command, Page
+from migrator.process.errors import OK, ProblemsFound
+from migrator.report.table import count, table
+
+if TYPE_CHECKING:
+    from migrator.commands.context import Context
+    from migrator.files.migration import Migration
+    from migrator.history.plan import Plan
+    from migrator.history.progress import HalfDone
+
+
+PAGE = Page(
+    f"""
+    List what would be applied, in order, with the number of statements of each file. Nothing is
+    run. What a run would refuse is refused here.
+
+    {READS} {ANSWER}
+    """,
+    "listed, or there is nothing to apply",
+    ("4", "5"),
+    (("migrator plan", "before a deployment"),),
+)
+
+
+def execute(context: Context) -> int:
+    """List what is pending.
+
+    Raises:
+        ProblemsFound: files and history disagree, so that a run would apply nothing.
+    """
+    migrations = context.migrations()
+    with context.connect(write=False) as session:
+        plan = context.plan(session, migrations)
+    if problems := context.problems(plan):
+        raise ProblemsFound(problems)
+    answer = data(plan)
+    context.show(answer, text(answer, context.width))
+    return OK
+
+
+def data(plan: Plan) -> dict[str, Any]:
+    """Return what `plan --json` prints: what would run, in order."""
+    return {
+        "version": plan.current,
+        "pending": [
+            _entry(migration, plan.half_done.get(migration.version)) for migration in plan.pending
+        ],
+    }
+
+
+def _entry(migration: Migration, half_done: HalfDone | None) -> dict[str, Any]:
+    return {
+        "version": migration.version,
+        "file": migration.file,
+        "description": migration.description,
+        "statements": len(migration.statements),
+        "statements_done": half_done.statements if half_done else None,
+        "transaction": migration.directives.transaction,
+    }
+
+
+def text(answer: dict[str, Any], width: int | None = None) -> str:
+    """Return what `plan` prints.
+
+    Args:
+        answer: what `data` returned.
+        width: columns of the terminal, into which long cells are shortened; None: no limit.
+    """
+    if not answer["pending"]:
+        return f"Nothing to apply: the database is at version {answer['version']}."
+    lines = [
+        [
+            str(entry["version"]),
+            entry["file"],
+            count(entry["statements"], "statement")
+            + ("" if entry["statements_done"] is None else f", {entry['statements_done']} done"),
+            "" if entry["transaction"] else "no transaction",
+            entry["description"],
+        ]
+        for entry in answer["pending"]
+    ]
+    head = f"Would apply, in this order, to a database at version {answer['version']}:\n"
+    return head + table(lines, width, indent="  ")
+
+
+COMMAND = Command(
+    name="plan",
+    order=50,
+    summary="list what would be applied, in order, without applying it",
+    page=PAGE,
+    run=execute,
+    has_json=True,
+)

@@ -1,0 +1,99 @@
+"""`migrator rehearse`: run what is pending, tell what it does to others, and roll it back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from migrator.commands.command import ANSWER, Command, Page
+from migrator.process.errors import OK
+from migrator.process.log import redacted
+from migrator.process.settings import require_database
+from migrator.rehearsal.rehearse import rehearse
+from migrator.report.table import count, filled
+
+if TYPE_CHECKING:
+    from migrator.commands.context import Context
+    from migrator.rehearsal.step import Rehearsal
+
+
+PAGE = Page(
+    f"""
+    Run every pending file for real in one transaction, tell what each statement took, which
+    locks it holds against others and for how long, what it rewrites, and how to do without;
+    then roll it back.
+
+    The locks are real, and all of them are held to the end: rehearse on a copy of the database,
+    such as a restored backup, and never on that of the site. Files with the directive
+    no-transaction are left out, and said so. docs/locks.md explains the answer. {ANSWER}
+    """,
+    "everything pending would run, apart from what is said to be left out",
+    ("1", "4", "5", "6"),
+    (
+        ("migrator rehearse", "on a copy of the database"),
+        ("migrator --dry-run", "the same"),
+        ("migrator rehearse --json", "for a program"),
+    ),
+)
+
+
+def execute(context: Context) -> int:
+    """Rehearse what is pending.
+
+    Raises:
+        MigrationFailed: a migration failed; what was seen until then is printed nevertheless.
+    """
+    migrations = context.migrations()
+    require_database(context.settings, context.environ)
+    rehearsal = rehearse(context.settings, migrations, context.stop)
+    context.show(data(rehearsal), text(rehearsal))
+    if rehearsal.failure:
+        raise rehearsal.failure
+    return OK
+
+
+def data(rehearsal: Rehearsal) -> dict[str, Any]:
+    """Return what `rehearse --json` prints: every statement with what it did to others."""
+    failure = rehearsal.failure
+    return {
+        "version": rehearsal.version,
+        "migrations": [asdict(migration) for migration in rehearsal.migrations],
+        "notes": list(rehearsal.notes),
+        "failure": failure and redacted({"message": failure.message, **failure.fields()}),
+    }
+
+
+def text(rehearsal: Rehearsal) -> str:
+    """Return what `rehearse` prints."""
+    if not rehearsal.migrations:
+        return f"Nothing to rehearse: the database is at version {rehearsal.version}."
+    migrations = count(len(rehearsal.migrations), "migration")
+    lines = [
+        f"Rehearsed {migrations} on a database at version {rehearsal.version}, and rolled back:"
+    ]
+    for migration in rehearsal.migrations:
+        if migration.skipped:
+            lines += ["", f"{migration.file}: not rehearsed: {migration.skipped}"]
+            continue
+        lines += ["", f"{migration.file}: {migration.duration_ms} ms"]
+        for step in migration.steps:
+            rows = "" if step.rows is None else f", {count(step.rows, 'row')}"
+            lines.append(f"  line {step.line}: {step.text}  ({step.duration_ms} ms{rows})")
+            lines += [
+                f"    {lock.mode}: {sentence}"
+                for lock, sentence in zip(step.locks, step.verdict, strict=True)
+            ]
+            lines += [f"    instead: {step.instead}"] * bool(step.instead)
+    lines += [""] * bool(rehearsal.notes) + [filled(note) for note in rehearsal.notes]
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    name="rehearse",
+    order=60,
+    summary="run what is pending in one transaction, tell what it locks, and roll it back",
+    page=PAGE,
+    run=execute,
+    has_json=True,
+    flag="--dry-run",
+)

@@ -1,0 +1,63 @@
+"""`migrator reset`: drop everything our role owns in the database, and build it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migrator.commands.command import Command, Page
+from migrator.process.errors import OK
+from migrator.schema.reset import reset_database
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from migrator.commands.context import Context
+
+
+PAGE = Page(
+    """
+    Drop every table, view, type, function and schema in the database that our role owns, and
+    what it owns outside of schemas, such as publications, foreign servers, event triggers and
+    casts, in one transaction; remove its large objects; and apply all files. THE DATA IS LOST.
+    Extensions, the schema public, default privileges and what other roles own stay.
+
+    The database's name has to be given, so that a wrong DATABASE_URL drops nothing. Nothing is
+    dropped either where it is known beforehand that it could not be built again: a file is not
+    valid, or needs a session of its own behind a pooler, the history belongs to another role,
+    the role may not create. A subscription has to be dropped by hand, because its slot on the
+    other server goes with it.
+    """,
+    "dropped and built again",
+    ("1", "4", "5", "6"),
+    (("migrator reset --confirm fingerflow_test", "start again from nothing"),),
+)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options that only this command has."""
+    parser.add_argument("--confirm", metavar="DATABASE", help="the name of the database; required")
+
+
+def execute(context: Context) -> int:
+    """Drop everything and apply all files.
+
+    Raises:
+        UsageError: the name of the database was not given, or is another.
+    """
+    # What cannot be built again is not dropped.
+    context.require_metrics()
+    migrations = context.migrations(pending=True)
+    with context.connect(write=True) as session:
+        reset_database(session, migrations, context.options.confirm or "")
+    context.apply()
+    return OK
+
+
+COMMAND = Command(
+    name="reset",
+    order=130,
+    summary="drop everything our role owns in the database, and build it again",
+    page=PAGE,
+    run=execute,
+    add_options=add_options,
+)

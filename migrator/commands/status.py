@@ -1,0 +1,140 @@
+"""`migrator status`: every file and every row of the history, each with its state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from migrator.commands.command import ANSWER, READS, Command, Page
+from migrator.files.folder import load_folder
+from migrator.process.errors import OK, ProblemsFound
+from migrator.report.table import count, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from migrator.commands.context import Context
+    from migrator.files.migration import Migration
+    from migrator.history.plan import Plan
+    from migrator.history.progress import HalfDone
+    from migrator.history.table import Row
+    from migrator.process.errors import Problem
+
+
+PAGE = Page(
+    f"""
+    List every file and every row of the history with its state: applied, pending, out of order,
+    edited, missing or ahead. Of a no-transaction file that a run has stopped in it says how
+    many statements are done, if we may read that in schema_migrations_progress. On a narrow
+    terminal long cells are shortened; where the output is not a terminal, never.
+
+    {READS} {ANSWER}
+    """,
+    "listed; files may be pending",
+    ("4", "5"),
+    (
+        ("migrator status", "what is where"),
+        ("migrator status --json | jq .pending", "how many are pending"),
+    ),
+)
+
+
+def execute(context: Context) -> int:
+    """List every file and every row.
+
+    Raises:
+        ProblemsFound: the files are not valid, or they disagree with the history; the list is
+            printed nevertheless.
+    """
+    migrations, problems = load_folder(context.settings.directory)
+    with context.connect(write=False) as session:
+        plan = context.plan(session, migrations)
+    problems += context.problems(plan)
+    answer = data(plan, problems)
+    context.show(answer, text(answer, context.width))
+    if problems:
+        raise ProblemsFound(problems)
+    return OK
+
+
+def data(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return what `status --json` prints: every file and every row, with its state."""
+    entries = [
+        *(_entry("applied", migration, row) for migration, row in plan.applied),
+        *(_entry("edited", migration, row) for migration, row in plan.edited),
+        *(_entry("missing", None, row) for row in plan.missing),
+        *(_entry("ahead", None, row) for row in plan.ahead),
+        *(
+            _entry(
+                "out of order" if migration.version < plan.current else "pending",
+                migration,
+                None,
+                plan.half_done.get(migration.version),
+            )
+            for migration in plan.pending
+        ),
+    ]
+    entries.sort(key=lambda entry: int(entry["version"]))
+    return {
+        "version": plan.current,
+        "pending": len(plan.pending),
+        "migrations": entries,
+        "problems": [problem._asdict() for problem in problems],
+    }
+
+
+def text(answer: dict[str, Any], width: int | None = None) -> str:
+    """Return what `status` prints.
+
+    Args:
+        answer: what `data` returned.
+        width: columns of the terminal, into which long cells are shortened; None: no limit.
+    """
+    lines = [
+        [
+            str(entry["version"]),
+            _state(entry),
+            entry["applied_at"] or "",
+            "" if entry["execution_ms"] is None else f"{entry['execution_ms']} ms",
+            entry["file"] or "",
+            entry["description"] or "",
+        ]
+        for entry in answer["migrations"]
+    ]
+    head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
+    total = f"Current schema version: {answer['version']}, pending: {answer['pending']}"
+    return f"{table([head, *lines], width)}\n\n{total}"
+
+
+def _entry(
+    state: str, migration: Migration | None, row: Row | None, half_done: HalfDone | None = None
+) -> dict[str, Any]:
+    recorded = row.description if row else None
+    return {
+        "version": migration.version if migration else row.version if row else 0,
+        "state": state,
+        "file": migration.file if migration else None,
+        "description": recorded or (migration.description if migration else None),
+        "applied_at": row.applied_at if row else None,
+        "execution_ms": row.execution_ms if row else None,
+        "applied_by": row.applied_by if row else None,
+        "checksum": migration.checksum if migration else row.checksum if row else None,
+        "statements": len(migration.statements) if migration else None,
+        "statements_done": half_done.statements if half_done else None,
+    }
+
+
+def _state(entry: dict[str, Any]) -> str:
+    if entry["statements_done"] is None:
+        return str(entry["state"])
+    total = count(entry["statements"], "statement")
+    return f"{entry['state']}, {entry['statements_done']} of {total} done"
+
+
+COMMAND = Command(
+    name="status",
+    order=30,
+    summary="list every file and every row of the history, state by state",
+    page=PAGE,
+    run=execute,
+    has_json=True,
+)

@@ -1,0 +1,75 @@
+"""`migrator verify`: compare the schema with what the applied files describe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migrator.adoption.baseline import up_to
+from migrator.commands.command import ANSWER, Command, Page
+from migrator.commands.comparing import add_ignore, compare
+from migrator.process.errors import DISAGREEMENT, OK
+from migrator.report import comparison
+from migrator.schema.verify import applied
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from migrator.commands.context import Context
+
+
+PAGE = Page(
+    f"""
+    Build what the applied files describe in a scratch database beside the target, compare the
+    two catalogs, drop the scratch database, and print every difference with the SQL on each
+    side. Nothing in the target is changed.
+
+    It takes the right to create a database; without it, name an empty one in
+    MIGRATOR_SCRATCH_URL. Differences that are meant are accepted with --ignore, or in the file
+    .verify-ignore in the folder of migrations. docs/verify.md lists what is compared. {ANSWER}
+    """,
+    "the schema is what the files describe",
+    ("1", "4", "5", "6"),
+    (
+        ("migrator verify", "the database against its history"),
+        ("migrator verify --version 1", "against the files up to 1"),
+        ("migrator verify --ignore 'index idx_*'", "apart from some indexes"),
+    ),
+)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options that only this command has."""
+    parser.add_argument(
+        "--version",
+        metavar="N",
+        type=int,
+        help="compare with the files up to N, whatever the history says",
+    )
+    add_ignore(parser)
+
+
+def execute(context: Context) -> int:
+    """Compare, and print every difference."""
+    migrations = context.migrations()
+    plan = None
+    with context.connect(write=True) as session:
+        if context.options.version is None:
+            plan = context.plan(session, migrations)
+            files = applied(plan, context.settings)
+        else:
+            files = up_to(migrations, context.options.version)
+        result = compare(context, session, files)
+    answer = comparison.data(result, plan)
+    context.show(answer, comparison.text(answer))
+    return DISAGREEMENT if result.differences else OK
+
+
+COMMAND = Command(
+    name="verify",
+    order=90,
+    summary="compare the schema with what the applied files describe",
+    page=PAGE,
+    run=execute,
+    add_options=add_options,
+    has_json=True,
+)

@@ -1,0 +1,103 @@
+"""What a comparison of the schema with the files came to, for people and programs."""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from migrator.report.table import count, filled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from migrator.history.plan import Plan
+    from migrator.schema.difference import Difference
+    from migrator.schema.verify import Comparison
+
+
+_LONG = 4  # lines; two texts that both have so many are shown as their difference
+
+
+def data(comparison: Comparison, plan: Plan | None) -> dict[str, Any]:
+    """Return what `verify --json` prints.
+
+    Args:
+        comparison: what came out.
+        plan: files against history; None where the version was given instead.
+    """
+    return {
+        "version": comparison.files[-1].version,
+        "files": [migration.file for migration in comparison.files],
+        "equal": not comparison.differences,
+        "differences": [_difference(difference) for difference in comparison.differences],
+        "ignored": [_difference(difference) for difference in comparison.ignored],
+        "unused_patterns": list(comparison.unused),
+        "pending": [migration.file for migration in plan.pending] if plan else [],
+        "ahead": [row.version for row in plan.ahead] if plan else [],
+    }
+
+
+def text(answer: dict[str, Any]) -> str:
+    """Return what `verify` prints.
+
+    Args:
+        answer: what `data` returned.
+    """
+    blocks = ["\n".join(_lines(difference)) for difference in answer["differences"]]
+    if len(answer["files"]) == 1:
+        meant = f"what {answer['files'][0]} describes"
+    else:
+        meant = f"what the {len(answer['files'])} files up to {answer['files'][-1]} describe"
+    if answer["equal"]:
+        last = f"The schema is {meant}."
+    else:
+        differences = count(len(answer["differences"]), "difference")
+        last = f"{differences} between the database and {meant}."
+    notes = [last]
+    if answer["ignored"]:
+        notes.append(f"Accepted and not shown: {len(answer['ignored'])}.")
+    if answer["unused_patterns"]:
+        notes.append(f"Patterns that accept nothing: {', '.join(answer['unused_patterns'])}.")
+    if answer["pending"]:
+        notes.append(f"Pending, so not part of it: {', '.join(answer['pending'])}.")
+    if answer["ahead"]:
+        ahead = ", ".join(map(str, answer["ahead"]))
+        notes.append(
+            f"Applied by newer files that are not here: {ahead}; what they changed is a difference."
+        )
+    if not answer["equal"]:
+        notes.append(
+            "Repair it with the next migration, or undo by hand what was done by hand. What is "
+            "to stay is accepted by its first line, or by a pattern such as 'index idx_*', in the "
+            "file .verify-ignore beside the migrations or with --ignore."
+        )
+    return "\n\n".join([*blocks, "\n".join(map(filled, notes))])
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    return {
+        "title": difference.title,
+        "kind": difference.kind,
+        "name": difference.name,
+        "state": difference.state,
+        "parts": list(difference.parts),
+        "files": difference.files,
+        "database": difference.database,
+    }
+
+
+def _lines(difference: dict[str, Any]) -> Iterator[str]:
+    yield difference["title"]
+    files, database = difference["files"], difference["database"]
+    if difference["state"] != "different":
+        yield textwrap.indent(files or database, "  ")
+    elif min(files.count("\n"), database.count("\n")) < _LONG - 1:
+        for name, side in (("files:", files), ("database:", database)):
+            for number, line in enumerate((side or "(nothing)").splitlines()):
+                yield f"  {'' if number else name:<9} {line}"
+    else:
+        unified = difflib.unified_diff(
+            files.splitlines(), database.splitlines(), "files", "database", lineterm=""
+        )
+        yield from (f"  {line}".rstrip() for line in unified if not line.startswith("@@"))

@@ -1,0 +1,133 @@
+"""What GitHub Actions shows: the summary of a job, and errors beside the files they are in."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from migrator.apply.outcome import MigrationFailed
+from migrator.process.errors import MigratorError, ProblemsFound
+from migrator.process.log import redact
+from migrator.process.terminal import visible
+from migrator.report import failures
+from migrator.report.table import count
+from migrator.watch.impact import worst
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migrator.apply.outcome import Outcome
+
+
+_ESCAPED = "%\r\n"  # in workflow commands, the percent sign first; in properties also : and ,
+
+
+def summarise(environ: Mapping[str, str], result: Outcome | MigratorError) -> None:
+    """Add what came of a run to the summary of the job, if there is one.
+
+    Args:
+        environ: names the file that GitHub Actions shows.
+        result: what the run did, or the error that ended it.
+    """
+    if path := environ.get("GITHUB_STEP_SUMMARY"):
+        with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
+            file.write(redact(summary(result)))
+
+
+def annotate(environ: Mapping[str, str], error: MigratorError) -> None:
+    """Print where in the repository an error is; GitHub Actions reads our output.
+
+    Args:
+        environ: names the folder with the migrations.
+        error: ended the command.
+    """
+    directory = PurePath(environ.get("MIGRATIONS_DIR") or "migrations")
+    with suppress(OSError):
+        for line in workflow_commands(error, directory):
+            sys.stdout.write(redact(line) + "\n")
+        sys.stdout.flush()
+
+
+def summary(result: Outcome | MigratorError) -> str:
+    """Return what came of a run as Markdown, for the summary of a GitHub Actions job.
+
+    Args:
+        result: what it did, or the error that ended it.
+    """
+    if isinstance(result, MigratorError):
+        text, fence = failures.error(result), "```"
+        while fence in text:
+            fence += "`"
+        head = f"### migrator: {result.event}, exit status {result.status}"
+        return f"{head}\n\n{fence}text\n{text}\n{fence}\n"
+    if not result.applied:
+        return f"### migrator: up to date at version {result.current}\n"
+    migrations = count(len(result.applied), "migration")
+    lines = [
+        f"### migrator: {migrations} applied, the database is at version {result.current}",
+        "",
+        "| version | file | description | took | locks |",
+        "| ---: | --- | --- | ---: | --- |",
+    ]
+    lines += [
+        f"| {done.version} | `{done.file}` | {_cell(done.description)} | {done.duration_ms} ms "
+        f"| {_cell('; '.join(map(str, worst(done.impact.locks))))} |"
+        for done in result.applied
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
+    """Return an error as workflow commands of GitHub Actions, which shows them beside the files.
+
+    Args:
+        raised: the error.
+        directory: the folder with the migrations, as it was given.
+    """
+    if isinstance(raised, MigrationFailed):
+        failure = raised.failure
+        parts = (
+            failure.message + failures.code(failure),
+            failure.detail,
+            failure.server_hint,
+            *map(str, failure.blockers),
+            failure.state,
+            failure.advice,
+        )
+        place = (str(directory / failure.file), failure.line, failure.column)
+        return [_annotation("\n".join(filter(None, parts)), *place)]
+    if isinstance(raised, ProblemsFound):
+        return [
+            _annotation(
+                f"{'' if problem.line else problem.file} {problem.message}\n{problem.hint}".strip(),
+                str(directory / problem.file) if problem.file.endswith(".sql") else "",
+                problem.line,
+                problem.column,
+            )
+            for problem in raised.problems
+        ]
+    return [_annotation(f"{raised.message}\n{raised.hint}".strip())]
+
+
+def _annotation(message: str, file: str = "", line: int = 0, column: int = 0) -> str:
+    properties = {"file": file, "line": line, "col": column}
+    given = ",".join(
+        f"{name}={_escaped(str(value), _ESCAPED + ':,')}"
+        for name, value in properties.items()
+        if value
+    )
+    return f"::error {given}".rstrip() + f"::{_escaped(message, _ESCAPED)}"
+
+
+def _escaped(text: str, characters: str) -> str:
+    for character in characters:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
+
+
+def _cell(text: str) -> str:
+    """Return a text for a cell of a Markdown table."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", visible(text))

@@ -1,0 +1,52 @@
+"""Numbers, sentences and tables as text."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from migrator.process.terminal import cells, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+_WIDTH = 90  # columns for sentences of our own
+_GAP = "  "  # between two columns of a table
+_NARROWEST = 8  # columns of a terminal that a column of a table keeps
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the singular or the plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def filled(text: str) -> str:
+    """Return a paragraph in lines; a long word, such as a name, is not broken."""
+    return textwrap.fill(text, _WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
+def table(rows: Sequence[Sequence[str]], width: int | None, indent: str = "") -> str:
+    """Return rows in columns.
+
+    Args:
+        rows: the cells of each row; every row has the same number.
+        width: columns of the terminal, into which long cells are shortened; None: no limit.
+        indent: what each line begins with.
+    """
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
+    if width is not None:
+        gaps = len(indent) + len(_GAP) * (len(widths) - 1)
+        while sum(widths) + gaps > width and max(widths) > _NARROWEST:
+            widths[widths.index(max(widths))] -= 1
+    return "\n".join((indent + _GAP.join(map(_padded, row, widths))).rstrip() for row in shown)
+
+
+def _padded(cell: str, width: int) -> str:
+    """Return a cell in so many columns of a terminal; one that is too long loses its end."""
+    if cells(cell) > width:
+        while cells(cell) >= width:
+            cell = cell[:-1]
+        cell += "…"
+    return cell + " " * (width - cells(cell))
