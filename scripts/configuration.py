@@ -1,7 +1,7 @@
 """Writes what docs/configuration.md and .env.example say about each setting.
 
 The settings are those that migrator/process/settings.py declares. `make docs` runs this script, and
-tests/unit/test_configuration.py checks that the script has nothing to change.
+tests/unit/documents/test_configuration.py checks that the script has nothing to change.
 """
 
 from __future__ import annotations

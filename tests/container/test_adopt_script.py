@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.container.compose import Answer, Project
 
-# What tests/integration/alembic_era makes, from what 001 makes: the differences are the same.
+# The same differences as those of tests/integration/adoption/alembic_era, made from 001.
 LIKE_ALEMBIC = """
 ALTER TABLE users ALTER settings DROP DEFAULT, ALTER settings TYPE json;
 DROP INDEX idx_telemetry_session_event_type;

@@ -1,0 +1,536 @@
+"""`migrator adopt`: taking over from another tool, from the history that the tool itself made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.database import OWNER
+from tests.support.snapshot import snapshot
+from tests.support.terminal import at_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Migrate
+
+    Make = Callable[[Database, Path], None]
+
+FAILED = 1
+USAGE = 2
+DISAGREEMENT = 5
+ROOT = Path(__file__).parents[3]
+PEOPLE = "CREATE TABLE people (id int)"
+PETS = "CREATE TABLE pets (id int)"
+
+
+pytestmark = pytest.mark.usefixtures("owner_may_create_databases")
+
+
+@pytest.fixture(autouse=True)
+def three_files(folder: Folder) -> None:
+    folder.write("001_people.sql", f"-- Add people\n{PEOPLE};")
+    folder.write("002_pets.sql", f"-- Add pets\n{PETS};")
+    folder.write("003_toys.sql", "-- Add toys\nCREATE TABLE toys (id int);")
+
+
+def run_tool(database: Database, *command: str, folder: Path) -> None:
+    """Run a program as the owner of the database."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "DATABASE_URL": database.url, "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def program(name: str) -> str:
+    """Return the path of a program that was installed beside the interpreter."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent))
+    assert found
+    return found
+
+
+def alembic(database: Database, folder: Path) -> None:
+    """Run the revisions of alembic_era, whose first one is create_all."""
+    era = Path(__file__).parent / "alembic_era"
+    (folder / "alembic.ini").write_text(f"[alembic]\nscript_location = {era}\n")
+    run_tool(database, sys.executable, "-m", "alembic", "upgrade", "head", folder=folder)
+
+
+def dbmate(database: Database, folder: Path) -> None:
+    migrations = folder / "db" / "migrations"
+    migrations.mkdir(parents=True)
+    (migrations / "001_people.sql").write_text(f"-- migrate:up\n{PEOPLE};\n-- migrate:down\n")
+    (migrations / "002_pets.sql").write_text(f"-- migrate:up\n{PETS};\n-- migrate:down\n")
+    url = f"{database.url}?sslmode=disable"
+    run_tool(database, program("dbmate"), "--url", url, "--no-dump-schema", "up", folder=folder)
+
+
+def sqlx(database: Database, folder: Path) -> None:
+    migrations = folder / "sqlx"
+    migrations.mkdir()
+    (migrations / "1_people.sql").write_text(f"{PEOPLE};\n")
+    (migrations / "2_pets.sql").write_text(f"{PETS};\n")
+    options = ("--database-url", database.url, "--source", str(migrations))
+    run_tool(database, program("sqlx"), "migrate", "run", *options, folder=folder)
+
+
+def yoyo(database: Database, folder: Path) -> None:
+    migrations = folder / "yoyo"
+    migrations.mkdir()
+    (migrations / "0001.people.sql").write_text(PEOPLE)
+    (migrations / "0002.pets.sql").write_text(PETS)
+    options = ("--no-config-file", "--batch", "--database", database.url)
+    run_tool(database, program("yoyo"), "apply", *options, str(migrations), folder=folder)
+
+
+def django(database: Database, folder: Path) -> None:
+    """Run two migrations of an app, beside those of one that comes with it."""
+    app = folder / "shop" / "migrations"
+    app.mkdir(parents=True)
+    (folder / "shop" / "__init__.py").touch()
+    (app / "__init__.py").touch()
+    head = "from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n"
+    (app / "0001_people.py").write_text(f'{head}    operations = [migrations.RunSQL("{PEOPLE}")]\n')
+    (app / "0002_pets.py").write_text(
+        f'{head}    dependencies = [("shop", "0001_people")]\n'
+        f'    operations = [migrations.RunSQL("{PETS}")]\n'
+    )
+    (folder / "manage.py").write_text(
+        "import os\nfrom urllib.parse import urlsplit\n\nimport django\n"
+        "from django.conf import settings\nfrom django.core.management import call_command\n\n"
+        'url = urlsplit(os.environ["DATABASE_URL"])\n'
+        'database = {"ENGINE": "django.db.backends.postgresql", "NAME": url.path[1:],\n'
+        '            "USER": url.username, "PASSWORD": url.password, "HOST": url.hostname,\n'
+        '            "PORT": url.port}\n'
+        'settings.configure(DATABASES={"default": database}, INSTALLED_APPS=["shop"])\n'
+        'django.setup()\ncall_command("migrate", verbosity=0)\n'
+    )
+    run_tool(database, sys.executable, "manage.py", folder=folder)
+
+
+# Of the tools that are not on PyPI, and of sqlx for a state that is hard to bring about: the tables
+# as their own sources make them, with what they write into them. Each is named with the file where
+# its statement is.
+TABLES = {
+    # golang-migrate/migrate, database/postgres/postgres.go, ensureVersionTable and SetVersion
+    "golang-migrate": """
+        CREATE TABLE IF NOT EXISTS schema_migrations (
+            version bigint not null primary key, dirty boolean not null);
+        INSERT INTO schema_migrations (version, dirty) VALUES (2, false);
+    """,
+    # pressly/goose, internal/dialects/postgres.go, CreateTable and InsertVersion
+    "goose": """
+        CREATE TABLE goose_db_version (
+            id integer PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY,
+            version_id bigint NOT NULL,
+            is_applied boolean NOT NULL,
+            tstamp timestamp NOT NULL DEFAULT now());
+        INSERT INTO goose_db_version (version_id, is_applied)
+        VALUES (0, true), (1, true), (2, true), (3, true), (3, false);
+    """,
+    # launchbadge/sqlx, sqlx-postgres/src/migrate.rs, ensure_migrations_table
+    "sqlx": r"""
+        CREATE TABLE IF NOT EXISTS _sqlx_migrations (
+            version BIGINT PRIMARY KEY,
+            description TEXT NOT NULL,
+            installed_on TIMESTAMPTZ NOT NULL DEFAULT now(),
+            success BOOLEAN NOT NULL,
+            checksum BYTEA NOT NULL,
+            execution_time BIGINT NOT NULL);
+        INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+        VALUES (1, 'people', true, '\x00', 1), (2, 'pets', true, '\x01', 1);
+    """,
+    # flyway/flyway, flyway-database-postgresql, PostgreSQLDatabase.getRawCreateScript
+    "flyway": """
+        CREATE TABLE flyway_schema_history (
+            "installed_rank" INT NOT NULL,
+            "version" VARCHAR(50),
+            "description" VARCHAR(200) NOT NULL,
+            "type" VARCHAR(20) NOT NULL,
+            "script" VARCHAR(1000) NOT NULL,
+            "checksum" INTEGER,
+            "installed_by" VARCHAR(100) NOT NULL,
+            "installed_on" TIMESTAMP NOT NULL DEFAULT now(),
+            "execution_time" INTEGER NOT NULL,
+            "success" BOOLEAN NOT NULL);
+        ALTER TABLE flyway_schema_history
+            ADD CONSTRAINT "flyway_schema_history_pk" PRIMARY KEY ("installed_rank");
+        CREATE INDEX "flyway_schema_history_s_idx" ON flyway_schema_history ("success");
+        INSERT INTO flyway_schema_history VALUES
+        (1, '1', '<< Flyway Baseline >>', 'BASELINE', '<< Flyway Baseline >>', NULL, 'me',
+            now(), 0, true),
+        (2, '2', 'pets', 'SQL', 'V2__pets.sql', 17, 'me', now(), 3, true),
+        (3, NULL, 'views', 'SQL', 'R__views.sql', 4, 'me', now(), 3, true);
+    """,
+    # prisma/prisma-engines, sql-schema-connector, flavour/postgres.rs, create_migrations_table
+    "prisma": """
+        CREATE TABLE _prisma_migrations (
+            id                      VARCHAR(36) PRIMARY KEY NOT NULL,
+            checksum                VARCHAR(64) NOT NULL,
+            finished_at             TIMESTAMPTZ,
+            migration_name          VARCHAR(255) NOT NULL,
+            logs                    TEXT,
+            rolled_back_at          TIMESTAMPTZ,
+            started_at              TIMESTAMPTZ NOT NULL DEFAULT now(),
+            applied_steps_count     INTEGER NOT NULL DEFAULT 0);
+        INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, rolled_back_at)
+        VALUES ('a', 'x', now(), '1_people', NULL), ('b', 'x', NULL, '2_pets', now()),
+            ('c', 'x', now(), '2_pets', NULL);
+    """,
+}
+
+
+def from_table(tool: str) -> Make:
+    def make(database: Database, _: Path) -> None:
+        as_owner = f"SET ROLE {database.user};"
+        database.execute(f"{as_owner} {PEOPLE}; {PETS}; {TABLES[tool]}")
+
+    return make
+
+
+MAKERS: dict[str, tuple[Make, str, str]] = {
+    "dbmate": (dbmate, "schema_migrations", "2 applied, the last is 002"),
+    "yoyo": (yoyo, "_yoyo_migration", "2 applied, the last is 0002.pets"),
+    "django": (django, "django_migrations", "2 applied, the last is shop.0002_pets"),
+    "golang-migrate": (from_table("golang-migrate"), "schema_migrations", "it is at 2"),
+    "goose": (from_table("goose"), "goose_db_version", "2 applied, the last is 2"),
+    "sqlx": (sqlx, "_sqlx_migrations", "2 applied, the last is 2"),
+    "flyway": (from_table("flyway"), "flyway_schema_history", "1 applied, the last is 2"),
+    "prisma": (from_table("prisma"), "_prisma_migrations", "2 applied, the last is 2_pets"),
+}
+TAKEN = ("dbmate", "golang-migrate")  # their table has the name of ours
+
+
+def tables(database: Database) -> set[str]:
+    rows = database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {name for (name,) in rows}
+
+
+@pytest.mark.parametrize("tool", MAKERS)
+def test_a_tool(migrate: Migrate, database: Database, tmp_path: Path, tool: str) -> None:
+    """What it has applied is recorded, and the rest can be applied."""
+    make, table, state = MAKERS[tool]
+    make(database, tmp_path)
+    before = tables(database)
+    version = ["--version", "2"] if tool == "django" else []
+    run = migrate("adopt", "--yes", *version)
+    assert run.status == 0, run.err
+    assert run.out.startswith(f"Found the history of {tool} in public.{table}: {state}.\n")
+    assert "The schema is what the 2 files up to 002_pets.sql describe.\n" in run.out
+    assert run.out.endswith("Adopted: the database is at version 2.\n")
+    renamed = f"schema_migrations_{tool.replace('-', '_')}"
+    assert tables(database) == before | {renamed if tool in TAKEN else "schema_migrations"}
+    adopted = run.event("adopted")
+    assert (adopted["tool"], adopted["table"]) == (tool, f"public.{table}")
+    assert adopted["renamed"] == (f"public.{renamed}" if tool in TAKEN else None)
+    assert database.execute("SELECT version, checksum FROM schema_migrations ORDER BY 1") == [
+        (1, None),
+        (2, None),
+    ]
+    assert [event["file"] for event in migrate().events if event["event"] == "applied"] == [
+        "003_toys.sql"
+    ]
+    assert migrate("verify").status == 0  # the other history is not part of the schema
+
+
+@pytest.mark.parametrize("tool", ["dbmate", "goose", "yoyo"])
+def test_its_history_can_be_dropped(
+    migrate: Migrate, database: Database, tmp_path: Path, tool: str
+) -> None:
+    make, table, _ = MAKERS[tool]
+    make(database, tmp_path)
+    run = migrate("adopt", "--yes", "--skip-verify", "--version", "2", "--drop-old")
+    assert run.status == 0, run.err
+    assert "The schema was not compared with the files (--skip-verify).\n" in run.out
+    assert f"Drop public.{table}" in run.out
+    assert tables(database) - {"people", "pets"} == {"schema_migrations"}
+    assert database.execute("SELECT count(*) FROM schema_migrations") == [(2,)]
+
+
+def test_it_can_be_dropped_later(migrate: Migrate, database: Database, tmp_path: Path) -> None:
+    """Every step can be run again."""
+    yoyo(database, tmp_path)
+    for _ in range(2):
+        assert migrate("adopt", "--yes").status == 0
+        assert "_yoyo_migration" in tables(database)
+    for expected in ("Drop public._yoyo_migration, ", "Nothing to do: there is no history"):
+        run = migrate("adopt", "--yes", "--drop-old")
+        assert run.status == 0
+        assert expected in run.out
+    assert tables(database) == {"people", "pets", "schema_migrations"}
+    assert migrate("--current").out.startswith("Current schema version: 2\n")
+
+
+def test_another_history_table_leaves_theirs_where_it_is(
+    migrate: Migrate, database: Database, tmp_path: Path
+) -> None:
+    dbmate(database, tmp_path)
+    env = {"MIGRATOR_TABLE": "migrator.history"}
+    assert migrate("adopt", "--yes", env=env).status == 0
+    assert database.execute("SELECT version FROM schema_migrations") == [("001",), ("002",)]
+    assert database.execute("SELECT version FROM migrator.history") == [(1,), (2,)]
+    assert migrate(env=env).status == 0
+
+
+def test_the_usual_commands_say_what_to_do(
+    migrate: Migrate, database: Database, tmp_path: Path
+) -> None:
+    dbmate(database, tmp_path)
+    run = migrate()
+    assert run.status == DISAGREEMENT
+    assert "migrator adopt" in run.event("refused")["problems"][0]["hint"]
+
+
+class TestAsking:
+    @pytest.fixture(autouse=True)
+    def history(self, database: Database, tmp_path: Path) -> None:
+        from_table("golang-migrate")(database, tmp_path)
+
+    def test_nobody_is_there(self, migrate: Migrate, database: Database) -> None:
+        """The plan is shown, and nothing changes."""
+        before = snapshot(database)
+        run = migrate("adopt")
+        assert run.status == USAGE
+        assert "--yes" in run.event("usage error")["hint"]
+        assert run.out.endswith(
+            "\nRecord as applied, without running: 001_people.sql, 002_pets.sql.\n"
+            "Rename public.schema_migrations to schema_migrations_golang_migrate, because the "
+            "history of migrator has its name.\n"
+        )
+        assert snapshot(database) == before
+
+    @pytest.mark.parametrize(("typed", "status"), [("yes\n", 0), ("no\n", USAGE), ("\n", USAGE)])
+    def test_somebody_is(
+        self, migrate: Migrate, database: Database, typed: str, status: int
+    ) -> None:
+        run = at_terminal(migrate, "adopt", typed=typed)
+        assert run.status == status
+        assert "This changes the database. Type yes to go on: " in run.out
+        assert ("schema_migrations_golang_migrate" in tables(database)) == (status == 0)
+
+
+class TestRefused:
+    @pytest.fixture(autouse=True)
+    def unchanged(self, database: Database) -> Iterator[None]:
+        """Nothing is changed by what is refused."""
+        self.database = database
+        yield
+        assert "people" not in tables(database) or self.before == snapshot(database)
+
+    def prepare(self, sql: str) -> None:
+        self.database.execute(f"SET ROLE {OWNER}; {PEOPLE}; {PETS}; {sql}")
+        self.before = snapshot(self.database)
+
+    @pytest.mark.parametrize(
+        ("tool", "change", "words"),
+        [
+            ("golang-migrate", "UPDATE schema_migrations SET dirty = true", "version 2 is dirty"),
+            ("sqlx", "UPDATE _sqlx_migrations SET success = version < 2", "version 2 failed"),
+            (
+                "flyway",
+                "UPDATE flyway_schema_history SET success = false WHERE version = '2'",
+                "V2__pets.sql failed",
+            ),
+            (
+                "prisma",
+                "UPDATE _prisma_migrations SET finished_at = NULL WHERE id = 'c'",
+                "2_pets failed or is running",
+            ),
+        ],
+    )
+    def test_what_is_half_done(self, migrate: Migrate, tool: str, change: str, words: str) -> None:
+        self.prepare(f"{TABLES[tool]}; {change}")
+        run = migrate("adopt", "--yes")
+        assert run.status == USAGE
+        assert words in run.event("usage error")["message"]
+
+    def test_a_tool_that_holds_its_lock(
+        self, migrate: Migrate, database: Database, tmp_path: Path
+    ) -> None:
+        yoyo(database, tmp_path)
+        database.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 4711)")
+        self.before = snapshot(database)
+        run = migrate("adopt", "--yes")
+        assert run.status == USAGE
+        assert "process 4711 holds its lock" in run.event("usage error")["message"]
+
+    def test_an_empty_history(self, migrate: Migrate) -> None:
+        self.prepare("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+        run = migrate("adopt", "--version", "2", "--yes")
+        assert run.status == USAGE
+        assert "is empty" in run.event("usage error")["message"]
+
+    def test_names_without_a_number(self, migrate: Migrate) -> None:
+        self.prepare(
+            "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);"
+            "INSERT INTO alembic_version VALUES ('27c6a30d7c24')"
+        )
+        run = migrate("adopt", "--yes")
+        assert run.status == USAGE
+        assert "--version N" in run.event("usage error")["hint"]
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ("INSERT INTO %s VALUES ('007')", "has applied 7, and there is no file with that"),
+            ("DELETE FROM %s WHERE version = '001'", "has applied 2, but not 1"),
+        ],
+    )
+    def test_numbers_that_do_not_match(self, migrate: Migrate, change: str, words: str) -> None:
+        table = "schema_migrations"
+        self.prepare(
+            f"CREATE TABLE {table} (version varchar PRIMARY KEY);"
+            f"INSERT INTO {table} VALUES ('001'), ('002'); {change % table}"
+        )
+        run = migrate("adopt", "--yes")
+        assert run.status == USAGE
+        assert words in run.event("usage error")["message"]
+
+    def test_several_histories(self, migrate: Migrate) -> None:
+        self.prepare(TABLES["golang-migrate"] + TABLES["goose"])
+        run = migrate("adopt", "--yes")
+        assert run.status == USAGE
+        message = run.event("usage error")["message"]
+        assert message == (
+            "there are several histories: goose in public.goose_db_version,"
+            " golang-migrate in public.schema_migrations"
+        )
+        assert "--from" in run.event("usage error")["hint"]
+        run = migrate("adopt", "--from", "goose", "--yes")
+        assert run.status == DISAGREEMENT  # the name that ours would have is taken
+        assert "MIGRATOR_TABLE" in run.event("refused")["problems"][0]["hint"]
+        env = {"MIGRATOR_TABLE": "history"}
+        run = migrate("adopt", "--from", "golang-migrate", env=env)
+        assert "Leave public.schema_migrations as it is.\n" in run.out
+
+    def test_none(self, migrate: Migrate) -> None:
+        run = migrate("adopt", "--yes")
+        assert run.status == USAGE
+        assert "no history of another tool" in run.event("usage error")["message"]
+
+    def test_another_schema(self, migrate: Migrate) -> None:
+        self.prepare(f"{TABLES['goose']}; DROP TABLE pets")
+        run = migrate("adopt", "--yes")
+        assert run.status == DISAGREEMENT
+        assert "table pets: missing in the database\n" in run.out
+        assert "nothing was recorded" in run.event("schema differs")["message"]
+
+    def test_a_history_of_ours_that_says_something_else(self, migrate: Migrate) -> None:
+        self.prepare(
+            f"{TABLES['goose']}; CREATE TABLE schema_migrations (version int PRIMARY KEY,"
+            " applied_at timestamp NOT NULL DEFAULT now(), description text);"
+            "INSERT INTO schema_migrations (version) VALUES (1)"
+        )
+        run = migrate("adopt", "--yes")
+        assert run.status == USAGE
+        assert "the history is not empty" in run.event("usage error")["message"]
+
+    def test_a_name_that_is_taken(self, migrate: Migrate) -> None:
+        self.prepare(
+            f"{TABLES['golang-migrate']}; CREATE TABLE schema_migrations_golang_migrate (id int)"
+        )
+        run = migrate("adopt", "--yes")
+        assert run.status == USAGE
+        assert "would be renamed" in run.event("usage error")["message"]
+
+
+REPAIR = """\
+-- Make of Alembic's schema that of 001
+ALTER TABLE users ALTER COLUMN settings DROP DEFAULT;
+ALTER TABLE users ALTER COLUMN settings TYPE jsonb USING settings::jsonb;
+ALTER TABLE users ALTER COLUMN settings SET DEFAULT '{
+    "theme": "default", "sessionMode": "wordcount", "timedDuration": 30, "wordCount": 20,
+    "viewMode": "ticker", "selectedWordSetId": null
+}';
+CREATE INDEX IF NOT EXISTS idx_telemetry_session_event_type
+ON telemetry_events (session_id, event_type);
+COMMENT ON COLUMN telemetry_events.key_code IS
+'KeyboardEvent.code of the browser: KeyA, Space, Enter';
+COMMENT ON COLUMN typing_sessions.end_time IS NULL;
+"""
+ROWS = """
+INSERT INTO users (email, created_at, settings)
+SELECT 'user' || n || '@example.org', n, json_build_object('theme', n)
+FROM generate_series(1, 50) n;
+INSERT INTO typing_sessions (user_id, start_time) SELECT id, id FROM users, generate_series(1, 4);
+INSERT INTO telemetry_events (session_id, event_type, key_code, timestamp_offset, finger_used)
+SELECT id, 'DOWN', 'KeyA', 5, 'L_PINKY' FROM typing_sessions, generate_series(1, 5);
+INSERT INTO refresh_tokens (user_id, token, created_at, expires_at, device_info)
+SELECT id, 'token' || id, 1, 2, 'phone' FROM users;
+"""
+COUNTS = """
+SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM typing_sessions),
+  (SELECT count(*) FROM telemetry_events), (SELECT count(*) FROM refresh_tokens),
+  (SELECT md5(string_agg(
+      (to_jsonb(u) - 'settings')::text || (settings::jsonb)::text, '' ORDER BY id)) FROM users u)
+"""
+
+
+class TestFromAlembic:
+    """A database as an Alembic project left it, with rows, from there to a clean verify."""
+
+    @pytest.fixture(autouse=True)
+    def left_by_alembic(self, database: Database, folder: Folder, tmp_path: Path) -> None:
+        for name in ("001_people.sql", "002_pets.sql", "003_toys.sql"):
+            folder.remove(name)
+        shutil.copy(ROOT / "migrations" / "001_initial_schema.sql", folder.path)
+        alembic(database, tmp_path)
+        database.execute(ROWS)
+
+    def test_the_whole_way(self, migrate: Migrate, folder: Folder, database: Database) -> None:
+        rows = database.execute(COUNTS)
+        assert rows[0][:4] == (50, 200, 1000, 50)
+        expected = [
+            "index idx_telemetry_session_event_type on telemetry_events: missing in the database",
+            "comment on column telemetry_events.key_code: text differs",
+            "comment on column typing_sessions.end_time: not in the files",
+            "column users.settings: type and default differ",
+        ]
+        run = migrate("verify", "--version", "1")
+        assert run.status == DISAGREEMENT
+        titles = [line for line in run.out.splitlines() if line and line[0] != " "]
+        assert titles[:5] == [
+            *expected,
+            "4 differences between the database and what 001_initial_schema.sql describes.",
+        ]
+
+        refused = migrate("adopt", "--version", "1", "--yes")
+        assert refused.status == DISAGREEMENT
+        assert "schema_migrations" not in tables(database)
+
+        folder.write("002_repair.sql", REPAIR)
+        run = migrate("adopt", "--version", "1", "--allow-differences", "--drop-old", "--yes")
+        assert run.status == 0, run.err
+        assert "alembic_version" not in tables(database)
+        assert migrate().event("applied")["file"] == "002_repair.sql"
+        run = migrate("verify")
+        assert (run.status, run.out) == (
+            0,
+            "The schema is what the 2 files up to 002_repair.sql describe.\n",
+        )
+        assert database.execute(COUNTS) == rows
+
+    def test_differences_can_stay(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write(
+            ".verify-ignore",
+            "# repaired in the next release\n"
+            "column users.settings: type and default differ\ncomment *\nindex idx_telemetry_*\n",
+        )
+        assert migrate("adopt", "--version", "1", "--yes").status == 0
+        assert "alembic_version" in tables(database)
+        assert migrate("verify").status == 0

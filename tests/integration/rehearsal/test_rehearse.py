@@ -1,0 +1,274 @@
+"""The rehearsal runs everything for real, tells what it does to others, and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from tests.integration.watch.test_impact import AE, NO_TRANSACTION, SCHEMA, SRE, SUE
+from tests.support.sessions import Session, nothing_left, running
+
+if TYPE_CHECKING:
+    from tests.support.database import Database
+    from tests.support.migrator import Folder, Migrate
+
+
+class Case(NamedTuple):
+    """A statement, its locks with what they mean, and what it is told to do instead.
+
+    `on_users_again`: whether it changes the table `users` with a lock that blocks somebody.
+    """
+
+    text: str
+    locks: list[tuple[str, str]]
+    instead: str = ""
+    on_users_again: bool = True
+
+
+ALL = "blocks reads and writes on users for {} ms"
+WRITES = "blocks writes on users for {} ms"
+READ = ", while its rows are read (500)"
+CASES = {
+    "ADD COLUMN": Case("ALTER TABLE users ADD COLUMN a int DEFAULT 5", [(AE, ALL)]),
+    "ADD COLUMN with a volatile default": Case(
+        "ALTER TABLE users ADD COLUMN a float DEFAULT random()",
+        [(AE, ALL + ", while it is rewritten (")],
+        "fill it in batches",
+    ),
+    "a longer varchar": Case("ALTER TABLE users ALTER name TYPE varchar(20)", [(AE, ALL)]),
+    "a wider integer": Case(
+        "ALTER TABLE users ALTER score TYPE bigint",
+        [(AE, ALL + ", while it is rewritten (")],
+        "add another column",
+    ),
+    "SET NOT NULL": Case(
+        "ALTER TABLE users ALTER age SET NOT NULL", [(AE, ALL + READ)], "NOT VALID"
+    ),
+    "ADD CHECK": Case("ALTER TABLE users ADD CHECK (age > 0)", [(AE, ALL + READ)], "NOT VALID"),
+    "ADD CHECK NOT VALID": Case("ALTER TABLE users ADD CHECK (age > 0) NOT VALID", [(AE, ALL)]),
+    "ADD FOREIGN KEY": Case(
+        "ALTER TABLE users ADD FOREIGN KEY (team) REFERENCES teams",
+        [(SRE, "blocks writes on teams for {} ms" + READ), (SRE, WRITES + READ)],
+        "NOT VALID",
+    ),
+    "CREATE INDEX": Case(
+        "CREATE INDEX ON users (team)",
+        [("SHARE", WRITES + ", while the index is built")],
+        "CREATE INDEX CONCURRENTLY",
+    ),
+    "CREATE TRIGGER": Case(
+        "CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION nothing()",
+        [(SRE, WRITES)],
+    ),
+    "TRUNCATE": Case("TRUNCATE users", [(AE, ALL + ", and empties it")]),
+    "DROP TABLE": Case("DROP TABLE users", [(AE, ALL + ", and drops it")]),
+    "REFRESH": Case(
+        "REFRESH MATERIALIZED VIEW sums",
+        [(AE, "blocks reads and writes on sums for {} ms, while it is rewritten (")],
+        "REFRESH MATERIALIZED VIEW CONCURRENTLY",
+        on_users_again=False,
+    ),
+    "COMMENT": Case(
+        "COMMENT ON TABLE users IS 'a'",
+        [(SUE, "blocks neither reads nor writes on users, only DDL and VACUUM")],
+        on_users_again=False,
+    ),
+    "UPDATE": Case(
+        "UPDATE users SET age = age",
+        [("ROW EXCLUSIVE", "blocks nothing on users but changes of the same rows")],
+        on_users_again=False,
+    ),
+    "CREATE TABLE": Case("CREATE TABLE a (id int PRIMARY KEY)", [], on_users_again=False),
+    "SELECT": Case("SELECT FROM users", [], on_users_again=False),
+}
+
+
+@pytest.fixture(autouse=True)
+def schema(database: Database) -> None:
+    database.execute(f"{SCHEMA} DROP VIEW names; ANALYZE")
+
+
+def rehearse(migrate: Migrate, status: int = 0) -> dict[str, Any]:
+    run = migrate("rehearse", "--json")
+    assert run.status == status, run.err
+    answer: dict[str, Any] = json.loads(run.out)
+    return answer
+
+
+def check(migrate: Migrate, case: Case) -> None:
+    [step] = rehearse(migrate)["migrations"][-1]["steps"]
+    assert [held["mode"] for held in step["locks"]] == [mode for mode, _ in case.locks]
+    for held, said, (_, expected) in zip(step["locks"], step["verdict"], case.locks, strict=True):
+        assert said.startswith(expected.format(held["held_ms"]))
+    assert case.instead in step["instead"]
+    assert bool(step["instead"]) == bool(case.instead)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_verdict(migrate: Migrate, folder: Folder, case: Case) -> None:
+    folder.write("001_a.sql", f"{case.text};\n")
+    check(migrate, case)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.on_users_again])
+def test_verdict_on_a_table_that_an_earlier_file_has_locked(
+    migrate: Migrate, folder: Folder, name: str
+) -> None:
+    folder.write("001_a.sql", "ALTER TABLE users ADD COLUMN b int;\n")
+    folder.write("002_b.sql", f"{CASES[name].text};\n")
+    check(migrate, CASES[name])
+
+
+class TestLeavesNothing:
+    def test_in_a_new_database(self, migrate: Migrate, folder: Folder, database: Database) -> None:
+        folder.write("001_a.sql", "CREATE SCHEMA a; CREATE TABLE a.b (c int); DROP TABLE users;")
+        found = rehearse(migrate)
+        assert [each["file"] for each in found["migrations"]] == ["001_a.sql"]
+        [(here,)] = database.execute(
+            "SELECT (to_regclass('schema_migrations'), to_regnamespace('a'),"
+            " to_regclass('users'))::text"
+        )
+        assert here == "(,,users)"
+        nothing_left(database)
+
+    def test_beside_an_applied_file(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT 1;")
+        assert migrate().status == 0
+        folder.write("002_b.sql", "INSERT INTO users VALUES (1000); SELECT 1;")
+        found = rehearse(migrate)
+        assert found["version"] == 1
+        assert [step["rows"] for step in found["migrations"][0]["steps"]] == [1, 1]
+        assert "version 1" in migrate("check").out
+        assert migrate("check").status == 3
+
+    def test_but_what_sequences_gave_out(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT nextval('numbers');")
+        [note] = rehearse(migrate)["notes"]
+        assert note.startswith("Numbers that were taken from numbers stay taken")
+
+    def test_when_it_is_stopped(self, migrate: Migrate, folder: Folder, database: Database) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int; SELECT pg_sleep(60);")
+        process = migrate.start("rehearse")
+        running(database, "pg_sleep")
+        process.send_signal(15)
+        assert process.wait().status == 143
+        nothing_left(database)
+        assert database.execute("SELECT to_regclass('schema_migrations')") == [(None,)]
+
+
+class TestFailure:
+    def test_is_told_with_what_ran_before_it(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;\nALTER TABLE nowhere ADD a int;\n")
+        run = migrate("rehearse", "--json")
+        assert run.status == 1
+        answer = json.loads(run.out)
+        assert len(answer["migrations"][0]["steps"]) == 1
+        assert answer["failure"]["sqlstate"] == "42P01"
+        failed = run.event("migration failed")
+        assert (failed["line"], failed["current"], failed["pending"]) == (2, 0, 1)
+        assert failed["state"] == "the rehearsal was rolled back; nothing was changed"
+
+    def test_of_what_comes_after_the_last_statement(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write(
+            "001_a.sql",
+            "CREATE TABLE a (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);"
+            "INSERT INTO a VALUES (1), (1);",
+        )
+        assert rehearse(migrate, status=1)["failure"]["sqlstate"] == "23505"
+
+    def test_to_get_a_lock_names_who_has_it(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
+        with Session(database.url, "the reader") as reader:
+            reader.run("SELECT FROM users")
+            run = migrate("--dry-run", "--lock-timeout", "50ms")
+        assert run.status == 6
+        [blocker] = run.event("migration failed")["blockers"]
+        assert (blocker["pid"], blocker["lock"]) == (reader.pid, "ACCESS SHARE")
+
+    def test_of_an_enum_value_that_an_earlier_file_adds(
+        self, migrate: Migrate, folder: Folder
+    ) -> None:
+        folder.write("001_a.sql", "CREATE TYPE color AS ENUM ('red');")
+        assert migrate().status == 0
+        folder.write("002_b.sql", "ALTER TYPE color ADD VALUE 'green';")
+        folder.write("003_c.sql", "SELECT 'green'::color;")
+        run = migrate("rehearse")
+        assert run.status == 1
+        assert "works in the real run" in run.event("migration failed")["hint"]
+        assert migrate().status == 0
+
+    def test_has_no_password(self, migrate: Migrate, folder: Folder, database: Database) -> None:
+        text = f"SELECT '{database.password}';\n"
+        folder.write("001_a.sql", f"{text}SELECT '{database.password}'::int;\n")
+        run = migrate("rehearse", "--json")
+        assert run.status == 1
+        assert database.password not in run.out + run.err
+        assert json.loads(run.out)["failure"]["sqlstate"] == "22P02"
+        folder.write("001_a.sql", text)
+        assert database.password not in migrate("rehearse").out
+
+    def test_disagreement_is_told_as_by_apply(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT 1;")
+        assert migrate().status == 0
+        folder.write("001_a.sql", "SELECT 2;")
+        assert migrate("rehearse").status == 5
+
+
+class TestSays:
+    def test_what_it_cannot_run(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY i ON users (age);")
+        folder.write("002_b.sql", "CREATE TABLE a ();")
+        found = rehearse(migrate)
+        skipped, ran = found["migrations"]
+        assert "no-transaction" in skipped["skipped"]
+        assert (skipped["steps"], len(ran["steps"])) == ([], 1)
+        assert "001_a.sql" in found["notes"][0]
+
+    def test_which_locks_are_told_from_the_manual(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
+        folder.write("002_b.sql", "ALTER TABLE users ADD b int;")
+        assert rehearse(migrate)["notes"][0].startswith("Some locks on users are told from the")
+
+    def test_what_the_real_run_would_refuse(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
+        # The real run does not have the lock on users any more.
+        folder.write("002_b.sql", "SELECT pg_sleep(1);")
+        folder.write("003_c.sql", "ALTER TABLE teams ADD a int; SELECT pg_sleep(1);")
+        run = migrate("rehearse", "--json", env={"MIGRATOR_LOCK_HOLD_MAX": "700ms"})
+        assert run.status == 0
+        [note] = json.loads(run.out)["notes"]
+        assert note.startswith("MIGRATOR_LOCK_HOLD_MAX (0.7 s) would be exceeded here by 003_c.sql")
+
+    def test_that_there_is_nothing_to_rehearse(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT 1;")
+        assert migrate().status == 0
+        run = migrate("--dry-run")
+        assert (run.status, run.out) == (0, "Nothing to rehearse: the database is at version 1.\n")
+
+    def test_which_tables_are_empty(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        # As after the restore of a backup, the server has no statistics yet.
+        database.execute(
+            "SET ROLE app_owner; CREATE TABLE full_one (id int); CREATE TABLE empty_one (id int);"
+            "INSERT INTO full_one VALUES (1)"
+        )
+        folder.write("001_a.sql", "ALTER TABLE full_one ADD a int;")
+        folder.write("002_b.sql", "ALTER TABLE empty_one ADD a int;")
+        full, empty = rehearse(migrate)["migrations"]
+        assert "is empty here" not in full["steps"][0]["verdict"][0]
+        assert empty["steps"][0]["verdict"][0].endswith("; empty_one is empty here")
+
+    def test_it_to_a_person(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "-- One\nCREATE INDEX ON users (age);\nDELETE FROM teams;\n")
+        lines = migrate("rehearse").out.splitlines()
+        assert lines[0] == "Rehearsed 1 migration on a database at version 0, and rolled back:"
+        assert lines[3].startswith("  line 2: CREATE INDEX ON users (age)  (")
+        assert lines[4].startswith("    SHARE: blocks writes on users for ")
+        assert lines[5].startswith("    instead: use CREATE INDEX CONCURRENTLY")
+        assert lines[6].startswith("  line 3: DELETE FROM teams  (")
+        assert lines[6].endswith(" ms, 500 rows)")
