@@ -1,1 +1,1 @@
-"""Settings, log, signals, waiting, errors and exit statuses: all that needs no database."""
+"""Settings, log, signals, waiting, errors and exit statuses: everything without a database."""
