@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from migrator.process.names import Table
 
@@ -269,7 +269,7 @@ def _prisma(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     )
 
 
-_READERS: dict[str, Callable[[Any, ForeignHistory], ForeignHistory]] = {
+_READERS: dict[str, Callable[[Session, ForeignHistory], ForeignHistory]] = {
     "alembic": _alembic,
     "dbmate": _dbmate,
     "django": _django,

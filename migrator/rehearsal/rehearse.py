@@ -51,7 +51,7 @@ _ADVICE = {
 }
 _LONGEST_TEXT = 100  # how many characters of a statement are shown
 _WORDS = 1000  # how many words of a statement are searched for the names of tables
-_PLAIN_READS = ("ACCESS SHARE", "ROW SHARE")  # the lock modes of statements that only read
+_PLAIN_READS = ("ACCESS SHARE", "ROW SHARE")  # the lock modes of SELECT, also with FOR UPDATE
 _NEXTVAL = ("ROW EXCLUSIVE", "S")  # the lock mode and pg_class.relkind, when nextval was called
 # Counts of rows are not exact: a statement can read a row twice, for a rewrite or for two indexes.
 _PROBE = f"""
