@@ -1,8 +1,8 @@
 """Writes the table of packages and modules in docs/architecture.md.
 
 The floors are those of the contract in pyproject.toml that import-linter checks, and the words are
-the first lines of the docstrings. `make docs` runs this script, and tests/unit/documents/test_architecture.py
-checks that the script has nothing to change.
+the first lines of the docstrings. `make docs` runs this script, and
+tests/unit/documents/test_architecture.py checks that the script has nothing to change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Taking a database over from another migration tool, with its data."""
+"""Takes a database over from another migration tool: reads its history, and begins our own."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What taking over from another tool is going to do.
+    """The changes with which a database is taken over from another tool.
 
     Attributes:
-        found: the other tool's history.
-        version: the migration whose schema the database has.
-        recorded: the files to record; none when that was done before.
-        drop: whether the other history is dropped.
-        new_name: what the other history is renamed to, because ours takes its name; None: nothing.
+        foreign: the other tool's history.
+        version: the version of the migration whose schema the database has.
+        recorded: the migrations to record; empty when they are recorded already.
+        drop: whether the other tool's history is dropped.
+        new_name: the new name of the other tool's history, when its table has the name that our
+            history needs; None when the table keeps its name.
     """
 
-    found: ForeignHistory
+    foreign: ForeignHistory
     version: int
     recorded: tuple[Migration, ...]
     drop: bool
@@ -44,7 +45,7 @@ class Adoption:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Every change, in words."""
+        """The changes in words, one sentence for each."""
         steps = []
         if self.recorded:
             files = ", ".join(migration.file for migration in self.recorded[-3:])
@@ -52,10 +53,10 @@ class Adoption:
             files = f"{more} files before and {files}" if more > 0 else files
             steps.append(f"record as applied, without running: {files}")
         if self.drop:
-            steps.append(f"drop {', '.join(map(str, self.found.tables))}")
+            steps.append(f"drop {', '.join(map(str, self.foreign.tables))}")
         elif self.new_name:
             steps.append(
-                f"rename {self.found.table} to {self.new_name.name}, because the history of "
+                f"rename {self.foreign.table} to {self.new_name.name}, because the history of "
                 "migrator has its name"
             )
         return tuple(steps)
@@ -66,71 +67,73 @@ def find(session: Session, tool: str | None) -> ForeignHistory | None:
 
     Args:
         session: outside a transaction.
-        tool: whose; None: there is only one.
+        tool: the name of the other tool; None for any tool.
 
     Returns:
-        None when there is none.
+        None when no other tool has a history.
 
     Raises:
-        UsageError: there are several, or that tool has left something half done.
+        UsageError: several histories match, or the other tool has left a migration half done, or
+            its history is empty.
     """
-    everything = [found for found in tools.find(session) if tool in (None, found.tool)]
-    if not everything:
+    histories = [history for history in tools.find(session) if tool in (None, history.tool)]
+    if not histories:
         return None
-    if len(everything) > 1:
-        names = ", ".join(f"{found.tool} in {found.table}" for found in everything)
+    if len(histories) > 1:
+        names = ", ".join(f"{history.tool} in {history.table}" for history in histories)
         raise UsageError(
             f"there are several histories: {names}",
             "Say which one with --from; the others can be dropped or adopted afterwards."
-            if len({found.tool for found in everything}) > 1
+            if len({history.tool for history in histories}) > 1
             else "Drop or rename those that are not in use.",
         )
-    found = tools.read(session, everything[0])
-    if found.failed:
+    foreign = tools.read(session, histories[0])
+    if foreign.failed:
         raise UsageError(
-            f"the history of {found.tool} in {found.table} is not in order: {found.failed}",
+            f"the history of {foreign.tool} in {foreign.table} is not in order: {foreign.failed}",
             "Nothing was changed. Then run migrator adopt again.",
         )
-    if not found.applied:
+    if not foreign.applied:
         raise UsageError(
-            f"the history of {found.tool} in {found.table} is empty",
+            f"the history of {foreign.tool} in {foreign.table} is empty",
             "Where it has applied nothing there is nothing to adopt: drop the table, and run "
             "migrator.",
         )
-    return found
+    return foreign
 
 
-def version_of(found: ForeignHistory, migrations: Sequence[Migration]) -> int:
-    """Return which migration's schema the database has, where both sides count alike.
+def version_of(foreign: ForeignHistory, migrations: Sequence[Migration]) -> int:
+    """Return the version whose schema the database has, if the other tool has the same versions.
 
     Raises:
-        UsageError: they do not, so somebody has to say it.
+        UsageError: the other tool's versions are not those of the files, so the user has to give
+            the version.
     """
     hint = (
         "Say whose schema the database has: --version N, the last file whose changes are all in it."
     )
-    if found.numbers is None:
+    if foreign.numbers is None:
         raise UsageError(
-            f"the names that {found.tool} gives, such as {found.applied[-1]}, say nothing about "
-            "the files here",
+            f"the names that {foreign.tool} gives, such as {foreign.applied[-1]}, say nothing "
+            "about the files here",
             hint,
         )
-    newest = max(found.floor, *found.numbers)
+    newest = max(foreign.floor, *foreign.numbers)
     on_disk = {migration.version for migration in migrations}
-    strange = sorted({newest, *found.numbers} - on_disk)
+    strange = sorted({newest, *foreign.numbers} - on_disk)
     if strange:
         raise UsageError(
-            f"{found.tool} has applied {_listed(strange)}, and there is no file with that number",
+            f"{foreign.tool} has applied {_listed(strange)}, and there is no file with that number",
             hint,
         )
     skipped = [
         version
         for version in sorted(on_disk)
-        if found.floor < version < newest and version not in found.numbers
+        if foreign.floor < version < newest and version not in foreign.numbers
     ]
     if skipped:
         raise UsageError(
-            f"{found.tool} has applied {newest}, but not {_listed(skipped)}, of which there are "
+            f"{foreign.tool} has applied {newest}, but not {_listed(skipped)}, of which there are "
             "files here",
             hint,
         )
@@ -139,57 +142,59 @@ def version_of(found: ForeignHistory, migrations: Sequence[Migration]) -> int:
 
 def prepare(
     session: Session,
-    found: ForeignHistory,
+    foreign: ForeignHistory,
     migrations: Sequence[Migration],
     version: int,
     *,
     drop: bool,
 ) -> Adoption:
-    """Say what is to be done.
+    """Return the changes to make, without making them.
 
     Args:
         session: outside a transaction.
-        found: the other tool's history.
-        migrations: all that are on disk, ordered by version.
-        version: the one whose schema the database has.
-        drop: whether the other history is dropped.
+        foreign: the other tool's history.
+        migrations: all migrations on disk, ordered by version.
+        version: the version whose schema the database has.
+        drop: whether the other tool's history is dropped.
 
     Raises:
-        UsageError: there is no such file, or our history says something else already.
+        UsageError: there is no migration with this version, our history is not empty and lacks
+            versions up to this one, or the new name of the other tool's history is in use.
     """
     files = baseline.up_to(migrations, version)
-    taken = found.table == session.settings.table  # then ours cannot exist yet
+    # Whether the other tool's table has the name of our history. Then our history cannot exist yet.
+    taken = foreign.table == session.settings.table
     rows = () if taken else read_history(session).rows
     known = {row.version for row in rows}
     if rows and not all(migration.version in known for migration in files):
         baseline.require_empty(session)
-    new_name = found.table._replace(name=f"{found.table.name}_{found.tool.replace('-', '_')}")
+    new_name = foreign.table._replace(name=f"{foreign.table.name}_{foreign.tool.replace('-', '_')}")
     if taken and not drop and session.query("SELECT to_regclass(%s)", (new_name.quoted,))[0][0]:
         raise UsageError(
-            f"{found.table} would be renamed, and there is a table {new_name} already",
+            f"{foreign.table} would be renamed, and there is a table {new_name} already",
             "Rename or drop that one; or name another history table in MIGRATOR_TABLE.",
         )
     return Adoption(
-        found, version, () if rows else files, drop, new_name if taken and not drop else None
+        foreign, version, () if rows else files, drop, new_name if taken and not drop else None
     )
 
 
 def adopt(session: Session, adoption: Adoption, tool: str) -> None:
-    """Do what was agreed to, in one transaction, under the lock.
+    """Make the changes that the user agreed to, in one transaction, under the lock.
 
     Args:
         session: outside a transaction.
-        adoption: what `prepare` returned.
-        tool: recorded beside the role.
+        adoption: the changes, from `prepare`.
+        tool: this program, its version and host, which the history records next to the role.
 
     Raises:
-        UsageError: one of the histories has changed meanwhile; nothing was changed.
+        UsageError: one of the histories has changed since `prepare`; nothing was changed.
     """
     retry.until_it_succeeds(session, lambda _: _adopt(session, adoption, tool))
     log.info(
         "adopted",
-        tool=adoption.found.tool,
-        table=str(adoption.found.table),
+        tool=adoption.foreign.tool,
+        table=str(adoption.foreign.table),
         version=adoption.version,
         recorded=len(adoption.recorded),
         dropped=adoption.drop,
@@ -198,18 +203,19 @@ def adopt(session: Session, adoption: Adoption, tool: str) -> None:
 
 
 def _adopt(session: Session, adoption: Adoption, tool: str) -> None:
-    table = adoption.found.table
+    table = adoption.foreign.table
     lock.begin_own(session, "migrator: adopt")
     if adoption.drop or adoption.new_name:
         session.execute(f"LOCK TABLE {table.quoted} IN ACCESS EXCLUSIVE MODE")
-    if tools.read(session, adoption.found) != adoption.found:
+    if tools.read(session, adoption.foreign) != adoption.foreign:
         session.rollback()
         raise UsageError(
-            f"{adoption.found.tool} has changed its history meanwhile", "Run migrator adopt again."
+            f"{adoption.foreign.tool} has changed its history meanwhile",
+            "Run migrator adopt again.",
         )
     if adoption.drop:
-        for each in adoption.found.tables:
-            session.execute(f"DROP TABLE {each.quoted}")
+        for foreign_table in adoption.foreign.tables:
+            session.execute(f"DROP TABLE {foreign_table.quoted}")
     elif adoption.new_name:
         _rename(session, table, adoption.new_name)
     if adoption.recorded:
@@ -218,7 +224,7 @@ def _adopt(session: Session, adoption: Adoption, tool: str) -> None:
 
 
 def _rename(session: Session, table: Table, new: Table) -> None:
-    """Rename a table and its primary key, whose name would be in the way too."""
+    """Rename a table and its primary key, because our own table needs both names."""
     keys = session.query(
         "SELECT quote_ident(conname) FROM pg_catalog.pg_constraint"
         " WHERE contype = 'p' AND conrelid = to_regclass(%s)",

@@ -1,4 +1,4 @@
-"""Recording versions as applied without running them."""
+"""Records migrations as applied without running them, for a database that has their schema."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def baseline(session: Session, migrations: Sequence[Migration], version: int, to
 
     Args:
         session: outside a transaction.
-        migrations: all that are on disk, ordered by version.
-        version: the last one to record.
-        tool: recorded beside the role.
+        migrations: all migrations on disk, ordered by version.
+        version: the last version to record.
+        tool: this program, its version and host, which the history records next to the role.
 
     Returns:
-        How many were recorded.
+        How many migrations were recorded.
 
     Raises:
         UsageError: there is no file with that version, or the history is not empty.
-        LockUnavailable: a lock could not be had for all of `lock_wait`.
+        LockUnavailable: a lock could not be taken within `lock_wait`.
     """
     recorded = up_to(migrations, version)
 
@@ -64,7 +64,7 @@ def up_to(migrations: Sequence[Migration], version: int) -> tuple[Migration, ...
 
 
 def require_empty(session: Session) -> None:
-    """Refuse to go on when something is applied.
+    """Refuse to continue when the history has a version.
 
     Raises:
         UsageError: the history is not empty.
@@ -77,10 +77,10 @@ def require_empty(session: Session) -> None:
 
 
 def record_first(session: Session, migrations: Sequence[Migration], tool: str) -> None:
-    """Record files in a history that has to be empty, under the lock.
+    """Record files in a history that must be empty, in the open transaction, under the lock.
 
     Raises:
-        UsageError: it is not empty; the transaction was rolled back.
+        UsageError: the history is not empty; the transaction was rolled back.
     """
     ensure_history(session, migrations[-1].version)
     try:

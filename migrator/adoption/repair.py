@@ -1,4 +1,4 @@
-"""Making the history accept files that were edited or are gone."""
+"""Changes the history so that it accepts files that were edited, and files that are gone."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Repair(NamedTuple):
     """One change to the history.
 
     Attributes:
-        text: what it does, for a person to agree to.
-        sql: the statement that does it.
+        text: the change in words, for a person to agree to.
+        sql: the statement that makes the change.
     """
 
     text: str
@@ -35,14 +35,14 @@ class Repair(NamedTuple):
 
 
 def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
-    """Return what `repair` would change so that edited and missing files are accepted.
+    """Return the changes after which the history accepts edited and missing files.
 
     Args:
-        session: outside a transaction.
-        plan: files against history.
+        session: gives the name of the history table; nothing is sent to the server.
+        plan: the comparison of the files with the history.
     """
     table = session.settings.table
-    found = [
+    changes = [
         Repair(
             f"{migration.file}: record the checksum of the file as it is now "
             f"({migration.checksum[:12]}..., was {str(row.checksum)[:12]}...)",
@@ -51,7 +51,7 @@ def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
         )
         for migration, row in plan.edited
     ]
-    found += [
+    changes += [
         Repair(
             f"version {row.version} ({row.description}, applied {row.applied_at} UTC): remove it "
             "from the history; what it made in the database stays",
@@ -59,8 +59,10 @@ def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
         )
         for row in plan.missing
     ]
-    edited = {version: each for version, each in plan.half_done.items() if each.edited}
-    found += [
+    edited = {
+        version: half_done for version, half_done in plan.half_done.items() if half_done.edited
+    }
+    changes += [
         Repair(
             f"{migration.file}: {_taken_for_done(edited[migration.version].statements)}",
             f"UPDATE {progress_table(table).quoted}"
@@ -70,7 +72,7 @@ def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
         for migration in plan.pending
         if migration.version in edited
     ]
-    return tuple(found)
+    return tuple(changes)
 
 
 def _taken_for_done(statements: int) -> str:
@@ -83,21 +85,23 @@ def _taken_for_done(statements: int) -> str:
 
 
 def repair(session: Session, agreed: Sequence[Repair], look_again: Callable[[], Plan]) -> None:
-    """Make the changes that were agreed to, under the lock, if they are still the ones to make.
+    """Make the changes that the user agreed to, under the lock, if they are still right.
 
     Args:
         session: outside a transaction.
-        agreed: what `repairs` returned.
-        look_again: reads the history and returns the plan.
+        agreed: the changes, from `repairs`.
+        look_again: reads the history and returns a new plan.
 
     Raises:
-        UsageError: the history has changed meanwhile; nothing was changed.
-        LockUnavailable: a lock could not be had for all of `lock_wait`.
+        UsageError: the history has changed since the user agreed; nothing was changed.
+        LockUnavailable: a lock could not be taken within `lock_wait`.
     """
 
     def attempt(_: int) -> None:
         lock.begin_own(session)
-        ensure_history(session, 0)  # what reads it in a transaction cannot try other columns
+        # After this, the history has all columns. A query for a missing column would end the
+        # transaction, so `look_again` could not try another query.
+        ensure_history(session, 0)
         if repairs(session, look_again()) != tuple(agreed):
             session.rollback()
             raise UsageError("the history has changed meanwhile", "Run migrator repair again.")

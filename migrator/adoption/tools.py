@@ -1,14 +1,14 @@
-"""Reading the histories that other migration tools keep in a database.
+"""Finds and reads the histories that other migration tools keep in a database; changes nothing.
 
-A history is recognised by the columns of its table, whatever it is called: most of these tools let
-the table be renamed. Each shape is the one that the tool itself makes.
+A history is recognised by the columns of its table and not by its name, because most of these tools
+let the user choose the name. The columns are those of the table that the tool itself creates.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from migrator.process.names import Table
 
@@ -23,11 +23,11 @@ class ForeignHistory:
     """The history of another tool.
 
     Attributes:
-        tool: its name.
-        tables: its tables, the history first.
-        applied: what it has applied, in order, as it calls it.
-        numbers: the same as versions; None where the names are not numbers.
-        floor: every version up to this one is applied too, though it is not listed.
+        tool: the name of the tool.
+        tables: the tables of the tool, the history first.
+        applied: the names of the applied migrations, in order, as the tool writes them.
+        numbers: the versions of the applied migrations; None when the names are not numbers.
+        floor: every version up to this one is also applied, although the history does not list it.
         failed: what the tool left half done, and what to do, in words; empty when nothing.
     """
 
@@ -45,7 +45,7 @@ class ForeignHistory:
 
     @property
     def summary(self) -> str:
-        """Whose history it is, where, and how far it has come, in words."""
+        """The tool, the table and the last applied migration, in words."""
         last = self.applied[-1]
         far = f"{len(self.applied)} applied, the last is {last}"
         if self.tool in _ONLY_THE_NEWEST:
@@ -53,9 +53,10 @@ class ForeignHistory:
         return f"the history of {self.tool} in {self.table}: {far}"
 
 
-# These tools do not list what they have applied; Alembic has one row for each head.
+# These tools do not list what they have applied, only the newest. Alembic has a row for each head.
 _ONLY_THE_NEWEST = ("alembic", "golang-migrate")
-# The columns that tell whose a table is. More may have been added by another version of the tool.
+# The columns by which the table of a tool is recognised. Another version of the tool may have added
+# more columns.
 _SHAPES = {
     "flyway": {"installed_rank", "version", "description", "type", "script", "checksum", "success"},
     "goose": {"id", "version_id", "is_applied", "tstamp"},
@@ -63,7 +64,7 @@ _SHAPES = {
     "yoyo": {"migration_hash", "migration_id", "applied_at_utc"},
     "prisma": {"id", "migration_name", "finished_at", "rolled_back_at", "started_at", "checksum"},
 }
-# Too few columns to be told from others by a part of them: these have to be all.
+# These tables have few columns, so they are recognised only if they have no other column.
 _EXACT_SHAPES = {
     "alembic": {"version_num"},
     "golang-migrate": {"version", "dirty"},
@@ -71,8 +72,10 @@ _EXACT_SHAPES = {
     "dbmate": {"version"},
 }
 TOOLS = tuple(sorted([*_SHAPES, *_EXACT_SHAPES]))
-# And too common to go without the name that the tool gives, or that `adopt` has renamed it to.
+# The columns of these tables are so common that the table must also have the name that the tool
+# gives it, or the name that `adopt` gives it.
 _NAMED = {"dbmate": re.compile(r"schema_migrations(_dbmate)?"), "django": re.compile("django_.*")}
+# Other tables of a tool, next to its history.
 _COMPANIONS = {"yoyo": ("_yoyo_log", "_yoyo_version", "yoyo_lock")}
 _TABLES = r"""
 SELECT n.nspname::text, c.relname::text, array_agg(a.attname::text),
@@ -95,27 +98,24 @@ def find(session: Session) -> tuple[ForeignHistory, ...]:
         session: outside a transaction, or in one that did not fail.
     """
     rows = session.query(_TABLES)
-    names = {Table(schema, name) for schema, name, *_ in rows}
-    found = []
+    histories = []
     for schema, name, columns, _ in rows:
         tool = tool_of(name, set(columns))
         if tool is None:
             continue
-        beside = [Table(schema, other) for other in _COMPANIONS.get(tool, ())]
-        if beside:
-            names |= set(_existing(session, beside))
-        found.append(
-            ForeignHistory(tool, (Table(schema, name), *(t for t in beside if t in names)))
-        )
-    return tuple(found)
+        companions = [Table(schema, companion) for companion in _COMPANIONS.get(tool, ())]
+        if companions:
+            companions = _existing(session, companions)
+        histories.append(ForeignHistory(tool, (Table(schema, name), *companions)))
+    return tuple(histories)
 
 
 def tool_of(table: str, columns: set[str]) -> str | None:
-    """Return whose history a table is; None for nobody's.
+    """Return the tool whose history a table is; None for a table that is no history.
 
     Args:
-        table: its name, without the schema.
-        columns: the names of its columns.
+        table: the name of the table, without the schema.
+        columns: the names of all columns of the table.
     """
     for tool, shape in _EXACT_SHAPES.items():
         if columns == shape and (tool not in _NAMED or _NAMED[tool].fullmatch(table)):
@@ -123,19 +123,19 @@ def tool_of(table: str, columns: set[str]) -> str | None:
     return next((tool for tool, shape in _SHAPES.items() if columns >= shape), None)
 
 
-def read(session: Session, found: ForeignHistory) -> ForeignHistory:
-    """Read what a tool has applied, and whether it left something half done.
+def read(session: Session, foreign: ForeignHistory) -> ForeignHistory:
+    """Read what a tool has applied, and whether the tool left something half done.
 
     Args:
         session: outside a transaction, or in one that did not fail.
-        found: what `find` returned.
+        foreign: a history from `find`.
     """
-    return _READERS[found.tool](session, found)
+    return _READERS[foreign.tool](session, foreign)
 
 
 def numbers_of(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the versions that names begin with; None unless each has one of its own."""
-    # 1.1 is no number, but 0001.users is one, and a description.
+    """Return the numbers that names begin with; None unless each name has a number of its own."""
+    # 1.1 is not a number. 0001.users is a number and a description.
     matches = [re.match(r"\d+(?!\d|\.\d)", name) for name in names]
     numbers = [int(match[0]) for match in matches if match]
     complete = len(numbers) == len(names) == len(set(numbers))
@@ -148,23 +148,25 @@ def _existing(session: Session, tables: Sequence[Table]) -> list[Table]:
     return [table for table, (exists,) in zip(tables, rows, strict=True) if exists]
 
 
-def _made(
-    found: ForeignHistory, applied: Sequence[str], failed: str = "", floor: int = 0
+def _with_applied(
+    foreign: ForeignHistory, applied: Sequence[str], failed: str = "", floor: int = 0
 ) -> ForeignHistory:
     return ForeignHistory(
-        found.tool, found.tables, tuple(applied), numbers_of(applied), floor, failed
+        foreign.tool, foreign.tables, tuple(applied), numbers_of(applied), floor, failed
     )
 
 
-def _alembic(session: Session, found: ForeignHistory) -> ForeignHistory:
-    rows = session.query(f"SELECT version_num FROM {found.table.quoted} ORDER BY 1")
-    # A revision is a hash that may happen to begin with digits.
-    return ForeignHistory(found.tool, found.tables, tuple(str(revision) for (revision,) in rows))
+def _alembic(session: Session, foreign: ForeignHistory) -> ForeignHistory:
+    rows = session.query(f"SELECT version_num FROM {foreign.table.quoted} ORDER BY 1")
+    # A revision is a hash. If it begins with digits, these are no version.
+    return ForeignHistory(
+        foreign.tool, foreign.tables, tuple(str(revision) for (revision,) in rows)
+    )
 
 
-def _flyway(session: Session, found: ForeignHistory) -> ForeignHistory:
+def _flyway(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     rows = session.query(
-        f"SELECT version, type, success, script FROM {found.table.quoted} ORDER BY installed_rank"
+        f"SELECT version, type, success, script FROM {foreign.table.quoted} ORDER BY installed_rank"
     )
     applied: list[str] = []
     floor = 0
@@ -176,48 +178,51 @@ def _flyway(session: Session, found: ForeignHistory) -> ForeignHistory:
                 "run flyway repair"
             )
         elif version is None:
-            continue  # a repeatable migration, or the row that says that it made the schema
+            continue  # a repeatable migration, or the row about the creation of the schema
         elif kind.startswith("UNDO") or kind == "DELETE":
             applied = [other for other in applied if other != version]
         elif kind == "BASELINE" and version.isdigit():
             floor = int(version)
         else:
             applied.append(version)
-    return _made(found, applied, failed, floor)
+    return _with_applied(foreign, applied, failed, floor)
 
 
-def _golang_migrate(session: Session, found: ForeignHistory) -> ForeignHistory:
-    rows = session.query(f"SELECT version, dirty FROM {found.table.quoted}")
+def _golang_migrate(session: Session, foreign: ForeignHistory) -> ForeignHistory:
+    rows = session.query(f"SELECT version, dirty FROM {foreign.table.quoted}")
     version = max((version for version, _ in rows), default=0)
     failed = (
         f"its version {version} is dirty, so that migration failed half way: mend what it left in "
         f"the database, and run migrate force VERSION with the version that the schema is now at"
     )
     dirty = any(dirty for _, dirty in rows)
-    # It notes its newest version only.
-    return _made(found, [str(version)] if rows else [], failed if dirty else "", max(version, 0))
+    # The table has only the newest version, so all versions up to it are applied.
+    return _with_applied(
+        foreign, [str(version)] if rows else [], failed if dirty else "", max(version, 0)
+    )
 
 
-def _dbmate(session: Session, found: ForeignHistory) -> ForeignHistory:
-    rows = session.query(f"SELECT version::text FROM {found.table.quoted} ORDER BY version")
-    return _made(found, [version for (version,) in rows])
+def _dbmate(session: Session, foreign: ForeignHistory) -> ForeignHistory:
+    rows = session.query(f"SELECT version::text FROM {foreign.table.quoted} ORDER BY version")
+    return _with_applied(foreign, [version for (version,) in rows])
 
 
-def _goose(session: Session, found: ForeignHistory) -> ForeignHistory:
-    # Older versions of it noted a rollback as a row of its own; version 0 is the table's creation.
+def _goose(session: Session, foreign: ForeignHistory) -> ForeignHistory:
+    # Older versions of goose wrote a row for a rollback too. Version 0 says that goose has created
+    # the table.
     rows = session.query(
         f"SELECT version_id FROM (SELECT DISTINCT ON (version_id) version_id, is_applied"
-        f" FROM {found.table.quoted} WHERE version_id > 0 ORDER BY version_id, id DESC) latest"
+        f" FROM {foreign.table.quoted} WHERE version_id > 0 ORDER BY version_id, id DESC) latest"
         " WHERE is_applied ORDER BY 1"
     )
-    return _made(found, [str(version) for (version,) in rows])
+    return _with_applied(foreign, [str(version) for (version,) in rows])
 
 
-def _sqlx(session: Session, found: ForeignHistory) -> ForeignHistory:
-    rows = session.query(f"SELECT version, success FROM {found.table.quoted} ORDER BY version")
+def _sqlx(session: Session, foreign: ForeignHistory) -> ForeignHistory:
+    rows = session.query(f"SELECT version, success FROM {foreign.table.quoted} ORDER BY version")
     failed = [str(version) for version, success in rows if not success]
-    return _made(
-        found,
+    return _with_applied(
+        foreign,
         [str(version) for version, success in rows if success],
         f"its version {', '.join(failed)} failed half way: mend what it left in the database, and "
         "remove its row, or set success, as the schema is now"
@@ -226,14 +231,14 @@ def _sqlx(session: Session, found: ForeignHistory) -> ForeignHistory:
     )
 
 
-def _yoyo(session: Session, found: ForeignHistory) -> ForeignHistory:
+def _yoyo(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     rows = session.query(
-        f"SELECT migration_id FROM {found.table.quoted} ORDER BY applied_at_utc, migration_id"
+        f"SELECT migration_id FROM {foreign.table.quoted} ORDER BY applied_at_utc, migration_id"
     )
-    lock = Table(found.table.schema, "yoyo_lock")
-    held = session.query(f"SELECT pid FROM {lock.quoted}") if lock in found.tables else []
-    return _made(
-        found,
+    lock = Table(foreign.table.schema, "yoyo_lock")
+    held = session.query(f"SELECT pid FROM {lock.quoted}") if lock in foreign.tables else []
+    return _with_applied(
+        foreign,
         [name for (name,) in rows],
         f"its process {held[0][0]} holds its lock: let it finish; if there is no such process, see "
         "what it left half done and run yoyo break-lock"
@@ -242,20 +247,20 @@ def _yoyo(session: Session, found: ForeignHistory) -> ForeignHistory:
     )
 
 
-def _django(session: Session, found: ForeignHistory) -> ForeignHistory:
-    # Every app counts from 0001, so these are no versions of the whole.
-    rows = session.query(f"SELECT app || '.' || name FROM {found.table.quoted} ORDER BY id")
-    return ForeignHistory(found.tool, found.tables, tuple(name for (name,) in rows))
+def _django(session: Session, foreign: ForeignHistory) -> ForeignHistory:
+    # Every app counts from 0001, so the numbers in the names are not versions of the database.
+    rows = session.query(f"SELECT app || '.' || name FROM {foreign.table.quoted} ORDER BY id")
+    return ForeignHistory(foreign.tool, foreign.tables, tuple(name for (name,) in rows))
 
 
-def _prisma(session: Session, found: ForeignHistory) -> ForeignHistory:
+def _prisma(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     rows = session.query(
-        f"SELECT migration_name, finished_at IS NOT NULL FROM {found.table.quoted}"
+        f"SELECT migration_name, finished_at IS NOT NULL FROM {foreign.table.quoted}"
         " WHERE rolled_back_at IS NULL ORDER BY started_at"
     )
     failed = [name for name, finished in rows if not finished]
-    return _made(
-        found,
+    return _with_applied(
+        foreign,
         [name for name, finished in rows if finished],
         f"its migration {failed[0]} failed or is running: mend what it left in the database, and "
         "run prisma migrate resolve"
@@ -264,7 +269,7 @@ def _prisma(session: Session, found: ForeignHistory) -> ForeignHistory:
     )
 
 
-_READERS: dict[str, Callable[[Any, ForeignHistory], ForeignHistory]] = {
+_READERS: dict[str, Callable[[Session, ForeignHistory], ForeignHistory]] = {
     "alembic": _alembic,
     "dbmate": _dbmate,
     "django": _django,

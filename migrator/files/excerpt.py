@@ -1,21 +1,21 @@
-"""The lines of a text around a place in it, with a caret under the place."""
+"""Shows the lines around a place in a text, with a caret under the place, as compilers do."""
 
 from __future__ import annotations
 
 from migrator.process.terminal import cells, shown, visible
 
-_WIDTH = 96  # columns of a terminal for a line; of one that is longer a part is shown
-_AFTER = 32  # of these to the right of the caret, if there is that much
-_CUT = "…"
+_WIDTH = 96  # columns of a terminal for one line; of a longer line, only a part is shown
+_AFTER = 32  # how many of these columns are to the right of the caret, if the line is so long
+_CUT = "…"  # stands for the part of a line that is not shown
 
 
 def excerpt(source: str, offset: int, around: int = 2) -> tuple[str, ...]:
-    """Return the line of a place and those around it, numbered, with a caret under the place.
+    """Return the line of a place and the lines around it, numbered, with a caret under the place.
 
     Args:
         source: the text.
-        offset: the place, in characters from the start; the end of the text is one, too.
-        around: how many lines above and below it are shown.
+        offset: the place, in characters from the start; the end of the text is also a place.
+        around: how many lines above and how many lines below the place are shown.
     """
     start = source.rfind("\n", 0, offset) + 1
     end = _line_end(source, offset)
@@ -36,17 +36,17 @@ def excerpt(source: str, offset: int, around: int = 2) -> tuple[str, ...]:
         lines.pop()
     width = len(str(first + len(lines) - 1))
     column = offset - (source.rfind("\n", 0, offset) + 1)
-    shown = []
+    numbered = []
     for i, line in enumerate(lines[blank:], blank):
-        text, before = _window(line.rstrip("\r"), column if i == failing else 0)
-        shown.append(f"{first + i:>{width}} | {text}".rstrip())
+        window, before = _window(line.rstrip("\r"), column if i == failing else 0)
+        numbered.append(f"{first + i:>{width}} | {window}".rstrip())
         if i == failing:
-            shown.append(f"{'':>{width}} | {' ' * before}^")
-    return tuple(shown)
+            numbered.append(f"{'':>{width}} | {' ' * before}^")
+    return tuple(numbered)
 
 
 def _window(line: str, column: int) -> tuple[str, int]:
-    """Return the part of a line around a column, and how many columns are left of it there."""
+    """Return the part of a line around a column, and how many terminal columns come before it."""
     column = min(column, len(line))
     end, room = _reach(line, column, 1, _AFTER)
     begin, room = _reach(line, column, -1, room + _WIDTH - _AFTER)
@@ -56,7 +56,14 @@ def _window(line: str, column: int) -> tuple[str, int]:
 
 
 def _reach(line: str, at: int, step: int, room: int) -> tuple[int, int]:
-    """Go from a column to the left or right as far as there is room; return where, and the rest."""
+    """Return how far the text left or right of a column fits, and the room that is left over.
+
+    Args:
+        line: the line.
+        at: the column to begin at.
+        step: 1 to go to the right, -1 to go to the left.
+        room: how many terminal columns there are.
+    """
     while 0 <= (following := min(at, at + step)) < len(line):
         taken = cells(shown(line[following]))
         if taken > room:

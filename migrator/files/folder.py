@@ -1,4 +1,4 @@
-"""A folder of SQL files becomes ordered migrations, and a list of what is wrong with them."""
+"""Reads a folder of SQL files: the migrations in their order, and everything wrong with them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 
 
 class Folder(NamedTuple):
-    """What a folder holds: its migrations, ordered by version, and everything wrong with them."""
+    """The content of a folder: its migrations, ordered by version, and everything wrong with them.
+
+    A file that cannot be a migration is only among the problems.
+    """
 
     migrations: tuple[Migration, ...]
     problems: tuple[Problem, ...]
@@ -36,12 +39,12 @@ class Folder(NamedTuple):
 def load_folder(directory: Path, *, pending: bool = False) -> Folder:
     """Read and check every migration in a folder.
 
-    Files whose name does not end in `.sql` and hidden files are not looked at.
+    Hidden files, and files whose name does not end in `.sql`, are ignored.
 
     Args:
         directory: the folder.
-        pending: whether each of them is yet to be applied somewhere, so that its obstacles are
-            problems; otherwise the history tells of which they are.
+        pending: whether every migration counts as pending, so that obstacles are problems. Without
+            it, obstacles are left to the plan, which knows which migrations are pending.
 
     Raises:
         UsageError: the folder does not exist, cannot be read, or has no migration in it.
@@ -86,8 +89,8 @@ def _list(directory: Path) -> list[str]:
 
 
 def _load_file(path: Path) -> Migration | Problem:
-    name = parse_name(path.name)
-    if name is None:
+    version_and_words = parse_name(path.name)
+    if version_and_words is None:
         return _bad_name(path.name)
     try:
         data = path.read_bytes()
@@ -101,9 +104,9 @@ def _load_file(path: Path) -> Migration | Problem:
         column = len(data[start : error.start].decode("utf-8")) + 1
         message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
         return Problem(path.name, message, "Save the file as UTF-8.", line, column)
-    version, words = name
+    version, words = version_and_words
     digest = checksum(data)
-    del data  # both forms of a large file need not be there while it is read
+    del data  # so that the bytes of a large file are not in memory while its text is scanned
     script = scanner.read(source)
     directives = read_directives(script.header)[0]
     return Migration(

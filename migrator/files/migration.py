@@ -1,4 +1,4 @@
-"""One SQL file: its name, its directives, its checksum."""
+"""One SQL file as a value: its version, description, directives, checksum and statements."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 
 
 class Directives(NamedTuple):
-    """How one file wants to be run.
+    """How one file asks to be run.
 
     Attributes:
-        transaction: whether it runs in a transaction.
-        lock_timeout: seconds; None: as set for the run.
-        statement_timeout: seconds; None: as set for the run.
+        transaction: whether the file runs in a transaction.
+        lock_timeout: seconds; None means the setting of the run.
+        statement_timeout: seconds; None means the setting of the run.
     """
 
     transaction: bool = True
@@ -38,14 +38,15 @@ class Migration(NamedTuple):
     """One SQL file.
 
     Attributes:
-        version: the number its name begins with.
-        file: its name.
-        path: where it is.
-        description: its first comment line that no tool reads, or the words of its name.
-        checksum: SHA-256 of its text, line endings normalised to LF, without a byte-order mark.
-        directives: how it wants to be run.
-        script: its text, split into statements.
-        statements: what is run: those of the script without a BEGIN and COMMIT around the file.
+        version: the number that the file's name begins with.
+        file: the file's name.
+        path: the file's path.
+        description: the first comment line that is not for a tool, or the words of the file's name.
+        checksum: SHA-256 of the text, line endings normalised to LF, without a byte-order mark.
+        directives: how the file asks to be run.
+        script: the file's text, split into statements.
+        statements: the statements that are run. A BEGIN and a COMMIT around the whole file are not
+            among them, because the migrator begins and commits the transaction.
     """
 
     version: int
@@ -58,18 +59,21 @@ class Migration(NamedTuple):
     statements: tuple[scanner.Statement, ...]
 
     def limits(self, settings: Settings) -> tuple[float, float]:
-        """Return lock_timeout and statement_timeout in seconds: its directives', else the run's.
+        """Return lock_timeout and statement_timeout in seconds: the directives', or the settings'.
 
-        With a limit on how long locks are held, the run's lock_timeout ends a wait before that
-        limit does: a lock that is not to be had is tried for again, an exceeded limit is final.
+        If `lock_hold_max` limits how long locks are held, the lock_timeout of the settings is at
+        most half of that limit. So the lock_timeout ends a wait first: after a lock timeout the
+        migration is tried again, but after an exceeded limit it has failed.
         """
-        lock, statement = self.directives.lock_timeout, self.directives.statement_timeout
-        usual, most = settings.lock_timeout, settings.lock_hold_max / 2
-        if most and not 0 < usual <= most:
-            usual = most
+        lock_timeout = settings.lock_timeout
+        longest = settings.lock_hold_max / 2
+        if longest and not 0 < lock_timeout <= longest:
+            lock_timeout = longest
+        own_lock_timeout = self.directives.lock_timeout
+        own_statement_timeout = self.directives.statement_timeout
         return (
-            usual if lock is None else lock,
-            settings.statement_timeout if statement is None else statement,
+            lock_timeout if own_lock_timeout is None else own_lock_timeout,
+            settings.statement_timeout if own_statement_timeout is None else own_statement_timeout,
         )
 
     def place(self, offset: int) -> tuple[int, int]:
@@ -78,10 +82,10 @@ class Migration(NamedTuple):
 
 
 def parse_name(name: str) -> tuple[int, str] | None:
-    """Split a file name into its version and its description's words.
+    """Split a file name into the version and the words of the description.
 
     Returns:
-        None when it is not the name of a migration.
+        None when the name is not that of a migration.
     """
     match = NAME.fullmatch(name)
     if match is None or not 0 < int(match[1]) <= MAX_VERSION:
@@ -92,8 +96,8 @@ def parse_name(name: str) -> tuple[int, str] | None:
 def checksum(data: bytes) -> str:
     """Return the SHA-256 of a file's text in hexadecimal.
 
-    It is the same for a copy with other line endings or a byte-order mark, which version control
-    and editors change without anyone meaning it.
+    A copy with other line endings, or with a byte-order mark, has the same checksum, because
+    version control and editors change these without being asked.
     """
     data = data.removeprefix(b"\xef\xbb\xbf")
     if b"\r" in data:
@@ -102,10 +106,14 @@ def checksum(data: bytes) -> str:
 
 
 def read_description(header: Iterable[tuple[int, str]]) -> str:
-    """Return the first comment line that no tool reads; empty when there is none."""
-    for _, text in header:
-        words = text.strip(FRAME)
-        if words and not _DIRECTIVE.match(text) and not is_for_tools(words):
+    """Return the first comment line that is not for a tool; empty when there is none.
+
+    Args:
+        header: the line comments above the first statement: offset and text of each.
+    """
+    for _, comment in header:
+        words = comment.strip(FRAME)
+        if words and not _DIRECTIVE.match(comment) and not is_for_tools(words):
             return words
     return ""
 
@@ -119,8 +127,8 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
     transaction = True
     timeouts: dict[str, float] = {}
     problems: list[scanner.Problem] = []
-    for offset, text in header:
-        match = _DIRECTIVE.fullmatch(text.strip())
+    for offset, comment in header:
+        match = _DIRECTIVE.fullmatch(comment.strip())
         if match is None:
             continue
         name, separator, value = (part.strip() for part in match[1].partition("="))

@@ -1,4 +1,4 @@
-"""What is wrong with a file, as far as its text alone can tell."""
+"""Finds what is wrong with a migration by reading its text, without a database."""
 
 from __future__ import annotations
 
@@ -19,28 +19,31 @@ if TYPE_CHECKING:
 
 
 _DIRECTIVE_LINE = re.compile(r"^[ \t]*(--[ \t]*migrator[ \t]*:)", re.IGNORECASE | re.MULTILINE)
-# No rule has words for these, and a file may have a hundred thousand of them.
+# No rule refuses these statements. They are skipped, because a file can have a hundred thousand.
 _ALWAYS_FINE = re.compile(r"(?:INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
-_LONGEST_COMMAND = 10_000  # characters; what is longer is rows or a function's body
-# The template of `new` has it; with it and without a statement, a file is not written yet.
+# Characters. Longer statements contain rows or a function's body, and the words that a rule looks
+# for are at their beginning.
+_LONGEST_COMMAND = 10_000
+# The template of `migrator new` contains this text. A file that contains it, and has no statement,
+# is not written yet.
 UNWRITTEN = "Replace this paragraph with the reason"
 
 
 def check(migration: Migration) -> list[Problem]:
-    """Return what is wrong with a file's text, as far as the text alone can tell."""
+    """Return everything that is wrong with a migration, whether it is applied or pending."""
     script = migration.script
-    found = list(script.problems)
+    problems = list(script.problems)
     _, directive_problems = read_directives(script.header)
-    found += directive_problems
-    found += _misplaced_directives(script)
+    problems += directive_problems
+    problems += _misplaced_directives(script)
     if migration.directives.transaction:
         if len(migration.statements) < len(script.statements):
-            found += unwrap(script)[1]
-        found += _refusals(migration, _outside_transaction)
+            problems += unwrap(script)[1]
+        problems += _refusals(migration, _outside_transaction)
     else:
-        found += _refusals(migration, _transactions)
-        found += _refusals(migration, _nameless_indexes)
-    found += _refusals(migration, _copies_out)
+        problems += _refusals(migration, _transactions)
+        problems += _refusals(migration, _nameless_indexes)
+    problems += _refusals(migration, _copies_out)
     if not script.source or script.source.isspace():
         empty = Problem(
             migration.file,
@@ -48,17 +51,17 @@ def check(migration: Migration) -> list[Problem]:
             "Write the migration, or a comment that says why there is nothing to do.",
         )
         return [empty]
-    return [_located(migration, problem) for problem in sorted(found)]
+    return [_located(migration, problem) for problem in sorted(problems)]
 
 
 def obstacles(migration: Migration) -> list[Problem]:
-    """Return what keeps a file from being applied, and does not matter once it is applied."""
-    found = (*_ways_down(migration.script), *_unwritten(migration.script))
-    return [_located(migration, problem) for problem in found]
+    """Return the problems of a migration that matter only as long as it is pending."""
+    problems = (*_ways_down(migration.script), *_unwritten(migration.script))
+    return [_located(migration, problem) for problem in problems]
 
 
 def _located(migration: Migration, problem: scanner.Problem) -> Problem:
-    """Give a problem of a text its file, its line and its column."""
+    """Return a problem of the scanner with its file, its line and its column."""
     from migrator.files.excerpt import excerpt  # noqa: PLC0415 - only a problem needs it
 
     line, column = migration.place(problem.offset)
@@ -80,7 +83,7 @@ def _misplaced_directives(script: scanner.Script) -> list[scanner.Problem]:
 
 
 def _ways_down(script: scanner.Script) -> Iterator[scanner.Problem]:
-    """Yield each line with a statement below it that begins another tool's way down."""
+    """Yield each comment of another tool that has undoing statements below it."""
     source, statements = script.source, script.statements
     if not statements or not scanner.mentions(source, 0, len(source), WAY_DOWN_WORDS):
         return
@@ -88,8 +91,8 @@ def _ways_down(script: scanner.Script) -> Iterator[scanner.Problem]:
     for start, end in gaps:
         if end - start < len("--//@undo"):
             continue
-        for offset, text in scanner.comments(source, start, end):
-            if is_way_down(text) and _begins_line(source, offset):
+        for offset, comment in scanner.comments(source, start, end):
+            if is_way_down(comment) and _begins_line(source, offset):
                 yield scanner.Problem(
                     offset,
                     "what stands below this line undoes the migration, and would be run as well",
@@ -104,11 +107,11 @@ def _begins_line(source: str, offset: int) -> bool:
 
 
 def _unwritten(script: scanner.Script) -> Iterator[scanner.Problem]:
-    """Yield the place where the template of `new` asks for the migration, while there is none."""
+    """Yield the comment of the template that asks for the migration, if there is no statement."""
     if script.statements:
         return
-    for offset, text in script.header:
-        if text.startswith(UNWRITTEN):
+    for offset, comment in script.header:
+        if comment.startswith(UNWRITTEN):
             yield scanner.Problem(
                 offset,
                 "the file is still the template of `migrator new`: it has no statement",
@@ -118,25 +121,35 @@ def _unwritten(script: scanner.Script) -> Iterator[scanner.Problem]:
 
 
 def _gaps(script: scanner.Script) -> Iterator[tuple[int, int]]:
-    """Yield the start and the end of what is between the statements and after them.
+    """Yield the start and the end of each part of a file that is between or after the statements.
 
-    A comment can be part of a statement, such as a function's body, or be a row of a COPY.
+    Text that looks like a comment can also be inside a statement, such as in a function's body, or
+    be a row of a COPY.
     """
     ends = accumulate(
-        (each.copy_data[1] if each.copy_data else each.end for each in script.statements), max
+        (
+            statement.copy_data[1] if statement.copy_data else statement.end
+            for statement in script.statements
+        ),
+        max,
     )
-    starts = [each.start for each in script.statements[1:]]
+    starts = [statement.start for statement in script.statements[1:]]
     return zip(ends, [*starts, len(script.source)], strict=False)
 
 
 def _refusals(migration: Migration, rule: _Rule) -> list[scanner.Problem]:
-    """Return a problem for each statement that a rule has words for: what is wrong, and a hint."""
+    """Return a problem for each statement that a rule refuses.
+
+    Args:
+        migration: the migration.
+        rule: returns a message and a hint for a statement that it refuses, None for any other.
+    """
     script = migration.script
     return [
-        scanner.Problem(statement.start, *found)
+        scanner.Problem(statement.start, *refusal)
         for statement in migration.statements
         if not _ALWAYS_FINE.match(script.source, statement.start, statement.end)
-        if (found := rule(script, statement))
+        if (refusal := rule(script, statement))
     ]
 
 
@@ -194,7 +207,7 @@ def _copies_out(script: scanner.Script, statement: scanner.Statement) -> tuple[s
 
 
 def _writes_rows(words: Sequence[str]) -> bool:
-    """Tell COPY … TO STDOUT, which may be spelled TO STDIN, from every other COPY."""
+    """Return whether a COPY writes to STDOUT, which can also be spelled TO STDIN."""
     depth, previous = 0, ""
     for word in words:
         if not depth and previous == "TO":

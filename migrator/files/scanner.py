@@ -1,12 +1,12 @@
-"""A SQL file as psql reads it: its statements with their places, and what each may not do.
+"""Splits SQL text into statements and tokens, as psql does; does not know what a statement does.
 
 The rules are those of psql's scanner (`psqlscan.l`) and of the manual, section "Lexical Structure",
-with `standard_conforming_strings` on. These differ from psql on purpose:
+with `standard_conforming_strings` on. In three cases this module differs from psql on purpose:
 
-- `:name` is left as it is, for there are no variables.
-- An `E'…'` that goes on after a line break keeps its backslash escapes, as in the server. psql
+- `:name` is left as it is, because a migration has no variables.
+- An `E'…'` that continues after a line break keeps its backslash escapes, as in the server. psql
   reads line by line and forgets the `E`.
-- A statement cannot begin on the line of a COPY … FROM STDIN and go on after the rows.
+- A statement cannot begin on the line of a COPY … FROM STDIN and continue after the rows.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 
 
 class Problem(NamedTuple):
-    """Something in a file that cannot be run, found without the server."""
+    """A place in a source that cannot be run, found without the server."""
 
     offset: int
     """Characters from the start of the source."""
     message: str
     """What is wrong: one sentence without a capital and a full stop."""
     hint: str
-    """What to do instead: one sentence."""
+    """What to do instead: one sentence, or empty."""
 
 
 class Statement(NamedTuple):
     """The place of a statement in its source; offsets are in characters."""
 
     start: int
-    """Offset of the first token: white space and comments before it do not belong to it."""
+    """Offset of the first token. White space and comments before it are not part of a statement."""
     end: int
-    """Offset after the last token; the semicolon does not belong to it."""
+    """Offset after the last token. The semicolon is not part of a statement."""
     copy_data: tuple[int, int] | None = None
     r"""Start and end of the rows below COPY … FROM STDIN, without the line `\.`."""
 
 
 class Script(NamedTuple):
-    """A source that was read."""
+    """A source, split into statements."""
 
     source: str
     statements: tuple[Statement, ...]
@@ -51,41 +51,42 @@ class Script(NamedTuple):
     problems: tuple[Problem, ...]
     """In the order of the source."""
     header: tuple[tuple[int, str], ...]
-    """Offset of `--` and the text after it, of each line comment before the first statement."""
+    """For each line comment before the first statement: the offset of `--`, the text after it."""
 
     def text(self, statement: Statement) -> str:
         """Return a statement's text."""
         return self.source[statement.start : statement.end]
 
 
-# The classes are those of the scanner: every character outside ASCII is a letter. They are written
-# as what they exclude because that is the form that the regular expression engine tests fastest.
-# Quantifiers are possessive: no text can make a pattern go back and try again. What they repeat is
-# an atomic group, because Python before 3.11.5 otherwise loses its place when one fails halfway
-# (https://github.com/python/cpython/issues/106052).
+# The character classes are those of psql's scanner: every character outside ASCII is a letter. Each
+# class lists the characters that it excludes, because the regular expression engine tests this form
+# fastest. All quantifiers are possessive, so that no text can make a pattern go back and try again.
+# Each quantifier repeats an atomic group, because Python before 3.11.5 loses its place when another
+# group fails halfway (https://github.com/python/cpython/issues/106052).
 SPACES = " \t\n\r\f\v"
 SPACE = rf"[{SPACES}]"
 _NOT_E = r"[^\x00-@E\[-^`e{-\x7f]"  # a letter or underscore, but not E or e
 _TAG_PART = r"[^\x00-/:-@\[-^`{-\x7f]"  # a letter, underscore or digit
-_WORD_PART = r"[^\x00-#%-/:-@\[-^`{-\x7f]"  # the same and $
+_WORD_PART = r"[^\x00-#%-/:-@\[-^`{-\x7f]"  # a letter, underscore, digit or $
 _NO_WORD_PART = r"[\x00-#%-/:-@\[-^`{-\x7f]"
 WORD = rf"{_NOT_E}{_WORD_PART}*+|[eE](?!'){_WORD_PART}*+"
 WORD_END = rf"(?!{_WORD_PART})"
 _BLOCK_WORD = rf"(?i:BEGIN|CASE|END){WORD_END}"
-_NUMBER = rf"[0-9]++(?>(?!\$){_WORD_PART}++)?+"  # with what the server calls trailing junk
+_NUMBER = rf"[0-9]++(?>(?!\$){_WORD_PART}++)?+"  # digits, and what the server calls trailing junk
 _SYMBOL = r"[\x00-\x08\x0e-\x1f!#%&*+,.:<=>?@\[\]^`{|}~\x7f]++|-(?!-)|/(?!\*)"
 _TAG = rf"\$(?>(?![0-9]){_TAG_PART}++)?+\$"
 _LINE_COMMENT = r"--[^\n\r]*+"
-_COMMENT = rf"{_LINE_COMMENT}|/\*(?>[^*/]++|\*(?!/)|/(?!\*))*+\*/"  # without a comment inside
+_COMMENT = rf"{_LINE_COMMENT}|/\*(?>[^*/]++|\*(?!/)|/(?!\*))*+\*/"  # no comment inside a comment
 _GAP = rf"{SPACE}*+(?>(?:{_COMMENT}){SPACE}*+)*+"
 _LINE_BREAK = rf"[ \t\f\v]*+(?>{_LINE_COMMENT})?+[\n\r](?>{SPACE}++|{_LINE_COMMENT}[\n\r])*+"
 _STRING = r"'(?>[^']++|'')*+'"
-_ESCAPES = rf"'(?>[^'\\]++|\\[\s\S]|''|'{_LINE_BREAK}')*+'"  # what follows the E
+_ESCAPES = rf"'(?>[^'\\]++|\\[\s\S]|''|'{_LINE_BREAK}')*+'"  # the quoted part of E'…'
 _IDENTIFIER = r'"(?>[^"]++|"")*+"'
 
-# Most statements are told whole, without a look at every token. What this cannot be sure of it
-# does not match: a dollar quote with a tag, a comment in a comment, a string right after a word
-# that ends in E, parentheses nested more than five times, a command of psql.
+# The fast way: this pattern matches most statements as a whole, without a look at every token. It
+# does not match a statement in which it cannot be sure where the end is: one with a dollar quote
+# that has a tag, a comment in a comment, a string directly after a word that ends in E, parentheses
+# nested more than five times, or a command of psql.
 _CERTAIN = (
     rf"'(?<![eE]'){_STRING[1:]}|'(?<={_NO_WORD_PART}[eE]'){_ESCAPES[1:]}|{_IDENTIFIER}|-(?!-)"
     rf"|/(?!\*)|\$(?<!{_WORD_PART}\$)\$(?>[^$]++|\$(?!\$))*+\$\$"
@@ -101,9 +102,10 @@ _WHOLE = re.compile(
     rf"(?>[^'\"$\-/();\\]++|{_PARENTHESES}|{_CERTAIN}|(?:{_COMMENT}){_GAP}(?!;))*+){_GAP};"
 )
 
-# The others are told token by token. A step jumps over tokens (group 1) and finds what has to be
-# looked at (group 2): parentheses and semicolons, dollar quotes, in a routine BEGIN, CASE and END,
-# or nothing: the end, a comment in a comment, a quote that is never closed.
+# The slow way: all other statements are read in steps. A step jumps over tokens (group 1) and stops
+# at the next mark (group 2). A mark is a parenthesis, a semicolon, a backslash, a dollar quote, and
+# in a routine also BEGIN, CASE and END. The mark is empty at the end of the text, at a comment in a
+# comment, and at a quote that is never closed.
 _TOKENS = rf"{_NUMBER}|{_SYMBOL}|\$(?!{_TAG[2:]})|{_STRING}|{_IDENTIFIER}|[eE]{_ESCAPES}"
 _MARK = rf"[();\\]|{_TAG}|"
 _STEP = rf"((?>{_GAP}(?:{WORD}|{_TOKENS}|{_PARENTHESES}))*+){_GAP}({_MARK})"
@@ -128,8 +130,8 @@ _RESTRICT = re.compile(r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)
 _COMMAND = re.compile(r"\\([;:]|[^\s\\]*+)")
 _COPY_COMMAND = re.compile(r"(?i)\\copy\s[^\n]*\sfrom\s+stdin\b")
 UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
-_LOOK = 100_000  # characters that are looked through at a time
-FALSE = frozenset({"FALSE", "OFF", "NO", "0"})
+_LOOK = 100_000  # how many characters `mentions` searches at a time
+FALSE = frozenset({"FALSE", "OFF", "NO", "0"})  # the words that mean false to the server
 
 _NEVER_CLOSED = {
     "/": ("this comment is never closed", "Close it with */ as often as /* occurs in it."),
@@ -164,11 +166,11 @@ _COMMAND_HINT = "Remove it: a migration is SQL only, without the commands of psq
 
 
 def read(source: str) -> Script:
-    """Read a SQL file as `psql -f` does, without running anything.
+    """Split the text of a SQL file into statements, as `psql -f` does.
 
-    Takes time linear in the source and never raises. What cannot be run (a quote that is never
-    closed, a command of psql, a NUL character …) is among the problems; the statements are then
-    only a guess.
+    This takes time linear in the length of the source, and never raises an error. Text that cannot
+    be run (a quote that is never closed, a command of psql, a NUL character …) is reported as a
+    problem; the statements are then only a guess.
 
     Args:
         source: the file's text; a byte-order mark at its start is skipped.
@@ -177,7 +179,8 @@ def read(source: str) -> Script:
     problems = [*_nul(source)]
     pos = begin = int(source.startswith("\ufeff"))
     end = len(source)
-    resume = 0  # while the rest of the line of a COPY is read: the offset after its rows
+    # While the rest of the line of a COPY is read: the offset after its rows. Otherwise 0.
+    resume = 0
     while pos < end:
         if whole := _WHOLE.match(source, pos, end):
             pos, (start, last) = whole.end(), whole.span(1)
@@ -210,11 +213,11 @@ def read(source: str) -> Script:
 def comments(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:
     """Yield the line comments between two statements: the offset of `--`, and the text after it.
 
-    There may be block comments, semicolons and commands of psql besides.
+    There can also be block comments, semicolons and commands of psql between the two statements.
 
     Args:
         source: the text.
-        pos: where to begin: the start of the file, or the end of a statement or its rows.
+        pos: where to begin: the start of the file, or the end of a statement or of its rows.
         end: where to stop: the start of the next statement, or the end of the file.
     """
     while pos < end:
@@ -233,15 +236,15 @@ def comments(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:
 def place(source: str, offset: int) -> tuple[int, int]:
     r"""Return the line and the column of an offset, both from 1, the column in characters.
 
-    A line ends at "\n". Takes time linear in the offset.
+    A line ends at "\n". This takes time linear in the offset.
     """
     return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
 
 
 def mentions(source: str, start: int, end: int, words: Collection[str]) -> bool:
-    """Tell whether any of some words occurs in a part of a source, if only inside another word.
+    """Return whether one of the words occurs in a part of a source, alone or inside another word.
 
-    Many times faster than a regular expression that ignores case.
+    This is many times faster than a regular expression that ignores case.
 
     Args:
         source: the text.
@@ -260,14 +263,14 @@ def mentions(source: str, start: int, end: int, words: Collection[str]) -> bool:
 def words(text: str, limit: int = 8) -> tuple[str, ...]:
     """Return the first tokens of a statement, at most `limit` of them, without its comments.
 
-    Unquoted words are in upper case (only ASCII letters are folded, as in the server), quoted
-    identifiers and literals are as written, any other character is a token of its own.
+    Unquoted words are in upper case; only ASCII letters are folded, as in the server. Quoted
+    identifiers and literals are as written. Any other character is a token of its own.
     """
     return tuple(islice(words_between(text, 0, len(text)), limit))
 
 
 class _Piece(NamedTuple):
-    """A statement, possibly empty, and where the reading stopped: at `;`, a backslash, the end."""
+    """A statement, which can be empty, and where it stops: at a `;`, a backslash or the end."""
 
     start: int
     end: int
@@ -276,7 +279,7 @@ class _Piece(NamedTuple):
 
 
 class _Nesting:
-    """How deep something is nested, and where its outermost level was opened."""
+    """How deep parentheses or blocks are nested, and where the outermost level was opened."""
 
     def __init__(self) -> None:
         self.depth = 0
@@ -292,15 +295,17 @@ class _Nesting:
 
 
 def _piece(source: str, pos: int, end: int) -> _Piece:
-    """Read up to the semicolon that ends a statement, counting what psql counts.
+    """Read up to the semicolon that ends a statement.
 
-    That is parentheses and, in CREATE FUNCTION and CREATE PROCEDURE outside of parentheses, BEGIN
-    and CASE against END. A semicolon inside either does not end the statement.
+    Like psql, this counts parentheses and, in CREATE FUNCTION and CREATE PROCEDURE, the blocks from
+    BEGIN or CASE to END that are outside of parentheses. A semicolon inside parentheses or a block
+    does not end the statement.
     """
     start = last = pos = gap(source, pos, end)
     if start == end:
         return _Piece(end, end, end)
-    # Compiled when first needed, which takes 2 ms each; the module `re` keeps them.
+    # A pattern is compiled only when it is needed, because this takes 2 ms. The module `re` keeps
+    # the compiled pattern.
     step = re.compile(_ROUTINE_STEP if _is_routine(source, pos, end) else _STEP)
     parentheses, blocks = _Nesting(), _Nesting()
     while True:
@@ -369,7 +374,7 @@ def _after(pattern: re.Pattern[str], source: str, pos: int, end: int) -> int:
 
 
 def gap(source: str, pos: int, end: int) -> int:
-    """Return the offset after white space and comments, or that of a comment never closed."""
+    """Return the offset after white space and comments, or the offset of an unclosed comment."""
     pos = _after(_SKIP, source, pos, end)
     while source.startswith("/*", pos, end) and (close := _comment_end(source, pos, end)):
         pos = _after(_SKIP, source, close, end)
@@ -387,7 +392,7 @@ def _comment_end(source: str, pos: int, end: int) -> int:
 
 
 def tokens_between(source: str, pos: int, end: int) -> Iterator[str]:
-    """Yield the tokens of a part of a source as they are written, without comments."""
+    """Yield the tokens of a part of a source, as they are written, without the comments."""
     while (pos := gap(source, pos, end)) < end and not source.startswith("/*", pos, end):
         after = _after(_TOKEN, source, pos, end)
         if source[pos] == "$" and after > pos + 1:
@@ -416,7 +421,7 @@ def _line_end(source: str, pos: int, end: int) -> int:
 
 
 def _reads_rows(tokens: Iterator[str]) -> bool:
-    """Tell COPY … FROM STDIN, which may be spelled FROM STDOUT, from every other COPY."""
+    """Return whether a COPY reads from STDIN, which can also be spelled FROM STDOUT."""
     depth, previous = 0, ""
     for token in tokens:
         if not depth and previous == "FROM":
@@ -427,13 +432,14 @@ def _reads_rows(tokens: Iterator[str]) -> bool:
 
 
 def _rows(source: str, start: int) -> tuple[int, int]:
-    r"""Return where the rows that start on a line end: before the line `\.` or with the file."""
+    r"""Return the start and the end of rows, which the line `\.` or the end of the file ends."""
     start = min(start, len(source))
     match = _ROWS_END.search(source, start - 1)
     return start, match.start() + 1 if match else len(source)
 
 
 def _continued(piece: _Piece) -> Iterator[Problem]:
+    """Yield a problem if a statement begins on the line of a COPY and continues after its rows."""
     if piece.problem or piece.start < piece.end:
         message = (
             "this statement begins on the line of a COPY … FROM STDIN and goes on after its rows"
@@ -443,7 +449,7 @@ def _continued(piece: _Piece) -> Iterator[Problem]:
 
 
 def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Problem, ...]]:
-    """Return where to go on after a backslash, and what is wrong with it."""
+    """Return where the command that begins with a backslash ends, and what is wrong with it."""
     if piece.start == piece.end and _RESTRICT.match(source, piece.stop, end):
         return _line_end(source, piece.stop, end) + 1, ()
     match = _COMMAND.match(source, piece.stop, end)
@@ -459,6 +465,7 @@ def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Prob
 
 
 def _strings_setting(source: str, piece: _Piece) -> Iterator[Problem]:
+    """Yield a problem if a SET switches standard_conforming_strings off."""
     start = list(islice(words_between(source, piece.start, piece.end), 5))
     setting = start[2:] if start[1:2] in (["SESSION"], ["LOCAL"]) else start[1:]
     value = "".join(setting[2:3]).strip("'\"").upper()

@@ -1,4 +1,4 @@
-"""What one statement does: transaction control, what PostgreSQL refuses in a transaction."""
+"""Recognises statements that control a transaction, and statements that cannot run in one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from migrator.files import scanner
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# Most statements begin with a few words, told at once instead of token by token.
+# The first words of most statements. One match finds them faster than reading token by token.
 _PLAIN_WORDS = re.compile(rf"(?>(?:{scanner.WORD}){scanner.SPACE}*+){{1,4}}+")
 _UPPER_SPACED = scanner.UPPER | str.maketrans(scanner.SPACES, " " * len(scanner.SPACES))
 
@@ -28,7 +28,7 @@ _CONTROLS: dict[tuple[str, ...], str | None] = {
     ("SAVEPOINT",): "SAVEPOINT",
     ("RELEASE",): "RELEASE",
     ("PREPARE", "TRANSACTION"): "PREPARE TRANSACTION",
-    ("PREPARE", "TRANSACTION", "AS"): None,  # a prepared statement of that name
+    ("PREPARE", "TRANSACTION", "AS"): None,  # a prepared statement whose name is "transaction"
     ("PREPARE", "TRANSACTION", "("): None,
     ("COMMIT", "PREPARED"): "COMMIT PREPARED",
     ("ROLLBACK", "PREPARED"): "ROLLBACK PREPARED",
@@ -69,27 +69,32 @@ _OBJECTIONS = {
 }
 
 
-def transaction_control(text: str) -> str | None:
-    """Return the transaction command that a statement is, None when it is none.
+def transaction_control(statement: str) -> str | None:
+    """Return the name of a transaction command, None for any other statement.
 
-    Spellings are unified: END is COMMIT, ABORT is ROLLBACK, START TRANSACTION is BEGIN. ROLLBACK TO
-    (a savepoint) is a command of its own; SET SESSION CHARACTERISTICS is none.
+    A command with two spellings has one name: COMMIT for END, ROLLBACK for ABORT, BEGIN for START
+    TRANSACTION. ROLLBACK TO (a savepoint) has a name of its own. SET SESSION CHARACTERISTICS does
+    not count as a transaction command.
     """
-    return _CONTROLS.get(_prefix(_CONTROLS, _start(_CONTROL_VERB, text, 0, len(text))))
+    return _CONTROLS.get(_prefix(_CONTROLS, _start(_CONTROL_VERB, statement, 0, len(statement))))
 
 
 def unwrap(
     script: scanner.Script,
 ) -> tuple[tuple[scanner.Statement, ...], tuple[scanner.Problem, ...]]:
-    """Return what is to be run of a file that runs inside the migrator's own transaction.
+    """Return the statements to run of a file that runs in the migrator's transaction, and problems.
 
-    BEGIN as the first statement and COMMIT as the last are left out. Every other transaction
-    control is a problem, and is not among the statements that are returned either.
+    A BEGIN that is the first statement and a COMMIT that is the last one are left out. Every other
+    transaction command is a problem, and is also left out.
     """
     statements, source = script.statements, script.source
-    if not any(_CONTROL_VERB.match(source, each.start, each.end) for each in statements):
+    if not any(
+        _CONTROL_VERB.match(source, statement.start, statement.end) for statement in statements
+    ):
         return statements, ()
-    commands = [_start(_CONTROL_VERB, source, each.start, each.end) for each in statements]
+    commands = [
+        _start(_CONTROL_VERB, source, statement.start, statement.end) for statement in statements
+    ]
     names = [_CONTROLS.get(_prefix(_CONTROLS, command)) for command in commands]
     wrapped = names[:1] == ["BEGIN"] and names[1:][-1:] == ["COMMIT"]
     edges = {0: _PLAIN_BEGIN, len(commands) - 1: _PLAIN_COMMIT} if wrapped else {}
@@ -104,7 +109,7 @@ def unwrap(
 
 
 def _start(verbs: re.Pattern[str], source: str, pos: int, end: int) -> tuple[str, ...]:
-    """Return a statement's first words, () when the very first is none of some verbs."""
+    """Return the first words of a statement, () when the statement begins with no such verb."""
     pos = scanner.gap(source, pos, end)
     return (
         tuple(islice(scanner.words_between(source, pos, end), 6))
@@ -114,7 +119,7 @@ def _start(verbs: re.Pattern[str], source: str, pos: int, end: int) -> tuple[str
 
 
 def _prefix(table: Mapping[tuple[str, ...], object], start: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the longest start of a statement that is in a table, () when none is."""
+    """Return as many of a statement's first words as are a key of the table, () when none are."""
     return next((start[:length] for length in (4, 3, 2, 1) if start[:length] in table), ())
 
 
@@ -131,36 +136,40 @@ def _objection(
     return scanner.Problem(offset, message.format(" ".join(_prefix(_CONTROLS, command))), hint)
 
 
-def not_in_transaction(text: str) -> str | None:
-    """Return the command that PostgreSQL refuses in a transaction block, None when it does not.
+def not_in_transaction(statement: str) -> str | None:
+    """Return the name of a command that PostgreSQL refuses in a transaction block, otherwise None.
 
-    The names are those of the server's message "… cannot run inside a transaction block", and the
-    list is that of its calls of `PreventInTransactionBlock`, up to PostgreSQL 18; the manual says
-    the same on the page of each command. What depends on the database is not told: DROP
-    SUBSCRIPTION (refused when it has a slot), REINDEX and CLUSTER of a partitioned table.
+    The names are those of the server's message "… cannot run inside a transaction block". The list
+    is that of the server's calls of `PreventInTransactionBlock`, up to PostgreSQL 18; the manual
+    says the same on the page of each command. Commands that the server refuses only in some
+    databases are not in the list: DROP SUBSCRIPTION (refused when the subscription has a slot),
+    REINDEX and CLUSTER of a partitioned table.
     """
-    if not _REFUSED_VERB.match(text) and not text.startswith(("--", "/*", *scanner.SPACES)):
+    if not _REFUSED_VERB.match(statement) and not statement.startswith(
+        ("--", "/*", *scanner.SPACES)
+    ):
         return None
-    plain = _PLAIN_WORDS.match(text)
-    if plain and not text.startswith(("--", "/*"), plain.end()):
+    plain = _PLAIN_WORDS.match(statement)
+    if plain and not statement.startswith(("--", "/*"), plain.end()):
         start = tuple(filter(None, plain[0].translate(_UPPER_SPACED).split(" ")))
     else:
-        start = _start(_REFUSED_VERB, text, 0, len(text))
-    verdict = _REFUSED.get(_prefix(_REFUSED, start))
-    return (
-        verdict(tuple(scanner.words_between(text, 0, len(text)))) if callable(verdict) else verdict
-    )
+        start = _start(_REFUSED_VERB, statement, 0, len(statement))
+    name = _REFUSED.get(_prefix(_REFUSED, start))
+    if callable(name):
+        return name(tuple(scanner.words_between(statement, 0, len(statement))))
+    return name
 
 
-def concurrent_index(text: str) -> tuple[str, str] | None:
-    """Return the names of the index and the table of CREATE INDEX CONCURRENTLY, as written.
+def concurrent_index(statement: str) -> tuple[str, str] | None:
+    """Return the names of the index and the table of a CREATE INDEX CONCURRENTLY, as written.
 
-    None for any other statement, and when the index is given no name.
+    Returns:
+        None for any other statement, and when the statement does not name the index.
     """
-    if not_in_transaction(text) != "CREATE INDEX CONCURRENTLY":
+    if not_in_transaction(statement) != "CREATE INDEX CONCURRENTLY":
         return None
-    tokens = [*scanner.tokens_between(text, 0, len(text)), *[""] * 8]
-    folded = [*scanner.words_between(text, 0, len(text)), *[""] * 8]
+    tokens = [*scanner.tokens_between(statement, 0, len(statement)), *[""] * 8]
+    folded = [*scanner.words_between(statement, 0, len(statement)), *[""] * 8]
     at = folded.index("CONCURRENTLY") + 1
     at += 3 if folded[at : at + 3] == ["IF", "NOT", "EXISTS"] else 0
     first = at + 2 + (folded[at + 2] == "ONLY")
@@ -171,7 +180,7 @@ def concurrent_index(text: str) -> tuple[str, str] | None:
 
 
 def _options(tokens: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the options of a list in parentheses that comes first, and what follows it."""
+    """Return the options of a list in parentheses at the beginning, and the tokens after it."""
     if tokens[:1] != ("(",) or ")" not in tokens:
         return {}, tokens
     close = tokens.index(")")
@@ -181,6 +190,7 @@ def _options(tokens: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def _with(tokens: tuple[str, ...]) -> dict[str, str]:
+    """Return the options that a statement gives in WITH (…)."""
     return _options(tokens[tokens.index("WITH") + 1 :])[0] if "WITH" in tokens else {}
 
 
@@ -224,6 +234,8 @@ def _alter_subscription(tokens: tuple[str, ...]) -> str | None:
     return "ALTER SUBSCRIPTION ... SET (two_phase)" if two_phase else None
 
 
+# The first words of each refused command, and its name. If the other words of the statement decide
+# whether it is refused, there is a function that reads all words and returns the name or None.
 _REFUSED: dict[tuple[str, ...], str | Callable[[tuple[str, ...]], str | None]] = {
     ("ALTER", "DATABASE"): _alter_database,
     ("ALTER", "SUBSCRIPTION"): _alter_subscription,

@@ -1,1 +1,1 @@
-"""What a process is given and how it ends: settings, log, signals, errors. Knows no database."""
+"""Settings, log, signals, waiting, errors and exit statuses: everything without a database."""

@@ -1,4 +1,4 @@
-"""What can go wrong, each kind with the exit status that says so."""
+"""The errors that end a run, each with its exit status; a server's own errors are in `server`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCKED = 6
 
 
 class MigratorError(Exception):
-    """Base of every error that this package raises on purpose.
+    """The base class of all errors that this package raises on purpose.
 
     Args:
         message: one sentence that says what is wrong, without a final period.
@@ -39,28 +39,28 @@ class MigratorError(Exception):
 
 
 class UsageError(MigratorError):
-    """An argument, an environment variable or a folder is not what it should be."""
+    """An argument, an environment variable, a file or a folder is wrong."""
 
     status = USAGE
     event = "usage error"
 
 
 class DatabaseUnavailable(MigratorError):
-    """The database could not be reached, or refused us, within the wait."""
+    """Within the wait, the database could not be reached, or refused the connection."""
 
     status = UNREACHABLE
     event = "database unavailable"
 
 
 class SchemaDiffers(MigratorError):
-    """The database is not what the files describe, and so nothing was recorded."""
+    """The schema of the database differs from the files, so nothing was recorded."""
 
     status = DISAGREEMENT
     event = "schema differs"
 
 
 class LockUnavailable(MigratorError):
-    """Another migrator held the lock, or a table lock could not be had, for the whole budget."""
+    """The migrator lock or a table lock could not be taken before the time for it was over."""
 
     status = LOCKED
     event = "lock unavailable"
@@ -70,30 +70,30 @@ class Interrupted(MigratorError):
     """SIGINT or SIGTERM arrived.
 
     Args:
-        signum: the signal's number; the exit status is 128 plus it, as a shell reports it.
-        state: what became of what was running; may be empty.
+        signum: the signal's number; the exit status is 128 plus this number, as in a shell.
+        state: what happened to the running statement, in words; may be empty.
     """
 
     event = "interrupted"
 
     def __init__(self, signum: int, state: str = "") -> None:
         name = {2: "SIGINT", 15: "SIGTERM"}[signum]
-        said = "; ".join(filter(None, (f"stopped by {name}", state)))
-        super().__init__(said, "Run the migrator again to go on.")
+        message = "; ".join(filter(None, (f"stopped by {name}", state)))
+        super().__init__(message, "Run the migrator again to go on.")
         self.signum = signum
         self.status = 128 + signum
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a migration, known without running it.
+    """One thing that is wrong with a migration, found without running the migration.
 
     Attributes:
-        file: the file's name, or the version where there is no file.
+        file: the file's name, or the version when there is no file.
         message: what is wrong, one sentence without a final period.
-        hint: what to do about it, one sentence; may be empty.
-        line: 1-based; 0 where the problem is not at a place in the text.
-        column: 1-based, in characters; 0 with line 0.
-        source: that line and those around it, numbered, with a caret under the place.
+        hint: what to do about the problem, one sentence; may be empty.
+        line: 1-based; 0 when the problem is not at a place in the text.
+        column: 1-based, in characters; 0 when the line is 0.
+        source: the line and those around it, numbered, with a caret under the place.
     """
 
     file: str
@@ -105,7 +105,7 @@ class Problem(NamedTuple):
 
     @property
     def place(self) -> str:
-        """`file:line:column`, or the file alone where there is no place."""
+        """`file:line:column`, or only the file when the problem is not at a place in the text."""
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
@@ -113,8 +113,8 @@ class ProblemsFound(MigratorError):
     """The files cannot be applied as they are, or they disagree with the history.
 
     Args:
-        problems: all of them; they are reported together.
-        state: what has happened to the database nevertheless.
+        problems: every problem; all are reported together.
+        state: whether the database was changed before the problems were found, in words.
     """
 
     status = DISAGREEMENT

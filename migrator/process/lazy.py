@@ -1,4 +1,4 @@
-"""Stand-ins for modules that a library imports and nobody here needs: imported when used."""
+"""Delays the import of modules that a library asks for and that migrator almost never uses."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class _Later(ModuleType):
-    """Stands for a module until something of it is used.
+    """A stand-in for a module, which imports the module when an attribute of it is used.
 
-    It is false, for code that looks in `sys.modules` whether somebody uses the module: `logging`
-    asks asyncio for the current task then, from Python 3.12 on.
+    A stand-in is false, because some code looks in `sys.modules` whether a module is in use: from
+    Python 3.12 on, `logging` asks asyncio for the current task if asyncio is there.
     """
 
     def __bool__(self) -> bool:
@@ -30,19 +30,19 @@ class _Later(ModuleType):
 
 @contextmanager
 def without(*names: str) -> Iterator[None]:
-    """Let an import in the block have stand-ins for some modules that it asks for.
+    """Give stand-ins for some modules to everything that the block imports.
 
-    What is imported already is left alone, and after the block the modules are what they always
-    are.
+    A module that is imported already is left alone. After the block, an import of one of the
+    modules gives the real module again.
 
     Args:
-        names: the modules.
+        names: the names of the modules.
     """
-    modules = [_Later(name) for name in names if name not in sys.modules]
-    sys.modules.update({module.__name__: module for module in modules})
+    stand_ins = [_Later(name) for name in names if name not in sys.modules]
+    sys.modules.update({stand_in.__name__: stand_in for stand_in in stand_ins})
     try:
         yield
     finally:
-        for module in modules:
-            if sys.modules.get(module.__name__) is module:
-                del sys.modules[module.__name__]
+        for stand_in in stand_ins:
+            if sys.modules.get(stand_in.__name__) is stand_in:
+                del sys.modules[stand_in.__name__]

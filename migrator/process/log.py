@@ -1,4 +1,4 @@
-"""Logging: JSON, one object a line, for programs; a readable line for a person at a terminal.
+"""The log on stderr: JSON for programs, readable lines for a terminal, no passwords in either.
 
 `docs/logging.md` lists the events and their keys.
 """
@@ -16,15 +16,16 @@ from migrator.process.terminal import Terminal, columns, has_colours
 if TYPE_CHECKING:
     from migrator.process.settings import LogSettings
 
-# structlog imports asyncio for methods that nobody calls here, and ssl and subprocess come with it:
-# half of the time that structlog takes, and a fifth of a run with nothing to do.
+# structlog imports asyncio for methods that are never called here, and asyncio imports ssl and
+# subprocess. These imports are half of the time that structlog takes, and a fifth of the time of a
+# run with nothing to do.
 with lazy.without("asyncio", "uuid"):
     import structlog
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _REDACTED = "[password]"
-# What a run does; said of a scratch database, it would be taken for something that was done to the
-# database itself.
+# Events about changes to a database. If they were logged about a scratch database, a reader would
+# think that the target database was changed.
 _DEEDS = frozenset(
     {
         "applied",
@@ -38,7 +39,7 @@ _DEEDS = frozenset(
 
 
 class _Redactor:
-    """Replaces every password that is known by a placeholder, wherever it turns up."""
+    """Replaces every known password by a placeholder, wherever the password is in a log line."""
 
     def __init__(self) -> None:
         self.secrets: set[str] = set()
@@ -46,7 +47,8 @@ class _Redactor:
     def __call__(
         self, _logger: object, _method: str, event: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
-        # The name of an event and its level are ours: a password such as "app" is not in them.
+        # The event and the level are words of this package, so they contain no password. They are
+        # left alone, because a password such as "app" can be a part of such a word.
         return {
             key: value if key in ("event", "level") else self.clean(value)
             for key, value in event.items()
@@ -54,7 +56,8 @@ class _Redactor:
 
     def clean(self, value: object) -> object:
         if isinstance(value, str):
-            longest_first = sorted(self.secrets, key=len, reverse=True)  # one may begin another
+            # The longest first, because one password can be the beginning of another one.
+            longest_first = sorted(self.secrets, key=len, reverse=True)
             pattern = "|".join(map(re.escape, longest_first))
             return re.sub(pattern, _REDACTED, value) if pattern else value
         if isinstance(value, list | tuple):
@@ -69,13 +72,13 @@ _terminal = Terminal()
 
 
 def say(text: str) -> None:
-    """Write something for a person to stderr, as it is."""
+    """Write a text for a person to stderr, as it is."""
     _terminal.write(text)
     _terminal.flush()
 
 
 def hide(secret: str | None) -> None:
-    """Keep a password out of everything that is logged or passed through `redact` from now on."""
+    """Replace a password in everything that is logged, or passed to `redact`, from now on."""
     if secret:
         _redactor.secrets.add(secret)
 
@@ -91,27 +94,27 @@ def redacted(data: dict[str, object]) -> dict[str, object]:
 
 
 def is_console(settings: LogSettings) -> bool:
-    """Tell whether a person reads the log: asked for, or stderr is a terminal."""
+    """Return whether the log is written for a person: by the settings, or to a terminal."""
     return settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
 
 
 def is_live() -> bool:
-    """Tell whether a person sees the log as it is written, and lines can be written over."""
+    """Return whether a person sees the log at once, and a line can replace the one before."""
     return _terminal.live
 
 
 def show_live(text: str) -> None:
-    """Show one line on the terminal until the next one, or the log's next line, replaces it.
+    """Show one line at the end of the terminal, until the next line replaces it.
 
     Args:
-        text: cut to the terminal's width; empty: the line goes.
+        text: the line, which is cut to the terminal's width; an empty text removes the line.
     """
     if text:
         from migrator.process.terminal import cells, visible  # noqa: PLC0415 - only a terminal needs it
 
         text, width = visible(redact(text)), columns() - 1
         if cells(text) > width:
-            # A line that wraps cannot be written over.
+            # A line that is wider than the terminal takes two rows, and only one can be erased.
             text = text[:width]
             while cells(text) > width - 1:
                 text = text[:-1]
@@ -120,7 +123,7 @@ def show_live(text: str) -> None:
 
 
 def configure_log(settings: LogSettings) -> None:
-    """Set structlog up for this process; everything is written to stderr."""
+    """Set structlog up for this process. Every log line is written to stderr."""
     import os  # noqa: PLC0415
 
     processors: list[structlog.typing.Processor] = [
@@ -155,10 +158,10 @@ def configure_log(settings: LogSettings) -> None:
 
 
 def _quiet_in_scratch(*, debug: bool) -> structlog.typing.Processor:
-    """Return what makes debug lines of what is done in a scratch database.
+    """Return a processor that gives events about a scratch database the level debug.
 
     Args:
-        debug: whether such lines are shown.
+        debug: whether lines of the level debug are shown.
     """
 
     def process(
@@ -176,7 +179,7 @@ def _quiet_in_scratch(*, debug: bool) -> structlog.typing.Processor:
 def _in_words(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Leave out lists that are empty, and write the others as a person would."""
+    """Leave out empty lists, and join the items of all others with semicolons."""
     return {
         key: "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
         for key, value in event.items()
@@ -187,7 +190,7 @@ def _in_words(
 def _as_data(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Turn our own objects into mappings."""
+    """Turn dataclasses into mappings, which the JSON renderer can write."""
     return {key: _data(value) for key, value in event.items()}
 
 

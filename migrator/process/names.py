@@ -1,4 +1,4 @@
-"""Names and values as SQL: identifiers, literals, tables, times."""
+"""Writes names and values as SQL: identifiers, string literals, tables, times."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def identifier(name: str) -> str:
 
 
 def server_time(seconds: float) -> str:
-    """Return a time in the form that the server's settings have, such as `3000ms`."""
+    """Return a time as the server's settings spell it, such as `3000ms`."""
     return f"{round(seconds * 1000)}ms"

@@ -1,4 +1,4 @@
-"""Environment and flags become one validated `Settings`.
+"""Declares every setting, and reads them from the environment into one validated `Settings`.
 
 To add a setting, add a field to `Settings` whose default is a call of `_setting`. The call declares
 the variable: its name, its kind, its default, its flag and its text. `VARIABLES` lists all of them,
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# MIGRATOR_IMAGE is a setting of the deployment: the name of the image. The others are what
-# Kubernetes tells every container about a Service whose name is `migrator` or begins with
-# `migrator-` (Kubernetes documentation, "Service", "Discovering services").
+# MIGRATOR_IMAGE is a setting of the deployment: the name of the image. Kubernetes sets the others
+# in every container, if there is a Service whose name is `migrator` or begins with `migrator-`
+# (Kubernetes documentation, "Service", "Discovering services").
 _FOREIGN = r"MIGRATOR_(?:IMAGE|(?:\w+_)?(?:SERVICE_HOST|PORT)(?:_\w+)?)"
 _ALIKE = 0.7  # as difflib measures it, from 0 to 1
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
-_SHORTEST = 0.001  # the server rounds less to 0, and for the server 0 means no limit
+_SHORTEST = 0.001  # the server rounds a shorter time to 0, and for the server 0 means no limit
 _LONGEST = 576 * 3600.0  # the server's timeouts are milliseconds in 32 bits
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|)")
 
 
 def duration(text: str) -> float:
-    """Parse a duration such as `500ms`, `3s`, `10min`, `1h` or `2.5` (seconds).
+    """Read a duration such as `500ms`, `3s`, `10min`, `1h` or `2.5` (seconds).
 
     Returns:
         Seconds.
@@ -55,7 +55,7 @@ class Kind(Generic[T]):
     """How the text of a variable becomes the value of a setting.
 
     Args:
-        metavar: what stands for the text in `--help`, such as TIME.
+        metavar: the word that stands for the text in `--help`, such as TIME.
         read: returns the value, given the variable's name and text. Where nothing is set, the text
             is the default. Raises UsageError, which names the variable, for a wrong text.
         in_file: whether the text can also be in a file, which the variable NAME_FILE names.
@@ -121,7 +121,7 @@ _URL: Kind[str] = Kind(
 
 
 class Variable(NamedTuple):
-    """An environment variable and what it means.
+    """An environment variable and its meaning.
 
     Attributes:
         name: the name of the variable.
@@ -139,7 +139,7 @@ class Variable(NamedTuple):
 
     @property
     def metavar(self) -> str:
-        """What stands for the value in `--help`, such as TIME."""
+        """The word that stands for the value in `--help`, such as TIME."""
         return self.kind.metavar
 
 
@@ -157,7 +157,7 @@ def _setting(name: str, kind: Kind[T], text: str, *, default: str = "", flag: st
 
 
 class Settings(NamedTuple):
-    """What a run needs to know. Times are in seconds."""
+    """The settings of a run. Times are in seconds."""
 
     url: str = _setting(
         "DATABASE_URL",
@@ -274,7 +274,7 @@ class Settings(NamedTuple):
 
 
 class LogSettings(NamedTuple):
-    """How to log."""
+    """The settings of the log."""
 
     format: str = _setting(
         "MIGRATOR_LOG_FORMAT",
@@ -343,7 +343,7 @@ def _own_part(name: str) -> str:
 
 
 def load_log_settings(environ: Mapping[str, str]) -> LogSettings:
-    """Read how to log.
+    """Read the settings of the log.
 
     Raises:
         UsageError: names the variable that is wrong.
@@ -352,7 +352,7 @@ def load_log_settings(environ: Mapping[str, str]) -> LogSettings:
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Validate the environment.
+    """Read and validate the settings of a run.
 
     Args:
         environ: the environment, in which the values of flags replace those of variables.
@@ -393,7 +393,7 @@ def _read(setting: Variable, environ: Mapping[str, str]) -> object:
 
 
 def _file_text(name: str, path: str) -> str:
-    """Return what is in the file that a variable names, without the line breaks at the end."""
+    """Return the text of the file that a variable names, without the line breaks at the end."""
     try:
         text = Path(path).read_text("utf-8").rstrip("\r\n")
     except OSError as error:

@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM: cancel what the server is doing for us, then leave.
+"""Reacts to SIGINT and SIGTERM: cancels the running statement, then ends the process.
 
 libpq blocks the interpreter while a statement runs, so a Python signal handler would be called only
-when the statement has ended; and a process with PID 1 ignores a signal that it has no handler for.
-Both are solved by a thread that waits for the signals (`sigwait`) beside the main thread in libpq.
+when the statement has ended. And a process with PID 1 ignores a signal that it has no handler for.
+A thread of its own, which waits for the signals with `sigwait`, solves both problems.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CANCEL_EVERY = 0.1  # seconds: a cancel that arrives between two statements hits nothing
-_CANCEL_LIMIT = 1.0  # seconds for the server to take it
+_CANCEL_LIMIT = 1.0  # seconds for the server to accept a cancel
 _UNHEARD = (
     "the server did not answer: it rolls back what was running, if it has not just committed it"
 )
 
 
 class Stop:
-    """Whether a signal has arrived, and what has to be done about it.
+    """Knows whether a signal has arrived, and how to stop the main thread then.
 
     Attributes:
-        cancel: cancels the running statement, called from another thread; None when none can run.
-        grace: seconds that the main thread has to end by itself once a signal has arrived.
-        unheard: what is true when it does not, and the process is ended.
+        cancel: cancels the running statement, and is called from another thread; None when no
+            statement can run.
+        grace: seconds that the main thread has to end by itself after a signal has arrived.
+        unheard: the state of the database, in words, if the main thread does not end in time and
+            the process is ended.
         finished: to be set when the main thread is done.
     """
 
@@ -60,10 +62,7 @@ class Stop:
             raise Interrupted(self._signum)
 
     def sleep(self, seconds: float) -> None:
-        """Pause, but not past a signal.
-
-        Args:
-            seconds: how long.
+        """Pause until the time is over or a signal arrives.
 
         Raises:
             Interrupted: SIGINT or SIGTERM has arrived.
@@ -73,7 +72,7 @@ class Stop:
 
     @contextmanager
     def idle(self) -> Iterator[None]:
-        """Let a signal end the process at once: the main thread waits for a person."""
+        """In the block, let a signal end the process at once, because it waits for a person."""
         before = self.grace, self.unheard
         self.grace, self.unheard = 0.0, "nothing was changed"
         try:
@@ -82,11 +81,12 @@ class Stop:
             self.grace, self.unheard = before
 
     def watch(self, leave: Callable[[int], None]) -> None:
-        """Take SIGINT and SIGTERM over from the interpreter, for the whole process.
+        """Start the thread that waits for SIGINT and SIGTERM, instead of the interpreter.
 
         Args:
-            leave: called with the signal's number before the process is ended in spite of a main
-                thread that is still waiting for something that no cancel reaches.
+            leave: called with the signal's number when the main thread does not end in time,
+                because it waits for something that cannot be cancelled. After the call, the process
+                is ended.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         threading.Thread(target=self._wait, args=(leave,), daemon=True).start()
@@ -107,17 +107,17 @@ class Stop:
 
 
 def _in_child(action: Callable[[], None]) -> None:
-    """Run something in a child process and wait for it.
+    """Call a function in a child process, and wait for the end of the child.
 
-    The driver keeps the interpreter's lock while it waits for the server to take a cancel: where no
-    answer comes, this process could not even end itself.
+    The driver keeps the interpreter's lock while it waits for the server to accept a cancel. If the
+    server does not answer, a process that sends the cancel itself cannot even end itself.
     """
     child = os.fork()
     if child:
         os.waitpid(child, 0)
         return
     try:
-        signal.setitimer(signal.ITIMER_REAL, _CANCEL_LIMIT)  # SIGALRM ends a process
+        signal.setitimer(signal.ITIMER_REAL, _CANCEL_LIMIT)  # then SIGALRM ends the child
         action()
     finally:
         os._exit(0)

@@ -1,4 +1,4 @@
-"""What a terminal shows: its width, its colours, and text that cannot move its cursor."""
+"""Writes to the terminal of stderr: its width, its colours, and text that is safe to show."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")
 def visible(text: str) -> str:
     """Return a text as a terminal can show it.
 
-    A tab becomes four spaces. A character that cannot be seen becomes its code, such as `<U+00A0>`:
-    it may be what is wrong, and it must not move the cursor.
+    A tab becomes four spaces. A character that cannot be seen becomes its code, such as `<U+00A0>`,
+    because such a character can be the mistake in a file, and because it must not move the cursor.
     """
     return "".join(map(shown, text))
 
 
 def cells(text: str) -> int:
-    """Return how many columns of a terminal a text takes that `visible` returned."""
+    """Return how many columns of a terminal a text takes that came from `visible`."""
     return sum(
         0
         if unicodedata.category(c) in ("Mn", "Me")
@@ -33,7 +33,7 @@ def cells(text: str) -> int:
 
 
 def shown(character: str) -> str:
-    """Return a character as `visible` does."""
+    """Return one character as `visible` shows it."""
     if character == "\t":
         return "    "
     if character != " " and unicodedata.category(character) in _INVISIBLE:
@@ -41,30 +41,30 @@ def shown(character: str) -> str:
     return character
 
 
-_COLUMNS = 80  # of a terminal that does not tell
-_ERASE = "\r\x1b[K"  # ECMA-48: to the first column, erase in line
+_COLUMNS = 80  # the width of a terminal that does not report its width
+_ERASE = "\r\x1b[K"  # go to the first column, and erase the line (ECMA-48, "erase in line")
 
 
 class Terminal:
-    """stderr, with a line at its end that is written over and never stays.
+    """Writes to stderr, and shows at its end one line that the next text replaces.
 
-    Nothing ends because its log cannot be written: a full disk under the log is no reason to stop
-    between two migrations.
+    An error while writing is ignored, because a log that cannot be written, for example to a full
+    disk, is no reason to stop between two migrations.
     """
 
     def __init__(self) -> None:
-        self.live = False  # whether there is to be such a line
+        self.live = False  # whether the terminal can show a line that the next text replaces
         self._shown = False
         self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
-        """Write a text above the line that is written over."""
+        """Write a text that stays, in place of the line that `show` wrote."""
         with self._lock, suppress(OSError):
             sys.stderr.write(f"{_ERASE if self._shown else ''}{text}")
             self._shown = False
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write the texts that are still in the buffer of stderr."""
         with suppress(OSError):
             sys.stderr.flush()
 
@@ -78,7 +78,7 @@ class Terminal:
 
 
 def columns() -> int:
-    """Return how many columns the terminal has that stderr is."""
+    """Return the width of the terminal of stderr, in columns."""
     import os  # noqa: PLC0415 - only a person's terminal needs it
 
     try:
@@ -88,7 +88,7 @@ def columns() -> int:
 
 
 def has_colours() -> bool:
-    """Tell whether stderr is a terminal that shows colours."""
+    """Return whether stderr is a terminal that shows colours."""
     import os  # noqa: PLC0415 - only a person's terminal needs it
 
     dumb = os.environ.get("TERM") == "dumb"

@@ -1,4 +1,4 @@
-"""Any usual spelling of a database URL becomes the spelling that libpq reads."""
+"""Turns the usual spellings of a database URL into the spelling that libpq reads."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
 
 
 def _is_text(escaped: str) -> bool:
-    """Tell whether the decoded form is UTF-8 without a NUL, which C strings cannot contain."""
+    """Return whether the decoded form is UTF-8 without a NUL, which C strings cannot contain."""
     if "%" not in escaped:
         return "\0" not in escaped
     from urllib.parse import unquote  # noqa: PLC0415 - few passwords need it

@@ -1,4 +1,4 @@
-"""The one loop for everything that is waited for: try, pause, say why, until the budget is over."""
+"""The one loop for all waiting: try, log why the try failed, pause, until the time is over."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-_SAY_AGAIN = 10.0  # seconds between two lines about the same reason
+_LOG_AGAIN = 10.0  # seconds between two log lines about the same reason
 
 
 class Again(NamedTuple):
-    """What a failed try calls for: a pause, a line in the log, and another try.
+    """The decision to try again after a failed try: the pause, and the line for the log.
 
     Attributes:
         pause: seconds until the next try.
-        reason: why the try failed. A line is logged when it is another one than that of the try
-            before, and every ten seconds.
-        event: the line's event.
-        facts: returns the line's other keys; it is called when the line is logged.
-        warn: whether the line is a warning.
+        reason: why the try failed. A line is logged when the reason differs from that of the try
+            before. While the reason stays the same, a line is logged every ten seconds.
+        event: the event of the log line.
+        facts: returns the other keys of the log line; called only when the line is logged.
+        warn: whether the log line is a warning.
     """
 
     pause: float
@@ -46,17 +46,20 @@ def until_done(
     stop: Stop,
     deadline: float,
 ) -> T:
-    """Call `attempt` until it returns, fails for good, or the deadline has passed.
+    """Call `attempt` until it returns, until its error is final, or until the deadline has passed.
 
     Args:
-        attempt: is given the number of the try, from 1.
-        again: is given the error of a try and the number of that try; returns None when another
-            try is of no use.
+        attempt: called with the number of the try, from 1.
+        again: called with the error of a try and the number of the try; returns None when the error
+            is final.
         stop: ends a pause when a signal has arrived.
-        deadline: by the monotonic clock; no pause begins after it.
+        deadline: a time of the monotonic clock; no pause begins after the deadline.
+
+    Returns:
+        What `attempt` returned.
 
     Raises:
-        MigratorError: what the last try raised.
+        MigratorError: the error of the last try.
         Interrupted: a signal has arrived.
     """
     tries = _Tries(attempt, again, stop, deadline)
@@ -65,11 +68,11 @@ def until_done(
     except MigratorError as error:
         if not tries.is_worth_another(error):
             raise
-        return tries.go_on(error)
+        return tries.try_again(error)
 
 
 class _Tries(Generic[T]):
-    """The tries of one thing."""
+    """All tries of one call of `until_done`."""
 
     def __init__(
         self,
@@ -84,25 +87,27 @@ class _Tries(Generic[T]):
         self._deadline = deadline
         self._count = 0
         self._next: Again | None = None
-        self._said: object = None
-        self._said_at = float("-inf")
+        self._logged: object = None
+        self._logged_at = float("-inf")
 
     def next(self) -> T:
-        """Try once."""
+        """Make the next try."""
         self._count += 1
         return self._attempt(self._count)
 
     def is_worth_another(self, error: BaseException) -> bool:
-        """Ask what a failed try calls for."""
+        """Return whether to try again after an error, and remember the pause and the log line."""
         self._next = self._again(error, self._count) if isinstance(error, MigratorError) else None
         return self._next is not None
 
-    def go_on(self, first: MigratorError) -> T:
-        """Pause and try again, after a first try that has failed."""
-        # The import takes 6 to 14 ms, and mostly the first try succeeds.
+    def try_again(self, first: MigratorError) -> T:
+        """Make all tries after the first one, which failed, with a pause before each."""
+        # The import takes 6 to 14 ms, and most runs do not need it, because the first try succeeds.
         import tenacity  # noqa: PLC0415
 
-        failed = [first]  # tenacity is told of it by the first call
+        # The first call raises the error of the first try again, so that tenacity pauses before the
+        # second try.
+        failed = [first]
 
         def attempt() -> T:
             if failed:
@@ -115,15 +120,15 @@ class _Tries(Generic[T]):
             ),
             wait=lambda _: self._next.pause if self._next else 0,
             stop=lambda _: time.monotonic() >= self._deadline,
-            before_sleep=lambda _: self._say(),
+            before_sleep=lambda _: self._log(),
             sleep=self._stop.sleep,
             reraise=True,
         )(attempt)
 
-    def _say(self) -> None:
+    def _log(self) -> None:
         now, again = time.monotonic(), self._next
-        if again is None or (again.reason == self._said and now - self._said_at < _SAY_AGAIN):
+        if again is None or (again.reason == self._logged and now - self._logged_at < _LOG_AGAIN):
             return
-        self._said, self._said_at = again.reason, now
+        self._logged, self._logged_at = again.reason, now
         write = log.warning if again.warn else log.info
         write(again.event, **again.facts())

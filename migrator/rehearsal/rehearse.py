@@ -1,7 +1,7 @@
-"""The rehearsal: everything pending is run for real in one transaction, measured and rolled back.
+"""Runs everything pending in one transaction, measures each statement, and rolls back.
 
-It takes the same locks as the real run, and holds all of them to its end, so it belongs on a copy
-of the database: a restored backup, a branch, staging.
+A rehearsal takes the same locks as the real run, and holds all of them until its end. So it belongs
+on a copy of the database: a restored backup, a branch, staging.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ if TYPE_CHECKING:
 
 
 _STATE = "the rehearsal was rolled back; nothing was changed"
-# All files are one transaction here, and in the real run they are not.
+# Advice that differs from that of the real run, because here all files are in one transaction.
 _ADVICE = {
     sqlstate.UNSAFE_NEW_ENUM_VALUE_USAGE: (
         "If an earlier file adds the value, this works in the real run, which commits in between; "
         "apply that file to the copy first. If this file adds it, use it in the next migration."
     )
 }
-_LONGEST_TEXT = 100  # characters of a statement that are shown
-_WORDS = 1000
-_PLAIN_READS = ("ACCESS SHARE", "ROW SHARE")
-_NEXTVAL = ("ROW EXCLUSIVE", "S")
-# Some of the tuples that a statement reads are read twice: by a rewrite, or in two indexes.
+_LONGEST_TEXT = 100  # how many characters of a statement are shown
+_WORDS = 1000  # how many words of a statement are searched for the names of tables
+_PLAIN_READS = ("ACCESS SHARE", "ROW SHARE")  # the lock modes of SELECT, also with FOR UPDATE
+_NEXTVAL = ("ROW EXCLUSIVE", "S")  # the lock mode and pg_class.relkind, when nextval was called
+# Counts of rows are not exact: a statement can read a row twice, for a rewrite or for two indexes.
 _PROBE = f"""
 SELECT l.relation::bigint, pg_catalog.array_agg(l.mode),
   pg_catalog.pg_relation_filenode(l.relation)::bigint,
@@ -71,20 +71,24 @@ WHERE {impact.USERS_SQL}"""
 
 
 def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) -> Rehearsal:
-    """Run everything pending and roll it back.
+    """Run everything pending, and roll it back.
 
     Args:
-        settings: where, and with which limits.
-        migrations: all that are on disk, ordered by version.
-        stop: tells when a signal has arrived.
+        settings: the database and the limits.
+        migrations: all migrations on disk, ordered by version.
+        stop: knows whether a signal has arrived.
+
+    Returns:
+        What was measured. If a statement failed, `failure` says why, and the rehearsal ended there.
 
     Raises:
         ProblemsFound: the files and the history disagree.
-        LockUnavailable: another migrator held the lock for the whole budget.
+        LockUnavailable: another migrator held the lock for the whole of `lock_wait`.
         DatabaseUnavailable: the database could not be reached.
         Interrupted: a signal has arrived.
     """
-    # All files are one transaction here: the limit would be on what the real run does one by one.
+    # `limited=False`: here all files are in one transaction, and the limit on how long locks are
+    # held is meant for one file.
     with (
         connect(settings, stop, write=True) as session,
         observer.watching(session, limited=False),
@@ -100,15 +104,17 @@ def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) ->
             raise ProblemsFound(problems)
         if not plan.pending:
             return Rehearsal(plan.current, (), ())
-        stage = _Stage(session, history.fingerprint)
+        transaction = _Transaction(session, history.fingerprint)
         failure = None
         try:
             for migration in plan.pending:
-                stage.play(migration)
+                transaction.rehearse(migration)
         except StatementFailed as failed:
             failure = _failure(session, failed, plan)
         session.rollback()
-        return Rehearsal(plan.current, tuple(stage.played), tuple(stage.notes()), failure)
+        return Rehearsal(
+            plan.current, tuple(transaction.rehearsed), tuple(transaction.notes()), failure
+        )
 
 
 def _failure(session: Session, failed: StatementFailed, plan: Plan) -> MigrationFailed:
@@ -121,35 +127,40 @@ def _failure(session: Session, failed: StatementFailed, plan: Plan) -> Migration
     return MigrationFailed(describe(failed, situation))
 
 
-class _Stage:
-    """The transaction in which the rehearsal takes place."""
+class _Transaction:
+    """The one transaction of a rehearsal, and what was measured in it so far."""
 
     def __init__(self, session: Session, fingerprint: Fingerprint) -> None:
-        self.played: list[Rehearsed] = []
+        self.rehearsed: list[Rehearsed] = []
         self._session = session
         self._fingerprint = fingerprint
         own = own_tables(session.settings.table)
+        # The relations that existed before the rehearsal, each under its oid.
         self._catalog = {
             oid: Relation(*rest)
             for oid, schema, *rest in session.query(_CATALOG)
             if (schema, rest[0]) not in own
         }
+        # The locks that were taken from the manual, because they could not be measured.
         self._as_documented: set[Lock] = set()
-        self._empty = frozenset(each.name for each in self._catalog.values() if each.empty)
+        self._empty = frozenset(
+            relation.name for relation in self._catalog.values() if relation.empty
+        )
+        # What the transaction had done to each relation after the newest statement, and what it had
+        # done before the newest file. In the real run, the earlier files are committed by then.
         self._seen = self._probe()
-        # What earlier files have locked: the real run has committed them by then.
         self._held_before = self._seen
 
-    def play(self, migration: Migration) -> None:
-        """Run one file.
+    def rehearse(self, migration: Migration) -> None:
+        """Run and measure one file.
 
         Raises:
-            StatementFailed: the transaction is still open, and failed.
+            StatementFailed: a statement failed, so the transaction can only be rolled back.
         """
         version, file = migration.version, migration.file
         if not migration.directives.transaction:
             reason = "it has the directive no-transaction, so it cannot be rolled back"
-            self.played.append(Rehearsed(version, file, 0, (), reason))
+            self.rehearsed.append(Rehearsed(version, file, 0, (), reason))
             return
         session = self._session
         limits = migration.limits(session.settings)
@@ -164,16 +175,16 @@ class _Stage:
             self._record(migration)
         finally:
             ended = time.monotonic()
-            told = tuple(
-                self._told(migration, step, ended - start)
+            judged = tuple(
+                self._judged(migration, step, ended - start)
                 for step, start in zip(steps, starts, strict=False)
             )
-            self.played.append(Rehearsed(version, file, _ms(ended - began), told))
+            self.rehearsed.append(Rehearsed(version, file, _ms(ended - began), judged))
         self._seen = self._held_before = self._probe()
 
     def notes(self) -> list[str]:
-        """Return what the rehearsal could not tell, or has left behind."""
-        skipped = [each.file for each in self.played if each.skipped]
+        """Return, in words, what the rehearsal could not measure, and what it has left behind."""
+        skipped = [migration.file for migration in self.rehearsed if migration.skipped]
         sequences = [
             self._catalog[oid].name
             for oid, seen in self._seen.items()
@@ -181,32 +192,37 @@ class _Stage:
             if "ROW EXCLUSIVE" in seen.modes
         ]
         limit = self._session.settings.lock_hold_max
-        long = [each.file for each in self.played if limit and _longest(each) > limit * 1000]
-        found = []
+        long = [
+            migration.file
+            for migration in self.rehearsed
+            if limit and _longest(migration) > limit * 1000
+        ]
+        notes = []
         if long:
-            found.append(
+            notes.append(
                 f"MIGRATOR_LOCK_HOLD_MAX ({limit:g} s) would be exceeded here by "
                 f"{', '.join(long)}: the real run cancels a migration before that."
             )
         if skipped:
-            found.append(
+            notes.append(
                 f"Not rehearsed: {', '.join(skipped)}. A later file that needs what they do fails "
                 "here, and would not in the real run."
             )
         if self._as_documented:
-            names = sorted({each.relation for each in self._as_documented})
-            found.append(
+            names = sorted({documented.relation for documented in self._as_documented})
+            notes.append(
                 f"Some locks on {', '.join(names)} are told from the manual and not measured, "
                 "because an earlier file has them here to the end of the rehearsal."
             )
         if sequences:
-            found.append(
+            notes.append(
                 f"Numbers that were taken from {', '.join(sorted(sequences))} stay taken: a "
                 "rollback does not give them back."
             )
-        return found
+        return notes
 
     def _step(self, migration: Migration, index: int) -> Step:
+        """Run and measure one statement; its locks get their times when the file has ended."""
         session, statement = self._session, migration.statements[index]
         started = time.monotonic()
         statements.send_alone(session, migration, index)
@@ -225,21 +241,29 @@ class _Stage:
             read=_read(self._catalog, before, self._seen),
         )
 
-    def _told(self, migration: Migration, step: Step, seconds: float) -> Step:
-        """Add what is known when the file has ended: how long its locks were held."""
-        text = migration.script.text(migration.statements[step.statement - 1])
-        hidden = _hidden(self._catalog, text, self._held_before, step.locks)
+    def _judged(self, migration: Migration, step: Step, seconds: float) -> Step:
+        """Return a step with how long its locks were held, and what they mean, in words.
+
+        Args:
+            migration: the file, which has ended.
+            step: the step of one of its statements.
+            seconds: the time from the start of the statement to the end of the file.
+        """
+        statement = migration.script.text(migration.statements[step.statement - 1])
+        hidden = _hidden(self._catalog, statement, self._held_before, step.locks)
         self._as_documented.update(hidden)
         held = impact.strongest(
-            replace(one, held_ms=_ms(seconds)) for one in (*step.locks, *hidden)
+            replace(table_lock, held_ms=_ms(seconds)) for table_lock in (*step.locks, *hidden)
         )
-        hardest_first = sorted(held, key=lambda one: (-MODES.index(one.mode), one.relation))
-        step = replace(step, locks=tuple(hardest_first))
-        said = [verdict.sentence(step, text, one, self._empty) for one in hardest_first]
-        return replace(step, verdict=tuple(said), instead=verdict.instead(step, text))
+        locks = tuple(sorted(held, key=_strongest_first))
+        step = replace(step, locks=locks)
+        sentences = [
+            verdict.sentence(step, statement, table_lock, self._empty) for table_lock in locks
+        ]
+        return replace(step, verdict=tuple(sentences), instead=verdict.instead(step, statement))
 
     def _record(self, migration: Migration) -> None:
-        """Record the file, because that can fail too, and make the session as new."""
+        """Record the file, because recording can fail too, and reset what the file has set."""
         session = self._session
         record = record_sql(
             session.settings.table,
@@ -254,43 +278,47 @@ class _Stage:
         statements.send_tail(session, migration, tail)
 
     def _probe(self) -> dict[int, Seen]:
+        """Return what the transaction has done to each relation so far, by oid."""
         return {
             oid: Seen(frozenset(map(lock_modes.mode, modes)), file, read)
             for oid, modes, file, read in self._session.query(_PROBE)
         }
 
     def _rewritten(self, before: Mapping[int, Seen]) -> tuple[Rewrite, ...]:
-        found = []
+        """Return the tables that the newest statement has written anew."""
+        rewrites = []
         for oid, relation in _touched(self._catalog, self._seen):
             file = before[oid].file if oid in before else relation.file
             now = self._seen[oid].file
             if relation.kind in "rm" and now is not None and now != file:
-                found.append(Rewrite(relation.name, impact.table_size(self._session, oid)))
-        return tuple(found)
+                rewrites.append(Rewrite(relation.name, impact.table_size(self._session, oid)))
+        return tuple(rewrites)
 
 
 def _touched(
     catalog: Mapping[int, Relation], seen: Mapping[int, Seen]
 ) -> list[tuple[int, Relation]]:
-    found = [(oid, catalog[oid]) for oid in seen if oid in catalog]
-    return sorted(found, key=lambda item: item[1].name)
+    """Return the relations with a lock that existed before the rehearsal: oid and relation."""
+    relations = [(oid, catalog[oid]) for oid in seen if oid in catalog]
+    return sorted(relations, key=lambda pair: pair[1].name)
 
 
 def _locks(
     catalog: Mapping[int, Relation], before: Mapping[int, Seen], now: Mapping[int, Seen]
 ) -> tuple[Lock, ...]:
-    """Return the strongest lock that was taken anew on each relation, without plain reading."""
+    """Return the strongest new lock on each relation, without the locks of plain reads."""
     stopped = {oid for oid, seen in now.items() if MODES[-1] in seen.modes}
-    found = []
+    locks = []
     for oid, relation in _touched(catalog, now):
         old = before[oid].modes if oid in before else frozenset()
         modes = sorted(now[oid].modes - old, key=MODES.index)
         if not modes or modes[-1] in _PLAIN_READS or (modes[-1], relation.kind) == _NEXTVAL:
             continue
-        # An index is locked with its table, but for those commands that lock it out alone.
+        # The lock on an index is left out, because an index is locked together with its table. Some
+        # commands, such as REINDEX, take the strongest lock only on the index.
         if relation.parent is None or (modes[-1] == MODES[-1] and relation.parent not in stopped):
-            found.append(Lock(relation.name, modes[-1], 0))
-    return tuple(found)
+            locks.append(Lock(relation.name, modes[-1], 0))
+    return tuple(locks)
 
 
 def _dropped(
@@ -308,47 +336,55 @@ def _dropped(
 def _read(
     catalog: Mapping[int, Relation], before: Mapping[int, Seen], now: Mapping[int, Seen]
 ) -> dict[str, int]:
-    found = {}
+    """Return how many rows of each table the newest statement has read."""
+    counts = {}
     for oid, relation in _touched(catalog, now):
         count = now[oid].read - (before[oid].read if oid in before else 0)
         if count > 0 and relation.kind in "rm":
-            found[relation.name] = count
-    return found
+            counts[relation.name] = count
+    return counts
 
 
 def _hidden(
-    catalog: Mapping[int, Relation], text: str, earlier: Mapping[int, Seen], seen: Sequence[Lock]
+    catalog: Mapping[int, Relation],
+    statement: str,
+    earlier: Mapping[int, Seen],
+    measured: Sequence[Lock],
 ) -> list[Lock]:
-    """Return the locks of a statement that cannot be seen, because an earlier file has them still.
+    """Return the locks of a statement that cannot be measured, because an earlier file holds them.
 
-    The real run has committed the earlier file by then.
+    In the real run, the earlier file is committed by then, so the statement takes these locks.
     """
     words = [
         word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
-        for word in scanner.words(text, _WORDS)
+        for word in scanner.words(statement, _WORDS)
     ]
     named = sorted(
         (words.index(relation.plain), relation.name, earlier[oid].modes)
         for oid, relation in _touched(catalog, earlier)
         if relation.kind in "rpm" and relation.plain in words
     )
-    found = []
+    hidden = []
     for number, (_, name, held) in enumerate(named):
-        mode = verdict.documented_mode(text, first=number == 0)
-        visible = [one.mode for one in seen if one.relation == name]
-        if mode in held and all(MODES.index(one) < MODES.index(mode) for one in visible):
-            found.append(Lock(name, mode, 0))
-    return found
+        mode = verdict.documented_mode(statement, first=number == 0)
+        visible = [table_lock.mode for table_lock in measured if table_lock.relation == name]
+        if mode in held and all(MODES.index(weaker) < MODES.index(mode) for weaker in visible):
+            hidden.append(Lock(name, mode, 0))
+    return hidden
+
+
+def _strongest_first(table_lock: Lock) -> tuple[int, str]:
+    return -MODES.index(table_lock.mode), table_lock.relation
 
 
 def _longest(migration: Rehearsed) -> int:
-    """Return for how many milliseconds it held a lock that blocks others."""
-    locks = (one for step in migration.steps for one in step.locks)
-    return max((one.held_ms for one in locks if one.blocks), default=0)
+    """Return for how many milliseconds a migration held a lock that blocks reads or writes."""
+    locks = (table_lock for step in migration.steps for table_lock in step.locks)
+    return max((table_lock.held_ms for table_lock in locks if table_lock.blocks), default=0)
 
 
-def _shortened(text: str) -> str:
-    line = " ".join(text[: 4 * _LONGEST_TEXT].split())
+def _shortened(statement: str) -> str:
+    line = " ".join(statement[: 4 * _LONGEST_TEXT].split())
     return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
 
 

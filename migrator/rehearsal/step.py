@@ -1,4 +1,4 @@
-"""What a rehearsal measured: plain values."""
+"""The results of a rehearsal as plain values: a statement, a file, everything."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class Relation(NamedTuple):
-    """A relation that was there before the rehearsal.
+    """A relation that existed before the rehearsal.
 
     Attributes:
-        plain: its name alone.
-        name: with its schema unless that is `public`.
+        plain: the name without the schema, and without quotes.
+        name: the name, with the schema unless the schema is `public`.
         kind: pg_class.relkind.
-        file: the number of the file that its rows are in; None without one.
-        parent: the oid of an index's table.
-        empty: whether it is a table without any rows.
+        file: the number of the relation's file on disk; None for a relation that has no file.
+        parent: for an index, the oid of its table.
+        empty: whether the relation is a table without any rows.
     """
 
     plain: str
@@ -33,7 +33,13 @@ class Relation(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the transaction has done to a relation so far."""
+    """What the transaction has done to a relation so far.
+
+    Attributes:
+        modes: the modes of the locks that it holds.
+        file: the number of the relation's file on disk now; None when there is none.
+        read: how many rows it has read.
+    """
 
     modes: frozenset[str]
     file: int | None
@@ -42,21 +48,21 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One statement.
+    """The results for one statement.
 
     Attributes:
-        statement: its number in the file, from 1.
-        line: where it begins.
-        text: its first words.
-        duration_ms: how long it ran.
-        rows: how many it returned or changed; None where that means nothing.
-        locks: that it took on relations that were there before, and for how long the real run
-            would hold them: until the end of the file.
-        rewritten: tables that it wrote anew.
-        dropped: relations that it dropped.
-        read: how many rows of which relations it read, under locks that it or the file had.
-        verdict: what each lock means for others, in words.
-        instead: how to do without the blocking; empty when there is nothing to say.
+        statement: the number of the statement in the file, from 1.
+        line: the line on which the statement begins.
+        text: the first words of the statement.
+        duration_ms: how long the statement ran.
+        rows: how many rows the statement returned or changed; None for statements without rows.
+        locks: the locks that the statement took on relations that existed before the rehearsal.
+            The time of a lock ends with the file, as in the real run.
+        rewritten: the tables that the statement wrote anew.
+        dropped: the relations that the statement dropped.
+        read: how many rows of which relations the statement read, under locks of the file.
+        verdict: for each lock, a sentence that says what it means for other users.
+        instead: how to avoid the blocking; empty when there is no advice.
     """
 
     statement: int
@@ -74,7 +80,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """One file; `skipped` says why it was not run, and is empty when it was."""
+    """The results for one file; `skipped` says why the file was not run, and is empty otherwise."""
 
     version: int
     file: str
@@ -85,13 +91,13 @@ class Rehearsed:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What was rehearsed, on a database at which version, and what it cannot tell.
+    """The results of a whole rehearsal.
 
     Attributes:
-        version: the highest one in the history.
-        migrations: in the order in which they were run.
-        notes: what the rehearsal could not tell, or has left behind.
-        failure: the failure that ended it, if any.
+        version: the highest version in the history of the database.
+        migrations: the files, in the order in which they were run.
+        notes: what the rehearsal could not measure, and what it has left behind, in words.
+        failure: the failure that ended the rehearsal; None when no statement failed.
     """
 
     version: int

@@ -1,4 +1,4 @@
-"""What a statement means for others, in words, and what to do instead."""
+"""Says in words what a statement blocks for other users, and how to avoid the blocking."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _CREATE_INDEX = re.compile(r"CREATE\s+(?:UNIQUE\s+)?INDEX\b", re.IGNORECASE)
 _TRUNCATE = re.compile(r"TRUNCATE\b", re.IGNORECASE)
 _REWRITTEN, _READ = "rewritten", "read"
-# What a statement is like, what must have happened to the table, and what to do instead.
+# For each kind of statement: a pattern, what must have happened to the table, and the advice.
 _INSTEAD = (
     (_CREATE_INDEX.pattern, "", "use CREATE INDEX CONCURRENTLY in a no-transaction file"),
     (r"REINDEX\b", "", "use REINDEX CONCURRENTLY in a no-transaction file"),
@@ -47,8 +47,8 @@ _INSTEAD = (
 )
 
 _SUE, _SRE, _AE = "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"
-# The lock on the first table that is named, and on others (PostgreSQL documentation, "Explicit
-# Locking", "ALTER TABLE").
+# For each kind of statement: a pattern, the lock on the first table that the statement names, and
+# the lock on any other table (PostgreSQL documentation, "Explicit Locking", "ALTER TABLE").
 _DOCUMENTED = (
     (r"ALTER\s+TABLE\b.*\bADD\s+COLUMN\b", _AE, _SRE),
     (r"ALTER\s+TABLE\s+\S+\s+ADD\b.*\bFOREIGN\s+KEY\b", _SRE, _SRE),
@@ -64,47 +64,47 @@ _DOCUMENTED = (
 )
 
 
-def sentence(step: Step, text: str, held: Lock, empty: frozenset[str]) -> str:
-    """Say what a lock means for those who use the database meanwhile.
+def sentence(step: Step, statement: str, lock: Lock, empty: frozenset[str]) -> str:
+    """Say what a lock means for other users of the database.
 
     Args:
-        step: what was measured of the statement.
-        text: the statement.
-        held: one of its locks.
-        empty: the tables that have no rows here, as far as the server knows.
+        step: the results for the statement.
+        statement: the text of the statement.
+        lock: one of the locks of the statement.
+        empty: the tables that have no rows in this database, as far as the server knows.
     """
-    name = held.relation
-    if held.mode == "SHARE UPDATE EXCLUSIVE":
+    name = lock.relation
+    if lock.mode == "SHARE UPDATE EXCLUSIVE":
         return f"blocks neither reads nor writes on {name}, only DDL and VACUUM"
-    if not held.blocks:
+    if not lock.blocks:
         return f"blocks nothing on {name} but changes of the same rows"
-    size = next((each.bytes for each in step.rewritten if each.relation == name), None)
-    if _TRUNCATE.match(text):
+    size = next((rewrite.bytes for rewrite in step.rewritten if rewrite.relation == name), None)
+    if _TRUNCATE.match(statement):
         why = ", and empties it"
     elif size is not None:
         why = f", while it is rewritten ({impact.size(size)})"
     elif name in step.dropped:
         why = ", and drops it"
-    elif _CREATE_INDEX.match(text):
+    elif _CREATE_INDEX.match(statement):
         why = ", while the index is built"
     elif name in step.read:
         why = f", while its rows are read ({step.read[name]})"
     else:
         why = ""
     here = f"; {name} is empty here" if name in empty and name not in step.dropped else ""
-    return f"blocks {held.blocks} on {name} for {held.held_ms} ms{why}{here}"
+    return f"blocks {lock.blocks} on {name} for {lock.held_ms} ms{why}{here}"
 
 
-def instead(step: Step, text: str) -> str:
-    """Say how to do without the blocking; empty when there is nothing to say.
+def instead(step: Step, statement: str) -> str:
+    """Say how to avoid the blocking; empty when there is no advice.
 
     Args:
-        step: what was measured of the statement.
-        text: the statement.
+        step: the results for the statement.
+        statement: the text of the statement.
     """
-    blocked = {held.relation for held in step.locks if held.blocks}
+    blocked = {lock.relation for lock in step.locks if lock.blocks}
     happened = {""} if blocked else set()
-    if blocked & {each.relation for each in step.rewritten}:
+    if blocked & {rewrite.relation for rewrite in step.rewritten}:
         happened.add(_REWRITTEN)
     elif blocked & set(step.read):
         happened.add(_READ)
@@ -112,27 +112,27 @@ def instead(step: Step, text: str) -> str:
         (
             advice
             for pattern, needed, advice in _INSTEAD
-            if needed in happened and re.match(pattern, text, re.IGNORECASE | re.DOTALL)
+            if needed in happened and re.match(pattern, statement, re.IGNORECASE | re.DOTALL)
         ),
         "",
     )
 
 
-def documented_mode(text: str, *, first: bool) -> str | None:
-    """Return the lock that a statement takes on a table that it names, by the manual.
+def documented_mode(statement: str, *, first: bool) -> str | None:
+    """Return the lock that a statement takes on a table that it names, according to the manual.
 
     Args:
-        text: the statement.
-        first: whether it is the first table that the statement names.
+        statement: the text of the statement.
+        first: whether the table is the first one that the statement names.
 
     Returns:
-        None for statements that only read and write rows, and for those that we do not know.
+        None for a statement that only reads and writes rows, and for an unknown statement.
     """
     modes = next(
         (
             modes
             for pattern, *modes in _DOCUMENTED
-            if re.match(pattern, text, re.IGNORECASE | re.DOTALL)
+            if re.match(pattern, statement, re.IGNORECASE | re.DOTALL)
         ),
         (None, None),
     )

@@ -1,4 +1,20 @@
-"""The difference of two snapshots."""
+"""Compares two snapshots, object by object, and says for each difference what differs.
+
+What counts as a difference:
+
+- Names count, also those that the server made up: a later DROP CONSTRAINT or DROP INDEX needs them.
+  Only NOT NULL is a property of its column, although PostgreSQL 18 has named constraints for it,
+  and the sequence behind an identity column is part of the column.
+- The order of a table's columns does not count. It depends on when each column was added, it cannot
+  be changed, and code that names its columns does not see it. The order of an enum's values and of
+  a composite type's attributes counts.
+- An object that follows from another object does not count: the indexes, constraints and triggers
+  that a partition has from its parent, the index behind a constraint, the members of an extension.
+- These are not compared: rows, tablespaces, versions of extensions, settings of roles and
+  databases. The rarer kinds of objects (`_OTHERS` in `queries`) are compared by their names only.
+
+Most of these rules are carried out in `queries`, because a snapshot contains only what counts.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +32,16 @@ State = Literal["missing", "unexpected", "different"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One object that is not the same in both.
+    """One object that differs between the files and the database.
 
     Attributes:
-        kind: the object's kind.
-        name: its name.
-        state: missing (only the files have it), unexpected (only the database has it), different.
-        parts: the labels of what is different; empty unless `state` is different.
-        files: the object as the files make it; None when they do not.
-        database: the object as it is in the database; None when it is not there.
-        within: the keys of the items that it is a part of.
+        kind: the object's kind, such as `column`.
+        name: the object's name.
+        state: missing (only in the files), unexpected (only in the database), or different.
+        parts: the labels of the parts that differ; empty unless `state` is different.
+        files: the object as the files make it, in SQL; None when the files do not make it.
+        database: the object as it is in the database, in SQL; None when it is not there.
+        within: the keys of the items that contain the object, the innermost first.
     """
 
     kind: str
@@ -38,12 +54,12 @@ class Difference:
 
     @property
     def key(self) -> str:
-        """What is different."""
+        """The object that differs, such as `column users.age`."""
         return f"{self.kind} {self.name}"
 
     @property
     def title(self) -> str:
-        """What is different, and how, in one line."""
+        """The object that differs, and how it differs, in one line."""
         if self.state == "missing":
             return f"{self.key}: missing in the database"
         if self.state == "unexpected":
@@ -56,13 +72,14 @@ class Difference:
 def compare(files: Snapshot, database: Snapshot) -> tuple[Difference, ...]:
     """Return how a database differs from what the files describe.
 
-    What belongs to an object that only one side has is part of that one difference.
+    If only one side has an object, then this object and everything that belongs to it are one
+    difference together.
 
     Args:
-        files: what the files make.
-        database: what is there.
+        files: the schema that the files make.
+        database: the schema of the database.
     """
-    found = [
+    differences = [
         *_only_in(files, database, "missing"),
         *_only_in(database, files, "unexpected"),
         *(
@@ -71,25 +88,26 @@ def compare(files: Snapshot, database: Snapshot) -> tuple[Difference, ...]:
             if key in database and item.parts != database[key].parts
         ),
     ]
-    return tuple(sorted(found, key=_order))
+    return tuple(sorted(differences, key=_order))
 
 
-def _only_in(one: Snapshot, other: Snapshot, state: State) -> Iterator[Difference]:
+def _only_in(snapshot: Snapshot, other: Snapshot, state: State) -> Iterator[Difference]:
+    """Yield the objects of a snapshot that the other snapshot has not."""
     children: dict[str, list[Item]] = {}
-    for item in one.values():
+    for item in snapshot.values():
         children.setdefault(item.parent, []).append(item)
-    for key, item in one.items():
-        if key in other or (item.parent in one and item.parent not in other):
+    for key, item in snapshot.items():
+        if key in other or (item.parent in snapshot and item.parent not in other):
             continue
-        text = ";\n".join(_statements(item, children)) + ";"
+        statements = ";\n".join(_statements(item, children)) + ";"
         yield Difference(
             item.kind,
             item.name,
             state,
             (),
-            text if state == "missing" else None,
-            text if state == "unexpected" else None,
-            _within(one, item),
+            statements if state == "missing" else None,
+            statements if state == "unexpected" else None,
+            _within(snapshot, item),
         )
 
 
@@ -102,7 +120,7 @@ def _changed(files: Snapshot, expected: Item, actual: Item) -> Difference:
     changed = [
         item.parts[label] for item in (expected, actual) for label in labels if label in item.parts
     ]
-    # A person needs all clauses to understand one of them, but for those of a table.
+    # A person needs all clauses of an object to understand one of them. A table is the exception.
     whole = expected.kind != "table" and not all(map(_is_statement, changed))
     return Difference(
         expected.kind,
@@ -116,7 +134,8 @@ def _changed(files: Snapshot, expected: Item, actual: Item) -> Difference:
 
 
 def _shown(item: Item, labels: Sequence[str], *, whole: bool) -> str:
-    clauses = [text for text in item.parts.values() if not _is_statement(text)]
+    """Return the parts with these labels as SQL, with all other clauses if `whole` is set."""
+    clauses = [part for part in item.parts.values() if not _is_statement(part)]
     changed = [item.parts[label] for label in labels if label in item.parts]
     if not whole:
         return "\n".join(changed)
@@ -124,9 +143,9 @@ def _shown(item: Item, labels: Sequence[str], *, whole: bool) -> str:
 
 
 def _statements(item: Item, children: Mapping[str, Sequence[Item]]) -> Iterator[str]:
-    """Yield the statements that make an object and what belongs to it."""
+    """Yield the statements that make an object and everything that belongs to it."""
     parts = item.parts.values()
-    clauses = [text for text in parts if not _is_statement(text)]
+    clauses = [part for part in parts if not _is_statement(part)]
     inner = children.get(item.key, ())
     is_table = item.kind in ("table", "foreign table")
     head = item.head
@@ -134,37 +153,39 @@ def _statements(item: Item, children: Mapping[str, Sequence[Item]]) -> Iterator[
         lines = ",\n".join(f"    {_bare(child)}" for child in inner if child.kind == "column")
         head += f" (\n{lines}\n)" if lines else " ()"
     yield _joined([head, *clauses])
-    yield from (text for text in parts if _is_statement(text))
+    yield from (part for part in parts if _is_statement(part))
     for child in inner:
-        made = _statements(child, children)
+        statements = _statements(child, children)
         if is_table and child.kind == "column":
-            next(made)  # it stands in the parentheses
-        yield from made
+            next(statements)  # the column is already in the parentheses of CREATE TABLE
+        yield from statements
 
 
 def _bare(column: Item) -> str:
+    """Return a column as CREATE TABLE has it in its parentheses."""
     name = column.head.partition(" ADD COLUMN ")[2]
-    clauses = [text for text in column.parts.values() if not _is_statement(text)]
+    clauses = [part for part in column.parts.values() if not _is_statement(part)]
     return _joined([name, *clauses])
 
 
 def _joined(clauses: Sequence[str]) -> str:
-    return "".join(text if text[:1] == "\n" else f" {text}" for text in clauses).strip()
+    return "".join(clause if clause[:1] == "\n" else f" {clause}" for clause in clauses).strip()
 
 
 def _is_statement(part: str) -> bool:
     return part.startswith("ALTER ")
 
 
-def _within(items: Snapshot, item: Item) -> tuple[str, ...]:
-    found = []
-    parent = items.get(item.parent)
+def _within(snapshot: Snapshot, item: Item) -> tuple[str, ...]:
+    keys = []
+    parent = snapshot.get(item.parent)
     while parent is not None:
-        found.append(parent.key)
-        parent = items.get(parent.parent)
-    return tuple(found)
+        keys.append(parent.key)
+        parent = snapshot.get(parent.parent)
+    return tuple(keys)
 
 
+# The order of the kinds in a list of differences; all other kinds come after these.
 _RANKS = (
     "extension",
     "schema",
@@ -178,7 +199,7 @@ _RANKS = (
 
 
 def _order(difference: Difference) -> tuple[int, str, int, str]:
-    """Put what belongs to one table together, and tables behind what they are made of."""
+    """Return a sort key: all of one table together, and tables after the types that they use."""
     tables = [key for key in difference.within if not key.startswith("schema ")]
     kind, _, name = (tables[-1] if tables else difference.key).partition(" ")
     return _rank(kind), name, _rank(difference.kind), difference.name

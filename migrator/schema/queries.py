@@ -1,31 +1,21 @@
-"""A snapshot of a database's schema, and the difference of two.
+"""The SQL queries that a snapshot is read with, one for each kind of object; `snapshot` runs them.
 
-A snapshot is read from the system catalogs with the server's own `pg_get_…def` functions, under one
-fixed set of settings, so that two servers of one version write the same object in the same words
-(PostgreSQL documentation, "System Catalog Information Functions").
+Each query reads the system catalogs with the server's own `pg_get_…def` functions (PostgreSQL
+documentation, "System Catalog Information Functions"). A row of the result is one object: the three
+columns of `Address`, then the five of `Item`. The last one, `parts`, is a JSON object that has no
+entry for a part that the object does not have.
 
-What counts as a difference:
-
-- Names count, also those that the server made up: a later DROP CONSTRAINT or DROP INDEX needs them.
-  Only NOT NULL is a property of its column, although PostgreSQL 18 has named constraints for it,
-  and the sequence behind an identity column is part of the column.
-- The order of a table's columns does not count. It depends on when each was added, cannot be
-  changed, and code that names its columns does not see it. The order of an enum's values and of a
-  composite type's attributes does.
-- What follows from something else is left out: the indexes, constraints and triggers that a
-  partition has from its parent, the index behind a constraint, the members of an extension.
-- Not compared: rows, tablespaces, versions of extensions, settings of roles and databases, and, but
-  for their names, the rarer kinds of `_OTHERS`.
+A query leaves out the objects that do not count as a difference; `difference` lists the rules.
 """
 
 from __future__ import annotations
 
-# Fragments of the queries. `n` is the schema's row.
+# Fragments of the queries. `n` is the row of the schema in pg_namespace.
 _OURS = r"n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 
 def _name(of: str) -> str:
-    """Return the SQL for a name, with its schema unless that is public."""
+    """Return the SQL for a name, with its schema unless the schema is `public`."""
     return (
         "CASE n.nspname WHEN 'public' THEN '' ELSE quote_ident(n.nspname) || '.' END"
         f" || quote_ident({of})"
@@ -38,7 +28,7 @@ def _full(of: str) -> str:
 
 
 def _no_member(catalog: str, oid: str) -> str:
-    """Return the SQL for: is neither part of an extension nor made along with another object."""
+    """Return the condition: not part of an extension, and not made together with another object."""
     return (
         f"NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = '{catalog}'::regclass"
         f" AND e.objid = {oid} AND e.objsubid = 0 AND e.deptype IN ('e', 'i'))"
@@ -60,7 +50,7 @@ _RELATION = f"""(
 
 
 def _switch(column: str, alter: str, what: str) -> str:
-    """Return the SQL for how a trigger or a rule is enabled; NULL where it is as it is made."""
+    """Return the SQL for how a trigger or a rule is enabled; NULL for the state after CREATE."""
     return (
         f"CASE {column} WHEN 'D' THEN {alter} || ' DISABLE {what} '"
         f" WHEN 'A' THEN {alter} || ' ENABLE ALWAYS {what} '"
@@ -118,7 +108,8 @@ WHERE (t.typtype IN ('e', 'd', 'r') OR c.relkind = 'c') AND {_OURS}
     AND e.objid = t.oid AND e.deptype = 'e')
 ORDER BY t.typname
 """
-# What is not as CREATE SEQUENCE makes it by itself; NULL for nothing. The type has its own bounds.
+# The options that differ from the defaults of CREATE SEQUENCE; NULL when none differs. The default
+# bounds depend on the type of the sequence.
 _LARGEST = "CASE s.seqtypid WHEN 21 THEN 32767 WHEN 23 THEN 2147483647 ELSE 9223372036854775807 END"
 _SEQUENCE_OPTIONS = f"""nullif(concat_ws(' ',
       'START WITH ' || nullif(s.seqstart,
@@ -189,6 +180,7 @@ ORDER BY r.name
 
 
 def _alter(table: str, column: str) -> str:
+    """Return the SQL for the beginning of ALTER TABLE … ALTER COLUMN."""
     return f"'ALTER TABLE ' || {table} || ' ALTER COLUMN ' || quote_ident({column})"
 
 
@@ -391,6 +383,7 @@ WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_event_trigger'::
   AND e.objid = t.oid AND e.deptype = 'e')
 ORDER BY t.evtname
 """
+# The catalogs of the rarer kinds of objects, of which only the names are compared.
 _OTHERS = (
     "pg_am",
     "pg_cast",
@@ -412,7 +405,7 @@ _OTHERS = (
 
 
 def _others() -> str:
-    """Return the query for the kinds of which only the names are compared."""
+    """Return the query for all kinds of `_OTHERS`."""
     rows = " UNION ALL ".join(
         f"SELECT '{name}'::regclass::oid AS catalog, oid FROM {name} WHERE oid >= 16384"
         for name in _OTHERS
@@ -430,6 +423,7 @@ ORDER BY i.type, i.identity
 """
 
 
+# When one side lacks a whole table, a difference shows the statements of the table in this order.
 QUERIES = (
     _EXTENSIONS,
     _SCHEMAS,

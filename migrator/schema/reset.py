@@ -1,4 +1,4 @@
-"""Dropping everything that migrations made, so that they can make it again."""
+"""Drops everything that migrations made in a database, so that they can make it again."""
 
 from __future__ import annotations
 
@@ -27,13 +27,17 @@ _KEYWORDS = {
     "foreign-data wrapper": "FOREIGN DATA WRAPPER",
     "statistics object": "STATISTICS",
 }
-_BATCH = 1000  # large objects in a transaction, each of which takes a lock of the server's table
+# How many large objects are removed in one transaction. Each of them takes a place in the server's
+# lock table.
+_BATCH = 1000
 _US = "(SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)"
 _HERE = "(SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
-# Everything that is in a schema depends on it in pg_depend; what belongs to an extension stays, and
-# so does what another role owns. Indexes, constraints and the like go with their table, and what
-# was made along with something else ('i'), such as the functions of a range type, goes with that.
-# Owners are in pg_shdepend, but for the first superuser, whose number is 10.
+# The objects in schemas that our role owns: in pg_depend, each of them depends on its schema.
+# - Members of an extension, and objects of other roles, are not dropped.
+# - Indexes, constraints and the like are dropped with their table. Objects that were made together
+#   with another object ('i'), such as the functions of a range type, are dropped with that object.
+# - The owner of an object is in pg_shdepend. For the first superuser, whose oid is 10, there is no
+#   row in pg_shdepend.
 _OBJECTS = f"""
 SELECT i.type, i.identity
 FROM pg_catalog.pg_depend d
@@ -50,7 +54,8 @@ WHERE d.deptype = 'n' AND i.schema = n.nspname
     10) = {_US}
 ORDER BY d.classid = 'pg_class'::regclass DESC, i.identity
 """
-# One that we could not make again was made for us, and is emptied only, as `public` is.
+# The schemas to drop. If our role may not create a schema, then somebody else created the schemas
+# for it. Such a schema is only emptied, like `public`, because we could not make it again.
 _SCHEMAS = f"""
 SELECT 'schema', pg_catalog.quote_ident(n.nspname)
 FROM pg_catalog.pg_namespace n
@@ -61,9 +66,10 @@ WHERE n.nspowner = {_US} AND n.nspname !~ '^pg_'
     WHERE e.classid = 'pg_namespace'::regclass AND e.objid = n.oid AND e.deptype = 'e')
 ORDER BY 2
 """
-# Access methods and casts have no owner. Only a superuser makes the former, and casts between types
-# of the system; other casts are made by who owns one of the types. Objects that initdb made have
-# numbers below 16384 (FirstNormalObjectId).
+# The objects that are in no schema. Access methods and casts have no owner, so the query asks who
+# could have made them. Only a superuser can make an access method, or a cast between types of the
+# system. The owner of one of the two types can make any other cast. Objects that initdb made have
+# an oid below 16384 (FirstNormalObjectId).
 _OUTSIDE_SCHEMAS = f"""
 SELECT i.type, i.identity
 FROM (
@@ -103,19 +109,21 @@ _LARGE_OBJECTS = f"SELECT oid FROM pg_catalog.pg_largeobject_metadata WHERE lomo
 
 
 def reset_database(session: Session, migrations: Sequence[Migration], confirmed: str) -> None:
-    """Drop everything and say so, unless it could not be built again, as far as that can be known.
+    """Drop everything and log it, after a check that the migrations can be applied again.
+
+    If one of the errors below is raised, nothing was dropped.
 
     Args:
         session: outside a transaction.
-        migrations: all that are on disk.
-        confirmed: the database's name, as whoever asked for this typed it.
+        migrations: all migrations on disk.
+        confirmed: the name of the database, as the user typed it after --confirm.
 
     Raises:
         UsageError: the name is not that of this database, there is a subscription, or the history
-            could not be dropped and made again; nothing was dropped, here and in all that follows.
+            could not be dropped and made again.
         ProblemsFound: a file cannot be applied through this connection.
-        DatabaseUnavailable: `lock_hold_max` could not be kept.
-        LockUnavailable: a lock could not be had for all of `lock_wait`.
+        DatabaseUnavailable: `lock_hold_max` is set, and the second connection that it needs failed.
+        LockUnavailable: a lock could not be taken within `lock_wait`.
     """
     name = session.query("SELECT pg_catalog.current_database()")[0][0]
     if confirmed != name:
@@ -127,46 +135,48 @@ def reset_database(session: Session, migrations: Sequence[Migration], confirmed:
     _require_own_history(session)
     stepwise.require_session(session, migrations)
     with observer.watching(session):
-        pass  # to know that it is possible
+        pass  # this fails if the second connection is needed and not possible
     log.warning("everything dropped", database=name, objects=drop_everything(session))
 
 
 def drop_everything(session: Session) -> int:
     """Drop every object in the database that our role owns, in one transaction, under the lock.
 
-    Extensions, what belongs to them, the schema `public` and its grants stay, and so do default
-    privileges and user mappings for servers of others: they can be set up for us once and for all.
-    Large objects are removed afterwards, since the server has no room for a lock on each.
+    These stay: extensions and their members, the schema `public` and its grants, default
+    privileges, and user mappings for servers of other roles. An administrator may have set them up
+    once and for all. Large objects are removed after the transaction, in batches, because the
+    server has no room for a lock on each of them.
 
     Args:
         session: outside a transaction.
 
     Returns:
-        How many objects were dropped, not counting those that went with them.
+        How many objects were dropped, without the objects that were dropped along with another one.
 
     Raises:
-        LockUnavailable: a lock could not be had for all of `lock_wait`; nothing was dropped.
+        LockUnavailable: a lock could not be taken within `lock_wait`; nothing was dropped.
     """
 
     def attempt(_: int) -> tuple[int, list[int]]:
         lock.begin_own(session, "migrator: reset")
-        large = [number for (number,) in session.query(_LARGE_OBJECTS)]
-        return _drop(session), large
+        large_objects = [oid for (oid,) in session.query(_LARGE_OBJECTS)]
+        return _drop(session), large_objects
 
-    count, large = retry.until_it_succeeds(session, attempt)
-    for start in range(0, len(large), _BATCH):
+    count, large_objects = retry.until_it_succeeds(session, attempt)
+    for start in range(0, len(large_objects), _BATCH):
         session.execute(
             "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata"
             " WHERE oid = ANY (%s::oid[])",
-            (large[start : start + _BATCH],),
+            (large_objects[start : start + _BATCH],),
         )
-    return count + len(large)
+    return count + len(large_objects)
 
 
 def drop_subscriptions(session: Session) -> None:
     """Drop our subscriptions, and leave their slots on the server that publishes.
 
-    For a copy of a database: the slot that its subscription names is that of the original.
+    This is for a scratch database. Its subscriptions come from the files, so the slots that they
+    name belong to the subscriptions of the target.
 
     Args:
         session: outside a transaction.
@@ -182,14 +192,15 @@ def _drop(session: Session) -> int:
     objects = session.query(_OBJECTS) + session.query(_SCHEMAS)
     outside = session.query(_OUTSIDE_SCHEMAS)
     subscriptions = [("subscription", name) for name, _ in session.query(_SUBSCRIPTIONS)]
-    # What went with its table is not there any more; that is no news.
+    # Many objects are dropped with their table, before their own turn. Without this setting, the
+    # server would send a notice for each of them.
     session.execute("SET LOCAL client_min_messages TO 'warning'")
-    # Event triggers would be fired by what follows.
-    triggers = [each for each in outside if each[0] == "event trigger"]
+    # Event triggers are dropped first, because the next statements would fire them.
+    triggers = [(kind, identity) for kind, identity in outside if kind == "event trigger"]
     for kind, identity in triggers:
         _drop_one(session, kind, identity)
-    # All tables in one statement, which has every lock on them before it drops the first, and whose
-    # text says on which tables to look for who is in the way.
+    # One statement drops all tables. It takes all locks before it drops the first table, and its
+    # text names the tables on which the blocking sessions are looked for.
     tables = ", ".join(identity for kind, identity in objects if kind == "table")
     if tables:
         _drop_one(session, "table", tables)
@@ -206,10 +217,11 @@ def _drop_one(session: Session, kind: str, identity: str) -> None:
 
 
 def _require_no_slot(session: Session) -> None:
-    """Refuse where there is a subscription that cannot be dropped in a transaction.
+    """Refuse if there is a subscription that has a slot, because a transaction cannot drop it.
 
-    With it goes its slot on the other server (PostgreSQL documentation, "DROP SUBSCRIPTION"), which
-    may not be forgotten there: it keeps the other server's log from being removed.
+    DROP SUBSCRIPTION also drops the slot on the other server (PostgreSQL documentation, "DROP
+    SUBSCRIPTION"). The slot must not stay there, because it keeps the other server from removing
+    its log.
     """
     names = [name for name, slot in session.query(_SUBSCRIPTIONS) if slot is not None]
     if names:
@@ -221,19 +233,19 @@ def _require_no_slot(session: Session) -> None:
 
 
 def _require_own_history(session: Session) -> None:
-    """Refuse where the history would survive, or could not be made again."""
+    """Refuse if the history table would not be dropped, or could not be made again."""
     table = session.settings.table
-    for each in own_tables(table):
+    for own_table in own_tables(table):
         rows = session.query(
             "SELECT pg_catalog.pg_get_userbyid(c.relowner)::text, current_user::text"
             f" FROM pg_catalog.pg_class c WHERE c.oid = to_regclass(%s) AND c.relowner <> {_US}",
-            (each.quoted,),
+            (own_table.quoted,),
         )
         for owner, role in rows:
             raise UsageError(
-                f"the table {each} belongs to the role {owner} and would stay, and with it what it "
-                "says is applied",
-                f"Reset as {owner}; or ALTER TABLE {each} OWNER TO {role}; then reset again.",
+                f"the table {own_table} belongs to the role {owner} and would stay, and with it "
+                "what it says is applied",
+                f"Reset as {owner}; or ALTER TABLE {own_table} OWNER TO {role}; then reset again.",
             )
     schema = f'"{table.schema}"'
     allowed = session.query(

@@ -1,4 +1,4 @@
-"""An empty database to build a schema in, which is gone, or empty again, afterwards."""
+"""Provides an empty database to build a schema in, and drops or empties it at the end."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ log = structlog.get_logger()
 
 _PREFIX = "migrator_scratch"
 _GRACE = 8.0  # seconds after a signal to drop the database in; Docker kills after ten
-_YOUNG = 60  # seconds in which a database may have been created and nobody connected to it yet
+_YOUNG = 60  # seconds after its creation in which a run may not have connected to its database yet
 _TRIES = 3
-# In a database that we were given: says that it was empty, and which extensions it had.
+# A schema in a database that the user gave. The schema says that the database was empty before, and
+# its comment says which extensions the database had.
 MARKER = "migrator_scratch"
 _SET_URL = (
     "set MIGRATOR_SCRATCH_URL to an empty database, on a server of the same version, that is for "
@@ -38,11 +39,11 @@ _SET_URL = (
 
 
 class Scratch(NamedTuple):
-    """A database that is empty but for extensions.
+    """A database that is empty except for extensions.
 
     Attributes:
-        settings: those of the run, with its address for the target's.
-        session: a connection to it.
+        settings: the settings of the run, with the address of the scratch database as `url`.
+        session: a connection to the scratch database.
     """
 
     settings: Settings
@@ -51,15 +52,18 @@ class Scratch(NamedTuple):
 
 @contextmanager
 def empty(session: Session) -> Iterator[Scratch]:
-    """Provide the database, and take it away at the end, also when a signal has arrived.
+    """Provide a scratch database for the block, and drop or empty the database at the end.
+
+    A database that was created here is dropped also when a signal has arrived.
 
     Args:
         session: connected to the target, outside a transaction.
 
     Raises:
-        UsageError: our role may not create a database, or the one that we were given is no use.
-        DatabaseUnavailable: it cannot be reached.
-        LockUnavailable: another run uses the one that we were given.
+        UsageError: our role may not create a database, or the database of MIGRATOR_SCRATCH_URL is
+            the target or is not empty.
+        DatabaseUnavailable: the scratch database cannot be reached.
+        LockUnavailable: another run uses the database of MIGRATOR_SCRATCH_URL.
     """
     given = session.settings.scratch_url
     with _given(session) if given else _created(session) as scratch:
@@ -68,12 +72,13 @@ def empty(session: Session) -> Iterator[Scratch]:
 
 @contextmanager
 def _created(session: Session) -> Iterator[Scratch]:
+    """Create a scratch database for the block, and drop it at the end."""
     _sweep(session)
-    # By the server's clock: several machines may run this.
+    # The time is that of the server's clock, because several machines may run this code.
     now = session.query("SELECT extract(epoch FROM clock_timestamp())::bigint")[0][0]
     name = f"{_PREFIX}_{now}_{secrets.token_hex(4)}"
     grace, session.stop.grace = session.stop.grace, _GRACE
-    exists = True  # after a signal too, for all we know
+    exists = True  # until an error says otherwise: after a signal, the database may exist
     try:
         with structlog.contextvars.bound_contextvars(scratch=name), ExitStack() as stack:
             try:
@@ -95,7 +100,8 @@ def _created(session: Session) -> Iterator[Scratch]:
             try:
                 yield Scratch(settings, keeper)
             finally:
-                # A database that has one cannot be dropped; if need be, that is what is said.
+                # A database that has a subscription cannot be dropped. If dropping the
+                # subscriptions fails, `_drop` logs that the database is left behind.
                 with suppress(ServerError):
                     if _is_usable(keeper):
                         reset.drop_subscriptions(keeper)
@@ -106,7 +112,7 @@ def _created(session: Session) -> Iterator[Scratch]:
 
 
 def _create(session: Session, name: str) -> None:
-    """Create a database that sorts and compares as the target does."""
+    """Create a database with the encoding and the locale of the target."""
     role, row = session.query(
         "SELECT pg_catalog.quote_ident(current_user), to_jsonb(d) - 'datacl'"
         " FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
@@ -123,8 +129,8 @@ def _create(session: Session, name: str) -> None:
 
 
 def _configure(session: Session, name: str) -> None:
-    """Give the database the settings of the target, such as its search_path."""
-    # Rows that files insert are nobody else's business.
+    """Give the database the settings of the target, such as the search_path."""
+    # No other role may connect, because files can insert rows that are secret.
     session.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
     settings = session.query(
         """
@@ -140,32 +146,33 @@ def _configure(session: Session, name: str) -> None:
 
 
 def options(row: dict[str, Any]) -> str:
-    """Return the options of CREATE DATABASE for one with the locale of another.
+    """Return the options of CREATE DATABASE for a database with the locale of another database.
 
     Args:
-        row: the other's row of pg_database; older servers have fewer columns.
+        row: the row of the other database in pg_database; older servers have fewer columns.
     """
     provider = {"c": "libc", "i": "icu", "b": "builtin"}[row.get("datlocprovider", "c")]
-    # Named daticulocale in PostgreSQL 15 and 16.
+    # In PostgreSQL 15 and 16, the name of the column is daticulocale.
     locale = row.get("datlocale") or row.get("daticulocale")
-    found = {
+    values = {
         "ENCODING": str(row["encoding"]),
         "LC_COLLATE": literal(row["datcollate"]),
         "LC_CTYPE": literal(row["datctype"]),
     }
     if "datlocprovider" in row:
-        found["LOCALE_PROVIDER"] = provider
+        values["LOCALE_PROVIDER"] = provider
     if provider != "libc" and locale:
-        found[f"{provider}_locale".upper()] = literal(locale)
+        values[f"{provider}_locale".upper()] = literal(locale)
     if rules := row.get("daticurules"):
-        found["ICU_RULES"] = literal(rules)
-    return "TEMPLATE template0 " + " ".join(f"{key} {value}" for key, value in found.items())
+        values["ICU_RULES"] = literal(rules)
+    return "TEMPLATE template0 " + " ".join(f"{key} {value}" for key, value in values.items())
 
 
 def _copy_setting(session: Session, name: str, setting: str) -> None:
-    """Set what ALTER DATABASE has set for the target in the copy too.
+    """Give the scratch database one setting that ALTER DATABASE or ALTER ROLE gave the target.
 
-    The value of a list, such as search_path, can be taken over as it is only FROM CURRENT.
+    The setting is copied with FROM CURRENT, because the value of a list, such as search_path,
+    cannot be written as one quoted string.
     """
     key, _, value = setting.partition("=")
     try:
@@ -179,7 +186,7 @@ def _copy_setting(session: Session, name: str, setting: str) -> None:
 
 
 def _drop(session: Session, name: str) -> None:
-    """Drop the database, even though a signal has arrived."""
+    """Drop the database, also after a signal has arrived."""
     if session.closed:
         log.warning("scratch database left behind", scratch=name, reason="the connection was lost")
         return
@@ -189,7 +196,7 @@ def _drop(session: Session, name: str) -> None:
             session.execute_in_spite_of_signals(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         except (ServerError, ConnectionLost) as error:
             if isinstance(error, ServerError) and error.sqlstate == sqlstate.QUERY_CANCELED:
-                continue  # the signal's cancel, which was on its way
+                continue  # the cancel that the signal had caused before
             reason = error.diagnosis.message if isinstance(error, ServerError) else error.message
             log.warning("scratch database left behind", scratch=name, reason=reason)
         break
@@ -197,9 +204,10 @@ def _drop(session: Session, name: str) -> None:
 
 
 def _sweep(session: Session) -> None:
-    """Drop what killed runs have left: databases of ours that nobody is connected to.
+    """Drop the scratch databases of killed runs: those that no session is connected to.
 
-    A run is connected to its scratch database from shortly after its creation to its end.
+    A run is connected to its scratch database from shortly after the creation of the database to
+    the end of the run.
     """
     rows = session.query(
         f"""
@@ -224,6 +232,7 @@ def _sweep(session: Session) -> None:
 
 @contextmanager
 def _given(session: Session) -> Iterator[Scratch]:
+    """Use the database of MIGRATOR_SCRATCH_URL for the block, and empty it at the end."""
     settings = session.settings._replace(url=session.settings.scratch_url)
     with connect(settings, session.stop, write=True) as keeper:
         name = keeper.query("SELECT pg_catalog.current_database()")[0][0]
@@ -236,15 +245,17 @@ def _given(session: Session) -> Iterator[Scratch]:
             try:
                 yield Scratch(settings, keeper)
             finally:
-                # After a signal there is no time: the next run finds the marker, and clears.
+                # After a signal there is no time. Then the next run finds the marker, and empties
+                # the database.
                 if _is_usable(keeper):
                     _clear(keeper)
 
 
 def _claim(session: Session, keeper: Session, name: str) -> None:
-    """Make sure that nobody else uses the database, and that it is not the target itself.
+    """Make sure that no other run uses the database, and that the database is not the target.
 
-    Advisory locks are per database: only in the target can one of its sessions be in the way.
+    Each database has advisory locks of its own. So the lock that `session` holds in the target is
+    in the way of `keeper` only if `keeper` is also connected to the target.
     """
     number = secrets.randbits(62)
     session.execute(f"BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({number})")
@@ -265,14 +276,15 @@ def _claim(session: Session, keeper: Session, name: str) -> None:
 
 
 def _require_empty(keeper: Session, name: str) -> None:
-    items = take_snapshot(keeper)
-    found = [
+    """Refuse a database that has anything except extensions."""
+    snapshot = take_snapshot(keeper)
+    keys = [
         item.key
-        for item in items.values()
-        if item.kind != "extension" and item.key != "schema public" and item.parent not in items
+        for item in snapshot.values()
+        if item.kind != "extension" and item.key != "schema public" and item.parent not in snapshot
     ]
-    if found:
-        shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if found[3:] else "")
+    if keys:
+        shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if keys[3:] else "")
         raise UsageError(
             f"the database {name!r} of MIGRATOR_SCRATCH_URL is not empty: it has {shown}",
             f"Nothing was changed in it. Empty it, or {_SET_URL}.",
@@ -280,6 +292,7 @@ def _require_empty(keeper: Session, name: str) -> None:
 
 
 def _mark(keeper: Session) -> None:
+    """Create the marker, from which a later run knows what it may drop."""
     names = [name for (name,) in keeper.query("SELECT extname::text FROM pg_catalog.pg_extension")]
     keeper.execute(
         f'CREATE SCHEMA "{MARKER}"; COMMENT ON SCHEMA "{MARKER}" IS {literal(",".join(names))}'
@@ -287,7 +300,7 @@ def _mark(keeper: Session) -> None:
 
 
 def _is_usable(keeper: Session) -> bool:
-    """Tell whether there is time and a connection to clear up with; if so, end its transaction."""
+    """Return whether there is time and a connection to clear up; if so, end its transaction."""
     if keeper.stop.arrived or keeper.closed:
         return False
     if keeper.in_transaction:
@@ -296,7 +309,7 @@ def _is_usable(keeper: Session) -> bool:
 
 
 def _clear(keeper: Session) -> None:
-    """Drop everything from a database that was empty, and with it the marker."""
+    """Drop everything from a database that was empty before, also the marker."""
     added = keeper.query(
         f"""
         SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension

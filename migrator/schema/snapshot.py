@@ -1,4 +1,8 @@
-"""A snapshot of a database's schema."""
+"""Reads the schema of a database into a snapshot: every object, as SQL in labelled parts.
+
+The server writes this SQL under one fixed set of settings, so that two servers of one version write
+the same object in the same words. `queries` has the queries, `difference` compares two snapshots.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
 
 
-# What an expression, a date constant or a name looks like depends on these.
+# The settings that decide how the server writes an expression, a date constant or a name.
 _SETTINGS = {
     "search_path": "pg_catalog",
     "quote_all_identifiers": "off",
@@ -28,7 +32,13 @@ _SETTINGS = {
 
 
 class Address(NamedTuple):
-    """Where an object is in the system catalogs, as pg_depend and pg_description say it."""
+    """The place of an object in the system catalogs, as in pg_depend and pg_description.
+
+    Attributes:
+        catalog: the oid of the catalog table.
+        number: the object's oid.
+        column: the number of a column; 0 for an object that is not a column.
+    """
 
     catalog: int
     number: int
@@ -41,11 +51,11 @@ class Item:
 
     Attributes:
         kind: `column`, `index`, `function` ...
-        name: its name; the schema is left out where it is `public`.
-        parent: the item that it is a part of, as `Item.key`; empty for none.
-        head: the beginning of the statement that makes it; does not count as a difference.
-        parts: what it is, each part with its label, in the order in which they are written. One
-            that begins with ALTER is a statement of its own.
+        name: the object's name, with its schema unless the schema is `public`.
+        parent: the key of the item that contains the object; empty when none does.
+        head: the beginning of the statement that makes the object; it is not compared.
+        parts: the rest of the statement, in the order of writing: a label and the SQL of each part.
+            A part that begins with ALTER is a statement of its own.
     """
 
     kind: str
@@ -56,37 +66,38 @@ class Item:
 
     @property
     def key(self) -> str:
-        """What it is called in a list of differences."""
+        """The name of the object in a list of differences, such as `column users.age`."""
         return f"{self.kind} {self.name}"
 
 
-Snapshot = dict[str, Item]  # by key
+Snapshot = dict[str, Item]  # each item under its key
 
 
 def take_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
-    """Read what a database has in its schemas.
+    """Read the schema of a database.
 
-    System schemas, temporary objects, and what belongs to an extension are not in it.
+    A snapshot contains no system schemas, no temporary objects and no members of extensions.
 
     Args:
         session: outside a transaction.
-        left_out: tables that are not in it either, with all that belongs to them, where they exist.
+        left_out: tables that the snapshot does not contain, nor anything that belongs to them. A
+            table that does not exist is ignored.
 
     Raises:
         ServerError: the server reported an error.
     """
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    found = read_snapshot(session, left_out)
+    snapshot = read_snapshot(session, left_out)
     session.execute("COMMIT")
-    return found
+    return snapshot
 
 
 def read_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
-    """Read what the open transaction sees, as `snapshot` does.
+    """Read the schema that the open transaction sees, as `take_snapshot` does.
 
     Args:
-        session: in a transaction, whose settings are changed.
-        left_out: tables that are not in it.
+        session: in a transaction; its settings are changed until the end of the transaction.
+        left_out: tables that the snapshot does not contain.
     """
     limit = server_time(session.settings.lock_timeout)
     limits = {"lock_timeout": limit, "statement_timeout": "0", "jit": "off"}
@@ -99,20 +110,22 @@ def read_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
         (names,),
     )
     skipped = ", ".join(str(oid) for (oid,) in oids) or "0"
-    found: Snapshot = {}
+    snapshot: Snapshot = {}
     addresses: dict[Address, Item] = {}
     for query in QUERIES:
         for catalog, number, column, *rest in session.query(query.replace("{skipped}", skipped)):
             item = Item(*rest)
-            found[item.key] = item
+            snapshot[item.key] = item
             addresses[Address(catalog, number, column)] = item
     for item in _comments(session, addresses):
-        found[item.key] = item
-    return found
+        snapshot[item.key] = item
+    return snapshot
 
 
 def _comments(session: Session, addresses: Mapping[Address, Item]) -> Iterator[Item]:
-    # Objects that initdb made have numbers below 16384 (FirstNormalObjectId); public is one.
+    """Yield the comments (COMMENT ON) on the items with these addresses, each as an item."""
+    # Objects that initdb made, such as the schema `public`, have an oid below 16384
+    # (FirstNormalObjectId). Their comments are not part of a schema.
     rows = session.query(
         """
         SELECT d.classoid, d.objoid, d.objsubid, i.type, i.identity, quote_literal(d.description),
@@ -126,7 +139,7 @@ def _comments(session: Session, addresses: Mapping[Address, Item]) -> Iterator[I
           AND d.classoid <> 'pg_extension'::regclass
         """
     )
-    for catalog, number, column, kind, identity, text, attribute in rows:
+    for catalog, number, column, kind, identity, comment, attribute in rows:
         item = addresses.get(Address(catalog, number, column))
         of = f"{item.kind} {item.name}" if item else ""
         if item is None and column:  # a column of a view or of a composite type
@@ -135,9 +148,10 @@ def _comments(session: Session, addresses: Mapping[Address, Item]) -> Iterator[I
         if item is not None:
             keyword = "COLUMN" if column else _COMMENT_ON.get(kind, kind.upper())
             head = f"COMMENT ON {keyword} {identity}"
-            yield Item("comment", f"on {of}", item.key, head, {"text": f"IS {text}"})
+            yield Item("comment", f"on {of}", item.key, head, {"text": f"IS {comment}"})
 
 
+# The keyword of COMMENT ON for each type of pg_identify_object whose keyword is not its own name.
 _COMMENT_ON = {
     "table constraint": "CONSTRAINT",
     "domain constraint": "CONSTRAINT",

@@ -1,7 +1,7 @@
-"""Comparing the schema of a database with the one that its files describe.
+"""Compares the schema of a database with the schema that the migration files build.
 
-The files are run, by the same engine as ever, in a scratch database beside it; then the two system
-catalogs are compared.
+The files are run in a scratch database, by the same code as in a normal run. Then the snapshots of
+the two databases are compared.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
 
 
-ACCEPTED = ".verify-ignore"  # a hidden file is not looked at as a migration
+# The file with the patterns, in the folder of the migrations, where hidden files are no migrations.
+ACCEPTED = ".verify-ignore"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What came out.
+    """The result of a comparison.
 
     Attributes:
         files: the migrations whose schema the database was compared with.
-        differences: those that count.
-        ignored: those that a pattern accepts.
-        unused: patterns that accept nothing.
+        differences: the differences that no pattern accepts.
+        ignored: the differences that a pattern accepts.
+        unused: the patterns that accept no difference.
     """
 
     files: tuple[Migration, ...]
@@ -50,31 +51,33 @@ class Comparison:
     unused: tuple[str, ...]
 
 
-def applied(found: Plan, settings: Settings) -> tuple[Migration, ...]:
-    """Return the files that are applied.
+def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
+    """Return the migrations that are applied.
 
-    What is pending, in whatever order, does not matter here; nor does a history that is ahead.
+    Pending migrations do not matter here, not even out of order; nor does a history that is ahead.
 
     Raises:
         ProblemsFound: an applied file was edited or is missing, so the schema is not known.
         UsageError: the history is empty.
     """
     lenient = settings._replace(refuse_ahead=False)
-    if problems := plan_problems(found._replace(pending=()), lenient):
+    if problems := plan_problems(plan._replace(pending=()), lenient):
         raise ProblemsFound(problems)
-    if not found.applied:
+    if not plan.applied:
         raise UsageError(
             "the history is empty, so nothing says which files the schema should be that of",
             "migrator verify --version N compares it with what the files up to N describe.",
         )
-    return tuple(migration for migration, _ in found.applied)
+    return tuple(migration for migration, _ in plan.applied)
 
 
 def accepted(directory: Path) -> tuple[str, ...]:
-    """Read the patterns of the differences that are accepted: one a line, `#` begins a comment.
+    """Read the patterns of accepted differences from a folder's file `.verify-ignore`.
+
+    The file has one pattern a line. A line that begins with `#` is a comment.
 
     Raises:
-        UsageError: there is such a file, but it cannot be read.
+        UsageError: the file exists, but cannot be read.
     """
     path = directory / ACCEPTED
     try:
@@ -91,31 +94,32 @@ def accepted(directory: Path) -> tuple[str, ...]:
 def verify_schema(
     session: Session, files: Sequence[Migration], patterns: Sequence[str]
 ) -> Comparison:
-    """Build what some files describe in a scratch database, and compare.
+    """Apply migrations to a scratch database, and compare its schema with that of the database.
 
     Args:
         session: connected to the database that is compared, outside a transaction.
-        files: ordered by version.
-        patterns: of differences that are accepted.
+        files: the migrations, ordered by version.
+        patterns: the patterns of accepted differences.
 
     Raises:
-        ProblemsFound: a file cannot be applied to another database as it is.
-        MigrationFailed: a file failed in the scratch database.
+        ProblemsFound: a migration has an obstacle, so it cannot be applied.
+        MigrationFailed: a migration failed in the scratch database.
         UsageError: there is no database to build in.
         Interrupted: a signal has arrived; the scratch database is dropped.
     """
     if problems := [problem for file in files for problem in rules.obstacles(file)]:
         raise ProblemsFound(problems)
     ours = own_tables(session.settings.table)
-    others = tuple(table for found in tools.find(session) for table in found.tables)
+    others = tuple(table for foreign in tools.find(session) for table in foreign.tables)
     actual = take_snapshot(session, (*ours, *others))
     try:
-        with scratch.empty(session) as place:
-            apply_pending(place.settings, files, place.session.stop, scratch=True)
-            expected = take_snapshot(place.session, ours)
+        with scratch.empty(session) as empty:
+            apply_pending(empty.settings, files, empty.session.stop, scratch=True)
+            expected = take_snapshot(empty.session, ours)
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signum, "nothing was changed") from None
-    # Made by us: the schema of the history, unless a file has made it before, and the marker.
+    # The migrator itself makes these schemas: that of the history, unless a file makes it before,
+    # and the marker.
     schema = session.settings.table.schema
     for name in (schema, identifier(schema), scratch.MARKER):
         for snapshot in (expected, actual):
@@ -125,28 +129,37 @@ def verify_schema(
 
 
 def judge(
-    files: Sequence[Migration], found: Sequence[Difference], patterns: Sequence[str]
+    files: Sequence[Migration], differences: Sequence[Difference], patterns: Sequence[str]
 ) -> Comparison:
-    """Tell the differences that count from those that a pattern accepts.
+    """Separate the differences that a pattern accepts from those that none accepts.
 
     Args:
-        files: what the database was compared with.
-        found: every difference.
-        patterns: each matches what is different, such as `index idx_* on users`, a whole title,
-            such as `column users.age: default differs`, or, for what is part of a table or a
-            schema, that. `*` stands for any characters, `?` for one.
+        files: the migrations whose schema the database was compared with.
+        differences: every difference.
+        patterns: a pattern matches the object of a difference, such as `index idx_* on users`, or a
+            title, such as `column users.age: default differs`, or a table or schema that contains
+            the object. `*` stands for any characters, `?` for one character.
     """
-    ignored = [d for d in found if any(_matches(pattern, d) for pattern in patterns)]
+    ignored = [
+        difference
+        for difference in differences
+        if any(_matches(pattern, difference) for pattern in patterns)
+    ]
     return Comparison(
         files=tuple(files),
-        differences=tuple(d for d in found if d not in ignored),
+        differences=tuple(difference for difference in differences if difference not in ignored),
         ignored=tuple(ignored),
-        unused=tuple(p for p in patterns if not any(_matches(p, d) for d in found)),
+        unused=tuple(
+            pattern
+            for pattern in patterns
+            if not any(_matches(pattern, difference) for difference in differences)
+        ),
     )
 
 
 def _matches(pattern: str, difference: Difference) -> bool:
-    # Brackets are part of names such as f(integer[]), so this is not fnmatch's language.
+    # fnmatch cannot be used, because brackets have a meaning there, and here they are part of names
+    # such as f(integer[]).
     expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     names = (difference.title, difference.key, *difference.within)
     return any(re.fullmatch(expression, name, re.DOTALL) for name in names)
