@@ -267,7 +267,7 @@ def read(session: Session) -> tuple[LockedRelation, ...]:
     return tuple(LockedRelation(**locked) for locked in json.loads(report or "[]"))
 
 
-def files(session: Session) -> dict[int, tuple[str, int]]:
+def relation_files(session: Session) -> dict[int, tuple[str, int]]:
     """Return the name and the file's number of each table and materialized view, by its oid."""
     rows = session.query(_FILES_SQL)
     return {relation: (name, file) for relation, name, file in rows}
@@ -278,11 +278,11 @@ def rewritten(session: Session, before: dict[int, tuple[str, int]], seconds: flo
 
     Args:
         session: outside a transaction.
-        before: the result of `files` before the statement ran; empty for a statement that rewrites
+        before: the result of `relation_files` before the statement ran; empty for a statement that rewrites
             nothing.
         seconds: how long the statement ran; each table was locked for at most this time.
     """
-    now = files(session) if before else {}
+    now = relation_files(session) if before else {}
     rewrites = [
         Rewrite(name, table_size(session, oid))
         for oid, (name, file) in sorted(now.items(), key=lambda item: item[1])
