@@ -282,7 +282,7 @@ class Session:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Raise the driver's errors as errors of ours; no other package knows the driver."""
+        """Raise the driver's errors as ServerError or ConnectionLost, which other packages know."""
         try:
             yield
         except psycopg2.Error as error:

@@ -278,8 +278,8 @@ def rewritten(session: Session, before: dict[int, tuple[str, int]], seconds: flo
 
     Args:
         session: outside a transaction.
-        before: the result of `relation_files` before the statement ran; empty for a statement that rewrites
-            nothing.
+        before: the result of `relation_files` before the statement ran; empty for a statement that
+            rewrites nothing.
         seconds: how long the statement ran; each table was locked for at most this time.
     """
     now = relation_files(session) if before else {}
