@@ -1,4 +1,4 @@
-"""Which statements of a file go to the server in one message."""
+"""Divides the statements of a file into messages: quick ones together. Sends nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from migrator.files.scanner import Script, Statement, mentions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from migrator.files.migration import Migration
 
 
+# In one message.
 MOST_STATEMENTS = 1000
 MOST_CHARACTERS = 1_000_000
+
+# A statement is quick when it takes no time, whatever the size of the tables. These patterns match
+# the beginning of a statement.
 _NAME = r'((?:"[^"]+"|[\w$]+)(?:\s*\.\s*(?:"[^"]+"|[\w$]+))?)'
 _ALWAYS_QUICK = re.compile(
     r"(?:CREATE\s+(?:OR\s+REPLACE\s+)?"
@@ -23,9 +27,10 @@ _ALWAYS_QUICK = re.compile(
     re.IGNORECASE,
 )
 _USUALLY_QUICK = re.compile(r"(?:CREATE\s+TABLE|INSERT\s+INTO|SET|RESET)\b", re.IGNORECASE)
+# A statement that is usually quick may be slow when it has one of these words.
 _SLOW_WORDS = ("SELECT", "EXECUTE", "TABLE", "CLIENT_ENCODING", "NAMES")
-_MAKES_IT_SLOW = re.compile(rf"\b(?:{'|'.join(_SLOW_WORDS)})\b", re.IGNORECASE)
-# Not with IF NOT EXISTS: such a table may have been there before, and be large.
+_SLOW_WORD = re.compile(rf"\b(?:{'|'.join(_SLOW_WORDS)})\b", re.IGNORECASE)
+# Without IF NOT EXISTS, with which the table may have been there before and be large.
 _CREATES = re.compile(rf"CREATE\s+TABLE\s+(?!IF\s+NOT\b){_NAME}", re.IGNORECASE)
 _CHANGES = re.compile(
     rf"(?:ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
@@ -41,8 +46,8 @@ class Batch(NamedTuple):
     """Statements that go to the server in one message.
 
     Attributes:
-        indices: which of the file's statements, from 0.
-        quick: whether none of them takes long, so that all may be run again.
+        indices: the numbers of the statements in the file, from 0.
+        quick: whether none of them takes long, so that all of them may be run again.
     """
 
     indices: range
@@ -50,7 +55,7 @@ class Batch(NamedTuple):
 
 
 def is_one_quick_batch(migration: Migration) -> bool:
-    """Tell whether all of a file goes into one message, and takes no time."""
+    """Decide whether a file is a single message of statements that take no time."""
     if len(migration.statements) > MOST_STATEMENTS:
         return False
     messages = batches(migration, one_by_one=False)
@@ -62,61 +67,69 @@ def batches(migration: Migration, *, one_by_one: bool) -> list[Batch]:
 
     Args:
         migration: the file.
-        one_by_one: whether every statement is to be a message of its own.
+        one_by_one: whether every statement is a message of its own.
     """
-    script, statements = migration.script, migration.statements
-    one_by_one = one_by_one or any(
-        _NEEDS_ONE_TRANSACTION.match(script.source, each.start, each.end) for each in statements
-    )
+    source, statements = migration.script.source, migration.statements
+    if one_by_one or any(
+        _NEEDS_ONE_TRANSACTION.match(source, statement.start, statement.end)
+        for statement in statements
+    ):
+        return [Batch(range(index, index + 1), quick=False) for index in range(len(statements))]
     groups: list[Batch] = []
-    created: set[str] = set()
-    calm = False
-    start = size = 0
-    for index, statement in enumerate(statements):
-        if index % MOST_STATEMENTS == 0:  # one look is quicker than one for each
-            calm = _are_calm(script, statements[index : index + MOST_STATEMENTS])
+    start = size = 0  # of the quick statements that are not in a group yet
+    quick_ones = _quick_ones(migration.script, statements)
+    for index, (statement, quick) in enumerate(zip(statements, quick_ones, strict=True)):
         length = statement.end - statement.start
-        quick = (
-            not one_by_one
-            and statement.copy_data is None
-            and length <= MOST_CHARACTERS
-            and is_quick(script.text(statement), created, calm=calm)
-        )
-        if size and (
-            not quick or index - start == MOST_STATEMENTS or size + length > MOST_CHARACTERS
-        ):
+        is_full = index - start == MOST_STATEMENTS or size + length > MOST_CHARACTERS
+        if size and (not quick or is_full):
             groups.append(Batch(range(start, index), quick=True))
             size = 0
-        if not quick:
+        if quick:
+            if not size:
+                start = index
+            size += length
+        else:
             groups.append(Batch(range(index, index + 1), quick=False))
-        elif not size:
-            start = index
-        size = size + length if quick else 0
     if size:
         groups.append(Batch(range(start, len(statements)), quick=True))
     return groups
 
 
-def _are_calm(script: Script, some: Sequence[Statement]) -> bool:
-    """Tell whether nothing in some statements makes those slow that are usually quick."""
-    if any(each.copy_data for each in some):
+def _quick_ones(script: Script, statements: Sequence[Statement]) -> Iterator[bool]:
+    """Decide for each statement whether it may share a message: it is quick and not too long."""
+    created: set[str] = set()
+    no_slow_word = False
+    for index, statement in enumerate(statements):
+        if index % MOST_STATEMENTS == 0:  # one search in many statements is quicker than many
+            no_slow_word = _have_no_slow_word(script, statements[index : index + MOST_STATEMENTS])
+        yield (
+            statement.copy_data is None
+            and statement.end - statement.start <= MOST_CHARACTERS
+            and is_quick(script.text(statement), created, no_slow_word=no_slow_word)
+        )
+
+
+def _have_no_slow_word(script: Script, statements: Sequence[Statement]) -> bool:
+    """Decide whether statements that stand next to each other are free of slow words."""
+    if any(statement.copy_data for statement in statements):
         return False
-    return not mentions(script.source, some[0].start, some[-1].end, _SLOW_WORDS)
+    return not mentions(script.source, statements[0].start, statements[-1].end, _SLOW_WORDS)
 
 
-def is_quick(text: str, created: set[str], *, calm: bool = False) -> bool:
-    """Tell whether a statement takes no time, whatever the size of the tables.
+def is_quick(statement: str, created: set[str], *, no_slow_word: bool = False) -> bool:
+    """Decide whether a statement takes no time, whatever the size of the tables.
 
     Args:
-        text: the statement.
-        created: the tables that the file has created so far, which are small; is added to.
-        calm: whether nothing in it makes it slow if it is one that is usually quick.
+        statement: the text of the statement.
+        created: the tables that the file has created so far, which are small; a table that this
+            statement creates is added.
+        no_slow_word: whether the statement is known to have no slow word.
     """
-    if head := _USUALLY_QUICK.match(text):
-        if table := text[0] in "Cc" and _CREATES.match(text):
+    if head := _USUALLY_QUICK.match(statement):
+        if table := statement[0] in "Cc" and _CREATES.match(statement):
             created.add(table[1].lower())
-        return calm or _MAKES_IT_SLOW.search(text, head.end()) is None
-    if _ALWAYS_QUICK.match(text):
+        return no_slow_word or _SLOW_WORD.search(statement, head.end()) is None
+    if _ALWAYS_QUICK.match(statement):
         return True
-    changed = _CHANGES.match(text)
+    changed = _CHANGES.match(statement)
     return changed is not None and changed[1].lower() in created

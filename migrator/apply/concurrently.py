@@ -1,4 +1,4 @@
-"""Statements that cannot run in a transaction, such as CREATE INDEX CONCURRENTLY."""
+"""Runs one statement that cannot be in a transaction, such as CREATE INDEX CONCURRENTLY."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# What a command answers when an earlier try of it had ended after all.
+# The error of a command when an earlier try of the same command has succeeded after all.
 _HAPPENED_ALREADY = {
     "ALTER TABLE ... DETACH CONCURRENTLY": sqlstate.UNDEFINED_TABLE,
     "CREATE DATABASE": sqlstate.DUPLICATE_DATABASE,
@@ -40,12 +40,13 @@ _HAPPENED_ALREADY = {
     "DROP INDEX CONCURRENTLY": sqlstate.UNDEFINED_OBJECT,
     "DROP TABLESPACE": sqlstate.UNDEFINED_OBJECT,
 }
-# Of what cannot be in a transaction, these write whole tables anew under ACCESS EXCLUSIVE.
+# Commands that cannot be in a transaction and that rewrite whole tables under ACCESS EXCLUSIVE.
 _REWRITING = re.compile(r"CLUSTER\b|VACUUM\b.*\bFULL\b", re.IGNORECASE | re.DOTALL)
-# These never have, nor queue for, a lock that stops reads or writes, as measured in docs/locks.md.
+# These commands never hold, nor wait for, a lock that stops reads or writes, as measured in
+# docs/locks.md.
 _STOPS_NOBODY = ("CREATE INDEX CONCURRENTLY", "DROP INDEX CONCURRENTLY", "REINDEX CONCURRENTLY")
 _CONCURRENTLY = re.compile(r"CONCURRENTLY\s*\Z", re.IGNORECASE)
-# What a file has set for its session, such as a role, does not reach our own statements.
+# The migrator's own statements do not run with the role that a file has set for its session.
 _AS_OURSELVES = "SET LOCAL SESSION AUTHORIZATION DEFAULT"
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
@@ -55,53 +56,65 @@ def run_alone(
 ) -> Impact:
     """Run a statement that cannot be in a transaction.
 
-    It is recorded as begun and then as done. When only the first of these is known, the database
-    tells whether it had ended: an index is there and valid, a dropped object is gone.
+    The statement is recorded as begun, and later as done. When an earlier run has recorded only the
+    begin, the database shows whether the statement has succeeded: the index is there and valid, or
+    the dropped object is gone.
 
     Args:
         session: outside a transaction.
         migration: the file.
-        index: which statement.
-        command: what it is; empty for a block that commits.
-        unknown: whether an earlier try was begun and it is not known how it ended.
+        index: the statement, from 0.
+        command: the name of the command; empty for a block that commits.
+        unknown: whether an earlier run began the statement and it is not known how that ended.
 
     Returns:
-        What it rewrote, under a lock for as long; other locks are gone when it has ended.
+        The tables that the statement rewrote, with their locks. Other locks of the statement are
+        gone when it has ended, so they are not reported.
     """
-    text = migration.script.text(migration.statements[index])
-    _run_own(session, migration, index, _note(session, migration, index, running=index))
-    built = concurrent_index(text)
+    statement = migration.script.text(migration.statements[index])
+    _record_progress(session, migration, index, done=index, running=index)
+    built = concurrent_index(statement)
     existing = _find_index(session, built) if built else None
-    before = impact.files(session) if _REWRITING.match(text) else {}
+    before = impact.relation_files(session) if _REWRITING.match(statement) else {}
     started = time.monotonic()
     try:
-        with _patience(session, migration, command):
-            if existing and not existing.valid:
-                _drop_index(session, migration, index, existing.name)
-            elif command == "REINDEX CONCURRENTLY":
-                for name in _transient_indexes(session, text):
-                    _drop_index(session, migration, index, name)
-            if not (unknown and existing and existing.valid):
-                _run_again(session, migration, index, command, unknown=unknown)
+        with _long_lock_timeout(session, migration, command):
+            _drop_invalid_indexes(session, migration, index, command, existing)
+            has_succeeded = unknown and existing is not None and existing.valid
+            if not has_succeeded:
+                _try_statement(session, migration, index, command, unknown=unknown)
     except StatementFailed:
-        if command:  # an error does not undo what a block has committed, so that stays begun
-            _run_own(session, migration, index, _note(session, migration, index))
+        # A block may have committed something before its error, so a block stays recorded as begun.
+        if command:
+            _record_progress(session, migration, index, done=index)
         raise
     rewritten = impact.rewritten(session, before, time.monotonic() - started)
-    _run_own(session, migration, index, _note(session, migration, index + 1))
+    _record_progress(session, migration, index, done=index + 1)
     return rewritten
 
 
-def _run_again(
+def _drop_invalid_indexes(
+    session: Session, migration: Migration, index: int, command: str, existing: _Index | None
+) -> None:
+    """Drop the invalid indexes that an earlier try of the statement has left."""
+    if existing and not existing.valid:
+        _drop_index(session, migration, index, existing.name)
+    elif command == "REINDEX CONCURRENTLY":
+        reindex = migration.script.text(migration.statements[index])
+        for name in _transient_indexes(session, reindex):
+            _drop_index(session, migration, index, name)
+
+
+def _try_statement(
     session: Session, migration: Migration, index: int, command: str, *, unknown: bool
 ) -> None:
-    """Run a statement that an earlier try may have run, or half run."""
+    """Run a statement; accept the error which shows that an earlier try has run it."""
     try:
         statements.send_alone(session, migration, index)
     except StatementFailed as failed:
         half_done = failed.sqlstate == sqlstate.OBJECT_NOT_IN_PREREQUISITE_STATE
         if half_done and command == "ALTER TABLE ... DETACH CONCURRENTLY":
-            # The partition is "already pending detach" (PostgreSQL documentation, "ALTER TABLE").
+            # The message is "already pending detach" (PostgreSQL documentation, "ALTER TABLE").
             _finalize(session, migration, index)
             return
         if not (unknown and failed.sqlstate == _HAPPENED_ALREADY.get(command)):
@@ -115,17 +128,17 @@ def _run_again(
 
 
 def _finalize(session: Session, migration: Migration, index: int) -> None:
-    """Finish a DETACH PARTITION … CONCURRENTLY that has got half way.
+    """Finish a DETACH PARTITION … CONCURRENTLY that an earlier try has half done.
 
-    FINALIZE stops everybody on the partition while it waits for the older snapshots of the whole
-    database, for each of them as long as lock_timeout allows; so all of it gets no more than that,
-    and what takes longer fails as a lock timeout does.
+    FINALIZE stops every session on the partition while it waits for all older snapshots of the
+    database, and for each of them it may wait as long as lock_timeout allows. So the whole command
+    gets no more time than one lock_timeout, and a longer one fails as a lock timeout does.
     """
-    text = migration.script.text(migration.statements[index])
+    statement = migration.script.text(migration.statements[index])
     line = migration.place(migration.statements[index].start)[0]
     log.warning("finishing a half-done detach", file=migration.file, line=line)
     with observer.running(session, migration, index):
-        _run_own(
+        _execute_own(
             session,
             migration,
             index,
@@ -134,7 +147,7 @@ SELECT pg_catalog.set_config('statement_timeout',
   coalesce(nullif(pg_catalog.current_setting('lock_timeout'), '0'),
     pg_catalog.current_setting('statement_timeout')), true);
 DO $migrator$ BEGIN
-  {_CONCURRENTLY.sub("FINALIZE", text)};
+  {_CONCURRENTLY.sub("FINALIZE", statement)};
 EXCEPTION WHEN query_canceled THEN
   IF pg_catalog.clock_timestamp() < pg_catalog.statement_timestamp()
       + pg_catalog.current_setting('statement_timeout')::interval THEN
@@ -148,24 +161,24 @@ END $migrator$""",
 def _drop_index(session: Session, migration: Migration, index: int, name: str) -> None:
     log.warning("dropping an invalid index", file=migration.file, index=name)
     with observer.running(session, migration, index):
-        _run_own(session, migration, index, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        _execute_own(session, migration, index, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 
 
-def _run_own(session: Session, migration: Migration, index: int, text: str) -> None:
-    """Run SQL of ours on behalf of a statement, whose failure it is when it fails."""
+def _execute_own(session: Session, migration: Migration, index: int, sql: str) -> None:
+    """Run SQL of the migrator itself; its error is reported as the error of the statement."""
     try:
-        session.execute(text)
+        session.execute(sql)
     except ServerError as error:
         raise StatementFailed(error.diagnosis, migration, index) from None
 
 
 @contextmanager
-def _patience(session: Session, migration: Migration, command: str) -> Iterator[None]:
-    """Let a command that stops nobody wait for locks as long as it may.
+def _long_lock_timeout(session: Session, migration: Migration, command: str) -> Iterator[None]:
+    """Set lock_timeout to all of `lock_wait` for a command that stops no other session.
 
-    It waits for every older transaction, and giving up after the usual lock_timeout would only mean
-    building the index again from the start. DETACH CONCURRENTLY is not one of them: at its end it
-    wants the partition for itself, and everybody queues behind it.
+    Such a command waits for every older transaction. After the usual lock_timeout it would give up,
+    and the index would be built again from the start. DETACH CONCURRENTLY is not such a command: at
+    its end it needs the partition for itself, and all other sessions queue behind it.
     """
     if command not in _STOPS_NOBODY or migration.directives.lock_timeout is not None:
         yield
@@ -182,7 +195,7 @@ def _patience(session: Session, migration: Migration, command: str) -> Iterator[
 
 
 def find_invalid_index(session: Session, migration: Migration) -> tuple[int, str] | None:
-    """Find an index that a file built and that is invalid; return the statement and its name."""
+    """Find an invalid index that a file built; return its statement, from 0, and its name."""
     for index, statement in enumerate(migration.statements):
         built = concurrent_index(migration.script.text(statement))
         existing = _find_index(session, built) if built else None
@@ -199,7 +212,7 @@ class _Index(NamedTuple):
 
 
 def _find_index(session: Session, built: tuple[str, str]) -> _Index | None:
-    """Find an index by its name and its table's, both as the file has them."""
+    """Find an index by the names of the index and of its table, as they are in the file."""
     name, table = built
     rows = session.query(
         "SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname), i.indisvalid"
@@ -213,7 +226,7 @@ def _find_index(session: Session, built: tuple[str, str]) -> _Index | None:
     return _Index(*rows[0]) if rows else None
 
 
-def _transient_indexes(session: Session, text: str) -> list[str]:
+def _transient_indexes(session: Session, reindex: str) -> list[str]:
     """Find the invalid indexes that an interrupted REINDEX CONCURRENTLY has left on a table.
 
     Their names end with `_ccnew` or `_ccold` (PostgreSQL documentation, "REINDEX", Rebuilding
@@ -221,9 +234,10 @@ def _transient_indexes(session: Session, text: str) -> list[str]:
 
     Args:
         session: outside a transaction.
-        text: the statement; nothing is found for the REINDEX of a whole schema or database.
+        reindex: the text of the statement. The result is empty for the REINDEX of a whole schema or
+            database.
     """
-    words = scanner.words(text, 100)
+    words = scanner.words(reindex, 100)
     kinds = [number for number, word in enumerate(words) if word in ("INDEX", "TABLE")]
     if not kinds:
         return []
@@ -241,22 +255,24 @@ def _transient_indexes(session: Session, text: str) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def note_sql(
-    table: Table, migration: Migration, statements: int, running: int | None = None
+def commit_progress_sql(
+    table: Table, migration: Migration, done: int, running: int | None = None
 ) -> str:
-    """Return what ends a transaction with the record of how far a file has come.
+    """Return the SQL that records how far a file has come and commits the transaction.
 
     Args:
         table: the history table.
         migration: the file.
-        statements: how many of its statements are done.
-        running: the statement, from 0, that is begun outside a transaction; None for none.
+        done: how many of its statements are done.
+        running: the statement, from 0, that will now run outside a transaction; None for none.
     """
-    progress = progress_sql(table, migration, statements, running)
+    progress = progress_sql(table, migration, done, running)
     return f"{_AS_OURSELVES}; {lock.check_sql(table)}; {progress}; COMMIT"
 
 
-def _note(
-    session: Session, migration: Migration, statements: int, running: int | None = None
-) -> str:
-    return f"{BEGIN}; {note_sql(session.settings.table, migration, statements, running)}"
+def _record_progress(
+    session: Session, migration: Migration, index: int, *, done: int, running: int | None = None
+) -> None:
+    """Record in a transaction of its own how far a file has come."""
+    commit = commit_progress_sql(session.settings.table, migration, done, running)
+    _execute_own(session, migration, index, f"{BEGIN}; {commit}")

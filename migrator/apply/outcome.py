@@ -1,4 +1,4 @@
-"""How far a run has come, and how it ended: plain values."""
+"""The values of a run: how far it has come, what it applied, and the error MigrationFailed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Applied:
     """One migration that this run applied.
 
     Attributes:
-        version: its number.
-        file: its name.
-        description: what it did.
-        duration_ms: in milliseconds.
-        impact: what it locked and rewrote.
+        version: the number of the file.
+        file: the name of the file.
+        description: the words of the file's name.
+        duration_ms: how long the migration took, in milliseconds.
+        impact: the relations that it locked and rewrote.
     """
 
     version: int
@@ -38,11 +38,11 @@ class Applied:
 
 
 class Outcome(NamedTuple):
-    """What a run did.
+    """The result of a run.
 
     Attributes:
-        applied: in the order in which they were applied.
-        current: the highest version in the history now.
+        applied: the migrations that the run applied, in this order.
+        current: the highest version in the history after the run.
     """
 
     applied: tuple[Applied, ...]
@@ -50,11 +50,11 @@ class Outcome(NamedTuple):
 
 
 class MigrationFailed(MigratorError):
-    """A migration failed; what the run has applied before it stays applied.
+    """A migration failed; the migrations that the run has applied before it stay applied.
 
     Args:
-        failure: what failed, where, and what to do next.
-        applied: what the run has applied before, in order.
+        failure: the description of the failure.
+        applied: the migrations that the run has applied before, in this order.
     """
 
     event = "migration failed"
@@ -66,7 +66,10 @@ class MigrationFailed(MigratorError):
         self.status = LOCKED if failure.sqlstate == LOCK_NOT_AVAILABLE else FAILED
 
     def fields(self) -> dict[str, object]:
-        """Return the keys of `Failure`, except those that are empty or that the line has anyway."""
+        """Return the keys of `Failure` for the log, except empty ones, the message and the advice.
+
+        The line of the log has the message and the advice in any case.
+        """
         return {
             name: value
             for name, value in asdict(self.failure).items()
@@ -80,14 +83,14 @@ class RunState:
 
     Attributes:
         scratch: whether the run builds a schema in a scratch database.
-        applied: by this run, in order.
+        applied: the migrations that this run has applied, in this order.
         known: whether the history has been read.
         current: the highest version in the history.
         pending: how many files are not applied.
-        running: the files that are being applied, for messages.
+        running: the names of the files that are being applied, for messages.
         resumable: whether a next run continues in the middle of the running file.
-        losses: of the connection, since the last migration was applied.
-        alone: whether no other migrator has come between two files of this run.
+        losses: how often the connection was lost since the last migration was applied.
+        alone: whether no other migrator has held the lock between two files of this run.
     """
 
     scratch: bool = False
@@ -112,24 +115,25 @@ class RunState:
         self.pending -= 1
         self.losses = 0
 
-    def told(self, left: str) -> tuple[str, int | None, int | None]:
-        """Return what is said of the run in a failure: the state, the version, what is pending.
+    def situation(self, state: str) -> tuple[str, int | None, int | None]:
+        """Return the fields `state`, `current` and `pending` of a `Situation`.
 
         Args:
-            left: what was rolled back and what stays applied, in words.
+            state: what was rolled back and what stays applied, in words; not used for a scratch
+                database.
         """
         if self.scratch:
             return _IN_SCRATCH, None, None
-        return left, self.current, self.pending
+        return state, self.current, self.pending
 
     @property
     def rolled_back(self) -> str:
-        """What became of the files that were being applied in a transaction, in words."""
+        """The words for a failure in a transaction: what was rolled back, what stays applied."""
         return f"{self.running} was rolled back; {self.done}"
 
     @property
     def interrupted(self) -> str:
-        """What became of the run when a signal has ended it, in words."""
+        """The words for a run that a signal has ended: what is not applied, and the state now."""
         if self.scratch or not self.running:
             return str(self)
         end = "finished, and the next run goes on in it" if self.resumable else "applied"
@@ -137,7 +141,7 @@ class RunState:
 
     @property
     def done(self) -> str:
-        """What this run has applied, in words."""
+        """The words for the migrations that this run has applied."""
         files = ", ".join(applied.file for applied in self.applied[-3:])
         more = len(self.applied) - 3
         earlier = f" and {more} before" if more > 0 else ""

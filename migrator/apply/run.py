@@ -1,4 +1,4 @@
-"""The run: connect, plan, apply, and again when the connection breaks or another was quicker."""
+"""The whole run: connect, read the history, plan, apply; again after a lost connection."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.files.migration import Migration
+    from migrator.history.plan import Plan
+    from migrator.history.table import History
     from migrator.process.errors import MigratorError
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_MOST_LOSSES = 5  # of the connection, without a migration applied in between
+_MOST_LOSSES = 5  # of the connection, without a migration applied between them
 
 
 def apply_pending(
@@ -40,20 +42,20 @@ def apply_pending(
     """Apply everything pending.
 
     Args:
-        settings: where, and with which limits.
-        migrations: all that are on disk, ordered by version.
-        stop: tells when a signal has arrived.
-        single_transaction: whether all of them are applied together or not at all.
-        scratch: whether the database is a scratch database: what happens to it is of no matter to
-            whoever reads the messages.
+        settings: the database, and the limits.
+        migrations: all files on disk, ordered by version.
+        stop: knows whether a signal has arrived.
+        single_transaction: whether all pending migrations are applied in one transaction.
+        scratch: whether the database is a scratch database, whose state no message has to describe.
 
     Raises:
         ProblemsFound: the files and the history disagree; nothing was applied.
         MigrationFailed: a statement failed; its migration was rolled back.
         LockUnavailable: another migrator held the lock for the whole budget.
         DatabaseUnavailable: the database could not be reached, or the connection kept breaking.
-        ServerError: the server refused a statement of our own.
-        Interrupted: a signal arrived; says what became of the running migration.
+        ServerError: the server refused a statement of the migrator itself.
+        Interrupted: a signal has arrived; the message says whether the running migration was
+            applied.
     """
     state = RunState(scratch=scratch)
     try:
@@ -72,7 +74,7 @@ def _over_connections(
     *,
     single: bool,
 ) -> Outcome:
-    """Apply what is pending, over as many connections as it takes."""
+    """Apply everything pending, and connect again when the connection is lost."""
     writable_by = time.monotonic() + settings.wait
 
     def attempt(_: int) -> Outcome:
@@ -91,7 +93,7 @@ def _over_connections(
     try:
         return until_done(attempt, again, stop, deadline=float("inf"))
     except ConnectionLost as lost:
-        log.warning("connection lost", **_facts(lost, state))
+        log.warning("connection lost", **_loss(lost, state))
         during = f" while {state.running} was running" if state.running else ""
         raise DatabaseUnavailable(
             f"the connection was lost {state.losses} times{during}; {state}",
@@ -100,38 +102,32 @@ def _over_connections(
 
 
 def _after_loss(lost: ConnectionLost, state: RunState) -> Again | None:
-    """Connect again and read the history, since the commit may have happened; but not for ever."""
+    """Count the loss; None when the connection was lost too often to try again.
+
+    The next try reads the history, because the commit may have happened before the loss.
+    """
     state.losses += 1
     if state.losses >= _MOST_LOSSES:
         return None
-    facts = _facts(lost, state)
+    facts = _loss(lost, state)
     return Again(0.1 * state.losses, state.losses, "connection lost", lambda: facts, warn=True)
 
 
-def _facts(lost: ConnectionLost, state: RunState) -> dict[str, object]:
+def _loss(lost: ConnectionLost, state: RunState) -> dict[str, object]:
     return {"reason": str(lost), "file": state.running or None}
 
 
 def _plan_and_apply(
     session: Session, migrations: Sequence[Migration], state: RunState, *, single: bool
 ) -> Outcome:
+    """Apply everything pending, and plan again whenever another migrator has been quicker."""
     while True:
         history = read_history(session)
-        plan = make_plan(migrations, history.rows, history.progress)
-        state.known, state.current = True, plan.current
-        state.pending = len(plan.pending)
-        if problems := plan_problems(plan, session.settings):
-            raise ProblemsFound(problems)
-        if plan.ahead:
-            log.warning(
-                "the database is ahead of the files",
-                versions=[row.version for row in plan.ahead],
-                newest_file=migrations[-1].file,
-            )
+        plan = _plan(session, migrations, history, state)
         if single:
             _refuse_no_transaction(plan.pending)
         if plan.pending:
-            # Nothing is pending in most runs, and then none of the engine is needed.
+            # Most runs have nothing pending, and do not need to import the rest of this package.
             from migrator.apply import transaction  # noqa: PLC0415
 
             if not transaction.apply_each(session, history, plan, state, single=single):
@@ -140,7 +136,26 @@ def _plan_and_apply(
         return Outcome(tuple(state.applied), state.current)
 
 
+def _plan(
+    session: Session, migrations: Sequence[Migration], history: History, state: RunState
+) -> Plan:
+    """Make the plan and note it in the state; refuse a plan with problems."""
+    plan = make_plan(migrations, history.rows, history.progress)
+    state.known, state.current = True, plan.current
+    state.pending = len(plan.pending)
+    if problems := plan_problems(plan, session.settings):
+        raise ProblemsFound(problems)
+    if plan.ahead:
+        log.warning(
+            "the database is ahead of the files",
+            versions=[row.version for row in plan.ahead],
+            newest_file=migrations[-1].file,
+        )
+    return plan
+
+
 def _refuse_no_transaction(pending: Sequence[Migration]) -> None:
+    """Refuse --single-transaction when a pending file cannot be in a transaction."""
     problems = [
         Problem(
             migration.file,

@@ -1,9 +1,8 @@
-"""One file's statements to the server: few messages, and the exact statement when one fails.
+"""Sends the statements of one file in few messages, and finds the statement that fails.
 
-Statements that take no time are sent together, one message for many, behind a savepoint that the
-message sets itself. When such a message fails and the server does not say where, its statements are
-run again one by one from the savepoint. Statements that may take long go alone, so they never run
-twice for that.
+Quick statements are sent together in one message, which first sets a savepoint. When such a message
+fails and the server does not say where, its statements are run again one by one from the savepoint.
+A statement that may take long is a message of its own, so it never runs twice for this reason.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ _SAVEPOINT = "SAVEPOINT migrator"
 _CANCEL_OURSELVES = (
     "SELECT pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid()), pg_catalog.pg_sleep(1)"
 )
-# Characters that the database's encoding does not have are found before anything of a message is
-# run, the savepoint included.
+# The server finds a character that the database's encoding lacks before it runs the first statement
+# of a message, so the savepoint of the message is not set.
 _BEFORE_ANYTHING = frozenset(
     {sqlstate.CHARACTER_NOT_IN_REPERTOIRE, sqlstate.UNTRANSLATABLE_CHARACTER}
 )
-_DO_BLOCK = "inline_code_block"  # as the server calls it in an error's context
+_DO_BLOCK = "inline_code_block"  # the server's name for a DO block in an error's context
 
 
 class Unplaced(Exception):
     """A message with several statements failed, and the server does not say which of them.
 
     Attributes:
-        error: what the server says.
+        error: the error of the message.
     """
 
     def __init__(self, error: ServerError) -> None:
@@ -62,11 +61,11 @@ def send(
         session: in a transaction.
         migration: the file.
         tail: SQL that follows the last statement, if possible in the same message.
-        times: when locks were first seen in the transaction; it is added to.
+        times: the times of the transaction's locks; new ones are added.
         one_by_one: whether every statement is a message of its own.
 
     Raises:
-        StatementFailed: says which statement failed; the transaction is still open, and failed.
+        StatementFailed: a statement failed; the transaction is still open, and failed.
         Unplaced: only another transaction, with one message for each statement, can say which.
         ConnectionLost: the connection broke.
         Interrupted: a signal has arrived.
@@ -91,10 +90,11 @@ def send_alone(
     """Run one statement as a message of its own.
 
     Args:
-        session: where.
+        session: in a transaction or outside of one.
         migration: the file.
         index: the statement, from 0.
-        times: when locks were first seen in the transaction, if there is one; it is added to.
+        times: the times of the transaction's locks; new ones are added. None outside
+            a transaction.
 
     Raises:
         StatementFailed: the server reported an error.
@@ -119,7 +119,7 @@ def send_alone(
 
 
 def _send_batch(session: Session, migration: Migration, batch: Batch, tail: str) -> None:
-    """Run a batch behind a savepoint, and when it fails somewhere, its statements one by one."""
+    """Run a batch from a savepoint; if it fails at an unknown place, run its statements singly."""
     end = tail or f"RELEASE {_SAVEPOINT}"
     started = time.monotonic()
     try:
@@ -127,7 +127,7 @@ def _send_batch(session: Session, migration: Migration, batch: Batch, tail: str)
     except Unplaced as unplaced:
         if unplaced.error.sqlstate in _BEFORE_ANYTHING:
             raise
-        if not session.in_transaction:  # it was the COMMIT that failed
+        if not session.in_transaction:  # the COMMIT in the tail failed
             raise StatementFailed(
                 unplaced.error.diagnosis, migration, elapsed=time.monotonic() - started
             ) from None
@@ -142,23 +142,24 @@ def _send_batch(session: Session, migration: Migration, batch: Batch, tail: str)
 def send_together(
     session: Session, migration: Migration, indices: range, head: str, tail: str
 ) -> None:
-    """Send some statements as one message, between two pieces of SQL that are not the file's.
+    """Send some statements as one message, between two pieces of SQL of the migrator itself.
 
     Args:
-        session: in a transaction; or with `takes_all_at_once`, for a head that begins one.
+        session: in a transaction. With `takes_all_at_once` the head may begin the transaction.
         migration: the file.
-        indices: which of its statements, from 0.
-        head: what comes before them.
-        tail: what comes after them; may end the transaction.
+        indices: the numbers of the statements in the file, from 0.
+        head: the SQL before the statements.
+        tail: the SQL after the statements; it may end the transaction.
 
     Raises:
-        StatementFailed: the server says where; or all of it is tried again, and then it is known.
-        Unplaced: the server does not say where.
+        StatementFailed: the server says which statement failed. Or the error calls for another try,
+            or the observer has cancelled the message; then any statement may be the one.
+        Unplaced: the server does not say which statement failed.
         ConnectionLost: the connection broke.
         Interrupted: a signal has arrived.
     """
-    some = [migration.statements[index] for index in indices]
-    pieces: list[str | Statement] = [head, *some, tail]
+    batch = [migration.statements[index] for index in indices]
+    pieces: list[str | Statement] = [head, *batch, tail]
     source = migration.script.source
     message = _BETWEEN.join(
         piece if isinstance(piece, str) else source[piece.start : piece.end] for piece in pieces
@@ -172,33 +173,33 @@ def send_together(
             elapsed = time.monotonic() - started
             piece, position = _locate(pieces, _position(session, message, error))
             if piece is not None:
-                index = indices[piece - 1] if 0 < piece <= len(some) else None
+                index = indices[piece - 1] if 0 < piece <= len(batch) else None
             elif _waits_for_history(error) or not _is_tried_again(session, error):
                 raise Unplaced(error) from None
             else:
-                # Without a transaction it was the COMMIT.
+                # When no transaction is open, the COMMIT has failed.
                 index = indices[0] if session.in_transaction else None
             raise _failed(session, activity, error, migration, index, position, elapsed) from None
 
 
 def _waits_for_history(error: ServerError) -> bool:
-    """Tell whether the history is locked. Quick statements have no DO block, so it was ours."""
+    """Decide whether the history was locked: only the migrator's own SQL here has a DO block."""
     return error.sqlstate in sqlstate.RETRYABLE and _DO_BLOCK in error.diagnosis.context
 
 
 def _is_tried_again(session: Session, error: ServerError) -> bool:
-    """Tell whether the whole transaction is run again, or was cancelled by the observer."""
+    """Decide whether the error calls for another try, or comes from the observer's cancel."""
     return error.sqlstate in sqlstate.RETRYABLE or bool(session.exceeded)
 
 
 def send_tail(session: Session, migration: Migration, tail: str, index: int | None = None) -> None:
-    """Run what comes after the last statement; nothing when it is empty.
+    """Run the migrator's own SQL after the last statement.
 
     Args:
         session: in a transaction.
         migration: the file.
-        tail: the SQL.
-        index: the statement, from 0, that an error is about; None: what comes after the last one.
+        tail: the SQL; may be empty.
+        index: the statement, from 0, that an error is reported for; None for no statement.
 
     Raises:
         StatementFailed: the server reported an error.
@@ -223,7 +224,7 @@ def _failed(
     position: int | None,
     elapsed: float,
 ) -> StatementFailed:
-    """Put an error and what was seen meanwhile together."""
+    """Return the error of a statement, with what the observer saw while the statement ran."""
     return StatementFailed(
         error.diagnosis,
         migration,
@@ -236,10 +237,10 @@ def _failed(
 
 
 def _obey_the_observer(session: Session, migration: Migration, index: int | None) -> None:
-    """Fail as if the observer had cancelled what is next, where its cancel has hit nothing.
+    """Fail when the observer has sent a cancel that hit no statement.
 
-    The server ignores a cancel that arrives between two statements, and of many short ones it may
-    do so again and again.
+    The server ignores a cancel that arrives between two statements. With many short statements
+    this can happen again and again, so the session cancels itself.
     """
     if not session.cancelled:
         return
@@ -252,10 +253,10 @@ def _obey_the_observer(session: Session, migration: Migration, index: int | None
 
 
 def _message(source: str, statement: Statement) -> bytes:
-    """Return a statement as it is sent.
+    """Return a statement in UTF-8, as it is sent.
 
-    It is encoded bit by bit, because in a string a character can take four bytes: a second one of
-    a statement of 20 MB would take 80 MB.
+    The text is encoded piece by piece. A Python string may need four bytes for each character, so
+    a copy of a statement of 20 MB as a string could take 80 MB.
     """
     message = io.BytesIO()
     for start in range(statement.start, statement.end, _STEP):
@@ -264,18 +265,26 @@ def _message(source: str, statement: Statement) -> bytes:
 
 
 def _position(session: Session, message: bytes, error: ServerError) -> int | None:
-    """Return the character of a message that the server points at, from 0, if it does."""
+    """Return the character of a message that the server points at, from 0; None for none."""
     if error.diagnosis.position is None:
         return None
     position = error.diagnosis.position - 1
-    # Without an encoding the server knows no characters, and counts bytes.
+    # In a database without an encoding the server counts bytes.
     return len(message[:position].decode(errors="ignore")) if session.counts_bytes else position
 
 
 def _locate(
     pieces: Sequence[str | Statement], position: int | None
 ) -> tuple[int | None, int | None]:
-    """Return the piece of a message that has a character, and which of its own that is; from 0."""
+    """Return the piece of a message that has a character, and the position in that piece.
+
+    Args:
+        pieces: the pieces of the message, in this order.
+        position: the character in the message, from 0; None when it is not known.
+
+    Returns:
+        Both from 0; None and None when the piece is not known.
+    """
     if position is None:
         return None, None
     for number, piece in enumerate(pieces):
@@ -287,7 +296,7 @@ def _locate(
 
 
 class _Rows:
-    """The rows of a COPY, for the driver to read without a copy of all of them."""
+    """The rows of a COPY, which the driver reads in parts, so that they are not copied at once."""
 
     def __init__(self, source: str, start: int, end: int) -> None:
         self._source = source

@@ -1,8 +1,8 @@
-"""Files with the directive `no-transaction`: statement by statement, resumable.
+"""Applies a file with the directive `no-transaction`: statement by statement, resumable.
 
-The migrator lock is held by the session. What is done is recorded in a table beside the history
-after every statement, in the statement's own transaction where it can have one, so that a second
-run goes on where the first one stopped.
+The session holds the migrator lock. After every statement the progress is recorded in a table next
+to the history. If the statement can be in a transaction, the record is in the same transaction. So
+a second run continues at the statement where the first run stopped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-# Statements that the rest of the file depends on, and that a new session has to hear again.
+# Statements that set something in the session. A run that continues in the middle of a file repeats
+# them, because the rest of the file may depend on them.
 _SESSION_SETTING = re.compile(
     r"(?:SET|RESET)\b|SELECT\s+(?:pg_catalog\s*\.\s*)?set_config\b", re.IGNORECASE
 )
@@ -51,20 +52,21 @@ _UNRECORDED = "every statement was run, but the file is not recorded as applied"
 def resume(
     session: Session, migration: Migration, fingerprint: Fingerprint, state: RunState
 ) -> list[Done] | None:
-    """Run what is left of a no-transaction file and record it.
+    """Run the statements of a no-transaction file that are not done yet, and record the file.
 
     Args:
         session: outside a transaction.
         migration: the file.
-        fingerprint: of the history that the plan was made from.
-        state: of the run.
+        fingerprint: the fingerprint of the history that the plan was made from.
+        state: the state of the run, for messages.
 
     Returns:
-        What became of the file; None when the history has changed and a new plan is needed.
+        The result of the file; None when the history has changed and a new plan is needed.
 
     Raises:
-        ProblemsFound: a pooler is in between, or the file was edited half way.
-        MigrationFailed: a statement failed; those before it stay done.
+        ProblemsFound: there is a pooler before the server, or the file was edited after some of its
+            statements were done.
+        MigrationFailed: a statement failed; the statements before it stay done.
     """
     require_session(session, [migration])
     table = session.settings.table
@@ -80,12 +82,13 @@ def resume(
         _record(session, migration, fingerprint, elapsed)
         return [Done(elapsed, impact.merged(impacts))]
     finally:
-        _leave(session)
+        _clean_up(session)
 
 
 def _record(
     session: Session, migration: Migration, fingerprint: Fingerprint, elapsed: float
 ) -> None:
+    """Record the file as applied and delete its progress, in one transaction."""
     table = session.settings.table
     record = record_sql(
         table,
@@ -96,7 +99,7 @@ def _record(
     )
     if not session.reads_utf8:
         session.execute("RESET client_encoding")
-    # The transaction takes the lock too, because resetting the session gives its own one back.
+    # Resetting the session releases the session's lock, so the transaction takes the lock, too.
     session.execute(
         f"{concurrently.BEGIN}; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
         f" {RESET_SETTINGS}; {RESET_STATE}; {record};"
@@ -116,16 +119,16 @@ def _refuse_invalid_index(session: Session, migration: Migration, state: RunStat
         index,
         f"index {name} is invalid",
         f"DROP INDEX CONCURRENTLY {name}; then run the migrator again.",
-        Situation(session.settings.table, *state.told(_UNRECORDED)),
+        Situation(session.settings.table, *state.situation(_UNRECORDED)),
     )
     raise MigrationFailed(failure, state.applied)
 
 
 def require_session(session: Session, migrations: Iterable[Migration]) -> None:
-    """Refuse files that need a session of their own where a pooler hands out transactions.
+    """Refuse no-transaction files when a pooler is between the migrator and the server.
 
     Raises:
-        ProblemsFound: names the files.
+        ProblemsFound: there is a pooler; the error names the files.
     """
     files = [migration.file for migration in migrations if not migration.directives.transaction]
     if files and session.through_pooler:
@@ -142,8 +145,8 @@ def require_session(session: Session, migrations: Iterable[Migration]) -> None:
         )
 
 
-def _leave(session: Session) -> None:
-    """Give the session back as it was, unless hanging up will do that."""
+def _clean_up(session: Session) -> None:
+    """Undo the settings and locks of the session, unless the connection will be closed now."""
     if not session.closed and not session.stop.arrived:
         if session.in_transaction:
             session.execute("ROLLBACK")
@@ -151,6 +154,7 @@ def _leave(session: Session) -> None:
 
 
 def _run_statements(session: Session, migration: Migration, state: RunState) -> list[Impact]:
+    """Run the statements that are not done yet; return the impact of each."""
     lock_timeout, statement_timeout = migration.limits(session.settings)
     label = f"migrator: {migration.file}"
     session.execute(limits_sql(session, label, lock_timeout, statement_timeout, local=False))
@@ -166,40 +170,52 @@ def _run_statements(session: Session, migration: Migration, state: RunState) -> 
     impacts = []
     for index, statement in enumerate(migration.statements):
         if index >= progress.statements:
-            resumed = progress.running == index
-            impacts.append(_run_statement(session, migration, index, state, resumed=resumed))
+            begun = progress.running == index
+            impacts.append(_run_statement(session, migration, index, state, begun=begun))
         elif _SESSION_SETTING.match(migration.script.text(statement)):
             statements.send_alone(session, migration, index)
     return impacts
 
 
 def _run_statement(
-    session: Session, migration: Migration, index: int, state: RunState, *, resumed: bool
+    session: Session, migration: Migration, index: int, state: RunState, *, begun: bool
 ) -> Impact:
+    """Run one statement, as often as its errors call for, and record it as done.
+
+    Args:
+        session: outside a transaction.
+        migration: the file.
+        index: the statement, from 0.
+        state: the state of the run, for messages.
+        begun: whether an earlier run began the statement outside a transaction, and did not record
+            its end.
+    """
     command = not_in_transaction(migration.script.text(migration.statements[index]))
     # Only a block that commits is begun outside a transaction without being such a command.
-    commits = resumed and command is None
+    commits = begun and command is None
 
     def attempt(tries: int) -> Impact:
         nonlocal commits
         if command is not None:
-            # When the server reports an error, it is known how the statement has ended.
-            unknown = resumed and tries == 1
+            # After an error of this run it is known how the statement has ended.
+            unknown = begun and tries == 1
             return concurrently.run_alone(session, migration, index, command, unknown=unknown)
         if commits:
             line = migration.place(migration.statements[index].start)[0]
             log.warning("running again what may be half done", file=migration.file, line=line)
-        elif (result := _in_transaction(session, migration, index)) is not None:
-            return result
-        commits = True
+        else:
+            result = _run_in_transaction(session, migration, index)
+            if result is not None:
+                return result
+            commits = True
         return concurrently.run_alone(session, migration, index, "", unknown=False)
 
     lock_timeout, _ = migration.limits(session.settings)
     try:
         result = retry.until_it_succeeds(session, attempt, lock_timeout=lock_timeout)
     except StatementFailed as failed:
-        left = _left(migration, index, commits=commits)
-        situation = Situation(session.settings.table, *state.told(left))
+        now = _state_after_failure(migration, index, commits=commits)
+        situation = Situation(session.settings.table, *state.situation(now))
         raise MigrationFailed(describe(failed, situation), state.applied) from None
     log.info(
         "statement done",
@@ -211,8 +227,14 @@ def _run_statement(
     return result
 
 
-def _left(migration: Migration, index: int, *, commits: bool) -> str:
-    """Return what a failed statement leaves of its file, and what the next run does, in words."""
+def _state_after_failure(migration: Migration, index: int, *, commits: bool) -> str:
+    """Return the words for the statements that stay done, and for what the next run does.
+
+    Args:
+        migration: the file.
+        index: the statement that failed, from 0.
+        commits: whether that statement is a block that commits.
+    """
     if index > 1:
         stay = f"statements 1 to {index} stay done"
     else:
@@ -224,19 +246,21 @@ def _left(migration: Migration, index: int, *, commits: bool) -> str:
     return f"{stay}; the next run of {migration.file} {again}"
 
 
-def _in_transaction(session: Session, migration: Migration, index: int) -> Impact | None:
-    """Run a statement and record it as done, together.
+def _run_in_transaction(session: Session, migration: Migration, index: int) -> Impact | None:
+    """Run a statement and record it as done, in one transaction.
 
     Returns:
-        None when it is a block that commits, which cannot be so; nothing of it was done.
+        The impact of the statement. None when the statement is a block that commits, which is not
+        possible in a transaction; then nothing of the statement was done.
     """
     session.execute(f"{concurrently.BEGIN}; {impact.cursor_sql()}")
     times = impact.LockTimes()
     try:
         statements.send_alone(session, migration, index)
-        note = concurrently.note_sql(session.settings.table, migration, index + 1)
-        # A constraint that was deferred to the end of the transaction is this statement's, too.
-        statements.send_tail(session, migration, f"{impact.REPORT_SQL}; {note}", index)
+        commit = concurrently.commit_progress_sql(session.settings.table, migration, index + 1)
+        # A deferred constraint fails at the end of the transaction; its error belongs to this
+        # statement.
+        statements.send_tail(session, migration, f"{impact.REPORT_SQL}; {commit}", index)
     except StatementFailed as failed:
         if session.in_transaction:
             session.execute("ROLLBACK")

@@ -1,8 +1,8 @@
-"""Files in a transaction: lock, execute, record, retry.
+"""Applies pending files, each in one transaction with its record; tries again after some errors.
 
-Every migration is one transaction that takes the lock, reads the history again under it, runs the
-file, records it and commits. Whatever happens to us or to the server in between, the file and its
-record stand or fall together.
+The transaction takes the lock, reads the history again, runs the file, records the file and
+commits. So the file and its record are committed together or not at all, whenever the migrator or
+the server is killed. A no-transaction file is left to `stepwise`.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-END_OF_FILE = f"{RESET_SETTINGS};\n{impact.REPORT_SQL};\n{RESET_STATE}"
+_END_OF_FILE = f"{RESET_SETTINGS};\n{impact.REPORT_SQL};\n{RESET_STATE}"
 
 
 class Sending(Enum):
-    """How a transaction is sent, from the quickest way to the one that knows most of an error."""
+    """How a transaction is sent: from the quickest way to the one that says most of an error."""
 
     AT_ONCE = auto()  # one message: the lock, the file, its record, the commit
     IN_BATCHES = auto()  # the lock, then one message for many statements
@@ -62,20 +62,21 @@ class Sending(Enum):
 def apply_each(
     session: Session, history: History, plan: Plan, state: RunState, *, single: bool
 ) -> bool:
-    """Apply what is pending, one transaction after the other.
+    """Apply the pending migrations of a plan, one transaction after the other.
 
     Args:
         session: outside a transaction.
-        history: the plan was made from it.
-        plan: has something pending.
-        state: of the run; it is brought up to date with each migration.
+        history: the history that the plan was made from.
+        plan: a plan with pending migrations.
+        state: the state of the run; it is updated after each migration.
         single: whether all of them are one transaction.
 
     Returns:
-        False when another migrator has changed the history meanwhile, and a new plan is needed.
+        False when another migrator has changed the history, so that a new plan is needed.
 
     Raises:
-        MigrationFailed: a statement failed; its migration was rolled back.
+        MigrationFailed: a statement failed; its migration was rolled back, or, of a no-transaction
+            file, its earlier statements stay done.
         LockUnavailable: a lock was not available for the whole budget.
     """
     highest = plan.pending[-1].version
@@ -112,6 +113,12 @@ def _applied(migration: Migration, done: Done) -> Applied:
 
 
 def _log_applied(applied: Applied, warn_s: float) -> None:
+    """Log a migration, and a warning when its locks stopped other sessions for too long.
+
+    Args:
+        applied: the migration.
+        warn_s: from how many seconds there is a warning; 0 for none.
+    """
     locks = applied.impact.locks
     log.info(
         "applied",
@@ -123,24 +130,25 @@ def _log_applied(applied: Applied, warn_s: float) -> None:
         rewritten=impact.largest(applied.impact.rewritten),
         **_left_out(locks),
     )
-    long = [lock for lock in locks if lock.blocks and lock.held_ms > warn_s * 1000]
-    if warn_s and long:
+    held_long = [lock for lock in locks if lock.blocks and lock.held_ms > warn_s * 1000]
+    if warn_s and held_long:
         log.warning(
             "locks were held long",
             version=applied.version,
             file=applied.file,
-            locks=impact.worst(long),
-            **_left_out(long),
+            locks=impact.worst(held_long),
+            **_left_out(held_long),
         )
 
 
 def _left_out(locks: Sequence[Lock]) -> dict[str, int]:
+    """Return the key of the log with the number of locks that do not fit into the line."""
     count = len(locks) - len(impact.worst(locks))
     return {"more_locks": count} if count else {}
 
 
 def _prepare_history(session: Session, highest: int) -> None:
-    """Create or upgrade the history table, under the lock, since CREATE TABLE races with itself."""
+    """Create or upgrade the history table, under the lock, since two CREATE TABLE may collide."""
 
     def attempt(_: int) -> None:
         lock.begin_own(session)
@@ -163,18 +171,18 @@ def _apply_group(
     Args:
         session: outside a transaction.
         group: the migrations.
-        fingerprint: of the history that they are to be added to.
-        state: of the run.
-        first: whether the run has not had the lock yet.
+        fingerprint: the fingerprint of the history without these migrations.
+        state: the state of the run.
+        first: whether this is the first group of the plan.
 
     Returns:
-        What became of each; None when another migrator has changed the history.
+        The result of each migration; None when another migrator has changed the history.
     """
     settings = session.settings
     quickest = _quickest_sending(session, group, state, first=first)
 
     def attempt(tries: int) -> list[Done] | None:
-        # An error that calls for another try may come without its place; the second try has it.
+        # The first try may not say at which statement it failed. The second try does.
         sending = quickest if tries == 1 else Sending.ONE_BY_ONE
         return _send(session, group, fingerprint, state, sending)
 
@@ -182,17 +190,19 @@ def _apply_group(
     try:
         return retry.until_it_succeeds(session, attempt, lock_timeout=longest_wait)
     except StatementFailed as failed:
-        situation = Situation(settings.table, *state.told(state.rolled_back))
+        situation = Situation(settings.table, *state.situation(state.rolled_back))
         raise MigrationFailed(describe(failed, situation), state.applied) from None
 
 
 def _quickest_sending(
     session: Session, group: Sequence[Migration], state: RunState, *, first: bool
 ) -> Sending:
+    """Return how to send the first try of a transaction."""
     settings = session.settings
-    if settings.lock_wait < 4 * settings.lock_timeout:  # there may be no second try
+    # There may be no time for a second try, so the first try has to say where it fails.
+    if settings.lock_wait < 4 * settings.lock_timeout:
         return Sending.ONE_BY_ONE
-    # The lock is likely to be free when this run had it before and nobody else came.
+    # The lock is likely to be free when this run has held it before and met no other migrator.
     lock_is_free = not first and state.alone
     if lock_is_free and len(group) == 1 and session.takes_all_at_once:
         return Sending.AT_ONCE if is_one_quick_batch(group[0]) else Sending.IN_BATCHES
@@ -206,13 +216,13 @@ def _send(
     state: RunState,
     sending: Sending,
 ) -> list[Done] | None:
-    """Try once; when that does not say where the transaction failed, once more in smaller steps.
+    """Send a transaction; if an error does not say where it is, send it again in smaller steps.
 
     Returns:
-        What became of each migration; None when the history is not the one of the plan.
+        The result of each migration; None when the history has changed since the plan.
 
     Raises:
-        StatementFailed: no transaction is open.
+        StatementFailed: a statement failed; no transaction is open.
     """
     try:
         if sending is Sending.AT_ONCE:
@@ -225,7 +235,7 @@ def _send(
         session.rollback()
         raise
     session.rollback()
-    if was_claimed:  # and so the file has failed once
+    if was_claimed:  # the lock was taken, so the file or its record has failed
         return _send(session, group, fingerprint, state, Sending.ONE_BY_ONE)
     state.alone = False
     return _send(session, group, fingerprint, state, Sending.IN_BATCHES)
@@ -235,11 +245,13 @@ def _send_at_once(session: Session, migration: Migration, fingerprint: Fingerpri
     """Run and record a migration in one message.
 
     Raises:
-        Unplaced: it did not happen; the transaction may still be open, and failed.
-        StatementFailed: it did not happen, and the server says where.
+        Unplaced: nothing was applied; the failed transaction may still be open.
+        StatementFailed: nothing was applied, and the server says which statement failed.
     """
     table = session.settings.table
-    claim = lock.claim_sql(session, _limits(session, migration), expected_sql(table, fingerprint))
+    claim = lock.claim_sql(
+        session, _limits_sql(session, migration), expected_sql(table, fingerprint)
+    )
     times = impact.LockTimes()
     started = time.monotonic()
     log.debug("applying", version=migration.version, file=migration.file)
@@ -264,12 +276,12 @@ def _send_in_steps(
     """Take the lock, then run and record a group of migrations in one transaction.
 
     Returns:
-        None when the history is not the one of the plan.
+        The result of each migration; None when the history has changed since the plan.
     """
     table = session.settings.table
     columns = lock.begin(
         session,
-        _limits(session, group[0]),
+        _limits_sql(session, group[0]),
         fingerprint_sql(table),
         first=impact.first_sql(group[0]),
     )
@@ -281,7 +293,7 @@ def _send_in_steps(
     for migration, following in zip_longest(group, group[1:]):
         started = time.monotonic()
         log.debug("applying", version=migration.version, file=migration.file)
-        end = _end_sql(table, migration, fingerprint, _next(session, following))
+        end = _end_sql(table, migration, fingerprint, _following_sql(session, following))
         statements.send(session, migration, end, times, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
         reports.append((time.monotonic() - started, impact.read(session)))
@@ -289,21 +301,34 @@ def _send_in_steps(
 
 
 def _end_sql(table: Table, migration: Migration, fingerprint: Fingerprint, following: str) -> str:
-    """Return what comes after a file's statements: clean up, report, record, and what follows."""
+    """Return the SQL after a file's statements: reset the session, report locks, record the file.
+
+    Args:
+        table: the history table.
+        migration: the file.
+        fingerprint: the fingerprint of the history without the file.
+        following: the SQL after that.
+    """
     record = record_sql(table, migration, applied_by=applied_by(), others=fingerprint)
-    return f"{END_OF_FILE};\n{record};\n{following}"
+    return f"{_END_OF_FILE};\n{record};\n{following}"
 
 
-def _next(session: Session, migration: Migration | None) -> str:
-    """Return what comes after a record: another file's beginning, or the end."""
+def _following_sql(session: Session, migration: Migration | None) -> str:
+    """Return the SQL after a record: the beginning of the next file, or the COMMIT after the last.
+
+    Args:
+        session: in the transaction.
+        migration: the next file of the transaction; None after the last one.
+    """
     if migration is None:
         return "COMMIT"
-    # The record has been written with a search_path and a time zone that are not for files.
-    limits = _limits(session, migration)
+    # The record is written with a search_path and a time zone that are not meant for files.
+    limits = _limits_sql(session, migration)
     return f"{RESET_OURS}; {limits};\n{impact.first_sql(migration, later=True)}"
 
 
-def _limits(session: Session, migration: Migration) -> str:
+def _limits_sql(session: Session, migration: Migration) -> str:
+    """Return the statement that sets the limits of a migration for its transaction."""
     lock_timeout, statement_timeout = migration.limits(session.settings)
     label = f"migrator: {migration.file}"
     return limits_sql(session, label, lock_timeout, statement_timeout, local=True)

@@ -1,4 +1,4 @@
-"""What to do next, for the errors that migrations fail with most."""
+"""The advice on what to do next, found by the SQLSTATE and the message of an error."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _EXISTING = ("42710", "42P07")  # an object, a table
 _FIRST = "first, by hand or in a migration before this one"
 _NOT_VALID = "add the constraint NOT VALID and validate it in a later migration."
 
-# What the message narrows down, tried before the table below. Each pattern is matched with the
-# SQLSTATE, a space and the message.
+# Advice for some messages of a SQLSTATE, tried before the advice for the SQLSTATE alone. Each
+# pattern is matched with the SQLSTATE, a space and the message.
 _BY_MESSAGE = {
     "0A000 extension ": (
         "Install the extension's package on the server (for a container, in its image), then run "
@@ -173,17 +173,17 @@ _BY_SQLSTATE = {
 
 @dataclass(frozen=True, slots=True)
 class Clues:
-    """What the advice on a failure depends on.
+    """The facts that the advice on a failure depends on.
 
     Attributes:
-        sqlstate: the five-character code.
-        message: the message.
-        source: the lines around the place, as they are shown.
-        at_end: whether it happened after the last statement.
-        blockers: who holds the lock that was not available.
+        sqlstate: the five-character code of the error.
+        message: the message of the error.
+        source: the lines of the file around the place, as they are shown.
+        at_end: whether the error came after the last statement.
+        blockers: the sessions that hold the lock that was not available.
         changed_history: whether the file has changed the history itself.
-        version: the migration's version.
-        is_first: whether nothing is applied yet, as far as is known.
+        version: the version of the migration.
+        is_first: whether no migration is known to be applied.
     """
 
     sqlstate: str
@@ -196,11 +196,11 @@ class Clues:
     is_first: bool = True
 
 
-def text(clues: Clues, table: Table) -> str:
+def for_failure(clues: Clues, table: Table) -> str:
     """Return one or two sentences on what to do about a failure.
 
     Args:
-        clues: what went wrong.
+        clues: the facts of the failure.
         table: the history table.
     """
     if clues.changed_history or clues.sqlstate == sqlstate.CHANGED_HISTORY:
@@ -226,7 +226,7 @@ def text(clues: Clues, table: Table) -> str:
             f"Let that transaction end, or end it ({ends[0]}), and run the migrator again. "
             "MIGRATOR_LOCK_WAIT says how long it keeps trying."
         )
-    if clues.sqlstate in _EXISTING and not clues.is_first:  # then a baseline is refused
+    if clues.sqlstate in _EXISTING and not clues.is_first:  # `baseline` is refused then
         return (
             f"{_EXISTS} If all that the file does is there, record it: INSERT INTO {table} "
             f"(version, description) VALUES ({clues.version}, 'was there already')."
@@ -238,6 +238,7 @@ def text(clues: Clues, table: Table) -> str:
 
 
 def _end(blocker: Blocker) -> str:
+    """Return the SQL that ends the transaction of a blocker."""
     if blocker.prepared:
         quoted = blocker.prepared.replace("'", "''")
         return f"ROLLBACK PREPARED '{quoted}'"
@@ -248,8 +249,8 @@ def by_code(code: str, message: str) -> str:
     """Return advice for an error of the server.
 
     Args:
-        code: its SQLSTATE; may be empty.
-        message: its message.
+        code: the SQLSTATE of the error; may be empty.
+        message: the message of the error.
     """
     for pattern, advice in _BY_MESSAGE.items():
         if re.match(pattern, f"{code} {message}"):

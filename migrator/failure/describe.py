@@ -1,4 +1,4 @@
-"""An error of the server, the file that it is about, and the run so far become one description."""
+"""Makes the description of a failure from the server's error, its file and the run so far."""
 
 from __future__ import annotations
 
@@ -20,27 +20,30 @@ if TYPE_CHECKING:
     from migrator.process.names import Table
     from migrator.server.session import Diagnosis, ServerError
 
-# Our own statement after the file does not find the history table as it was.
+# The migrator's own statement after the file fails with these codes when the file has dropped or
+# changed the history table.
 _HISTORY_IS_BROKEN = (
     sqlstate.UNDEFINED_TABLE,
     sqlstate.UNDEFINED_COLUMN,
     sqlstate.INVALID_SCHEMA_NAME,
     sqlstate.INVALID_COLUMN_REFERENCE,
 )
-# The role may not write the history; the description has a character that the database lacks.
+# The statement that records the file fails with these codes when the role has no right to write the
+# history, or when the file's description has a character that the database's encoding lacks.
 _NOT_RECORDED = (sqlstate.INSUFFICIENT_PRIVILEGE, sqlstate.UNTRANSLATABLE_CHARACTER)
 _LONGEST = 2000  # characters of a text of the server
 
 
 class Situation(NamedTuple):
-    """What is known beside the error itself.
+    """The state of the run when an error happens.
 
     Attributes:
         table: the history table.
         state: what was rolled back and what stays applied, in words.
-        current: the version that the database is at; None: not known, or not to be said.
-        pending: how many migrations are not applied, the failed one included; None likewise.
-        advice: what to say here instead of the usual advice, by SQLSTATE.
+        current: the version that the database is at; None when it is not known or is not to be
+            shown.
+        pending: how many migrations are not applied, the failed one included; None as `current`.
+        advice: the advice that replaces the usual advice, by SQLSTATE.
     """
 
     table: Table
@@ -54,14 +57,10 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
     """Describe a statement that failed."""
     diagnosis, migration = failed.diagnosis, failed.migration
     index, offset = failed.index, offset_of(failed)
-    message = failed.exceeded or diagnosis.message.strip()
     changed_history = index is None and _is_about_history(diagnosis, situation.table)
+    message = _message(failed, changed_history=changed_history)
     if changed_history:
         index, offset = last_naming(migration, situation.table.name) or (index, offset)
-        if diagnosis.sqlstate != sqlstate.CHANGED_HISTORY:
-            message = f"the file removed or changed the history table: {message}"
-    elif index is None and diagnosis.sqlstate in _NOT_RECORDED:
-        message = f"the migration cannot be recorded: {message}"
     place = _Place.of(migration, index, offset)
     clues = advice.Clues(
         sqlstate=diagnosis.sqlstate,
@@ -83,7 +82,8 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         statements=len(migration.statements),
         statement_line=place.statement_line,
         message=_shortened(message),
-        advice=situation.advice.get(diagnosis.sqlstate) or advice.text(clues, situation.table),
+        advice=situation.advice.get(diagnosis.sqlstate)
+        or advice.for_failure(clues, situation.table),
         state=situation.state,
         sqlstate=diagnosis.sqlstate,
         condition=sqlstate.condition(diagnosis.sqlstate),
@@ -100,14 +100,14 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
 def describe_broken(
     migration: Migration, index: int, message: str, hint: str, situation: Situation
 ) -> Failure:
-    """Describe something that is wrong with a statement although the server reported no error.
+    """Describe a problem with a statement for which the server reported no error.
 
     Args:
         migration: the file.
         index: the statement, from 0.
-        message: what is wrong.
-        hint: what to do about it.
-        situation: of the run.
+        message: the problem.
+        hint: what to do about the problem.
+        situation: the state of the run.
     """
     place = _Place.of(migration, index, migration.statements[index].start)
     return Failure(
@@ -128,13 +128,15 @@ def describe_broken(
 
 
 def describe_refusal(error: ServerError) -> DatabaseUnavailable:
-    """Word an error of the server that is about no file, with the advice for it."""
+    """Return the error to report when the server's error belongs to no file, with advice."""
     diagnosis = error.diagnosis
     hint = diagnosis.hint or advice.by_code(diagnosis.sqlstate, diagnosis.message)
     return DatabaseUnavailable(error.message, hint)
 
 
 class _Place(NamedTuple):
+    """The place of a failure in the file, as in `Failure`."""
+
     line: int
     column: int
     source: tuple[str, ...]
@@ -148,15 +150,28 @@ class _Place(NamedTuple):
         return cls(line, column, source, migration.place(start)[0])
 
 
+def _message(failed: StatementFailed, *, changed_history: bool) -> str:
+    message = failed.exceeded or failed.diagnosis.message.strip()
+    code = failed.diagnosis.sqlstate
+    if changed_history:
+        if code == sqlstate.CHANGED_HISTORY:
+            return message
+        return f"the file removed or changed the history table: {message}"
+    if failed.index is None and code in _NOT_RECORDED:
+        return f"the migration cannot be recorded: {message}"
+    return message
+
+
 def _shortened(text: str) -> str:
-    """Leave out the middle of a long text: a message can quote all of a literal or a statement."""
+    """Leave out the middle of a long text, since a message can quote a whole statement."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 def _is_about_history(diagnosis: Diagnosis, table: Table) -> bool:
-    """Tell whether an error after the last statement is due to what the file did to the history.
+    """Decide whether an error after the last statement comes from a change of the history.
 
-    Deferred constraint triggers run there too; an error in one of them has a context.
+    Deferred constraint triggers also run after the last statement. An error in a trigger has
+    a context; an error in the migrator's own statement has none.
     """
     return (
         diagnosis.sqlstate == sqlstate.CHANGED_HISTORY

@@ -1,4 +1,4 @@
-"""What a migration failed with: plain values."""
+"""The description of a failed migration: plain values, made by `describe`, worded by `report`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong, where, and what the database is like now.
+    """What went wrong, at which place, and the state of the database now.
 
     Attributes:
-        file: the migration's file.
-        version: its version.
-        line: 1-based.
-        column: 1-based, in characters.
-        source: the lines around it, numbered, with a caret under the place.
-        statement: the failing statement's number, from 1; None: what comes after the last one.
-        statements: how many the file has.
-        statement_line: the line where that statement begins.
+        file: the name of the migration's file.
+        version: the version of the migration.
+        line: the line of the place, from 1.
+        column: the character in that line, from 1.
+        source: the lines around the place, numbered, with a caret under the place.
+        statement: the number of the failed statement, from 1; None when the failure came after the
+            last statement.
+        statements: how many statements the file has.
+        statement_line: the line where the failed statement begins.
         message: the server's message.
         advice: what to do next.
         state: what was rolled back and what stays applied.
-        sqlstate: the five-character code.
-        condition: its name in PostgreSQL's table of error codes.
+        sqlstate: the five-character code of the error.
+        condition: the code's name in PostgreSQL's table of error codes.
         detail: the server's DETAIL.
         server_hint: the server's HINT.
         context: the server's CONTEXT.
         elapsed_ms: how long the statement ran, in milliseconds.
-        blockers: who holds the lock that could not be had.
-        current: the version that the database is at.
-        pending: how many migrations are not applied, this one included.
+        blockers: the sessions that hold the lock that was not available.
+        current: the version that the database is at; None when it is not known.
+        pending: how many migrations are not applied, the failed one included; None as `current`.
     """
 
     file: str

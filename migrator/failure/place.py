@@ -1,4 +1,4 @@
-"""The place in the file that an error of the server is about."""
+"""The error of a statement (StatementFailed), and the place in the file that it points at."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ if TYPE_CHECKING:
     from migrator.server.activity import Blocker
     from migrator.server.session import Diagnosis
 
+# The context of an error in a DO block, and of one in the rows of a COPY, as the server words them.
 _BLOCK_LINE = re.compile(r"inline_code_block line (\d+) at")
-_BODY = re.compile(r"\$\w*\$")
 _COPY_PLACE = re.compile(r'COPY .*?, line (\d+)(?:, column [^\n]*?: "([^\n]+)")?')
+_BODY = re.compile(r"\$\w*\$")  # the quote before the body of a DO block
 
 
 class StatementFailed(ServerError):
     """The server reported an error for a statement of a migration.
 
     Args:
-        diagnosis: what the server says.
+        diagnosis: the fields of the error.
         migration: the file.
-        index: the statement, from 0; None: our own SQL after the last statement.
-        position: the character of the statement that the server points at, from 0, if it does.
+        index: the statement, from 0; None for the migrator's own SQL after the last statement.
+        position: the character of the statement that the server points at, from 0; None when the
+            server points at none.
         elapsed: how long the statement ran, in seconds.
-        blockers: the sessions that were seen in its way while it waited for a lock.
-        exceeded: why we have cancelled it ourselves; empty: we have not.
+        blockers: the sessions that the observer saw in the way while the statement waited.
+        exceeded: why the observer has cancelled the statement; empty when it has not.
     """
 
     def __init__(
@@ -51,18 +53,18 @@ class StatementFailed(ServerError):
 
     @property
     def line(self) -> int:
-        """The line of the file, from 1."""
+        """The line of the file that the error points at, from 1."""
         return self.migration.place(offset_of(self))[0]
 
     @property
     def statement(self) -> str:
-        """The text of the statement; empty for our own SQL after the last one."""
+        """The text of the statement; empty for the migrator's own SQL after the last one."""
         script = self.migration.script
         return "" if self.index is None else script.text(self.migration.statements[self.index])
 
 
 def last_naming(migration: Migration, name: str) -> tuple[int, int] | None:
-    """Find the last statement in which a name occurs; return its number, from 0, and the offset."""
+    """Find the last statement that has a name in it; return its number, from 0, and its start."""
     word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
     for index in reversed(range(len(migration.statements))):
         statement = migration.statements[index]
@@ -72,7 +74,7 @@ def last_naming(migration: Migration, name: str) -> tuple[int, int] | None:
 
 
 def offset_of(failed: StatementFailed) -> int:
-    """Return the character of the file that is to be shown."""
+    """Return the character of the file that an error points at, from 0."""
     migration = failed.migration
     source = migration.script.source
     if failed.index is None:
@@ -89,7 +91,14 @@ def offset_of(failed: StatementFailed) -> int:
 
 
 def _row(source: str, start: int, end: int, place: re.Match[str]) -> int:
-    """Return where in the rows of a COPY the server saw something wrong."""
+    """Return the character of the file where the server found the error in the rows of a COPY.
+
+    Args:
+        source: the text of the file.
+        start: the first character of the rows.
+        end: the end of the rows.
+        place: the match of `_COPY_PLACE`: the number of the line, and the value if it is known.
+    """
     row = _skip_lines(source, start, end, int(place[1]) - 1)
     if row is None:
         return start
@@ -99,23 +108,39 @@ def _row(source: str, start: int, end: int, place: re.Match[str]) -> int:
 
 
 def _inner_offset(diagnosis: Diagnosis, source: str, start: int, end: int) -> int | None:
-    """Find the place in a DO block that an error points at.
+    """Find the place in a DO block that an error points at; None when it cannot be found.
 
-    The server gives the inner statement and a position in it, or the line of the outermost block.
+    The server gives the statement inside the block and a position in that statement, or else the
+    line of the outermost block.
+
+    Args:
+        diagnosis: the fields of the error.
+        source: the text of the file.
+        start: the first character of the DO statement.
+        end: the end of the DO statement.
     """
     query = diagnosis.internal_query
     if query:
         places = [match.start() for match in _as_written(query).finditer(source, start, end)]
         if len(places) == 1:
             return places[0] + (diagnosis.internal_position or 1) - 1
-    lines = _BLOCK_LINE.findall(diagnosis.context)
+    return _line_of_block(diagnosis.context, source, start, end)
+
+
+def _line_of_block(context: str, source: str, start: int, end: int) -> int | None:
+    """Find the first character, after its blanks, of the line of a DO block that is to blame."""
+    lines = _BLOCK_LINE.findall(context)
     body = _BODY.search(source, start, end)
     line = _skip_lines(source, body.end(), end, int(lines[-1]) - 1) if lines and body else None
     return None if line is None else line + len(source[line:end]) - len(source[line:end].lstrip())
 
 
 def _as_written(query: str) -> re.Pattern[str]:
-    """Return what finds a statement of a DO block, in which PL/pgSQL puts blanks for `INTO x`."""
+    """Return a pattern that finds a statement in the DO block that has it.
+
+    PL/pgSQL replaces `INTO x` with as many blanks before it runs the statement, so a long run of
+    blanks matches any text of the same length.
+    """
     parts = re.split("( {6,})", query)
     return re.compile(
         "".join(
@@ -126,7 +151,7 @@ def _as_written(query: str) -> re.Pattern[str]:
 
 
 def _skip_lines(source: str, start: int, end: int, count: int) -> int | None:
-    """Return where the line begins that is so many lines below; None when there is none."""
+    """Return the start of the line that is `count` lines below; None when there is no such line."""
     for _ in range(count):
         start = source.find("\n", start, end) + 1
         if not start:

@@ -1,8 +1,9 @@
-"""The migrator lock: one advisory lock, polled, whose key is made from the history table's name.
+"""The migrator lock: an advisory lock that lets one migrator at a time write a history table.
 
-A connection that waits inside `pg_advisory_lock()` holds a snapshot, and CREATE INDEX CONCURRENTLY
-waits for every snapshot: if the holder runs one, the two deadlock. So the lock is only ever tried
-for, in short transactions with pauses in between.
+The key of the lock is made from the name of the history table. A session that waits inside
+`pg_advisory_lock()` holds a snapshot, and CREATE INDEX CONCURRENTLY waits for every snapshot: when
+the holder of the lock runs one, the two sessions deadlock. So a migrator never waits inside that
+function; it tries to take the lock in short transactions, with pauses between them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FIRST_PAUSE = 0.05  # seconds
-_GROWTH = 1.2  # of the pause with every try, so that it stays a part of what was waited already
+# The longest pause grows by this factor with every try, so that a pause stays a small part of the
+# time that was waited already.
+_GROWTH = 1.2
 _LONGEST_PAUSE = 1.0
 
 
@@ -45,39 +48,39 @@ def begin(
 ) -> tuple[Any, ...]:
     """Begin a transaction that holds the lock.
 
-    One message begins, sets the limits, tries the lock and reads, so the read sees everything that
-    was committed before the lock was had.
+    One message begins the transaction, sets the limits, tries to take the lock and reads the
+    columns. Each statement of the message has its own snapshot, so the columns include everything
+    that was committed before the lock was taken.
 
     Args:
         session: outside a transaction.
-        limits: what `limits_sql` returned.
-        columns: what to read under the lock, as the rest of a SELECT list; may be empty.
-        first: a statement that is run under the lock before that.
+        limits: the statement that `limits_sql` returned.
+        columns: the columns to read under the lock, as the rest of a SELECT list; may be empty.
+        first: a statement that is run under the lock before the columns are read.
 
     Returns:
-        What was read.
+        The values of the columns.
 
     Raises:
-        LockUnavailable: somebody else held the lock for all of `lock_wait`.
+        LockUnavailable: another migrator held the lock for all of `lock_wait`.
         ServerReadOnly: the transaction could not write.
     """
-    number = key(session.settings.table)
     message = f"""BEGIN ISOLATION LEVEL READ COMMITTED;
 {limits};
 SELECT pg_catalog.set_config('migrator.locked',
-  pg_catalog.pg_try_advisory_xact_lock({number})::text, true);
+  pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)})::text, true);
 {first};
 SELECT pg_catalog.current_setting('migrator.locked') = 'true',
   pg_catalog.current_setting('transaction_read_only') = 'on',
   pg_catalog.pg_backend_pid(){", " + columns if columns else ""}"""
 
     def attempt() -> tuple[Any, ...] | None:
-        locked, read_only, session.server_pid, *rest = session.query(message)[0]
+        locked, read_only, session.server_pid, *values = session.query(message)[0]
         if read_only:
             session.rollback()
             raise ServerReadOnly(READ_ONLY, READ_ONLY_HINT)
         if locked:
-            return tuple(rest)
+            return tuple(values)
         session.rollback()
         return None
 
@@ -87,13 +90,14 @@ SELECT pg_catalog.current_setting('migrator.locked') = 'true',
 def claim_sql(session: Session, limits: str, expected: str) -> str:
     """Return the SQL that begins a transaction as `begin` does, and fails without the lock.
 
-    For a message that goes on with what the lock is for. The SQLSTATE is `NOT_CLAIMED` then, and
-    `begin` tells why.
+    The caller puts this SQL at the start of a message that also runs the migration. When the lock
+    is not free, or the history has changed, the message fails with the SQLSTATE `NOT_CLAIMED`; the
+    caller then uses `begin`, which waits for the lock and reads the history.
 
     Args:
-        session: where it will run.
-        limits: what `limits_sql` returned.
-        expected: a query that is true where the history is what it was, asked under the lock.
+        session: the session that the SQL will run in.
+        limits: the statement that `limits_sql` returned.
+        expected: a query that is true when the history has not changed; it is asked under the lock.
     """
     # Each statement of the block sees what was committed before it began (PostgreSQL documentation,
     # "Function Volatility Categories").
@@ -110,24 +114,24 @@ END $migrator$"""
 
 
 def begin_own(session: Session, label: str = "migrator") -> None:
-    """Begin a transaction that holds the lock, for statements of our own.
+    """Begin a transaction that holds the lock, for the migrator's own statements.
 
     Args:
         session: outside a transaction.
-        label: becomes `application_name`.
+        label: the new `application_name`.
 
     Raises:
-        LockUnavailable: somebody else held the lock for all of `lock_wait`.
+        LockUnavailable: another migrator held the lock for all of `lock_wait`.
         ServerReadOnly: the transaction could not write.
     """
     begin(session, limits_sql(session, label, session.settings.lock_timeout, 0, local=True))
 
 
 def acquire(session: Session) -> None:
-    """Take the lock for the session, outside a transaction.
+    """Take the lock for the session instead of a transaction.
 
     Raises:
-        LockUnavailable: somebody else held the lock for all of `lock_wait`.
+        LockUnavailable: another migrator held the lock for all of `lock_wait`.
     """
     number = key(session.settings.table)
 
@@ -141,7 +145,8 @@ def acquire(session: Session) -> None:
 def check_sql(table: Table) -> str:
     """Return the SQL that fails with SQLSTATE `LOCK_GIVEN_AWAY` unless the session has the lock.
 
-    `pg_advisory_unlock_all()` in a file gives it away, and nothing else would tell.
+    A file gives the lock away when it calls `pg_advisory_unlock_all()`. Without this check the
+    migrator would not notice.
     """
     high, low = blockers.advisory_halves(key(table))
     return f"""
@@ -159,7 +164,7 @@ END $migrator$"""
 
 
 def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
-    """Try for the lock until it is ours, or the budget is over."""
+    """Repeat the attempt to take the lock until it succeeds, or `lock_wait` is over."""
     budget = session.settings.lock_wait
     deadline = time.monotonic() + budget
     holder: Blocker | None = None
@@ -189,9 +194,9 @@ def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
     try:
         return until_done(attempt_once, again, session.stop, deadline)
     except _Held:
-        who = _holder(session) or holder or "unknown"
+        blocker = _holder(session) or holder or "unknown"
         raise LockUnavailable(
-            f"another migrator held the lock for all of {budget:g} s: {who}",
+            f"another migrator held the lock for all of {budget:g} s: {blocker}",
             "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
             "MIGRATOR_LOCK_WAIT waits longer.",
         ) from None

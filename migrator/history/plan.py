@@ -1,4 +1,4 @@
-"""Migrations on disk against the history: what is pending, and what disagrees. No I/O."""
+"""Compares the files with the history: which are pending, and which disagree. Sends no SQL."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 
 
 class Plan(NamedTuple):
-    """Every file and every row in exactly one of these, each ordered by version.
+    """The files and the rows of the history, sorted by how they agree.
+
+    Every file and every row is in exactly one of the first five tuples. Each tuple is ordered by
+    version.
 
     Attributes:
-        applied: files with a row whose checksum agrees or is absent.
+        applied: files with a row whose checksum is the same or absent.
         pending: files without a row.
         edited: files with a row whose checksum differs.
-        missing: rows without a file, while there are newer files.
-        ahead: rows without a file that are newer than every file.
-        current: the highest version in the history; 0 when it is empty.
-        half_done: by version, how far earlier runs came with pending files that they began.
+        missing: rows without a file, older than the newest file.
+        ahead: rows without a file, newer than every file.
+        current: the highest version in the history; 0 when the history is empty.
+        half_done: by version, the pending files that earlier runs began and did not finish.
     """
 
     applied: tuple[tuple[Migration, Row], ...]
@@ -41,7 +44,7 @@ class Plan(NamedTuple):
     @property
     def out_of_order(self) -> tuple[Migration, ...]:
         """Pending files that are older than an applied migration."""
-        return tuple(m for m in self.pending if m.version < self.current)
+        return tuple(migration for migration in self.pending if migration.version < self.current)
 
 
 def make_plan(
@@ -49,7 +52,7 @@ def make_plan(
     rows: Sequence[Row],
     progress: Mapping[int, Progress] = MappingProxyType({}),
 ) -> Plan:
-    """Compare the files with the history and with what earlier runs have begun.
+    """Compare the files with the history and with the progress of earlier runs.
 
     Args:
         migrations: ordered by version, each version once.
@@ -59,34 +62,59 @@ def make_plan(
     recorded = {row.version: row for row in rows}
     on_disk = {migration.version for migration in migrations}
     newest_file = max(on_disk, default=0)
-    both = [(m, recorded[m.version]) for m in migrations if m.version in recorded]
     without_file = [row for row in rows if row.version not in on_disk]
-    pending = tuple(m for m in migrations if m.version not in recorded)
+    applied, edited, pending = [], [], []
+    for migration in migrations:
+        row = recorded.get(migration.version)
+        if row is None:
+            pending.append(migration)
+        elif row.checksum in (None, migration.checksum):
+            applied.append((migration, row))
+        else:
+            edited.append((migration, row))
     return Plan(
-        applied=tuple((m, row) for m, row in both if row.checksum in (None, m.checksum)),
-        pending=pending,
-        edited=tuple((m, row) for m, row in both if row.checksum not in (None, m.checksum)),
+        applied=tuple(applied),
+        pending=tuple(pending),
+        edited=tuple(edited),
         missing=tuple(row for row in without_file if row.version < newest_file),
         ahead=tuple(row for row in without_file if row.version > newest_file),
         current=max(recorded, default=0),
         half_done={
-            m.version: HalfDone(done.statements, edited=done.checksum != m.checksum)
-            for m in pending
-            if (done := progress.get(m.version))
+            migration.version: HalfDone(
+                begun.statements, edited=begun.checksum != migration.checksum
+            )
+            for migration in pending
+            if (begun := progress.get(migration.version))
         },
     )
 
 
 def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
-    """Return every disagreement between files and history that keeps us from applying anything.
+    """Return every problem because of which nothing may be applied.
 
-    What a pending file has in it that keeps it from being applied is among them.
+    A problem is a disagreement between the files and the history, or something in a pending file
+    that must not be there, such as an unfilled template.
 
     Args:
-        plan: what `make` returned.
-        settings: what of it is accepted, and the history table's name for the messages.
+        plan: what `make_plan` returned.
+        settings: which disagreements are accepted.
     """
-    problems = [
+    problems = [*_edited(plan), *_missing(plan)]
+    if not settings.allow_out_of_order:
+        problems += _out_of_order(plan)
+    problems += [problem for migration in plan.pending for problem in rules.obstacles(migration)]
+    problems += [
+        edited_half_way(migration, half_done.statements)
+        for migration in plan.pending
+        if (half_done := plan.half_done.get(migration.version)) and half_done.edited
+    ]
+    if settings.refuse_ahead and plan.ahead:
+        problems.append(_ahead(plan, settings))
+    return tuple(problems)
+
+
+def _edited(plan: Plan) -> list[Problem]:
+    return [
         Problem(
             migration.file,
             f"was edited after it was applied on {row.applied_at} UTC (checksum {row.checksum}, "
@@ -96,7 +124,10 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
         )
         for migration, row in plan.edited
     ]
-    problems += [
+
+
+def _missing(plan: Plan) -> list[Problem]:
+    return [
         Problem(
             f"version {row.version}",
             f"was applied on {row.applied_at} UTC ({row.description}), but its file is gone",
@@ -104,29 +135,24 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
         )
         for row in plan.missing
     ]
-    if not settings.allow_out_of_order:
-        problems += [
-            Problem(
-                migration.file,
-                f"is pending, but version {plan.current} is applied already",
-                f"Give it a number above {plan.current}; or apply it out of order with "
-                "MIGRATOR_OUT_OF_ORDER=allow.",
-            )
-            for migration in plan.out_of_order
-        ]
-    problems += [problem for migration in plan.pending for problem in rules.obstacles(migration)]
-    problems += [
-        edited_half_way(migration, done.statements)
-        for migration in plan.pending
-        if (done := plan.half_done.get(migration.version)) and done.edited
-    ]
-    if settings.refuse_ahead and plan.ahead:
-        versions = ", ".join(str(row.version) for row in plan.ahead)
-        problems.append(
-            Problem(
-                str(settings.table),
-                f"the database is ahead of the files: it has versions {versions}",
-                "Deploy the image that has these files; or allow it with MIGRATOR_AHEAD=warn.",
-            )
+
+
+def _out_of_order(plan: Plan) -> list[Problem]:
+    return [
+        Problem(
+            migration.file,
+            f"is pending, but version {plan.current} is applied already",
+            f"Give it a number above {plan.current}; or apply it out of order with "
+            "MIGRATOR_OUT_OF_ORDER=allow.",
         )
-    return tuple(problems)
+        for migration in plan.out_of_order
+    ]
+
+
+def _ahead(plan: Plan, settings: Settings) -> Problem:
+    versions = ", ".join(str(row.version) for row in plan.ahead)
+    return Problem(
+        str(settings.table),
+        f"the database is ahead of the files: it has versions {versions}",
+        "Deploy the image that has these files; or allow it with MIGRATOR_AHEAD=warn.",
+    )

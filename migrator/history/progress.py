@@ -1,4 +1,4 @@
-"""How far no-transaction files have come: the table next to the history."""
+"""How many statements of a no-transaction file are done, in the table next to the history."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class HalfDone(NamedTuple):
-    """How far earlier runs came with a pending file.
+    """A pending file that earlier runs began, for the plan.
 
     Attributes:
         statements: how many of its statements are done.
-        edited: whether the file is another one now.
+        edited: whether the file has been edited since.
     """
 
     statements: int
@@ -29,11 +29,11 @@ class HalfDone(NamedTuple):
 
 
 def edited_half_way(migration: Migration, statements: int) -> Problem:
-    """Return the problem of a file that was edited after a part of it was run.
+    """Return the problem of a file that was edited after some of its statements were run.
 
     Args:
         migration: the file as it is now.
-        statements: how many statements of the earlier file are done.
+        statements: how many statements of the file as it was are done.
     """
     if not statements:
         return Problem(
@@ -49,17 +49,19 @@ def edited_half_way(migration: Migration, statements: int) -> Problem:
     )
 
 
-# When the first statement of a file fails and that undoes it, nothing of the file is done.
+# Rows of files that were begun. When the first statement of a file fails and is undone, the row
+# stays with no statement done and none running; such a file is applied from its start.
 _BEGUN = "(statements > 0 OR running IS NOT NULL)"
 
 
 class Progress(NamedTuple):
-    """How far earlier runs came with a no-transaction file.
+    """How far earlier runs came with a no-transaction file: a row of the progress table.
 
     Attributes:
-        checksum: of the file that they ran.
+        checksum: the checksum of the file that those runs applied.
         statements: how many of its statements are done.
-        running: the statement, from 0, that was running outside a transaction; None for none.
+        running: the statement, from 0, that was begun outside a transaction and is not known to
+            have ended; None for none.
     """
 
     checksum: str
@@ -73,17 +75,18 @@ def progress_table(table: Table) -> Table:
 
 
 def own_tables(table: Table) -> tuple[Table, Table]:
-    """Return the tables of ours in a database: a history table and the one next to it."""
+    """Return the migrator's own tables in a database: the history table and the progress table."""
     return table, progress_table(table)
 
 
 def report_sql(table: Table) -> str:
     """Return the SQL that reports the progress of all files, for `reported`.
 
-    The table is made when it is first needed, and a query that names a table that does not exist is
-    an error. A block looks first, and its answer comes as a notice in the same message.
+    The progress table is created when the first no-transaction file is applied, and a query of
+    a table that does not exist is an error. So the SQL is a block that looks for the table first
+    and reports its rows as a notice.
 
-    A role that may not read the table sees no progress.
+    A role that has no right to read the table gets an empty report.
 
     Args:
         table: the history table.
@@ -101,16 +104,18 @@ END $migrator$"""
 
 
 def reported(session: Session) -> dict[int, Progress]:
-    """Take the report that `report_sql` has sent; by version, how far each file came."""
-    text = session.notices.take()
-    return {version: Progress(*progress) for version, *progress in json.loads(text or "[]")}
+    """Return the progress of each file, by version, from the report of `report_sql`."""
+    report = session.notices.take()
+    return {version: Progress(*progress) for version, *progress in json.loads(report or "[]")}
 
 
 def read_progress(session: Session, migration: Migration) -> Progress:
-    """Read how far earlier runs came with a file. The caller holds the lock.
+    """Return how far earlier runs came with a file, and create the table when it is missing.
+
+    The caller holds the lock.
 
     Raises:
-        ProblemsFound: the file is not the one that they ran.
+        ProblemsFound: the file was edited since those runs.
     """
     table = progress_table(session.settings.table)
     if not session.query("SELECT to_regclass(%s) IS NOT NULL", (table.quoted,))[0][0]:
@@ -141,7 +146,7 @@ def progress_sql(
         table: the history table.
         migration: the file.
         statements: how many of its statements are done.
-        running: the statement, from 0, that is begun outside a transaction; None for none.
+        running: the statement, from 0, that will now run outside a transaction; None for none.
     """
     return (
         f"INSERT INTO {progress_table(table).quoted} (version, checksum, statements, running)"

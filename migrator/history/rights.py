@@ -1,4 +1,4 @@
-"""Who may change the tables of ours: nobody else."""
+"""SQL that takes the right to change the migrator's own tables away from all other roles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ if TYPE_CHECKING:
 
 
 def read_only_sql(table: Table) -> str:
-    """Return the SQL that takes every right but SELECT on a table of ours away from other roles.
+    """Return the SQL that takes every right except SELECT on a table away from other roles.
 
-    An application's role may have been granted INSERT and more on all tables to come (ALTER DEFAULT
-    PRIVILEGES), and a role that writes into these tables decides which migrations run.
+    The role of an application may have been granted INSERT and more on all future tables (ALTER
+    DEFAULT PRIVILEGES). A role that can write into the migrator's tables decides which migrations
+    run.
+
+    Args:
+        table: the history table or the progress table.
     """
     return f"""
 DO $migrator$ DECLARE other record; BEGIN

@@ -1,8 +1,8 @@
-"""The history table, `schema_migrations`: create, upgrade, read and record.
+"""The history table, `schema_migrations`: creates and reads it; SQL that records a migration.
 
-The first three columns are the contract with hand-written INSERTs and older tools; ours are beside
-them and may be NULL. Statements name the table's schema, because a migration may have changed
-`search_path`.
+The first three columns keep their names and types for hand-written INSERTs and older tools. The
+other columns are the migrator's own and may be NULL. Every statement names the table's schema,
+because a migration may have changed `search_path`.
 """
 
 from __future__ import annotations
@@ -35,29 +35,33 @@ COLUMNS = {
     "applied_by": "text",
 }
 _ADDED = ("checksum", "execution_ms", "applied_by")
+# The types that the column `version` may have, each with its largest value.
 _LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 _TIMES = ("timestamp without time zone", "timestamp with time zone")
-# The seconds since 1970, in UTC: a `timestamptz` is an instant, and a `timestamp` of ours is UTC.
-# Unlike to_char alone it does not depend on TimeZone, which a read of one query cannot set.
+# The expression goes through the seconds since 1970, so it does not depend on TimeZone, which is
+# not set before the history is read. It is right for both types of the column: a `timestamptz` is
+# an instant, and a `timestamp` that the migrator wrote is UTC.
 _SHOWN_TIME = (
     "pg_catalog.to_char(pg_catalog.to_timestamp(extract(epoch FROM applied_at))"
     " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
 )
-# An instant that is put into a `timestamp` column becomes the time in the session's zone.
+# An instant that is written into a `timestamp` column becomes the local time of the session's zone.
 _IN_UTC = "SET LOCAL TimeZone TO 'UTC'"
-_TYPE_OIDS = {21: "smallint", 23: "integer", 20: "bigint"}  # fixed in pg_type.dat
+# These numbers are fixed in the source of PostgreSQL, pg_type.dat.
+_TYPE_OIDS = {21: "smallint", 23: "integer", 20: "bigint"}
 
 
 class Row(NamedTuple):
     """One applied migration.
 
     Attributes:
-        version: its number.
-        description: what it did.
-        applied_at: when, UTC, as `YYYY-MM-DD HH:MM:SS`.
-        checksum: of the file then; None when recorded by hand or by a baseline, and so trusted.
-        execution_ms: how long it took, in milliseconds.
-        applied_by: the role and the version of the migrator.
+        version: the number of the file.
+        description: the words of the file's name, or of the INSERT that recorded it.
+        applied_at: the time, UTC, as `YYYY-MM-DD HH:MM:SS`.
+        checksum: the checksum of the file when it was applied. None when the row was recorded by
+            hand or by a baseline; the file is trusted then.
+        execution_ms: how long the migration took, in milliseconds.
+        applied_by: the role, the version of the migrator and the machine.
     """
 
     version: int
@@ -69,30 +73,30 @@ class Row(NamedTuple):
 
 
 class Fingerprint(NamedTuple):
-    """Two numbers that differ when another migrator has recorded something meanwhile.
+    """Two numbers that change whenever a migration is recorded.
 
     Attributes:
         rows: how many rows the history has.
-        total: the sum of their versions.
+        total: the sum of the versions of these rows.
     """
 
     rows: int
     total: int
 
     def plus(self, migrations: Sequence[Migration]) -> Fingerprint:
-        """Return the fingerprint of the history with some more migrations."""
+        """Return the fingerprint after these migrations are recorded, too."""
         versions = [migration.version for migration in migrations]
         return Fingerprint(self.rows + len(versions), self.total + sum(versions))
 
 
 class History(NamedTuple):
-    """The table as it was read, and the progress of no-transaction files next to it.
+    """The history table and the progress table as they were read.
 
     Attributes:
         rows: ordered by version.
-        ready: whether it has all the columns that recording needs.
-        largest: the highest version that its column can hold.
-        progress: by version, how far earlier runs came with files that have no row.
+        ready: whether the table has all the columns that recording needs.
+        largest: the highest version that the table can hold.
+        progress: by version, how far earlier runs came with no-transaction files.
     """
 
     rows: tuple[Row, ...] = ()
@@ -102,38 +106,41 @@ class History(NamedTuple):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """As `fingerprint_sql` gives it on the server."""
+        """The same numbers that `fingerprint_sql` reads on the server."""
         return Fingerprint(len(self.rows), sum(row.version for row in self.rows))
 
 
 def read_history(session: Session) -> History:
-    """Read the history, in one round trip when the table is as we make it and nobody has it locked.
+    """Read the history and the progress of no-transaction files.
+
+    One round trip is enough when the table has all columns and no session has locked the table.
 
     Raises:
-        ProblemsFound: there is a table of that name, but it is not a history table.
-        LockUnavailable: the table was locked for all of `lock_wait`.
-        ServerError: it was locked for all of `lock_timeout`, and we are in a transaction.
+        ProblemsFound: the table of that name is not a history table.
+        LockUnavailable: another session locked the table for all of `lock_wait`.
+        ServerError: another session locked the table for all of `lock_timeout`, and the session is
+            in a transaction, so that the read cannot be repeated.
     """
     try:
         return _read(session)
     except ServerError as error:
         if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE or session.in_transaction:
             raise
-    # Nobody locks the history of most databases, and a run with nothing to do is short.
+    # The table is hardly ever locked, so a run with nothing to do does not import this module.
     from migrator.server import retry  # noqa: PLC0415
 
     return retry.until_it_succeeds(session, lambda _: _read(session))
 
 
 def ensure_history(session: Session, highest: int) -> None:
-    """Create the table, or bring it to the shape that recording needs. The caller holds the lock.
+    """Create the table, or add the columns that recording needs.
 
     Args:
         session: in a transaction that holds the lock.
         highest: the highest version that will be recorded.
 
     Raises:
-        ProblemsFound: there is a table of that name, but it is not a history table.
+        ProblemsFound: the table of that name is not a history table.
     """
     table = session.settings.table
     exists, schema_exists = session.query(
@@ -147,7 +154,7 @@ def ensure_history(session: Session, highest: int) -> None:
         session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
         return
     columns_now = _check_shape(session)
-    changes = [f"ADD COLUMN {c} {COLUMNS[c]}" for c in _ADDED if c not in columns_now]
+    changes = [f"ADD COLUMN {name} {COLUMNS[name]}" for name in _ADDED if name not in columns_now]
     if highest > _LARGEST[columns_now["version"]]:
         changes.append("ALTER COLUMN version TYPE bigint")
     if changes:
@@ -164,18 +171,19 @@ def record_sql(
 ) -> str:
     """Return the SQL that records a migration in the transaction that ran it.
 
-    From then on the transaction's time zone is UTC.
+    The SQL sets the time zone of the transaction to UTC.
 
-    A file may have recorded itself: then its description is kept. Any other change that it made to
-    the versions in the history is an error with SQLSTATE `CHANGED_HISTORY`, raised on the server so
-    that the record and the check cost no round trip of their own.
+    A file may have recorded itself; then the description of that row is kept. Any other change that
+    the file made to the versions in the history is an error with the SQLSTATE `CHANGED_HISTORY`.
+    The server does this check, so that the record and the check cost no round trip of their own.
 
     Args:
         table: the history table.
         migration: the file; its description is used unless the file has recorded one.
-        applied_by: the tool and its version; the role is put before it.
-        others: the fingerprint of the history before.
-        execution_ms: how long it took, in milliseconds; None: since the transaction began.
+        applied_by: the text behind the role, as `applied_by` returns it.
+        others: the fingerprint of the history before the migration.
+        execution_ms: how long the migration took, in milliseconds; None for the time since the
+            transaction began.
     """
     version = migration.version
     since_begin = "extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000"
@@ -200,9 +208,9 @@ END $migrator$"""
 
 
 def baseline_sql(table: Table, migration: Migration, *, applied_by: str) -> str:
-    """Return the SQL that records a migration that was not run, and so has no checksum.
+    """Return the SQL that records a migration that was not run; the row has no checksum.
 
-    From then on the transaction's time zone is UTC.
+    The SQL sets the time zone of the transaction to UTC.
     """
     return f"""
 {_IN_UTC};
@@ -212,16 +220,16 @@ VALUES ({migration.version}, clock_timestamp(),
 
 
 def fingerprint_sql(table: Table) -> str:
-    """Return the rest of a SELECT that sums a history up: how many rows, the sum of versions."""
+    """Return the rest of a SELECT that reads the fingerprint of the history."""
     return f"count(*), coalesce(sum(version), 0) FROM {table.quoted}"
 
 
 def expected_sql(table: Table, fingerprint: Fingerprint, *, without: int | None = None) -> str:
-    """Return the query that is true where a history has a fingerprint.
+    """Return the query that is true when the history has the fingerprint.
 
     Args:
         table: the history table.
-        fingerprint: the one that it should have.
+        fingerprint: the expected fingerprint.
         without: a version whose row does not count.
     """
     where = "" if without is None else f" WHERE version <> {without}"
@@ -233,12 +241,13 @@ def expected_sql(table: Table, fingerprint: Fingerprint, *, without: int | None 
 
 
 def read_fingerprint(columns: Sequence[object]) -> Fingerprint:
-    """Return the fingerprint that the columns of `fingerprint_sql` are, from the driver."""
+    """Return the fingerprint from the values of the columns of `fingerprint_sql`."""
     count, total = columns
     return Fingerprint(int(str(count)), int(str(total)))
 
 
 def _read(session: Session) -> History:
+    """Read the history, whichever of the columns the table has."""
     try:
         return _read_columns(session, COLUMNS)
     except ServerError as error:
@@ -250,14 +259,15 @@ def _read(session: Session) -> History:
 
 
 def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
+    """Read the history in one message; the columns that the table does not have are NULL."""
     selected = ", ".join(
         "NULL" if name not in columns else _SHOWN_TIME if name == "applied_at" else name
         for name in ("version", "description", "applied_at", *_ADDED)
     )
     settings = session.settings
     limit = server_time(settings.lock_timeout)
-    # Outside a transaction a message is one (PostgreSQL documentation, "Multiple Statements in a
-    # Simple Query"), so the limit ends with it.
+    # Outside a transaction the message is a transaction of its own (PostgreSQL documentation,
+    # "Multiple Statements in a Simple Query"), so the limit ends with the message.
     rows = session.query(
         f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
         f" {report_sql(settings.table)};"
@@ -275,7 +285,7 @@ def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
 
 
 def _check_shape(session: Session) -> dict[str, str]:
-    """Return the table's columns and their types, or say whose table it is."""
+    """Return the columns of the table and their types, or refuse a table of another tool."""
     table = session.settings.table
     columns = dict(
         session.query(
@@ -301,5 +311,5 @@ def _check_shape(session: Session) -> dict[str, str]:
 
 
 def applied_by() -> str:
-    """Return what is recorded beside the role: the tool, its version, the machine it ran on."""
+    """Return the text that is recorded behind the role: the tool, its version and the machine."""
     return f" by migrator {__version__} on {os.uname().nodename}"

@@ -1,4 +1,4 @@
-"""What the server does for us right now, and which sessions are in the way: plain values."""
+"""Plain values: the statement that runs right now, and a session that is in its way."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """A session that holds what another one waits for, or waits for it in front of the other one.
+    """A session, or a prepared transaction, that another session has to wait for.
 
-    The server shows only a part of other roles' sessions.
+    It holds a lock, or it waits for the lock in front of the other session. The server hides some
+    of the fields when the session belongs to another role; they are None then.
 
     Attributes:
-        pid: its process; None for a prepared transaction.
-        prepared: the prepared transaction's identifier; None for a session.
-        application: its application_name, or what kind of process it is.
-        role: the role that it logged in as.
-        client: its address; `local` for a socket.
-        state: its state: active, idle in transaction …
-        transaction_s: for how many seconds its transaction is open.
-        lock: the lock, such as `ACCESS SHARE`; None: only its transaction is known.
-        granted: False: it waits for that lock, and we have to wait behind it.
+        pid: the process of the session; None for a prepared transaction.
+        prepared: the identifier of the prepared transaction; None for a session.
+        application: the application_name of the session, or the kind of its process.
+        role: the role that the session logged in as.
+        client: the address of the client; `local` for a socket.
+        state: the state of the session: active, idle in transaction …
+        transaction_s: for how many seconds the transaction is open.
+        lock: the lock, such as `ACCESS SHARE`; None when only the transaction is known.
+        granted: whether the session has the lock; if not, it waits for it in front of us.
         relation: the table that the lock is on; None for a lock that is not on a table.
-        query: the first line of its last statement.
+        query: the first line of the last statement of the session.
     """
 
     pid: int | None
@@ -39,19 +40,19 @@ class Blocker:
 
     def __str__(self) -> str:
         if self.pid is None:
-            who = f"prepared transaction {self.prepared!r}"
+            name = f"prepared transaction {self.prepared!r}"
         else:
-            who = f"pid {self.pid} ({self.application or 'unnamed'}, role {self.role}"
-            who += f", client {self.client})"
+            name = f"pid {self.pid} ({self.application or 'unnamed'}, role {self.role}"
+            name += f", client {self.client})"
         lock = " on ".join(filter(None, (self.lock, self.relation)))
-        has = f"{'holds' if self.granted else 'waits for'} {lock}"
+        action = f"{'holds' if self.granted else 'waits for'} {lock}"
         facts = [
-            f"{who} {has if lock else 'has a transaction open'}",
+            f"{name} {action if lock else 'has a transaction open'}",
             self.state or "",
             "" if self.transaction_s is None else f"in a transaction for {self.transaction_s} s",
         ]
-        text = ", ".join(fact for fact in facts if fact)
-        return f"{text}: {self.query}" if self.query else text
+        description = ", ".join(fact for fact in facts if fact)
+        return f"{description}: {self.query}" if self.query else description
 
 
 @dataclass(slots=True)
@@ -59,15 +60,16 @@ class Activity:
     """A statement of a migration while it runs.
 
     Attributes:
-        version: the migration's version.
-        file: the migration's file.
-        source: the migration's text.
-        statement: the statement's number, from 1; None: our own SQL after the last one.
-        start: the character of the text where the statement begins, from 0.
+        version: the version of the migration.
+        file: the name of the migration's file.
+        source: the text of that file.
+        statement: the number of the statement in the file, from 1; None for the migrator's own SQL
+            after the last statement.
+        start: the character of the file where the statement begins, from 0.
         copy_size: how many characters the rows of a COPY have; None for other statements.
-        pid: the server's process.
-        started: when it began, by the monotonic clock.
-        blockers: the sessions that were last seen in its way; the observer notes them.
+        pid: the server's process that runs the statement.
+        started: when the statement began, by the monotonic clock.
+        blockers: the sessions that the observer last saw in the way of the statement.
     """
 
     version: int
@@ -82,5 +84,5 @@ class Activity:
 
     @property
     def line(self) -> int | None:
-        """The line where the statement begins, from 1; it is counted only when it is shown."""
+        """The line where the statement begins, from 1; counted on demand, since few are shown."""
         return None if self.statement is None else self.source.count("\n", 0, self.start) + 1

@@ -1,4 +1,4 @@
-"""Who has what a statement waits for, or waited for in vain: the sessions that are in the way."""
+"""Queries for the sessions that a statement, another session or a migrator has to wait for."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
 
 
-_MOST = 5
-_LOOK = 20_000  # characters of a statement are searched for the names of tables
-# Comments and strings have no group, since a word in them names no table.
+_MOST = 5  # blockers are returned
+_SEARCHED = 20_000  # characters of a statement are searched for the names of tables
+# A name or a keyword is in the group. Comments and strings have no group, since no word in them
+# names a table.
 _WORD = re.compile(
     r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|("(?:[^"]|"")*"|[^\W\d][\w$]*)""", re.DOTALL
 )
-_HIDDEN = "<insufficient privilege>"
-# Commands that mostly want ACCESS EXCLUSIVE. The others do not conflict with a session that only
-# reads (PostgreSQL documentation, "Explicit Locking").
+_HIDDEN = "<insufficient privilege>"  # the server's words for the query of another role
+# Commands that mostly take ACCESS EXCLUSIVE. Other commands do not conflict with a session that
+# only reads (PostgreSQL documentation, "Explicit Locking").
 _STOPS_READERS = frozenset(
     ("ALTER", "CLUSTER", "DROP", "LOCK", "REFRESH", "REINDEX", "TRUNCATE", "VACUUM")
 )
@@ -32,9 +33,9 @@ _SESSION = f"""
   a.pid, coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend')),
   a.usename::text, coalesce(host(a.client_addr), 'local'), a.state,
   extract(epoch FROM clock_timestamp() - a.xact_start)::int, {sendable("a.query")}"""
-# The rest of a SELECT; a prepared transaction has no process, and one of its locks is on its own
-# transaction id. What a serializable transaction has read (SIReadLock) is listed too, and is in
-# nobody's way.
+# The rest of a SELECT of every table lock in the database, held or waited for. A prepared
+# transaction has no process, so its lock on its own transaction id leads to its identifier. A lock
+# of the mode SIReadLock records what a serializable transaction has read; it stops no session.
 _HOLDERS = f"""
 SELECT {_SESSION}, p.gid, {sendable("c.oid::regclass::text")}, l.mode, l.granted
 FROM pg_catalog.pg_locks l
@@ -46,8 +47,8 @@ LEFT JOIN (
 WHERE l.locktype = 'relation' AND l.mode <> 'SIReadLock'
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"""
 _ORDER = "ORDER BY NOT l.granted, a.xact_start, l.pid, l.mode"
-# A lock on one of the tables that are named, on the table of an index that is named, or on a
-# parent or child of one of them.
+# The locks on each table that the statement names, on the table of each index that it names, and on
+# the parents and children of these tables.
 _OF_NAMED = f"""{_HOLDERS}
   AND l.pid IS DISTINCT FROM pg_backend_pid() AND c.relnamespace <> 'pg_catalog'::regnamespace
   AND (l.mode <> 'AccessShareLock' OR %(readers)s)
@@ -60,7 +61,7 @@ _OF_NAMED = f"""{_HOLDERS}
       JOIN pg_catalog.pg_class x ON x.oid IN (h.inhparent, h.inhrelid)
       WHERE c.oid IN (h.inhparent, h.inhrelid) AND x.relname::text = ANY (%(names)s)))
 {_ORDER}"""
-# The server gives 0 for a prepared transaction.
+# In `pids` a prepared transaction is 0 (PostgreSQL documentation, "pg_blocking_pids").
 _OF_WAITING = f"""{_HOLDERS}
   AND coalesce(l.pid, 0) = ANY (%(pids)s) AND l.pid IS DISTINCT FROM %(pid)s
   AND l.relation = (SELECT w.relation FROM pg_catalog.pg_locks w
@@ -84,19 +85,20 @@ ORDER BY a.xact_start"""
 
 
 def find(session: Session, statement: str) -> tuple[Blocker, ...]:
-    """Ask the server who is in the way of a statement.
+    """Ask the server which sessions were probably in the way of a statement that has failed.
 
-    The wait is over when this is asked, so the answer is who holds, or waits for, a lock on a table
-    that the statement names; when nobody does, who has a transaction open.
+    The statement waits no longer, so the server cannot say whom it waited for. The answer is
+    a guess: the sessions that hold, or wait for, a lock on a table that the statement names; when
+    there are none, the sessions that have a transaction open.
 
     Args:
         session: outside a transaction, or in one that did not fail.
         statement: the text of the statement that waited.
 
     Returns:
-        The most likely one first: those that have their lock, the oldest transaction first.
+        The sessions that hold a lock before those that wait for one, the oldest transaction first.
     """
-    words = [match[1] for match in _WORD.finditer(statement[:_LOOK]) if match[1]]
+    words = [match[1] for match in _WORD.finditer(statement[:_SEARCHED]) if match[1]]
     names = [
         word[1:-1].replace('""', '"') if word.startswith('"') else word.lower() for word in words
     ]
@@ -108,30 +110,30 @@ def find(session: Session, statement: str) -> tuple[Blocker, ...]:
 
 
 def blocking(session: Session, pid: int, pids: list[int]) -> tuple[Blocker, ...]:
-    """Ask the server about the sessions that a waiting one has to wait for.
+    """Ask the server about the sessions that a waiting session has to wait for.
 
     Args:
-        session: another one than the waiting one.
+        session: another session than the waiting one.
         pid: the process of the waiting session.
-        pids: what `pg_blocking_pids` said of it.
+        pids: the processes that `pg_blocking_pids` returned for it.
 
     Returns:
-        The most likely one first: those that have their lock, the oldest transaction first.
+        The sessions that hold a lock before those that wait for one, the oldest transaction first.
     """
     return _blockers(
         session.query(_OF_WAITING, {"pid": pid, "pids": pids})
-        # It waits for a transaction and not for a table.
+        # No table lock is in the way, so the session waits for a transaction.
         or session.query(_BY_PID, {"pids": pids})
     )
 
 
 def holder_of(session: Session, name: str, key: int) -> Blocker | None:
-    """Ask the server who holds an advisory lock; None for nobody.
+    """Return the session that holds an advisory lock; None when the lock is free.
 
     Args:
         session: outside a transaction, or in one that did not fail.
-        name: what the lock is called.
-        key: its key, a signed 64-bit number.
+        name: the lock's name in messages.
+        key: the lock's key, a signed 64-bit number.
     """
     high, low = advisory_halves(key)
     holders = _blockers(session.query(_OF_ADVISORY_LOCK, {"name": name, "high": high, "low": low}))
@@ -139,13 +141,16 @@ def holder_of(session: Session, name: str, key: int) -> Blocker | None:
 
 
 def advisory_halves(key: int) -> tuple[int, int]:
-    """Return the key of an advisory lock as pg_locks has it, in two columns."""
+    """Return the key of an advisory lock as pg_locks shows it, in `classid` and `objid`."""
     return divmod(key % 2**64, 2**32)
 
 
 def _blockers(rows: Iterable[tuple[Any, ...]]) -> tuple[Blocker, ...]:
+    """Return one blocker for each session; its first row counts."""
     blockers: dict[object, Blocker] = {}
-    for pid, application, role, client, state, seconds, query, prepared, relation, mode, ok in rows:
+    for row in rows:
+        pid, application, role, client, state, seconds, query, *lock = row
+        prepared, relation, mode, granted = lock
         blocker = Blocker(
             pid=pid,
             prepared=prepared,
@@ -155,7 +160,7 @@ def _blockers(rows: Iterable[tuple[Any, ...]]) -> tuple[Blocker, ...]:
             state=state,
             transaction_s=seconds,
             lock=lock_modes.SERVER_MODES.get(mode, mode),
-            granted=ok,
+            granted=granted,
             relation=relation,
             query=_first_line(query),
         )

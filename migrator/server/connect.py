@@ -1,4 +1,4 @@
-"""Reaching the database: waiting for the server, logging in, hanging up."""
+"""Opens and closes connections, and waits for a server that is not ready. Sends no SQL."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 _CONNECT_TIMEOUT = 5  # seconds for one attempt
-_FIRST_PAUSE = 0.1  # seconds between two attempts, the mean doubles with each
-# A server that vanished is noticed after about ten seconds: the keepalives find it while we wait
-# for an answer, tcp_user_timeout while we send.
+_FIRST_PAUSE = 0.1  # seconds between the first two attempts; the mean doubles with each attempt
+# The client notices after about ten seconds that the server has vanished: by the keepalives while
+# the client waits for an answer, by tcp_user_timeout while the client sends.
 _KEEPALIVE = {
     "keepalives_idle": "5",
     "keepalives_interval": "2",
@@ -38,7 +38,7 @@ _READ_ONLY_DETAIL = "it is a standby, or default_transaction_read_only is on"
 def driver_version() -> str:
     """Return the versions of the driver and of libpq, for a person."""
     number = extensions.libpq_version()  # 170005 is 17.5
-    # The stubs do not have it. Behind the number it names how it was built.
+    # The stubs lack __version__. It is the number, a blank and the options of the build.
     version, _, _ = str(psycopg2.__version__).partition(" ")  # type: ignore[attr-defined]
     return f"psycopg2 {version}, libpq {number // 10000}.{number % 10000}"
 
@@ -47,9 +47,9 @@ def driver_version() -> str:
 def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]:
     """Wait for the server, log in to the target database, and hang up at the end.
 
-    A refused connection, a name that does not resolve, a server that starts up or has too many
-    clients are tried again with growing, jittered pauses. The log has a line when the reason
-    changes, and every ten seconds.
+    While the connection is refused, the name does not resolve, or the server starts up or has too
+    many clients, the attempt is repeated with growing, jittered pauses. The log has a line when the
+    reason changes, and every ten seconds.
 
     Args:
         settings: where to connect to, and for how long to try.
@@ -57,11 +57,11 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         write: whether a server that is in recovery or read-only is refused.
 
     Raises:
-        DatabaseUnavailable: the wait is over, or we were refused for good.
+        DatabaseUnavailable: the wait is over, or waiting cannot help.
         Interrupted: a signal has arrived.
         UsageError: libpq does not understand the URL.
     """
-    connection = _wait(settings, stop, write=write)
+    connection = _connect_within_wait(settings, stop, write=write)
 
     def cancel() -> None:
         with suppress(psycopg2.Error):
@@ -76,19 +76,19 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
 
 
 def connect_once_more(session: Session) -> Session:
-    """Connect a second time, without waiting for a server that is not there.
+    """Connect a second time to the server of a session, with one attempt and no wait.
 
-    No signal ends what the second session does.
+    A signal does not interrupt the statements of the second session.
 
     Args:
-        session: connected to the same server.
+        session: the first session.
 
     Raises:
         Refused: the connection is refused.
     """
     parameters = {"connect_timeout": "2"} | _parameters(session.settings)
     parameters["application_name"] = "migrator: observer"
-    if "," in str(parameters.get("host", "")):  # the other hosts are other servers
+    if "," in str(parameters.get("host", "")):  # the other hosts of the URL are other servers
         info = session.connection.info
         parameters |= {"host": info.host, "port": str(info.port)}
         parameters.pop("hostaddr", None)
@@ -96,16 +96,17 @@ def connect_once_more(session: Session) -> Session:
 
 
 def url_of(url: str, database: str) -> str:
-    """Return what libpq is given for another database of the same server.
+    """Return the connection string for another database of the same server.
 
     Args:
-        url: the URL, or libpq's keyword/value string.
-        database: the other database's name.
+        url: a URL, or a keyword/value string of libpq.
+        database: the name of the other database.
     """
     return str(extensions.make_dsn(url, dbname=database))
 
 
-def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN401
+def _connect_within_wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN401
+    """Try to connect until an attempt succeeds, is refused for good, or `wait` is over."""
     parameters = _parameters(settings)
     deadline = time.monotonic() + settings.wait
 
@@ -140,27 +141,17 @@ def _wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN40
 
 def _pause(tries: int, longest: float) -> float:
     """Return how long to pause before the next attempt, in seconds."""
-    import random  # noqa: PLC0415 - 4 ms, and most servers accept the first attempt
+    # The import takes 4 ms, and most servers accept the first attempt.
+    import random  # noqa: PLC0415
 
     growing = min(_FIRST_PAUSE * 2.0 ** min(tries - 1, 10), longest)
     return growing * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
 
 
 def _parameters(settings: Settings) -> dict[str, Any]:
-    try:
-        given = extensions.parse_dsn(settings.url)
-    except psycopg2.ProgrammingError as error:
-        # The driver's words are shown only when they cannot hold a part of the password.
-        option = re.search(
-            r'invalid (?:URI query parameter|connection option)[^"]*"(\w+)"', str(error)
-        )
-        what = f"libpq has no option {option[1]!r}" if option else "libpq cannot read it"
-        raise UsageError(
-            f"DATABASE_URL is not valid: {what}",
-            "Write postgresql://user:password@host:5432/database?sslmode=require.",
-        ) from None
-    parameters = {**_KEEPALIVE, "fallback_application_name": "migrator", **given}
-    if "password" not in given and not os.environ.get("PGPASSWORD") and settings.password:
+    """Return the parameters of libpq, and hide the passwords among them from the log."""
+    parameters = {**_KEEPALIVE, "fallback_application_name": "migrator", **_parsed(settings.url)}
+    if "password" not in parameters and not os.environ.get("PGPASSWORD") and settings.password:
         parameters["password"] = settings.password
     parameters["client_encoding"] = "UTF8"
     names = {parameters.get("user"), parameters.get("dbname"), parameters.get("host")}
@@ -170,11 +161,28 @@ def _parameters(settings: Settings) -> dict[str, Any]:
     return parameters
 
 
+def _parsed(url: str) -> dict[str, Any]:
+    """Return the parameters that a URL has."""
+    try:
+        return dict(extensions.parse_dsn(url))
+    except psycopg2.ProgrammingError as error:
+        # The message of libpq may quote a part of the password, so only an option's name is shown.
+        option = re.search(
+            r'invalid (?:URI query parameter|connection option)[^"]*"(\w+)"', str(error)
+        )
+        problem = f"libpq has no option {option[1]!r}" if option else "libpq cannot read it"
+        raise UsageError(
+            f"DATABASE_URL is not valid: {problem}",
+            "Write postgresql://user:password@host:5432/database?sslmode=require.",
+        ) from None
+
+
 def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
+    """Make one attempt to connect."""
     try:
         connection = psycopg2.connect(**parameters)
     except psycopg2.OperationalError as error:
-        if str(error).startswith("invalid "):  # libpq did not even try
+        if str(error).startswith("invalid "):  # libpq refuses the parameters and does not connect
             raise UsageError(
                 f"the connection settings are not valid: {str(error).strip()}"
             ) from None

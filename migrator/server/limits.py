@@ -1,4 +1,4 @@
-"""The limits that a transaction runs under."""
+"""The SQL that sets the timeouts of a transaction, and lets the server notice a dead client."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
 
 
-# The server notices within half a second that we are gone (PostgreSQL 14), within some seconds that
-# the network is, and in a minute that we hang; each of them rolls back and lets go of the locks.
-# Some of these do not exist on every platform that a server runs on, so they are set on Linux only.
+# With these settings the server notices within half a second that the migrator is gone (since
+# PostgreSQL 14), and within some seconds that the network is gone. Then the server rolls back and
+# releases the locks. Some of the settings do not exist on every platform of a server, so they are
+# set on Linux only. For a migrator that hangs, idle_in_transaction_session_timeout does the same
+# after a minute.
 _LEASH = {
     "client_connection_check_interval": "500ms",
     "tcp_keepalives_idle": "5",
@@ -21,20 +23,20 @@ _LEASH = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10s",
 }
-_SINCE = {"client_connection_check_interval": 140000}
+_SINCE = {"client_connection_check_interval": 140000}  # the first version of the server
 
 
 def limits_sql(
     session: Session, label: str, lock_timeout: float, statement_timeout: float, *, local: bool
 ) -> str:
-    """Return the statement that sets the limits for what comes next.
+    """Return the statement that sets the limits for the statements after it.
 
     Args:
-        session: where it will run.
-        label: becomes `application_name`, for a DBA who looks at pg_stat_activity.
-        lock_timeout: seconds.
-        statement_timeout: seconds; 0 is without limit.
-        local: whether they end with the transaction.
+        session: the session that the statement will run in.
+        label: the new `application_name`, for a DBA who looks at pg_stat_activity.
+        lock_timeout: in seconds.
+        statement_timeout: in seconds; 0 is without limit.
+        local: whether the limits end with the transaction.
     """
     scope = "true" if local else "false"
     values = {
@@ -44,7 +46,7 @@ def limits_sql(
         "idle_in_transaction_session_timeout": "60s",
         "standard_conforming_strings": "on",
     }
-    calls = [f"set_config('{name}', {literal(v)}, {scope})" for name, v in values.items()]
+    calls = [f"set_config('{name}', {literal(value)}, {scope})" for name, value in values.items()]
     leash = leash_sql(session.server_version, local=local)
     return "SELECT " + ", ".join([*(f"pg_catalog.{call}" for call in calls), leash])
 
@@ -55,7 +57,7 @@ def leash_sql(server_version: int, *, local: bool) -> str:
 
     Args:
         server_version: as libpq gives it: 150018 is 15.18.
-        local: whether it ends with the transaction.
+        local: whether the settings end with the transaction.
     """
     on_linux = "CASE WHEN pg_catalog.version() LIKE '%linux%' THEN"
     scope = "true" if local else "false"

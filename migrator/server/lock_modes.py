@@ -1,4 +1,4 @@
-"""The modes of table locks, and what each keeps waiting."""
+"""The modes of table locks, and which of them stop the reads or writes of other sessions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ MODES = (
 )
 _WRITES = "writes"
 _ALL = "reads and writes"
+# The modes that stop plain reads or writes of other sessions, with the word for it.
 BLOCKS = {
     "SHARE": _WRITES,
     "SHARE ROW EXCLUSIVE": _WRITES,
     "EXCLUSIVE": _WRITES,
     "ACCESS EXCLUSIVE": _ALL,
 }
-# What is weaker is what every SELECT, INSERT, UPDATE and DELETE takes.
+# The weaker modes are not reported: every SELECT, INSERT, UPDATE and DELETE takes one of them.
 REPORTED = frozenset(MODES[3:])
+# By the name that the server uses in pg_locks, such as AccessShareLock.
 SERVER_MODES = {mode.title().replace(" ", "") + "Lock": mode for mode in MODES}
 BLOCKING_ON_SERVER = tuple(name for name, mode in SERVER_MODES.items() if mode in BLOCKS)
 

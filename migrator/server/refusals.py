@@ -1,4 +1,4 @@
-"""Why a server refused a connection, by its words, and whether waiting may help."""
+"""Why a server refuses a connection, read from its message, and whether waiting may help."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ from migrator.process.log import redact
 from migrator.server.session import READ_ONLY, READ_ONLY_HINT
 
 _LONGEST_PAUSE = 1.0  # seconds between two attempts
-_SOON = 0.2  # the longest pause for a server that comes up, which every deployment waits for
+# The longest pause, in seconds, for a server that is starting, since every deployment waits for it.
+_SOON = 0.2
 
 
 class _Refusal(NamedTuple):
+    """A pattern in the message of the server or of libpq, and what follows from it.
+
+    Attributes:
+        pattern: a regular expression.
+        reason: the reason in the migrator's words.
+        final: whether waiting cannot help.
+        hint: what to do about it; may be empty.
+        pause: the longest pause between two attempts, in seconds.
+    """
+
     pattern: str
     reason: str
     final: bool
@@ -21,8 +32,8 @@ class _Refusal(NamedTuple):
     pause: float = _LONGEST_PAUSE
 
 
-# The SQLSTATE of a refused connection is not available through libpq, so its words have to do. What
-# is not in this table is tried again until the wait is over.
+# libpq does not give the SQLSTATE of a refused connection, so the words of the message decide. A
+# refusal that is not in this table is not final: the attempt is repeated until the wait is over.
 _REFUSALS = (
     _Refusal(
         r"password authentication failed|SCRAM authentication|no password supplied",
@@ -120,10 +131,10 @@ class Refused(DatabaseUnavailable):
     """One attempt to connect failed.
 
     Args:
-        reason: why, in our words.
+        reason: the reason in the migrator's words.
         detail: the words of libpq or of the server, without passwords.
         hint: what to do about it; may be empty.
-        final: whether waiting is of no use.
+        final: whether waiting cannot help.
         pause: the longest pause between two attempts, in seconds.
     """
 
@@ -137,16 +148,13 @@ class Refused(DatabaseUnavailable):
         self.pause = pause
 
 
-def refused(text: str) -> Refused:
-    """Return why a connection was refused.
-
-    Args:
-        text: what libpq says of it.
-    """
-    detail = redact(" ".join(text.split()))
-    refusals = [refusal for refusal in _REFUSALS if re.search(refusal.pattern, text)]
+def refused(message: str) -> Refused:
+    """Return the error for the message with which libpq refused a connection."""
+    detail = redact(" ".join(message.split()))
+    refusals = [refusal for refusal in _REFUSALS if re.search(refusal.pattern, message)]
     if not refusals:
         return Refused("the server refuses the connection", detail, "", final=False)
-    # With several hosts each has its own line; a host that may come up is worth waiting for.
+    # With several hosts the message has a line for each; one host that may come up is enough to
+    # wait for.
     first = next((refusal for refusal in refusals if not refusal.final), refusals[0])
     return Refused(first.reason, detail, first.hint, final=first.final, pause=first.pause)

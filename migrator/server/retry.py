@@ -1,6 +1,7 @@
-"""Which errors of the server call for another try, and after which pause.
+"""Repeats a transaction, with pauses, after a lock timeout, deadlock or serialization failure.
 
-Lock timeouts, deadlocks and serialization failures: the same transaction may succeed later.
+After each of these errors the same transaction may succeed later. After a lost connection the whole
+run begins again instead; `apply.run` does that.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ def until_it_succeeds(
     """Call `attempt` until it succeeds, fails for good, or `lock_wait` is over.
 
     Args:
-        session: for its settings and its signals; outside a transaction.
+        session: outside a transaction.
         attempt: is given the number of the try, from 1. When it raises, it leaves nothing behind
             except a transaction that failed.
-        lock_timeout: for how many seconds a statement of `attempt` waits for a lock; None: as set
-            for the run.
+        lock_timeout: for how many seconds a statement of `attempt` waits for a lock; None for the
+            lock_timeout of the settings.
 
     Raises:
-        ServerError: the last error, when it is about a statement of a file; or another error than
-            a lock timeout. After a lock timeout it says who was in the way.
-        LockUnavailable: a statement of our own did not get its lock within the whole budget.
+        ServerError: the error of the last try. After a lock timeout it has the blockers.
+        LockUnavailable: a statement of the migrator itself, and not of a file, did not get its lock
+            within the whole budget.
         Interrupted: a signal has arrived.
     """
     settings = session.settings
@@ -60,8 +61,8 @@ def until_it_succeeds(
             if session.in_transaction:
                 session.execute("ROLLBACK")
             if error.sqlstate == sqlstate.LOCK_NOT_AVAILABLE:
-                # A session that was seen while the statement waited was in the way; later there
-                # is only the guess who it was.
+                # The observer saw the blockers while the statement waited, so it is right about
+                # them; `find` asks after the wait and can only guess.
                 seen = error.blockers or blockers.find(session, statement) or seen
                 error.blockers = seen
             raise
@@ -99,9 +100,9 @@ def until_it_succeeds(
 
 
 def _unavailable(budget: float, in_the_way: tuple[Blocker, ...]) -> LockUnavailable:
-    who = "; ".join(str(blocker) for blocker in in_the_way) or "unknown"
+    holders = "; ".join(str(blocker) for blocker in in_the_way) or "unknown"
     return LockUnavailable(
-        f"a lock could not be had within {budget:g} s; in the way: {who}",
+        f"a lock could not be had within {budget:g} s; in the way: {holders}",
         "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
         "MIGRATOR_LOCK_WAIT waits longer.",
     )
@@ -111,9 +112,9 @@ def pause(tries: int, stall: float) -> float:
     """Return how long to pause before the next try, in seconds.
 
     Args:
-        tries: how many there were.
-        stall: for how many seconds the last one made the traffic behind it wait; the pause is
-            longer, so that the traffic can drain.
+        tries: how many tries there were.
+        stall: for how many seconds the last try made other sessions wait behind it; the pause is
+            longer than that, so that those sessions can finish first.
     """
     first = max(_FIRST_PAUSE, 1.5 * stall)
     growing = min(first * 2 ** min(tries - 1, 20), max(first, _LONGEST_PAUSE))

@@ -1,4 +1,4 @@
-"""One connection to the server: messages, notices, and kinds of error."""
+"""Sends SQL over an open connection, reads answers and notices, and raises server errors."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
 READ_ONLY = "the server is read-only"
 READ_ONLY_HINT = "Connect to the primary (libpq: target_session_attrs=read-write)."
 
-# What a session is given back as, whatever a migration did to it: DISCARD ALL, which is refused in
-# a transaction, by its parts (PostgreSQL documentation, "DISCARD"). Both run in the migration's own
-# transaction, so that nothing leaks even where a pooler hands the connection on after the commit.
+# These two undo everything that a migration may have set in the session. Together they do what
+# DISCARD ALL does, which itself is refused in a transaction (PostgreSQL documentation, "DISCARD").
+# Both run in the migration's own transaction, because a pooler may hand the connection on to
+# another client right after the commit.
 RESET_SETTINGS = (
     "SET CONSTRAINTS ALL IMMEDIATE; SET SESSION AUTHORIZATION DEFAULT; RESET ALL;"
     " SET LOCAL search_path TO pg_catalog; SET LOCAL lock_timeout TO '10s'"
@@ -40,29 +41,34 @@ RESET_STATE = (
     "CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();"
     " DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
-# What our own SQL behind a file has set, undone for the next file of the same transaction.
+# The migrator's own SQL after a file sets these two. This undoes it for the next file of the same
+# transaction.
 RESET_OURS = "RESET search_path; RESET TimeZone"
-# Our own SQL tells us something without a round trip by RAISE INFO, which no setting suppresses
-# (PostgreSQL documentation, "client_min_messages").
-# A file cannot send the same by chance.
+# The migrator's own SQL reports a result by RAISE INFO, which costs no round trip and which no
+# setting suppresses (PostgreSQL documentation, "client_min_messages"). The message begins with this
+# random text, so that no notice of a file is mistaken for a report.
 PRIVATE = f"migrator reports {os.urandom(8).hex()} "
 
 
-def sendable(text: str) -> str:
-    """Return SQL for a name or a query of others that the server can send us in any database.
+def sendable(expression: str) -> str:
+    """Return an SQL expression whose value the server can send to us in any database.
 
-    In one without an encoding they may be any bytes, and what is not UTF-8 would be an error; there
-    every byte beyond ASCII becomes its number (PostgreSQL documentation, "encode", "escape").
+    A database without an encoding (SQL_ASCII) may have names and queries that are not UTF-8, and
+    sending them would be an error. There the value has the number of each byte beyond ASCII instead
+    of the byte (PostgreSQL documentation, "encode", "escape").
+
+    Args:
+        expression: an SQL expression for a text, such as the name of a table.
     """
     return (
         "CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII'"
-        f" THEN pg_catalog.encode(pg_catalog.convert_to({text}, 'SQL_ASCII'), 'escape')"
-        f" ELSE {text} END"
+        f" THEN pg_catalog.encode(pg_catalog.convert_to({expression}, 'SQL_ASCII'), 'escape')"
+        f" ELSE {expression} END"
     )
 
 
 class Diagnosis(NamedTuple):
-    """What the server says of an error.
+    """The fields of an error that the server reports.
 
     The fields are those of the PostgreSQL documentation, "Error and Notice Message Fields". They
     are empty, or None, where the server does not send them.
@@ -72,12 +78,12 @@ class Diagnosis(NamedTuple):
         message: the primary message.
         detail: more about the error.
         hint: what to do about it.
-        context: where it happened: the calls of functions, innermost first.
-        position: the character of the message that was sent, from 1.
-        internal_position: the character of `internal_query`, from 1.
-        internal_query: the statement that a function or block had built.
+        context: the calls of functions in which the error happened, innermost first.
+        position: the character of the sent SQL that the error is at, from 1.
+        internal_position: the character of `internal_query` that the error is at, from 1.
+        internal_query: the statement that a function or block was running.
         schema: the schema of the table that the error is about.
-        table: that table.
+        table: the name of that table.
     """
 
     sqlstate: str
@@ -95,14 +101,12 @@ class Diagnosis(NamedTuple):
 class ServerError(MigratorError):
     """The server reported an error.
 
-    Args:
-        diagnosis: what the server says.
-
     Attributes:
-        file: the migration whose statement failed; None: it was a statement of our own.
+        diagnosis: the fields of the error.
+        file: the file whose statement failed; None for a statement of the migrator itself.
         line: the line of the file where that statement fails, from 1.
         statement: the text of that statement.
-        blockers: who held the lock that was not available.
+        blockers: the sessions that held the lock that was not available.
     """
 
     status = UNREACHABLE
@@ -122,12 +126,12 @@ class ServerError(MigratorError):
 
     @property
     def line(self) -> int | None:
-        """The line of the file; None for a statement of our own."""
+        """The line of the file; None for a statement of the migrator itself."""
         return None
 
     @property
     def statement(self) -> str:
-        """The text of the file's statement; empty for a statement of our own."""
+        """The text of the file's statement; empty for a statement of the migrator itself."""
         return ""
 
 
@@ -136,60 +140,65 @@ class ConnectionLost(DatabaseUnavailable):
 
 
 class ServerReadOnly(DatabaseUnavailable):
-    """The transaction that was begun cannot write: a standby, or default_transaction_read_only."""
+    """A transaction cannot write: on a standby, or with default_transaction_read_only."""
 
 
 def _diagnosis(error: psycopg2.Error) -> Diagnosis:
-    diag = error.diag
+    fields = error.diag
     return Diagnosis(
         sqlstate=error.pgcode or "",
-        message=str(diag.message_primary or " ".join(str(error).split())),
-        detail=diag.message_detail or "",
-        hint=diag.message_hint or "",
-        context=diag.context or "",
-        position=int(diag.statement_position) if diag.statement_position else None,
-        internal_position=int(diag.internal_position) if diag.internal_position else None,
-        internal_query=diag.internal_query or "",
-        schema=diag.schema_name or "",
-        table=diag.table_name or "",
+        message=str(fields.message_primary or " ".join(str(error).split())),
+        detail=fields.message_detail or "",
+        hint=fields.message_hint or "",
+        context=fields.context or "",
+        position=int(fields.statement_position) if fields.statement_position else None,
+        internal_position=int(fields.internal_position) if fields.internal_position else None,
+        internal_query=fields.internal_query or "",
+        schema=fields.schema_name or "",
+        table=fields.table_name or "",
     )
 
 
 class Notices:
-    """Passes the server's notices on to the log as they arrive, and keeps what is for us."""
+    """Writes the server's notices to the log as they arrive, except the migrator's own reports.
+
+    The driver calls `append` for each notice. A report begins with `PRIVATE`; the last one is kept
+    until `take`.
+    """
 
     def __init__(self) -> None:
-        self._private = ""
+        self._report = ""
 
     def take(self) -> str:
-        """Return the last message that began with `PRIVATE`, once; empty when there is none."""
-        text, self._private = self._private, ""
-        return text
+        """Return the last report and forget it; empty when there is none."""
+        report, self._report = self._report, ""
+        return report
 
-    def append(self, text: str) -> None:
-        """Take a notice from the driver."""
-        match = _NOTICE.match(text.strip())
-        severity, message = match.groups() if match else ("NOTICE", text.strip())
+    def append(self, notice: str) -> None:
+        """Receive a notice from the driver, such as `WARNING:  there is no transaction`."""
+        match = _NOTICE.match(notice.strip())
+        severity, message = match.groups() if match else ("NOTICE", notice.strip())
         if message.startswith(PRIVATE):
-            self._private = message.removeprefix(PRIVATE)
+            self._report = message.removeprefix(PRIVATE)
             return
         write = log.warning if severity == "WARNING" else log.info
         write("server notice", severity=severity, message=message)
 
 
 class Session:
-    """A connection in autocommit, on which every transaction is begun and ended by our own SQL.
+    """A connection on which the migrator's own SQL begins and ends every transaction.
 
     Attributes:
-        connection: the driver's connection.
-        settings: what the run was given.
-        stop: tells whether a signal has arrived.
-        notices: what the server says beside its answers.
-        running: what the server does for a migration right now; other threads read it.
-        exceeded: why the observer cancels what runs now; empty: it does not.
-        cancelled: whether it has sent that; the server may have been idle and ignored it.
-        server_pid: the server's process that we last began a transaction in; behind a pooler it
-            is another one than the driver knows.
+        connection: the driver's connection, in autocommit.
+        settings: the settings of the run.
+        stop: knows whether a signal has arrived.
+        notices: receives the server's notices.
+        running: the statement of a migration that runs right now; the observer's thread reads it.
+        exceeded: why the observer cancels the running statement; empty when it does not.
+        cancelled: whether the observer has sent the cancel. The server ignores a cancel that
+            arrives while no statement runs.
+        server_pid: the server's process in which the last transaction was begun. Behind a pooler
+            the driver knows another number.
     """
 
     def __init__(self, connection: Any, settings: Settings, stop: Stop) -> None:  # noqa: ANN401
@@ -205,11 +214,11 @@ class Session:
         self.server_pid: int = connection.info.backend_pid
         self.cursor = connection.cursor()
 
-    def query(self, text: str, arguments: Arguments | None = None) -> list[Any]:
+    def query(self, sql: str, arguments: Arguments | None = None) -> list[Any]:
         """Send one message and return the rows of its last statement.
 
         Args:
-            text: one or more statements; `%` is not special without arguments.
+            sql: one or more statements; `%` is not special without arguments.
             arguments: for the placeholders `%s` or `%(name)s`.
 
         Raises:
@@ -217,24 +226,29 @@ class Session:
             ConnectionLost: the connection broke.
             ServerError: the server reported an error.
         """
-        self.execute(text, arguments)
+        self.execute(sql, arguments)
         return self.cursor.fetchall() if self.cursor.description else []
 
-    def execute(self, text: str | bytes, arguments: Arguments | None = None) -> None:
-        """Send one message, as `query` does, and leave the rows where they are.
+    def execute(self, sql: str | bytes, arguments: Arguments | None = None) -> None:
+        """Send one message, as `query` does, and return no rows.
 
         Args:
-            text: one or more statements; bytes are sent as they are.
+            sql: one or more statements; bytes are sent as they are.
             arguments: for the placeholders.
+
+        Raises:
+            Interrupted: a signal has arrived; the statement was cancelled.
+            ConnectionLost: the connection broke.
+            ServerError: the server reported an error.
         """
         with self._guarded():
-            self.cursor.execute(text, arguments)
+            self.cursor.execute(sql, arguments)
 
-    def copy(self, text: str, rows: Any) -> None:  # noqa: ANN401
+    def copy(self, statement: str, rows: Any) -> None:  # noqa: ANN401
         """Run a COPY … FROM STDIN.
 
         Args:
-            text: the statement.
+            statement: the text of the statement.
             rows: an object with `read(size)` that returns the rows as text.
 
         Raises:
@@ -243,23 +257,21 @@ class Session:
             ServerError: the server reported an error.
         """
         with self._guarded():
-            self.cursor.copy_expert(text, rows)
+            self.cursor.copy_expert(statement, rows)
 
-    def execute_in_spite_of_signals(self, text: str) -> None:
+    def execute_in_spite_of_signals(self, sql: str) -> None:
         """Send one message although a signal may have arrived.
-
-        Args:
-            text: one or more statements.
 
         Raises:
             ConnectionLost: the connection broke.
             ServerError: the server reported an error.
         """
         with self._translated():
-            self.cursor.execute(text)
+            self.cursor.execute(sql)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
+        """Raise Interrupted when a signal has arrived, before the block or as its error."""
         self.stop.check()
         with self._translated():
             try:
@@ -270,7 +282,7 @@ class Session:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Raise the driver's errors as ours; nothing else in the package knows the driver's."""
+        """Raise the driver's errors as ServerError or ConnectionLost, which other packages know."""
         try:
             yield
         except psycopg2.Error as error:
@@ -279,13 +291,13 @@ class Session:
             raise ServerError(_diagnosis(error)) from error
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         with suppress(psycopg2.Error):
             self.connection.close()
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is gone."""
+        """Whether the connection is closed or broken."""
         return bool(self.connection.closed)
 
     @property
@@ -301,7 +313,7 @@ class Session:
 
     @property
     def target(self) -> dict[str, object]:
-        """What we are connected to, for the log; a pooler's version is the one that it gives."""
+        """The server and the database, for the log; behind a pooler, the version that it claims."""
         info = self.connection.info
         version, _, _ = str(info.parameter_status("server_version")).partition(" ")
         return {
@@ -319,7 +331,7 @@ class Session:
 
     @property
     def sent(self) -> str:
-        """The last message that was sent, with its arguments."""
+        """The SQL of the last message, with its arguments."""
         return bytes(self.cursor.query or b"").decode(errors="replace")
 
     @property
@@ -329,22 +341,22 @@ class Session:
 
     @property
     def reads_utf8(self) -> bool:
-        """Whether the server takes what we send for UTF-8; a file can set another encoding.
+        """Whether the server expects messages in UTF-8; a file can set another encoding.
 
-        The server converts a message before it runs anything of it.
+        The server converts a whole message before it runs the first statement of the message.
         """
         return bool(self.connection.info.parameter_status("client_encoding") == "UTF8")
 
     @property
     def counts_bytes(self) -> bool:
-        """Whether a position that the server gives is in bytes instead of characters."""
+        """Whether the server counts the position of an error in bytes instead of characters."""
         return bool(self.connection.info.parameter_status("server_encoding") == "SQL_ASCII")
 
     @property
     def through_pooler(self) -> bool:
-        """Whether something between us and the server may change the server's process under us.
+        """Whether a pooler is between us and the server, so that the server's process may change.
 
-        A pooler makes the process number up that it gives to its client.
+        A pooler gives its client a process number of its own.
         """
         return bool(
             self.query("SELECT pg_catalog.pg_backend_pid()")[0][0]
@@ -353,11 +365,12 @@ class Session:
 
     @property
     def takes_all_at_once(self) -> bool:
-        """Whether a transaction can be sent in the message that begins it.
+        """Whether one message can begin a transaction and contain its statements.
 
-        What the server is to be set to first comes too late then: a message is read as a whole
-        before anything of it is run. And its process has to be known for the observer, which behind
-        a pooler it is only once the transaction has begun.
+        The server converts and parses the whole message before it runs the first statement. So the
+        settings that these depend on have to be right already: client_encoding and
+        standard_conforming_strings. And the observer needs the number of the server's process,
+        which is known behind a pooler only after a transaction has begun.
         """
         info = self.connection.info
         return bool(
@@ -367,7 +380,7 @@ class Session:
         )
 
     def rollback(self) -> None:
-        """Undo the open transaction, if any, and whatever outlives a rollback."""
+        """Roll back the open transaction, if any, and undo what a rollback leaves behind."""
         self.notices.take()
         if self.in_transaction:
             self.query(

@@ -1,4 +1,4 @@
-"""The codes of the errors that something here depends on.
+"""The error codes (SQLSTATE) that some code of this package depends on, by their names.
 
 The names are those of the PostgreSQL documentation, appendix A, "PostgreSQL Error Codes".
 """
@@ -29,19 +29,20 @@ UNDEFINED_TABLE = "42P01"
 UNSAFE_NEW_ENUM_VALUE_USAGE = "55P04"
 UNTRANSLATABLE_CHARACTER = "22P05"
 
-# Codes of our own, in a class that the SQL standard and PostgreSQL leave free.
+# Codes that the migrator's own SQL raises, in a class that the SQL standard and PostgreSQL leave
+# free.
 CHANGED_HISTORY = "MG001"
 LOCK_GIVEN_AWAY = "MG002"
 NOT_CLAIMED = "MG003"
 
-# The transaction was in the way of another one; the same transaction may succeed later.
+# Another transaction was in the way; the same transaction may succeed later.
 RETRYABLE = frozenset({LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, SERIALIZATION_FAILURE})
-# The server ends the connection after these.
+# The server ends the connection after these errors.
 CONNECTION_ENDS = frozenset({ADMIN_SHUTDOWN, CRASH_SHUTDOWN, CANNOT_CONNECT_NOW})
 
 
 def condition(code: str) -> str:
-    """Return the name of an error code in lower case; empty for one that a RAISE made up."""
+    """Return the name of an error code in lower case; empty for a code that a RAISE invented."""
     from migrator.server.driver import errorcodes  # noqa: PLC0415 - only a failure has a name
 
     try:

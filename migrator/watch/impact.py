@@ -1,10 +1,10 @@
-"""What a migration locks and rewrites of what was there before it.
+"""Which existing relations a migration locked and rewrote, and for how long it held the locks.
 
-A cursor is declared before the file runs and read after it. It sees the catalog as it was when it
-was declared (PostgreSQL documentation, "DECLARE": all cursors are insensitive), but asks for the
-locks when it is read. So it finds the relations that were there before, and no others, by the names
-that the rest of the world knows them by, those that the file has dropped included; and it costs no
-round trip of its own.
+The migration's own session reads this, in the transaction of the file. A cursor is declared before
+the file runs and read after it. The cursor sees the catalog as it was when the cursor was declared
+(PostgreSQL documentation, "DECLARE": all cursors are insensitive), but it asks for the locks when
+it is read. So it finds exactly the relations that were there before the file, those that the file
+has dropped included, by the names that other sessions know. And it costs no round trip of its own.
 """
 
 from __future__ import annotations
@@ -25,24 +25,29 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
 
 
-_PROBE_AFTER = 0.02  # seconds; how exact the report is, and the least time between two probes
+# Seconds between two looks at the locks. The times of the report are no more exact than this.
+_PROBE_AFTER = 0.02
 _CURSOR = "migrator catalog"
-_MOST_IN_LOG = 50  # a change of a partitioned table may lock thousands; Docker cuts lines at 16 kB
+# Locks or tables in a line of the log. A change of a partitioned table may lock thousands of
+# tables, and Docker cuts a line at 16 kB.
+_MOST_IN_LOG = 50
 _COPY = re.compile(r"COPY\b", re.IGNORECASE)
-_COPY_WORDS = 5000  # a table has at most 1600 columns, and each may be named
+_COPY_WORDS = 5000  # enough to name all columns of a table, which has at most 1600
 _REPORTED_SQL = ", ".join(
     f"'{name}'" for name, mode in lock_modes.SERVER_MODES.items() if mode in lock_modes.REPORTED
 )
 OWN_LOCKS = """pg_catalog.pg_lock_status() l
 WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted"""
-# A relation whose first column's entry our own transaction has written is younger than it: no
-# command that changes a relation writes this entry again. Views and indexes have no system columns.
+# A relation is older than this transaction when another transaction has written the entry of its
+# first column in pg_attribute: no command that changes a relation writes this entry again. The
+# first column of a table is a system column; views and indexes have no system columns.
 _OLDER = """EXISTS (SELECT FROM pg_catalog.pg_attribute a, pg_catalog.pg_class c
     WHERE c.oid = l.relation AND a.attrelid = c.oid AND pg_catalog.age(a.xmin) > 0
     AND a.attnum = CASE WHEN c.relkind IN ('i', 'I', 'v') THEN 1 ELSE -6 END)"""
 
 
 def _name_sql(schema: str, name: str) -> str:
+    """Return an SQL expression for a relation's name, with its schema unless that is `public`."""
     return sendable(
         f"(CASE {schema} WHEN 'public' THEN '' ELSE pg_catalog.quote_ident({schema}) || '.' END"
         f" || pg_catalog.quote_ident({name}))"
@@ -50,11 +55,13 @@ def _name_sql(schema: str, name: str) -> str:
 
 
 NAME_SQL = _name_sql("n.nspname", "c.relname")
-# Neither catalogs nor TOAST and temporary tables, which nobody else uses by themselves.
+# Leaves out the catalogs, the TOAST tables, which are used only with their table, and temporary
+# tables, which no other session uses.
 USERS_SQL = "c.relkind <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
-# The cursor has little to plan, since most files change nothing that was there before; what there
-# is to say of the rest is asked here.
+# This block reads the cursor, asks for the other facts of each relation, and reports the result as
+# a notice. The cursor itself asks for little, so that it is planned quickly, since most files lock
+# nothing that was there before.
 REPORT_SQL = f"""
 DO $migrator$ DECLARE
   catalog pg_catalog.refcursor := '{_CURSOR}';
@@ -96,9 +103,9 @@ class Lock:
     """A lock that a migration held on a relation that was there before.
 
     Attributes:
-        relation: its name, with its schema unless that is `public`.
-        mode: as LOCK TABLE spells it, such as `ACCESS EXCLUSIVE`.
-        held_ms: from when the statement that took it began, until the commit; in milliseconds.
+        relation: the name of the relation, with its schema unless that is `public`.
+        mode: the mode as LOCK TABLE spells it, such as `ACCESS EXCLUSIVE`.
+        held_ms: milliseconds from the start of the statement that took the lock to the commit.
     """
 
     relation: str
@@ -107,7 +114,7 @@ class Lock:
 
     @property
     def blocks(self) -> str:
-        """What of other sessions waits for its end: `reads and writes`, `writes` or nothing."""
+        """The work of other sessions that it stops: `reads and writes`, `writes` or nothing."""
         return lock_modes.BLOCKS.get(self.mode, "")
 
     def __str__(self) -> str:
@@ -116,7 +123,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A relation whose rows a migration has written anew; `bytes` is its size afterwards."""
+    """A relation whose rows a migration has copied to a new file; `bytes` is its new size."""
 
     relation: str
     bytes: int
@@ -127,11 +134,11 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """What a migration did to relations that were there before.
+    """The locks and rewrites of a migration on relations that were there before.
 
     Attributes:
-        locks: those that something else than plain reading and writing waits for, by relation.
-        rewritten: tables and materialized views, by name.
+        locks: the locks of the modes `lock_modes.REPORTED`, ordered by relation.
+        rewritten: tables and materialized views, ordered by name.
     """
 
     locks: tuple[Lock, ...] = ()
@@ -139,23 +146,23 @@ class Impact:
 
 
 class Done(NamedTuple):
-    """One migration that is committed: how long it took, in seconds, and what it did to others."""
+    """A migration that is committed: how long it took, in seconds, and its impact."""
 
     seconds: float
     impact: Impact
 
 
 class LockedRelation(NamedTuple):
-    """A row of the cursor.
+    """A relation that the transaction has locked, as `REPORT_SQL` reports it.
 
     Attributes:
-        relation: its oid.
-        name: as in `Lock.relation`.
-        kind: pg_class.relkind.
-        mode: the server's name of the lock's mode.
-        rewritten: whether its file is another one now.
-        bytes: its size, if so.
-        parent: the oid of an index's table.
+        relation: the oid of the relation.
+        name: its name, as in `Lock.relation`.
+        kind: its pg_class.relkind.
+        mode: the mode of the lock, as the server names it.
+        rewritten: whether its rows are in another file now; None for one without a file.
+        bytes: its size in bytes, when it is rewritten.
+        parent: the oid of its table, when it is an index.
     """
 
     relation: int
@@ -168,66 +175,83 @@ class LockedRelation(NamedTuple):
 
 
 class LockTimes:
-    """When each lock was seen first. One for a transaction.
+    """The time at which each lock of one transaction was seen first.
 
-    Locks are looked for after a statement that took long, so the time of one is at most some
-    hundredths of a second, and the statement that took it, too early.
+    The transaction looks for its locks after a statement that took long. A new lock counts from the
+    look before, so it counts from before the statement that took it, at most some hundredths of
+    a second too early.
     """
 
     def __init__(self) -> None:
-        self._mark = time.monotonic()
-        self._first: dict[tuple[int, str], float] = {}
+        self._last_look = time.monotonic()
+        self._first_seen: dict[tuple[int, str], float] = {}
 
     def look(self, session: Session) -> None:
-        """Note which locks the transaction has by now, if enough time has passed.
+        """Note which locks the transaction has now, if enough time has passed since the last look.
 
         Raises:
-            ServerError: a limit that the file has set was too short for this, too.
+            ServerError: the query failed, for example by a timeout that the file has set.
         """
         now = time.monotonic()
-        if now - self._mark < _PROBE_AFTER:
+        if now - self._last_look < _PROBE_AFTER:
             return
         for relation, mode in session.query(_PROBE_SQL):
-            self._first.setdefault((relation, mode), self._mark)
-        self._mark = time.monotonic()
+            self._first_seen.setdefault((relation, mode), self._last_look)
+        self._last_look = time.monotonic()
 
-    def impact(self, found: Sequence[LockedRelation]) -> Impact:
-        """Return what the report says, the transaction having ended just now."""
+    def impact(self, report: Sequence[LockedRelation]) -> Impact:
+        """Return the impact of the transaction, which has ended just now, from its report.
+
+        The lock on an index is left out, unless the index is locked against reads and its table is
+        not.
+        """
         now = time.monotonic()
-        stopped = {each.relation for each in found if _mode(each) == lock_modes.MODES[-1]}
+        exclusive = lock_modes.MODES[-1]
+        stopped = {locked.relation for locked in report if _mode(locked) == exclusive}
         locks = [
-            Lock(each.name, _mode(each), round((now - self._since(each)) * 1000))
-            for each in found
-            if each.parent is None
-            or (_mode(each) == lock_modes.MODES[-1] and each.parent not in stopped)
+            Lock(locked.name, _mode(locked), round((now - self._since(locked)) * 1000))
+            for locked in report
+            if locked.parent is None
+            or (_mode(locked) == exclusive and locked.parent not in stopped)
         ]
         sizes = {
-            each.name: each.bytes or 0 for each in found if each.rewritten and each.kind in "rm"
+            locked.name: locked.bytes or 0
+            for locked in report
+            if locked.rewritten and locked.kind in "rm"
         }
         return Impact(strongest(locks), tuple(Rewrite(*item) for item in sorted(sizes.items())))
 
-    def _since(self, each: LockedRelation) -> float:
-        return self._first.get((each.relation, each.mode), self._mark)
+    def _since(self, locked: LockedRelation) -> float:
+        return self._first_seen.get((locked.relation, locked.mode), self._last_look)
 
 
 def first_sql(migration: Migration, *, later: bool = False) -> str:
-    """Return the statement that is to be run before the file, in its transaction.
+    """Return the statement that runs before the file, in the file's transaction.
 
     Args:
         migration: the file.
         later: whether other files have run in this transaction before.
     """
     script = migration.script
-    copies = [s for s in migration.statements if _COPY.match(script.source, s.start, s.end)]
-    # COPY … (FREEZE) is refused while any cursor is open: its rows are to be visible to every
-    # snapshot (PostgreSQL documentation, "COPY").
-    if any("FREEZE" in scanner.words(script.text(each), _COPY_WORDS) for each in copies):
+    copies = [
+        script.text(statement)
+        for statement in migration.statements
+        if _COPY.match(script.source, statement.start, statement.end)
+    ]
+    # The server refuses COPY … (FREEZE) while a cursor is open, since the rows become visible to
+    # every older snapshot (PostgreSQL documentation, "COPY"). So such a file has no report.
+    if any("FREEZE" in scanner.words(copy, _COPY_WORDS) for copy in copies):
         return "SELECT"
     return cursor_sql(later=later)
 
 
 def cursor_sql(*, later: bool = False) -> str:
-    """Return the declaration of the cursor; `later` as for `first_sql`."""
+    """Return the declaration of the cursor that `REPORT_SQL` reads.
+
+    Args:
+        later: whether other files have run in this transaction before. Then the relations that
+            these files have created are left out.
+    """
     return f"""
 DECLARE "{_CURSOR}" NO SCROLL CURSOR FOR
 SELECT l.mode, {_OLDER if later else "true"} AS older,
@@ -238,55 +262,55 @@ FROM {OWN_LOCKS} AND l.mode IN ({_REPORTED_SQL})"""
 
 
 def read(session: Session) -> tuple[LockedRelation, ...]:
-    """Take the report that `REPORT_SQL` has sent; empty when there was nothing to report."""
-    text = session.notices.take()
-    return tuple(LockedRelation(**each) for each in json.loads(text)) if text else ()
+    """Return the report that `REPORT_SQL` has sent; empty when there is nothing to report."""
+    report = session.notices.take()
+    return tuple(LockedRelation(**locked) for locked in json.loads(report or "[]"))
 
 
-def files(session: Session) -> dict[int, tuple[str, int]]:
-    """Return every table and materialized view by its oid: its name, the file its rows are in."""
+def relation_files(session: Session) -> dict[int, tuple[str, int]]:
+    """Return the name and the file's number of each table and materialized view, by its oid."""
     rows = session.query(_FILES_SQL)
     return {relation: (name, file) for relation, name, file in rows}
 
 
 def rewritten(session: Session, before: dict[int, tuple[str, int]], seconds: float) -> Impact:
-    """Return what a statement that runs without a transaction has rewritten.
+    """Return the impact of a statement that ran without a transaction.
 
     Args:
         session: outside a transaction.
-        before: what `files` returned before it ran; empty: it rewrites nothing.
-        seconds: how long it ran; that is how long each table can have been locked.
+        before: the result of `relation_files` before the statement ran; empty for a statement that
+            rewrites nothing.
+        seconds: how long the statement ran; each table was locked for at most this time.
     """
-    now = files(session) if before else {}
-    changed = [
+    now = relation_files(session) if before else {}
+    rewrites = [
         Rewrite(name, table_size(session, oid))
         for oid, (name, file) in sorted(now.items(), key=lambda item: item[1])
         if before.get(oid, (name, file))[1] != file
     ]
-    held = tuple(
-        Lock(each.relation, lock_modes.MODES[-1], round(seconds * 1000)) for each in changed
-    )
-    return Impact(held, tuple(changed))
+    held_ms = round(seconds * 1000)
+    locks = tuple(Lock(rewrite.relation, lock_modes.MODES[-1], held_ms) for rewrite in rewrites)
+    return Impact(locks, tuple(rewrites))
 
 
 def table_size(session: Session, relation: int) -> int:
-    """Return the bytes of a table, given by its oid."""
+    """Return the size in bytes of the table that has the oid `relation`."""
     return int(session.query("SELECT pg_catalog.pg_table_size(%s::oid)", (relation,))[0][0])
 
 
 def merged(impacts: Sequence[Impact]) -> Impact:
-    """Return what several transactions did, each lock with the longest time it was held."""
+    """Return the impact of several transactions; each lock has its longest time in one of them."""
     longest: dict[tuple[str, str], Lock] = {}
-    for lock in (lock for each in impacts for lock in each.locks):
-        beside = longest.setdefault((lock.relation, lock.mode), lock)
-        if lock.held_ms > beside.held_ms:
+    for lock in (lock for impact in impacts for lock in impact.locks):
+        known = longest.setdefault((lock.relation, lock.mode), lock)
+        if lock.held_ms > known.held_ms:
             longest[lock.relation, lock.mode] = lock
-    sizes = {rewrite.relation: rewrite for each in impacts for rewrite in each.rewritten}
-    return Impact(strongest(longest.values()), tuple(sizes[name] for name in sorted(sizes)))
+    rewrites = {rewrite.relation: rewrite for impact in impacts for rewrite in impact.rewritten}
+    return Impact(strongest(longest.values()), tuple(rewrites[name] for name in sorted(rewrites)))
 
 
 def strongest(locks: Iterable[Lock]) -> tuple[Lock, ...]:
-    """Leave out every lock beside which a stronger one on the same relation was held as long."""
+    """Leave out each lock for which a stronger lock on the same relation was held as long."""
     kept: list[Lock] = []
     longest: dict[str, int] = {}
     for lock in sorted(locks, key=lambda lock: lock_modes.MODES.index(lock.mode), reverse=True):
@@ -297,24 +321,24 @@ def strongest(locks: Iterable[Lock]) -> tuple[Lock, ...]:
 
 
 def worst(locks: Iterable[Lock]) -> tuple[Lock, ...]:
-    """Return as many locks as fit into a line of the log: the strongest, held longest."""
+    """Return as many locks as fit into a line of the log: the strongest, then the longest."""
     by_harm = sorted(locks, key=lambda lock: (-lock_modes.MODES.index(lock.mode), -lock.held_ms))
     return tuple(sorted(by_harm[:_MOST_IN_LOG], key=lambda lock: lock.relation))
 
 
 def largest(rewritten: Iterable[Rewrite]) -> tuple[Rewrite, ...]:
-    """Return as many tables as fit into a line of the log."""
-    by_size = sorted(rewritten, key=lambda each: -each.bytes)
-    return tuple(sorted(by_size[:_MOST_IN_LOG], key=lambda each: each.relation))
+    """Return as many rewritten tables as fit into a line of the log: the largest."""
+    by_size = sorted(rewritten, key=lambda rewrite: -rewrite.bytes)
+    return tuple(sorted(by_size[:_MOST_IN_LOG], key=lambda rewrite: rewrite.relation))
 
 
 def size(number: int) -> str:
-    """Return a number of bytes as a person would write it: `8 kB`, `12 MB`."""
+    """Return a number of bytes in the form `8 kB` or `12 MB`."""
     amount, units = float(number), ["bytes", "kB", "MB", "GB", "TB"]
     while amount >= 1024 and len(units) > 1:  # noqa: PLR2004
         amount, units = amount / 1024, units[1:]
     return f"{amount:.0f} {units[0]}"
 
 
-def _mode(found: LockedRelation) -> str:
-    return lock_modes.mode(found.mode)
+def _mode(locked: LockedRelation) -> str:
+    return lock_modes.mode(locked.mode)

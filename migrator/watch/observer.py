@@ -1,8 +1,10 @@
-"""A second connection that watches a statement while it runs.
+"""Watches a running statement over a second connection: its progress, its blockers, its locks.
 
-It tells how far the statement is and who is in its way, and cancels it before it holds a lock for
-longer than it may. The statement's outcome never depends on it otherwise: when the second
-connection is refused, breaks or is slow, that is a debug line.
+The observer logs how far the statement is and which sessions are in its way, and cancels the
+statement before it holds a lock for longer than MIGRATOR_LOCK_HOLD_MAX allows. A run with this
+limit is refused when the second connection is not possible. Apart from that a run does not depend
+on the observer: when the second connection is refused, breaks or is slow, the observer writes
+a line to the log and the run continues.
 """
 
 from __future__ import annotations
@@ -34,14 +36,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-_FIRST_LOOK = 1.0  # seconds after a statement has begun
-_NEXT_LOOK = 1.0
-_TICK = 0.25
-_SHORTEST_TICK = 0.02
-_AFTER_FAILURE = 10.0  # seconds until a connection is tried for again
-_AFTER_FAILURE_OF_LIMIT = 0.1
-_JOIN = 0.3
-# In the same message as what it is for, so that a pooler's connection does not keep it.
+_FIRST_LOOK = 1.0  # seconds from the start of a statement until the observer looks at it
+_NEXT_LOOK = 1.0  # seconds from one look to the next
+_TICK = 0.25  # seconds between two checks whether there is something to look at
+_SHORTEST_TICK = 0.02  # seconds, for a short limit of the time that a lock is held
+_AFTER_FAILURE = 10.0  # seconds from a failure of the observer until it tries again
+_AFTER_FAILURE_OF_LIMIT = 0.1  # the same when there is a limit to keep
+_JOIN = 0.3  # seconds to wait for the end of the thread
+# This is sent in the same message as the query that it limits. So the setting ends with the
+# message, and does not stay in a pooler's connection.
 _LIMIT = "SELECT pg_catalog.set_config('statement_timeout', '2s', true);"
 _COPY = """
   UNION ALL SELECT pid, command, relid, NULL, bytes_processed, bytes_total
@@ -63,10 +66,9 @@ FROM pg_catalog.pg_stat_activity a LEFT JOIN (
   FROM pg_catalog.pg_stat_progress_vacuum {{copy}}
 ) p ON p.pid = a.pid
 WHERE a.pid = %(pid)s"""
-_SINCE_COPY = 140000
+_SINCE_COPY = 140000  # the version of the server that first has pg_stat_progress_copy
 _BLOCKING = ", ".join(f"'{name}'" for name in lock_modes.BLOCKING_ON_SERVER)
-# A session sees nothing of what another one has not committed, so these are relations that were
-# there before.
+# The observer sees only relations that are committed, so these were there before the migration.
 _HELD = f"""
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -80,7 +82,13 @@ WHERE EXISTS (SELECT {_HELD} AND l.virtualtransaction = %(transaction)s)"""
 
 
 class _Held(NamedTuple):
-    """A lock that blocks other sessions: whose, which, on what."""
+    """A lock that the watched session holds and that stops other sessions.
+
+    Attributes:
+        transaction: the server's virtual id of the transaction that holds the lock.
+        mode: the mode of the lock, as the server names it.
+        relation: the name of the locked relation.
+    """
 
     transaction: str
     mode: str
@@ -88,13 +96,13 @@ class _Held(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What a statement does right now.
+    """The server's report on a running statement.
 
     Attributes:
-        state: of its session, such as `active`.
-        wait: what it waits for, such as `Lock/relation` or `IO/DataFileRead`.
-        doing: the command, its table and phase, where the server reports on it.
-        percent: of that phase.
+        state: the state of the session, such as `active`.
+        wait: the event that it waits for, such as `Lock/relation` or `IO/DataFileRead`.
+        doing: the command, its table and its phase, for commands whose progress the server reports.
+        percent: how much of that phase is done.
     """
 
     state: str | None
@@ -109,12 +117,12 @@ class Observation(NamedTuple):
 
 @contextmanager
 def running(session: Session, migration: Migration, index: int | None) -> Iterator[Activity]:
-    """Let the observer know what is running.
+    """Tell the observer which statement runs until the end of the block.
 
     Args:
-        session: whose next message it is.
+        session: the session that runs the statement.
         migration: the file.
-        index: the statement, from 0; None: what comes after the last one.
+        index: the statement, from 0; None for the migrator's own SQL after the last statement.
     """
     statement = None if index is None else migration.statements[index]
     rows = statement.copy_data if statement else None
@@ -138,14 +146,14 @@ def running(session: Session, migration: Migration, index: int | None) -> Iterat
 
 @contextmanager
 def watching(session: Session, *, limited: bool = True) -> Iterator[None]:
-    """Watch what a session does until the end of the block.
+    """Watch the statements of a session until the end of the block.
 
     Args:
-        session: whose `running` tells what that is.
-        limited: whether `lock_hold_max` is to be kept.
+        session: the session to watch.
+        limited: whether statements are cancelled because of `lock_hold_max`.
 
     Raises:
-        DatabaseUnavailable: `lock_hold_max` is set, and there can be no second connection.
+        DatabaseUnavailable: `lock_hold_max` is set, and a second connection is not possible.
     """
     settings = session.settings
     limit = settings.lock_hold_max if limited else 0
@@ -155,20 +163,21 @@ def watching(session: Session, *, limited: bool = True) -> Iterator[None]:
     observer = _Observer(session, limit)
     if limit:
         observer.require_connection()
-    # In a context like ours, whose keys are on every line of the log.
+    # The thread gets a copy of the context, which has the keys that are on every line of the log.
     context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(observer.run,), daemon=True)
+    thread = threading.Thread(target=context.run, args=(observer.watch,), daemon=True)
     thread.start()
     try:
         yield
     finally:
         observer.done.set()
-        # Behind a pooler its query may wait for a connection that we have: it is not waited for.
+        # Behind a pooler the observer's query may wait for the connection that the watched session
+        # uses, so the wait for the thread is short.
         thread.join(_JOIN)
 
 
 class _Observer:
-    """The thread that watches, and its session."""
+    """The second session, and the body of the thread that uses it."""
 
     def __init__(self, watched: Session, limit: float) -> None:
         self.done = threading.Event()
@@ -178,15 +187,15 @@ class _Observer:
         self._tick = min(_TICK, max(_SHORTEST_TICK, self._limit / 10)) if self._limit else _TICK
         self._own: Session | None = None
         self._pause = _AFTER_FAILURE_OF_LIMIT if self._limit else _AFTER_FAILURE
-        self._not_before = 0.0
-        self._blind_said_at = float("-inf")
+        self._not_before = 0.0  # after a failure, when to try again
+        self._blind_said_at = float("-inf")  # when a failure was last a warning
         self._first_seen: dict[_Held, float] = {}
 
     def require_connection(self) -> None:
-        """Connect now.
+        """Connect now, before the thread starts.
 
         Raises:
-            DatabaseUnavailable: it is not possible.
+            DatabaseUnavailable: the connection is refused.
         """
         try:
             self._session()
@@ -197,8 +206,8 @@ class _Observer:
                 "Let the server accept one more client, or unset MIGRATOR_LOCK_HOLD_MAX.",
             ) from None
 
-    def run(self) -> None:
-        """Look at what runs, until `done` is set."""
+    def watch(self) -> None:
+        """Look at the running statement again and again, until `done` is set."""
         patience = min(_FIRST_LOOK, max(_TICK, self._settings.lock_timeout / 2))
         last: Activity | None = None
         look_at = said_at = 0.0
@@ -223,7 +232,10 @@ class _Observer:
         self._close()
 
     def _say_blind(self, error: Exception) -> None:
-        """Log why nothing is seen; as a warning, but not at every try, when the limit needs it."""
+        """Log why the observer has failed.
+
+        When there is a limit to keep, this is a warning, though not at every failure.
+        """
         reason = " ".join(f"{error or type(error).__name__}".split())
         now = time.monotonic()
         if self._limit and now >= self._blind_said_at + _AFTER_FAILURE:
@@ -233,20 +245,13 @@ class _Observer:
             log.debug("the observer cannot see", reason=reason)
 
     def _look(self, activity: Activity, said_at: float) -> float:
-        """Ask what the statement does, and log it when it is time; return when that was."""
-        session = self._session()
-        copy = _COPY if self._watched.server_version >= _SINCE_COPY else ""
-        rows = session.query(_LIMIT + _LOOK.format(copy=copy), {"pid": activity.pid})
-        if not rows:
-            return said_at
-        state, wait, pids, *progress = rows[0]
+        """Look at the statement, log it when that is due, and return when it was last logged."""
         before = activity.blockers
-        in_the_way = blockers.blocking(session, activity.pid, pids) if pids else ()
-        activity.blockers = in_the_way or before
-        observation = Observation(state, wait, *_described(activity, progress))
+        observed = self._observe(activity)
         now = time.monotonic()
-        if self._watched.running is not activity:
+        if observed is None or self._watched.running is not activity:
             return said_at
+        observation, in_the_way = observed
         if is_live():
             show_live(_line(activity, now - activity.started, observation, in_the_way))
         elif now - said_at >= self._settings.heartbeat or (in_the_way and not before):
@@ -254,11 +259,23 @@ class _Observer:
             return now
         return said_at
 
+    def _observe(self, activity: Activity) -> tuple[Observation, tuple[Blocker, ...]] | None:
+        """Ask the server about the statement and note its blockers; None if its process is gone."""
+        session = self._session()
+        copy = _COPY if self._watched.server_version >= _SINCE_COPY else ""
+        rows = session.query(_LIMIT + _LOOK.format(copy=copy), {"pid": activity.pid})
+        if not rows:
+            return None
+        state, wait, pids, *progress = rows[0]
+        in_the_way = blockers.blocking(session, activity.pid, pids) if pids else ()
+        activity.blockers = in_the_way or activity.blockers
+        return Observation(state, wait, *_described(activity, progress)), in_the_way
+
     def _guard(self, activity: Activity, now: float) -> None:
         """Cancel the statement before a lock is held for longer than `lock_hold_max`."""
         session = self._session()
         rows = session.query(_LIMIT + _LOCKS, {"pid": activity.pid})
-        earlier = now - self._tick  # a lock was taken at some time since the last look
+        earlier = now - self._tick  # a new lock was taken at some time since the last look
         locks = [_Held(*row) for row in rows]
         self._first_seen = {lock: self._first_seen.get(lock, earlier) for lock in locks}
         for lock, since in self._first_seen.items():
@@ -267,7 +284,7 @@ class _Observer:
                 return
 
     def _cancel(self, session: Session, activity: Activity, lock: _Held) -> None:
-        """Cancel what runs. When the cancel arrives, that may be a later statement of the file."""
+        """Cancel the running statement; a later statement of the file may run when this arrives."""
         mode = lock_modes.mode(lock.mode)
         self._watched.exceeded = (
             f"it would have held {mode} on {lock.relation} for longer than "
@@ -279,9 +296,11 @@ class _Observer:
             self._watched.exceeded = ""
 
     def _session(self) -> Session:
+        """Return the second session; connect when there is none."""
         if self._own is None:
             self._own = connect_once_more(self._watched)
-            # The server is to notice when we are gone; a pooler's connection stays as it was.
+            # The server shall notice when the migrator is gone. The settings of a pooler's
+            # connection are left alone.
             if not self._own.through_pooler:
                 self._own.execute(f"SELECT {leash_sql(self._own.server_version, local=False)}")
         return self._own
@@ -293,11 +312,11 @@ class _Observer:
 
 
 def _described(activity: Activity, row: list[Any]) -> tuple[str | None, float | None]:
-    """Return what the server reports on a statement, in words and in percent."""
+    """Return the progress that the server reports on a statement, in words and in percent."""
     command, relation, phase, done, total = row
     if command is None:
         return None, None
-    if activity.copy_size and not total:  # the server does not know how much is to come
+    if activity.copy_size and not total:  # the server does not know the size of the rows
         total = float(activity.copy_size)
     percent = min(100.0, round(100 * done / total, 1)) if total and done is not None else None
     subject = " on ".join(filter(None, (command, None if relation == "-" else relation)))
@@ -305,25 +324,27 @@ def _described(activity: Activity, row: list[Any]) -> tuple[str | None, float | 
 
 
 def _line(
-    activity: Activity, elapsed: float, seen: Observation, in_the_way: tuple[Blocker, ...]
+    activity: Activity, elapsed: float, observation: Observation, in_the_way: tuple[Blocker, ...]
 ) -> str:
-    """Return the one line for a person who watches."""
-    waits = f"waits for {in_the_way[0]}" if in_the_way else str(seen) or seen.wait or ""
+    """Return the line that a person sees at a terminal while a statement runs."""
+    waits = (
+        f"waits for {in_the_way[0]}" if in_the_way else str(observation) or observation.wait or ""
+    )
     place = activity.file if activity.line is None else f"{activity.file}:{activity.line}"
     return f"{place}: {elapsed:.0f} s  {waits}".rstrip()
 
 
 def _say(
-    activity: Activity, elapsed: float, seen: Observation, in_the_way: tuple[Blocker, ...]
+    activity: Activity, elapsed: float, observation: Observation, in_the_way: tuple[Blocker, ...]
 ) -> None:
     place = {}
     if activity.statement is not None:
         place = {"line": activity.line, "statement": activity.statement}
     facts = {
-        "state": seen.state,
-        "wait": seen.wait,
-        "doing": seen.doing,
-        "percent": seen.percent,
+        "state": observation.state,
+        "wait": observation.wait,
+        "doing": observation.doing,
+        "percent": observation.percent,
         "blocked_by": [str(blocker) for blocker in in_the_way],
     }
     log.info(

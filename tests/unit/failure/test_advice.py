@@ -7,7 +7,14 @@ import re
 import pytest
 from psycopg2 import errorcodes
 
-from migrator.failure.advice import _ANYTHING, _BY_MESSAGE, _BY_SQLSTATE, Clues, by_code, text
+from migrator.failure.advice import (
+    _ANYTHING,
+    _BY_MESSAGE,
+    _BY_SQLSTATE,
+    Clues,
+    by_code,
+    for_failure,
+)
 from migrator.process.names import Table
 from migrator.process.settings import VARIABLES
 from migrator.server.activity import Blocker
@@ -66,33 +73,35 @@ def test_depends_on_the_code(sqlstate: str) -> None:
     ],
 )
 def test_fits_the_error(sqlstate: str, message: str, words: str) -> None:
-    assert words in text(failure(sqlstate, message), TABLE)
+    assert words in for_failure(failure(sqlstate, message), TABLE)
 
 
 @pytest.mark.parametrize("sqlstate", ["", "XX000", "ZZ999"])
 def test_there_is_some_for_every_error(sqlstate: str) -> None:
-    assert text(failure(sqlstate), TABLE) == _ANYTHING
+    assert for_failure(failure(sqlstate), TABLE) == _ANYTHING
 
 
 def test_names_the_history_table_that_a_file_changed() -> None:
-    advice = text(failure(CHANGED_HISTORY), TABLE)
+    advice = for_failure(failure(CHANGED_HISTORY), TABLE)
     assert advice.startswith(
         "A migration records only itself. Remove what it does to public.schema_migrations;"
     )
 
 
 def test_tells_a_dump_s_history_table_from_any_table() -> None:
-    ours = text(failure("42P07", 'relation "schema_migrations" already exists'), TABLE)
+    ours = for_failure(failure("42P07", 'relation "schema_migrations" already exists'), TABLE)
     assert "--exclude-table='schema_migrations*'" in ours
 
 
 def test_names_the_process_that_is_in_the_way() -> None:
-    advice = text(failure("55P03", blockers=(blocker(None), blocker(4711), blocker(42))), TABLE)
+    advice = for_failure(
+        failure("55P03", blockers=(blocker(None), blocker(4711), blocker(42))), TABLE
+    )
     assert "SELECT pg_terminate_backend(4711)" in advice
-    assert "pg_terminate_backend" not in text(failure("55P03"), TABLE)
+    assert "pg_terminate_backend" not in for_failure(failure("55P03"), TABLE)
 
 
 def test_points_at_a_character_that_cannot_be_seen() -> None:
     source = ("1 | SELECT<U+00A0>1", "  |       ^")
-    assert "<U+00A0>" in text(failure("42601", source=source), TABLE)
-    assert "<U+00A0>" not in text(failure("23505", source=source), TABLE)
+    assert "<U+00A0>" in for_failure(failure("42601", source=source), TABLE)
+    assert "<U+00A0>" not in for_failure(failure("23505", source=source), TABLE)
