@@ -13,7 +13,7 @@ from migrator import commands
 from migrator.commands.context import Context
 from migrator.process import errors
 from migrator.process.errors import Interrupted, MigratorError
-from migrator.process.log import configure_log, is_console, redact, say
+from migrator.process.log import configure_log, get_logger, is_console, redact, say
 from migrator.process.settings import (
     VARIABLES,
     LogSettings,
@@ -113,10 +113,8 @@ def _overrides(options: SimpleNamespace) -> dict[str, str]:
 
 def _warn_of(unknown: Sequence[str]) -> None:
     """Log the variables that look like settings and are none."""
-    import structlog  # noqa: PLC0415 - process.log is to import it first
-
     for name in unknown:
-        structlog.get_logger().warning("unknown setting", name=name)
+        get_logger().warning("unknown setting", name=name)
 
 
 def _unexpected(error: Exception) -> MigratorError:
@@ -140,8 +138,6 @@ def _worded(error: MigratorError) -> MigratorError:
 
 def _explain(error: MigratorError, logging: LogSettings) -> None:
     """Tell a person or the log why the command fails, and leave the reason for Kubernetes."""
-    import structlog  # noqa: PLC0415 - process.log is to import it first
-
     from migrator.report import failures, kubernetes  # noqa: PLC0415 - only an error needs them
 
     text = redact(failures.error(error))
@@ -149,7 +145,7 @@ def _explain(error: MigratorError, logging: LogSettings) -> None:
     if is_console(logging):
         say(text + "\n")
         return
-    structlog.get_logger().error(
+    get_logger().error(
         error.event,
         message=error.message,
         hint=error.hint or None,

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, TextIO, cast
 
 from migrator.process import lazy
-from migrator.process.terminal import Terminal, columns, has_colours
+from migrator.process.terminal import Terminal, cells, columns, has_colours, visible
 
 if TYPE_CHECKING:
     from migrator.process.settings import LogSettings
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 # run with nothing to do.
 with lazy.without("asyncio", "uuid"):
     import structlog
+
+# For a module that is imported before this one: importing structlog itself would bring asyncio.
+get_logger = structlog.get_logger
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _REDACTED = "[password]"
@@ -110,8 +114,6 @@ def show_live(text: str) -> None:
         text: the line, which is cut to the terminal's width; an empty text removes the line.
     """
     if text:
-        from migrator.process.terminal import cells, visible  # noqa: PLC0415 - only a terminal needs it
-
         text, width = visible(redact(text)), columns() - 1
         if cells(text) > width:
             # A line that is wider than the terminal takes two rows, and only one can be erased.
@@ -124,8 +126,6 @@ def show_live(text: str) -> None:
 
 def configure_log(settings: LogSettings) -> None:
     """Set structlog up for this process. Every log line is written to stderr."""
-    import os  # noqa: PLC0415
-
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import unicodedata
@@ -79,8 +80,6 @@ class Terminal:
 
 def columns() -> int:
     """Return the width of the terminal of stderr, in columns."""
-    import os  # noqa: PLC0415 - only a person's terminal needs it
-
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
     except OSError:
@@ -89,7 +88,5 @@ def columns() -> int:
 
 def has_colours() -> bool:
     """Return whether stderr is a terminal that shows colours."""
-    import os  # noqa: PLC0415 - only a person's terminal needs it
-
     dumb = os.environ.get("TERM") == "dumb"
     return sys.stderr.isatty() and not dumb and not os.environ.get("NO_COLOR")  # no-color.org
