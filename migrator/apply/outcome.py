@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.process.errors import FAILED, LOCKED, MigratorError
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 _IN_SCRATCH = "this was in the scratch database, which is gone; nothing was changed"
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """One migration that this run applied.
 
     Attributes:
@@ -77,7 +76,6 @@ class MigrationFailed(MigratorError):
         }
 
 
-@dataclass(slots=True)
 class RunState:
     """How far a run has come; it outlives the connections of the run.
 
@@ -93,15 +91,17 @@ class RunState:
         alone: whether no other migrator has held the lock between two files of this run.
     """
 
-    scratch: bool = False
-    applied: list[Applied] = field(default_factory=list)
-    known: bool = False
-    current: int = 0
-    pending: int = 0
-    running: str = ""
-    resumable: bool = False
-    losses: int = 0
-    alone: bool = True
+    # A dataclass would take a millisecond of every run.
+    def __init__(self, *, scratch: bool = False) -> None:
+        self.scratch = scratch
+        self.applied: list[Applied] = []
+        self.known = False
+        self.current = 0
+        self.pending = 0
+        self.running = ""
+        self.resumable = False
+        self.losses = 0
+        self.alone = True
 
     def begin(self, group: Sequence[Migration]) -> None:
         """Note which files are being applied now."""

@@ -113,7 +113,7 @@ _ROUTINE_STEP = (
     rf"((?>{_GAP}(?:(?!{_BLOCK_WORD})(?:{WORD})|{_TOKENS}|{_PARENTHESES}))*+){_GAP}"
     rf"({_BLOCK_WORD}|{_MARK})"
 )
-_ROUTINE_START = re.compile(
+_ROUTINE_START = (
     rf"(?i:CREATE{WORD_END}{_GAP}(?>OR{WORD_END}{_GAP}(?>REPLACE{WORD_END}{_GAP})?+)?+"
     rf"(?:FUNCTION{WORD_END}|PROCEDURE{WORD_END}|(/\*)))"
 )
@@ -121,7 +121,7 @@ _VERB = re.compile(rf"(?i:COPY|SET){WORD_END}")
 _SKIP = re.compile(_GAP)
 _COMMENT_LINE = re.compile(rf"(?!--)(?:{_COMMENT})|--([^\n\r]*+)")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
-_TOKEN = re.compile(
+_TOKEN = (
     rf"[eE]{_ESCAPES}|(?>[uU]&|[bBnNxX])?+{_STRING}|(?>[uU]&)?+{_IDENTIFIER}|{WORD}"
     rf"|{_NUMBER}(?>\.{_NUMBER})?+|{_TAG}|[\s\S]"
 )
@@ -327,7 +327,7 @@ def _piece(source: str, pos: int, end: int) -> _Piece:
 
 
 def _is_routine(source: str, pos: int, end: int) -> bool:
-    match = _ROUTINE_START.match(source, pos, end)
+    match = re.compile(_ROUTINE_START).match(source, pos, end)
     if not match or not match[1]:
         return match is not None
     start = tuple(islice(words_between(source, pos, end), 4))
@@ -393,8 +393,9 @@ def _comment_end(source: str, pos: int, end: int) -> int:
 
 def tokens_between(source: str, pos: int, end: int) -> Iterator[str]:
     """Yield the tokens of a part of a source, as they are written, without the comments."""
+    token = re.compile(_TOKEN)
     while (pos := gap(source, pos, end)) < end and not source.startswith("/*", pos, end):
-        after = _after(_TOKEN, source, pos, end)
+        after = _after(token, source, pos, end)
         if source[pos] == "$" and after > pos + 1:
             after = _quote_end(source, pos, after, end) or end
         yield source[pos:after]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # structlog imports asyncio for methods that are never called here, and asyncio imports ssl and
 # subprocess. These imports are half of the time that structlog takes, and a fifth of the time of a
 # run with nothing to do.
-with lazy.without("asyncio", "uuid"):
+with lazy.without("asyncio", "tokenize", "uuid"):
     import structlog
 
 # For a module that is imported before this one: importing structlog itself would bring asyncio.

@@ -13,8 +13,7 @@ from migrator.process.log import hide
 from migrator.process.signals import Stop
 from migrator.process.waiting import Again, until_done
 from migrator.server.driver import extensions, psycopg2
-from migrator.server.refusals import Refused, refused
-from migrator.server.session import READ_ONLY, READ_ONLY_HINT, Session
+from migrator.server.session import READ_ONLY, READ_ONLY_HINT, Refused, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,6 +185,8 @@ def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
             raise UsageError(
                 f"the connection settings are not valid: {str(error).strip()}"
             ) from None
+        from migrator.server.refusals import refused  # noqa: PLC0415 - few servers refuse us
+
         raise refused(str(error)) from None
     info = connection.info
     if write and "on" in (

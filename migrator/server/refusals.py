@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from migrator.process.errors import DatabaseUnavailable
 from migrator.process.log import redact
-from migrator.server.session import READ_ONLY, READ_ONLY_HINT
+from migrator.server.session import LONGEST_PAUSE, READ_ONLY, READ_ONLY_HINT, Refused
 
-_LONGEST_PAUSE = 1.0  # seconds between two attempts
 # The longest pause, in seconds, for a server that is starting, since every deployment waits for it.
 _SOON = 0.2
 
@@ -29,7 +27,7 @@ class _Refusal(NamedTuple):
     reason: str
     final: bool
     hint: str = ""
-    pause: float = _LONGEST_PAUSE
+    pause: float = LONGEST_PAUSE
 
 
 # libpq does not give the SQLSTATE of a refused connection, so the words of the message decide. A
@@ -125,27 +123,6 @@ _REFUSALS = (
         pause=_SOON,
     ),
 )
-
-
-class Refused(DatabaseUnavailable):
-    """One attempt to connect failed.
-
-    Args:
-        reason: the reason in the migrator's words.
-        detail: the words of libpq or of the server, without passwords.
-        hint: what to do about it; may be empty.
-        final: whether waiting cannot help.
-        pause: the longest pause between two attempts, in seconds.
-    """
-
-    def __init__(
-        self, reason: str, detail: str, hint: str, *, final: bool, pause: float = _LONGEST_PAUSE
-    ) -> None:
-        super().__init__(f"{reason}: {detail}", hint)
-        self.reason = reason
-        self.detail = detail
-        self.final = final
-        self.pause = pause
 
 
 def refused(message: str) -> Refused:

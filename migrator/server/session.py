@@ -26,6 +26,7 @@ log = structlog.get_logger()
 
 _NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
 
+LONGEST_PAUSE = 1.0  # seconds between two attempts to connect
 READ_ONLY = "the server is read-only"
 READ_ONLY_HINT = "Connect to the primary (libpq: target_session_attrs=read-write)."
 
@@ -133,6 +134,27 @@ class ServerError(MigratorError):
     def statement(self) -> str:
         """The text of the file's statement; empty for a statement of the migrator itself."""
         return ""
+
+
+class Refused(DatabaseUnavailable):
+    """One attempt to connect failed.
+
+    Args:
+        reason: the reason in the migrator's words.
+        detail: the words of libpq or of the server, without passwords.
+        hint: what to do about it; may be empty.
+        final: whether waiting cannot help.
+        pause: the longest pause between two attempts, in seconds.
+    """
+
+    def __init__(
+        self, reason: str, detail: str, hint: str, *, final: bool, pause: float = LONGEST_PAUSE
+    ) -> None:
+        super().__init__(f"{reason}: {detail}", hint)
+        self.reason = reason
+        self.detail = detail
+        self.final = final
+        self.pause = pause
 
 
 class ConnectionLost(DatabaseUnavailable):

@@ -23,8 +23,7 @@ from migrator.server import blockers, lock_modes
 from migrator.server.activity import Activity
 from migrator.server.connect import connect_once_more
 from migrator.server.limits import leash_sql
-from migrator.server.refusals import Refused
-from migrator.server.session import ServerError, Session, sendable
+from migrator.server.session import Refused, ServerError, Session, sendable
 from migrator.watch import impact
 
 if TYPE_CHECKING:
