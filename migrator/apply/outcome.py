@@ -1,4 +1,4 @@
-"""The values of a run: how far it has come, what it applied, and the error MigrationFailed."""
+"""How a run ended: what it applied, and the error MigrationFailed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.failure.failure import Failure
-    from migrator.files.migration import Migration
     from migrator.watch.impact import Impact
-
-_IN_SCRATCH = "this was in the scratch database, which is gone; nothing was changed"
 
 
 class Applied(NamedTuple):
@@ -34,18 +31,6 @@ class Applied(NamedTuple):
     description: str
     duration_ms: int
     impact: Impact
-
-
-class Outcome(NamedTuple):
-    """The result of a run.
-
-    Attributes:
-        applied: the migrations that the run applied, in this order.
-        current: the highest version in the history after the run.
-    """
-
-    applied: tuple[Applied, ...]
-    current: int
 
 
 class MigrationFailed(MigratorError):
@@ -74,82 +59,3 @@ class MigrationFailed(MigratorError):
             for name, value in asdict(self.failure).items()
             if value not in ("", None, ()) and name not in ("message", "advice")
         }
-
-
-class RunState:
-    """How far a run has come; it outlives the connections of the run.
-
-    Attributes:
-        scratch: whether the run builds a schema in a scratch database.
-        applied: the migrations that this run has applied, in this order.
-        known: whether the history has been read.
-        current: the highest version in the history.
-        pending: how many files are not applied.
-        running: the names of the files that are being applied, for messages.
-        resumable: whether a next run continues in the middle of the running file.
-        losses: how often the connection was lost since the last migration was applied.
-        alone: whether no other migrator has held the lock between two files of this run.
-    """
-
-    # A dataclass would take a millisecond of every run.
-    def __init__(self, *, scratch: bool = False) -> None:
-        self.scratch = scratch
-        self.applied: list[Applied] = []
-        self.known = False
-        self.current = 0
-        self.pending = 0
-        self.running = ""
-        self.resumable = False
-        self.losses = 0
-        self.alone = True
-
-    def begin(self, group: Sequence[Migration]) -> None:
-        """Note which files are being applied now."""
-        self.running = ", ".join(migration.file for migration in group)
-        self.resumable = not group[0].directives.transaction
-
-    def add(self, applied: Applied) -> None:
-        """Note that a migration is applied."""
-        self.applied.append(applied)
-        self.current = max(self.current, applied.version)
-        self.pending -= 1
-        self.losses = 0
-
-    def situation(self, state: str) -> tuple[str, int | None, int | None]:
-        """Return the fields `state`, `current` and `pending` of a `Situation`.
-
-        Args:
-            state: what was rolled back and what stays applied, in words; not used for a scratch
-                database.
-        """
-        if self.scratch:
-            return _IN_SCRATCH, None, None
-        return state, self.current, self.pending
-
-    @property
-    def rolled_back(self) -> str:
-        """The words for a failure in a transaction: what was rolled back, what stays applied."""
-        return f"{self.running} was rolled back; {self.done}"
-
-    @property
-    def interrupted(self) -> str:
-        """The words for a run that a signal has ended: what is not applied, and the state now."""
-        if self.scratch or not self.running:
-            return str(self)
-        end = "finished, and the next run goes on in it" if self.resumable else "applied"
-        return f"{self.running} was not {end}; {self}"
-
-    @property
-    def done(self) -> str:
-        """The words for the migrations that this run has applied."""
-        files = ", ".join(applied.file for applied in self.applied[-3:])
-        more = len(self.applied) - 3
-        earlier = f" and {more} before" if more > 0 else ""
-        return f"this run has applied {files}{earlier}" if files else "this run has applied nothing"
-
-    def __str__(self) -> str:
-        if self.scratch:
-            return "nothing was changed"
-        return (
-            f"the database is at version {self.current}, {self.done}" if self.known else self.done
-        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from migrator.apply.outcome import Outcome, RunState
+from migrator.apply.state import Outcome, RunState
 from migrator.history.plan import make_plan, plan_problems
 from migrator.history.table import read_history
 from migrator.process.errors import DatabaseUnavailable, Interrupted, Problem, ProblemsFound

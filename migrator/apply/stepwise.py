@@ -32,7 +32,7 @@ from migrator.watch.impact import Done, Impact
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from migrator.apply.outcome import RunState
+    from migrator.apply.state import RunState
     from migrator.files.migration import Migration
     from migrator.history.table import Fingerprint
     from migrator.server.session import Session

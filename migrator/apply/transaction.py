@@ -38,7 +38,7 @@ from migrator.watch.impact import Done
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from migrator.apply.outcome import RunState
+    from migrator.apply.state import RunState
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.table import Fingerprint, History

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -17,7 +17,7 @@ ANSWER = "The answer goes to stdout, as JSON with --json; the log and errors go 
 READS = "It needs the right to read the history table and nothing else, and takes no lock."
 
 
-class Page(NamedTuple):
+class Page:
     """What the manual says of one command beyond its options.
 
     Attributes:
@@ -27,17 +27,25 @@ class Page(NamedTuple):
         examples: command lines, each with what it is for.
     """
 
-    text: str
-    success: str
-    statuses: tuple[str, ...]
-    examples: tuple[tuple[str, str], ...]
+    # Every run makes a page and a command; as named tuples they would take half a millisecond.
+    def __init__(
+        self,
+        text: str,
+        success: str,
+        statuses: tuple[str, ...],
+        examples: tuple[tuple[str, str], ...],
+    ) -> None:
+        self.text = text
+        self.success = success
+        self.statuses = statuses
+        self.examples = examples
 
 
 def _no_options(parser: ArgumentParser) -> None:
     """Add nothing: the command has no options of its own."""
 
 
-class Command(NamedTuple):
+class Command:
     """A command of the command line.
 
     Attributes:
@@ -55,13 +63,27 @@ class Command(NamedTuple):
         flag: an option of the program that stands for the command; empty: there is none.
     """
 
-    name: str
-    order: int
-    summary: str
-    page: Page
-    run: Callable[[Context], int]
-    add_options: Callable[[ArgumentParser], None] = _no_options
-    has_json: bool = False
-    settings: tuple[str, ...] | None = None
-    changed_settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-    flag: str = ""
+    def __init__(
+        self,
+        name: str,
+        order: int,
+        summary: str,
+        page: Page,
+        run: Callable[[Context], int],
+        add_options: Callable[[ArgumentParser], None] = _no_options,
+        *,
+        has_json: bool = False,
+        settings: tuple[str, ...] | None = None,
+        changed_settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        flag: str = "",
+    ) -> None:
+        self.name = name
+        self.order = order
+        self.summary = summary
+        self.page = page
+        self.run = run
+        self.add_options = add_options
+        self.has_json = has_json
+        self.settings = settings
+        self.changed_settings = changed_settings
+        self.flag = flag

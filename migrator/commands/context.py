@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import SimpleNamespace
 
-    from migrator.apply.outcome import Outcome
+    from migrator.apply.state import Outcome
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.process.errors import Problem

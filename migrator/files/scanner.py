@@ -86,14 +86,14 @@ _IDENTIFIER = r'"(?>[^"]++|"")*+"'
 # The fast way: this pattern matches most statements as a whole, without a look at every token. It
 # does not match a statement in which it cannot be sure where the end is: one with a dollar quote
 # that has a tag, a comment in a comment, a string directly after a word that ends in E, parentheses
-# nested more than five times, or a command of psql.
+# nested more than four times, or a command of psql.
 _CERTAIN = (
     rf"'(?<![eE]'){_STRING[1:]}|'(?<={_NO_WORD_PART}[eE]'){_ESCAPES[1:]}|{_IDENTIFIER}|-(?!-)"
     rf"|/(?!\*)|\$(?<!{_WORD_PART}\$)\$(?>[^$]++|\$(?!\$))*+\$\$"
 )
 _INSIDE = rf"[^'\"$\-/()\\]++|{_CERTAIN}|{_COMMENT}"
 _PARENTHESES = "(?!)"
-for _ in range(5):
+for _ in range(4):
     _PARENTHESES = rf"\((?>{_INSIDE}|{_PARENTHESES})*+\)"
 _REPLACE = rf"(?>(?i:OR){SPACE}++(?i:REPLACE){SPACE}++)?+"
 _ROUTINE = rf"{SPACE}++{_REPLACE}(?!(?i:OR|FUNCTION|PROCEDURE){WORD_END}){_TAG_PART}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.history.rights import read_only_sql
 from migrator.process.errors import Problem, ProblemsFound
 from migrator.process.names import literal
 from migrator.server.session import PRIVATE
@@ -77,6 +76,33 @@ def progress_table(table: Table) -> Table:
 def own_tables(table: Table) -> tuple[Table, Table]:
     """Return the migrator's own tables in a database: the history table and the progress table."""
     return table, progress_table(table)
+
+
+def read_only_sql(table: Table) -> str:
+    """Return the SQL that takes every right except SELECT on a table away from other roles.
+
+    The role of an application may have been granted INSERT and more on all future tables (ALTER
+    DEFAULT PRIVILEGES). A role that can write into the migrator's tables decides which migrations
+    run.
+
+    Args:
+        table: the history table or the progress table.
+    """
+    return f"""
+DO $migrator$ DECLARE other record; BEGIN
+  FOR other IN
+    SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS name,
+      bool_or(a.privilege_type = 'SELECT') AS reads
+    FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
+    WHERE c.oid = {literal(table.quoted)}::regclass AND a.grantee <> c.relowner
+    GROUP BY a.grantee
+  LOOP
+    EXECUTE 'REVOKE ALL ON {table.quoted} FROM ' || other.name;
+    IF other.reads THEN
+      EXECUTE 'GRANT SELECT ON {table.quoted} TO ' || other.name;
+    END IF;
+  END LOOP;
+END $migrator$"""
 
 
 def report_sql(table: Table) -> str:

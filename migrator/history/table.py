@@ -11,8 +11,7 @@ import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.history.progress import Progress, report_sql, reported
-from migrator.history.rights import read_only_sql
+from migrator.history.progress import Progress, read_only_sql, report_sql, reported
 from migrator.process.errors import Problem, ProblemsFound
 from migrator.process.names import Table, literal, server_time
 from migrator.process.version import __version__

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, TextIO, cast
 
 from migrator.process import lazy
@@ -19,8 +18,10 @@ if TYPE_CHECKING:
 
 # structlog imports asyncio for methods that are never called here, and asyncio imports ssl and
 # subprocess. These imports are half of the time that structlog takes, and a fifth of the time of a
-# run with nothing to do.
-with lazy.without("asyncio", "tokenize", "uuid"):
+# run with nothing to do. The others are for tracebacks and for copies of dataclasses.
+with lazy.without("asyncio", "copy", "textwrap", "tokenize", "uuid"):
+    from dataclasses import asdict, is_dataclass
+
     import structlog
 
 # For a module that is imported before this one: importing structlog itself would bring asyncio.

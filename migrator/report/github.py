@@ -19,7 +19,7 @@ from migrator.watch.impact import worst
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from migrator.apply.outcome import Outcome
+    from migrator.apply.state import Outcome
 
 
 _ESCAPED = "%\r\n"  # in workflow commands, the percent sign first; in properties also : and ,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from migrator.apply.outcome import Applied, Outcome
+    from migrator.apply.outcome import Applied
+    from migrator.apply.state import Outcome
 
 
 class Run(NamedTuple):

@@ -1,15 +1,14 @@
-"""The driver psycopg2, imported without modules that it asks for and that nothing here needs.
+"""The driver psycopg2, imported without the module ssl, which it does not need here.
 
 psycopg2 imports ssl so that Python sets the thread callbacks of OpenSSL. OpenSSL 1.1 needs no such
 callbacks, and every Python that the migrator runs on has OpenSSL 1.1 or newer (PEP 644). A tenth of
-the time of a run with nothing to do would go into the import of ssl. ipaddress is for values of the
-type inet, which nothing here reads as such.
+the time of a run with nothing to do would go into the import of ssl.
 """
 
 from migrator.process import lazy
 
-with lazy.without("ssl", "ipaddress"):
+with lazy.without("ssl"):
     import psycopg2
-    from psycopg2 import errorcodes, extensions
+    from psycopg2 import extensions
 
-__all__ = ["errorcodes", "extensions", "psycopg2"]
+__all__ = ["extensions", "psycopg2"]

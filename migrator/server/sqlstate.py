@@ -43,7 +43,7 @@ CONNECTION_ENDS = frozenset({ADMIN_SHUTDOWN, CRASH_SHUTDOWN, CANNOT_CONNECT_NOW}
 
 def condition(code: str) -> str:
     """Return the name of an error code in lower case; empty for a code that a RAISE invented."""
-    from migrator.server.driver import errorcodes  # noqa: PLC0415 - only a failure has a name
+    from psycopg2 import errorcodes  # noqa: PLC0415 - only a failure has a name
 
     try:
         return str(errorcodes.lookup(code)).lower()

@@ -8,7 +8,8 @@ The functions here, what they return and what they raise are the package's publi
 Their log goes to structlog as the application has configured it.
 """
 
-from migrator.apply.outcome import Applied, MigrationFailed, Outcome
+from migrator.apply.outcome import Applied, MigrationFailed
+from migrator.apply.state import Outcome
 from migrator.failure.failure import Failure
 from migrator.process.errors import MigratorError, Problem, ProblemsFound, UsageError
 from migrator.testing.database import Database, Template, apply, template

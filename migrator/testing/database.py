@@ -22,7 +22,7 @@ from migrator.server.session import ServerError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from migrator.apply.outcome import Outcome
+    from migrator.apply.state import Outcome
 
 
 _URL = re.compile(r"(\w+(?:\+\w+)?://[^/?#]*)(?:/[^?#]*)?(\?[^#]*)?")
