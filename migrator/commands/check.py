@@ -5,20 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from migrator.commands.command import ANSWER, READS, Command, Page
-from migrator.process.errors import OK, PENDING, ProblemsFound
+from migrator.process.errors import OK, PENDING, MigratorError, ProblemsFound
+from migrator.process.waiting import Again, until_done
 from migrator.report import kubernetes
 
 if TYPE_CHECKING:
     from migrator.commands.context import Context
     from migrator.history.plan import Plan
 
-log = structlog.get_logger()
-
 _CHECK_EVERY = 0.5  # seconds between two looks of `check --wait`
-_SAY_AGAIN = 10.0  # seconds between two lines that say what it waits for
 PAGE = Page(
     f"""
     Tell by the exit status whether anything is pending. With --wait, wait until nothing is: for
@@ -36,39 +32,71 @@ PAGE = Page(
 )
 
 
+class _Pending(MigratorError):
+    """Files are pending.
+
+    Args:
+        plan: which.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__("migrations are pending")
+        self.plan = plan
+
+
 def execute(context: Context) -> int:
     """Look whether anything is pending, again and again where it was told to wait.
 
     Raises:
         ProblemsFound: files and history disagree, which waiting does not mend.
     """
+    try:
+        plan, status = _wait(context), OK
+    except _Pending as pending:
+        plan, status = pending.plan, PENDING
+    answer = data(plan)
+    context.show(answer, text(answer))
+    if status == PENDING:
+        kubernetes.leave_reason(text(answer))
+    return status
+
+
+def _wait(context: Context) -> Plan:
+    """Return the plan when nothing is pending.
+
+    Raises:
+        _Pending: something still is when the wait is over.
+        ProblemsFound: files and history disagree.
+    """
     migrations = context.migrations()
-    said_at = float("-inf")
     patience = context.settings.wait if context.options.wait is not None else 0
     deadline = time.monotonic() + patience
-    while True:
+
+    def attempt(_: int) -> Plan:
         with context.connect(write=False) as session:
             plan = context.plan(session, migrations)
         if problems := context.problems(plan):
             raise ProblemsFound(problems)
-        now = time.monotonic()
-        if not plan.pending or now >= deadline:
-            break
-        if now - said_at >= _SAY_AGAIN:
-            said_at = now
-            log.info(
-                "waiting for migrations",
-                pending=len(plan.pending),
-                next=plan.pending[0].file,
-                left_s=round(deadline - now, 1),
-            )
-        context.stop.sleep(_CHECK_EVERY)
-    answer = data(plan)
-    context.show(answer, text(answer))
-    if not plan.pending:
-        return OK
-    kubernetes.leave_reason(text(answer))
-    return PENDING
+        if plan.pending:
+            raise _Pending(plan)
+        return plan
+
+    def again(error: MigratorError, _: int) -> Again | None:
+        if not isinstance(error, _Pending):
+            return None
+        pending = error.plan.pending
+        return Again(
+            pause=_CHECK_EVERY,
+            reason="pending",
+            event="waiting for migrations",
+            facts=lambda: {
+                "pending": len(pending),
+                "next": pending[0].file,
+                "left_s": round(deadline - time.monotonic(), 1),
+            },
+        )
+
+    return until_done(attempt, again, context.stop, deadline)
 
 
 def data(plan: Plan) -> dict[str, Any]:
