@@ -87,7 +87,7 @@ class TestNothingPending:
         imported = {line.rpartition("|")[2].strip() for line in run.err.splitlines()}
         assert {"migrator.apply.run", "migrator.history.table"} <= imported
         ours = {name for name in imported if name.startswith("migrator.")}
-        applying = r"apply\.(?!outcome|run)\w+|failure|history\.lock|report|schema|watch"
+        applying = r"apply\.(?!state|run)\w+|failure|history\.lock|report|schema|watch"
         command_line = r"cli\.(?!main$)|commands\.(?!apply$|command$|context$)"
         unneeded = rf"migrator\.(?:{applying}|{command_line})"
         assert [name for name in sorted(ours) if re.match(unneeded, name)] == []
