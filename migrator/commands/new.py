@@ -30,8 +30,8 @@ _TEMPLATE = f"""-- {{description}}
 PAGE = Page(
     """
     Create the next file, NNN_description.sql, from a template and print its path. Its version
-    is one above the newest file's, in the same width; where those are timestamps, it is the
-    time now (UTC). Until it is written, the file is refused. No database is needed.
+    is one above the newest file's, with as many digits; if the versions are timestamps, it is
+    the time now (UTC). The file is refused until you have written it. No database is needed.
     """,
     "created",
     (),
@@ -84,8 +84,8 @@ def next_name(names: Sequence[str], description: str, now: datetime) -> str:
     words = re.sub(r"\W+", "_", description.lower(), flags=re.ASCII).strip("_")
     if not words:
         raise UsageError(
-            f"{description!r} has no ASCII letter or digit to name a file after",
-            "Describe it in such letters; the first line of the file may then say it in any.",
+            f"{description!r} has no ASCII letter or digit for the file's name",
+            "Use ASCII letters here; the first line of the file may then use any letters.",
         )
     parsed = [(name[0], file) for file in names if (name := parse_name(file))]
     if not parsed:
