@@ -91,7 +91,7 @@ def find(session: Session, tool: str | None) -> ForeignHistory | None:
     if foreign.failed:
         raise UsageError(
             f"the history of {foreign.tool} in {foreign.table} is not in order: {foreign.failed}",
-            "Nothing was changed. After the repair, run migrator adopt again.",
+            "Nothing was changed. Afterwards, run migrator adopt again.",
         )
     if not foreign.applied:
         raise UsageError(

@@ -18,7 +18,7 @@ STATUSES = (
     ("1", "a migration failed; the message says what was rolled back and what stays applied"),
     ("2", "usage or settings"),
     ("3", "check: migrations are pending"),
-    ("4", "the database refused us, or could not be reached within MIGRATOR_WAIT"),
+    ("4", "the database refused the connection, or could not be reached within MIGRATOR_WAIT"),
     ("5", "the files are not valid, or files and history disagree, or the schema differs"),
     ("6", "a table lock or another migrator's lock was not free within MIGRATOR_LOCK_WAIT"),
     ("130, 143", "interrupted by SIGINT or SIGTERM; the message says what was not applied"),
@@ -28,7 +28,7 @@ _EXAMPLES = """\
   migrator --current                    the version, and the latest migrations
   migrator status                       every file and every row, with its state
   migrator check --wait 5min            wait until another container has applied everything
-  migrator rehearse                     on a copy of the database: what would be locked
+  migrator rehearse                     on a copy: show what would be locked
   migrator validate                     check the files without a database
   migrator new "add user locale"        create the next file
   docker compose run --rm migrator --current

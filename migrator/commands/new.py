@@ -22,9 +22,10 @@ _FIRST_TIMESTAMP = 10**13  # YYYYMMDDHHMMSS has fourteen digits
 
 _TEMPLATE = f"""-- {{description}}
 --
--- {UNWRITTEN}, where the SQL does not say it, and write the SQL below.
--- The file runs once, in one transaction that also records it. Keep table locks short. What cannot
--- run in a transaction goes into a file of its own, below the line `-- migrator: no-transaction`.
+-- {UNWRITTEN}, if the SQL does not show it, and write the SQL below.
+-- The file runs once, in one transaction that also records it. Keep table locks short. A statement
+-- that cannot run in a transaction goes into a file of its own, below the line
+-- `-- migrator: no-transaction`.
 
 """
 PAGE = Page(

@@ -32,7 +32,7 @@ PAGE = Page(
     "listed; files may be pending",
     ("4", "5"),
     (
-        ("migrator status", "what is where"),
+        ("migrator status", "the state of everything"),
         ("migrator status --json | jq .pending", "how many are pending"),
     ),
 )

@@ -201,8 +201,8 @@ class _Transaction:
         notes = []
         if long:
             notes.append(
-                f"Longer than MIGRATOR_LOCK_HOLD_MAX ({limit:g} s): the locks of "
-                f"{', '.join(long)}. The real run cancels a migration before that."
+                f"{', '.join(long)} held locks for longer than MIGRATOR_LOCK_HOLD_MAX "
+                f"({limit:g} s): the real run cancels a migration before that."
             )
         if skipped:
             notes.append(

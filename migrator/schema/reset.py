@@ -129,7 +129,7 @@ def reset_database(session: Session, migrations: Sequence[Migration], confirmed:
     if confirmed != name:
         raise UsageError(
             f"this would drop everything in database {name!r}, and --confirm says {confirmed!r}",
-            f"If that is what you want: migrator reset --confirm {name}",
+            f"To drop it, run migrator reset --confirm {name}",
         )
     _require_no_slot(session)
     _require_own_history(session)

@@ -243,7 +243,9 @@ class TestSays:
         run = migrate("rehearse", "--json", env={"MIGRATOR_LOCK_HOLD_MAX": "700ms"})
         assert run.status == 0
         [note] = json.loads(run.out)["notes"]
-        assert note.startswith("Longer than MIGRATOR_LOCK_HOLD_MAX (0.7 s): the locks of 003_c.sql")
+        assert note.startswith(
+            "003_c.sql held locks for longer than MIGRATOR_LOCK_HOLD_MAX (0.7 s): the real run "
+        )
 
     def test_that_there_is_nothing_to_rehearse(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "SELECT 1;")
