@@ -31,7 +31,7 @@ PAGE = Page(
     (
         ("migrator", "the same"),
         ("migrator apply --single-transaction", "all pending files or none"),
-        ("migrator apply --lock-timeout 500ms --lock-wait 1h", "short waits for locks, many tries"),
+        ("migrator apply --lock-timeout 500ms --lock-wait 1h", "short waits, many tries"),
     ),
 )
 

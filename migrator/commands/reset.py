@@ -23,10 +23,10 @@ PAGE = Page(
     roles stay.
 
     You have to give the database's name, so that a wrong DATABASE_URL drops nothing. Nothing is
-    dropped either if the files cannot be applied again: a file is not valid; a file needs a
-    session of its own, but there is a pooler; the history belongs to another role; or our role
-    may not create the history. You have to drop a subscription by hand first, because its slot
-    on the other server has to be dropped with it.
+    dropped either if it is known beforehand that the files could not be applied again: a file is
+    not valid; a file needs a session of its own, but there is a pooler; the history belongs to
+    another role; or our role may not create the history. You have to drop a subscription by hand
+    first, because its slot on the other server has to be dropped with it.
     """,
     "dropped and built again",
     ("1", "4", "5", "6"),
