@@ -1048,7 +1048,7 @@ class TestTransactionControl:
         run = migrate()
         assert run.status == 1
         assert run.event("migration failed")["state"] == (
-            "statement 1 stays done, and what statement 2 has committed; "
+            "statement 1 stays done, and so do the changes that statement 2 has committed; "
             "the next run of 001_a.sql runs it again from its start"
         )
         assert AGAIN not in run.err
