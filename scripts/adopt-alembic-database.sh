@@ -8,11 +8,11 @@ Usage: scripts/adopt-alembic-database.sh [--version N] [--allow-differences] [--
 
 Moves a database that Alembic has built to the migrations of this folder, after YES has been typed:
   1. writes a backup, as scripts/backup-database.sh does;
-  2. runs `migrator adopt`: compares the schema with what the files up to N describe, and where nothing differs records
-     them as applied;
-  3. applies the migrations after N, while the old backend goes on working;
+  2. runs `migrator adopt`: compares the schema with what the files up to N describe, and records them as applied if
+     there is no difference;
+  3. applies the migrations after N, while the old backend keeps working;
   4. starts the new backend, waits until it is healthy, and shows `migrator --current`.
-Every step may be run again: a run that was killed is completed by running the script again. docs/moving-from-alembic.md
+Every step may be run again: if the script was killed, run it again to complete the move. docs/moving-from-alembic.md
 explains what to do about differences, and the way back.
 
   --version N          the last file whose changes are all in the database (default 1)
@@ -44,20 +44,20 @@ after_failure() {
         checking) say 'State: nothing was changed in the database.' ;;
         adopting)
             if ! adopted=$(is_adopted); then
-                say 'State: PostgreSQL does not answer. The database was adopted as a whole, or is as it was.'
+                say 'State: PostgreSQL does not answer. The database was adopted as a whole, or not changed.'
             elif [[ $adopted == t ]]; then
                 say 'State: the database was adopted; migrations may be pending. The backend was not stopped.'
             else
-                say 'State: nothing was recorded; the database is as it was. The backend was not stopped.'
+                say 'State: nothing was recorded; the database was not changed. The backend was not stopped.'
             fi
             say 'Next:  see the message above, then run this script again.'
             ;;
         migrating)
             say 'State: the database is adopted, but not every migration is applied. The backend was not stopped.'
-            say 'Next:  mend what the message above names, make build, then run this script again.'
+            say 'Next:  correct what the message above names, make build, then run this script again.'
             ;;
         starting)
-            say 'State: every migration is applied, and the backend is not healthy.'
+            say 'State: every migration is applied, but the backend is not healthy.'
             say 'Next:  see above what is wrong, or make logs; then make up.'
             ;;
     esac
@@ -109,7 +109,7 @@ main() {
                 version=$2
                 shift
                 ;;
-            *) usage_error "what is $1?" ;;
+            *) usage_error "unknown argument: $1" ;;
         esac
         shift
     done
@@ -122,11 +122,11 @@ main() {
     phase=adopting
     adopt
     phase=migrating
-    compose run --rm --no-deps -T migrator || die 'The migrations after it cannot be applied; see above.'
+    compose run --rm --no-deps -T migrator || die 'The migrations after the adopted ones cannot be applied; see above.'
     phase=starting
     start_all || exit 1
     compose run --rm --no-deps -T migrator --current
-    say "Done: database $database is moved. The backup from before is $backup."
+    say "Done: database $database is moved. The backup from before the move is $backup."
 }
 
 main "$@"

@@ -7,12 +7,12 @@ usage() {
 Usage: scripts/backup-database.sh [--keep N] [--yes]
 
 Writes the database into backups/PROJECT-TIME.dump (pg_dump's custom format, mode 0600), reads the file back to its
-end, and then removes the oldest of these files but for the newest N. The backend goes on working. What is in the file
-is the database at one moment, the one at which the backup began. Restore it with scripts/restore-database.sh.
+end, and then removes all of these files except the newest N. The backend keeps working. The file has the database at
+the moment when the backup began. Restore it with scripts/restore-database.sh.
 
   --keep N    how many files to keep, this one included; 0 keeps all (default 14). The safety backups that a restore
               makes (PROJECT-before-restore-TIME.dump) are never removed.
-  --yes       is accepted because the other scripts know it; nothing is asked
+  --yes       has no effect, because this script asks nothing; the other scripts have this option too
 
 Environment: OVERLAYS, more compose files, as for make; and what the compose files read.
 
@@ -29,9 +29,9 @@ written=
 
 after_failure() {
     if [[ -n $written ]]; then
-        say "State: $written is complete; older files were not all removed."
+        say "State: $written is complete, but not all of the older files were removed."
     elif [[ -n $user ]]; then
-        say 'State: no backup was made. The database and earlier backups are as they were.'
+        say 'State: no backup was made. The database and earlier backups were not changed.'
     fi
 }
 
@@ -58,14 +58,14 @@ main() {
                 keep=$((10#$2))
                 shift
                 ;;
-            *) usage_error "what is $1?" ;;
+            *) usage_error "unknown argument: $1" ;;
         esac
         shift
     done
     open_deployment
     open_database
     local file=backups/$project-$STAMP.dump
-    [[ ! -e $file ]] || die "$file is there already: two backups within one second."
+    [[ ! -e $file ]] || die "$file exists already: two backups within one second."
     dump "$file"
     written=$file
     remove_old

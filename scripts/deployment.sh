@@ -136,7 +136,7 @@ has_database() {
 confirm() {
     local answer=
     if ! ((yes)); then
-        printf '%s Type YES to go on: ' "$1"
+        printf '%s Type YES to continue: ' "$1"
         read -r -u 3 answer || true
         [[ $answer == YES ]] || usage_error 'that was not YES; --yes goes on without asking'
     fi
@@ -153,7 +153,7 @@ dump() {
     partial=backups/.${1##*/}.partial
     compose exec -T --env "PGAPPNAME=$SESSION_NAME" postgres pg_dump --format=custom --username "$user" \
         --dbname "$database" >"$partial" || die "The database could not be written to $1; see above."
-    check_dump "$partial" >/dev/null || die "The file that came of it cannot be read again; see above."
+    check_dump "$partial" >/dev/null || die "The file that was written cannot be read again; see above."
     sync "$partial"
     mv -- "$partial" "$1"
     partial=
@@ -173,7 +173,7 @@ start_all() {
     since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
     say 'Starting the backend.'
     compose up --detach --wait --scale "backend=$backends" && return
-    complain 'The backend does not start, or does not get healthy. What the migrator and the backend have said since:'
+    complain 'The backend does not start, or does not become healthy. The log of the migrator and the backend since then:'
     compose logs --no-color --since "$since" --tail 40 migrator backend >&2
     return 1
 }
@@ -183,12 +183,12 @@ resume_backend() {
     if ((!stopped)); then
         say 'The backend was not stopped.'
     elif ((was_running == 0)); then
-        say 'The backend did not run before, and does not now. Start it: make up'
+        say 'The backend did not run before, and does not run now. Start it: make up'
     # A stop that was interrupted goes on in the engine.
     elif compose stop backend &&
         compose up --detach --wait --no-deps --no-recreate --scale "backend=$backends" backend; then
         say 'The backend runs again and is healthy.'
     else
-        say 'The backend does not get healthy. Next: make logs, then make up.'
+        say 'The backend does not become healthy. Next: make logs, then make up.'
     fi
 }

@@ -7,12 +7,12 @@ usage() {
 Usage: scripts/reset-database.sh [--yes]
 
 Drops every table with its rows, after YES has been typed, and applies all migrations again:
-  1. says what is lost, table by table;
+  1. shows for each table how many rows are lost;
   2. stops the backend;
   3. runs `migrator reset`, which drops everything in one transaction, then applies the migrations;
   4. shows `migrator --current`, starts the backend and waits until it is healthy.
-The way back is a backup: scripts/backup-database.sh before, scripts/restore-database.sh after. A run that was killed is
-completed by running the script again.
+The way back is a backup: scripts/backup-database.sh before, scripts/restore-database.sh after. If the script was
+killed, run it again to complete the reset.
 
   --yes    does not ask
 
@@ -48,15 +48,15 @@ after_failure() {
                 resume_backend
             elif [[ -z $now ]]; then
                 say 'State: PostgreSQL does not answer; everything was dropped, or nothing. The backend is stopped.'
-                say 'Next:  see that PostgreSQL runs (make logs), then run this script again.'
+                say 'Next:  make sure that PostgreSQL runs (make logs), then run this script again.'
             else
                 say 'State: the old tables are gone, and not every migration was applied. The backend is stopped.'
-                say 'Next:  mend what the message above names, then make up.'
+                say 'Next:  correct what the message above names, then make up.'
                 say 'Back:  scripts/restore-database.sh with a backup'
             fi
             ;;
         starting)
-            say 'State: the database is reset, and every migration is applied. The backend is not healthy.'
+            say 'State: the database is reset, and every migration is applied, but the backend is not healthy.'
             say 'Next:  see above what is wrong, or make logs; then make up.'
             ;;
     esac
@@ -65,7 +65,7 @@ after_failure() {
 # show_loss: counts every row, because an estimate is no warning.
 show_loss() {
     local backup
-    say "This drops everything in database $database of $project. What is lost:"
+    say "This drops everything in database $database of $project. These rows are lost:"
     sql "$database" <<'SQL'
 SELECT coalesce(
     string_agg(format('SELECT lpad(count(*)::text, 12) || %L FROM ONLY %s', ' rows  ' || oid::regclass, oid::regclass),
@@ -88,7 +88,7 @@ main() {
         case $1 in
             --help) usage && exit ;;
             --yes) yes=1 ;;
-            *) usage_error "what is $1?" ;;
+            *) usage_error "unknown argument: $1" ;;
         esac
         shift
     done

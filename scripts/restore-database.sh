@@ -8,23 +8,23 @@ Usage: scripts/restore-database.sh [--yes] [--no-safety-backup] [--no-start] FIL
        scripts/restore-database.sh [--yes] [--no-start] --undo
 
 Puts a backup in the place of the database:
-  1. reads FILE to its end and, after YES has been typed, restores it into a fresh database beside the old one,
+  1. reads FILE to its end and, after YES has been typed, restores it into a fresh database next to the old one,
      gives the roles their rights, and applies the migrations that are pending there;
   2. stops the backend, and backs the old database up (backups/PROJECT-before-restore-TIME.dump);
   3. swaps the two by renaming them in one transaction; the old one is kept as DATABASE_before_TIME;
   4. starts the backend and waits until it is healthy.
-When something fails before 3, the old database is in its place as it was, and the backend runs again. The backend
-works until 2. A run that was killed at any point is mended by running the script again.
+The backend works until step 2. If a step before 3 fails, the old database stays unchanged in its place, and the
+backend runs again. If the script was killed at any point, run it again to complete the restore.
 
-  --undo              swaps the newest kept database back in; the one that it replaces is kept in its turn, so that a
-                      second --undo brings that back
+  --undo              swaps the newest kept database in again; the database that it replaces is kept too, so that a
+                      second --undo swaps that one in again
   --yes               does not ask
-  --no-safety-backup  for an old database that is too damaged to be backed up; it is kept all the same
+  --no-safety-backup  makes no backup of the old database, if that is too damaged; the old database is kept anyway
   --no-start          neither applies migrations nor starts the backend: for a backup without schema_migrations, made
                       before the database was adopted, or to look at the data first
 
-The server's disk needs room for both databases, and this one's for the safety backup. At the end, the script says how
-to drop what was kept.
+The server's disk needs room for both databases, and this machine's disk for the safety backup. At the end, the script
+says how to drop the databases that were kept.
 
 Environment: OVERLAYS, more compose files, as for make; and what the compose files read.
 
@@ -54,19 +54,19 @@ after_failure() {
         preparing)
             if ! swapped=$(sql template1 --set name="${kept:-$database}" \
                 <<<"SELECT count(*) FROM pg_database WHERE datname = :'name';"); then
-                say 'State: PostgreSQL does not answer. Its databases are as they were, or swapped as a whole.'
-                say 'Next:  see that it runs (make logs), then run this script again.'
+                say 'State: PostgreSQL does not answer. Its databases are unchanged, or swapped as a whole.'
+                say 'Next:  make sure that it runs (make logs), then run this script again.'
                 return
             elif ((!swapped)); then
-                say "State: nothing was restored. Database $database is as it was."
+                say "State: nothing was restored. Database $database was not changed."
                 ((undo)) || drop_database "$fresh" || say "$fresh is still there; this script drops it when it runs again."
                 resume_backend
                 return
             fi
             ;;
     esac
-    say "State: database $database is now what ${file:-$fresh} holds, and the backend is not healthy."
-    say 'Next:  mend what the messages above name, then make up.'
+    say "State: database $database now has the content of ${file:-$fresh}, but the backend is not healthy."
+    say 'Next:  correct what the messages above name, then make up.'
     [[ -z $kept ]] || say 'Back:  scripts/restore-database.sh --undo'
 }
 
@@ -145,7 +145,7 @@ migrate() {
 
 prepare() {
     fresh=${database}_restoring_$STAMP
-    drop_leftovers || die 'What an earlier run has left cannot be dropped; see above.'
+    drop_leftovers || die 'The databases that an earlier run has left cannot be dropped; see above.'
     phase=preparing
     say "Restoring into $fresh."
     create_fresh || die 'The fresh database cannot be created; see above.'
@@ -183,7 +183,7 @@ replace() {
     if [[ -n $kept ]] && ((safety_backup)); then
         dump "backups/$project-before-restore-$STAMP.dump"
     fi
-    swap || die 'Other programs do not let go of the database.'
+    swap || die 'Other programs keep connecting to the database.'
     phase=starting
     if ((start)); then
         start_all || exit 1
@@ -219,7 +219,7 @@ main() {
             --undo) undo=1 ;;
             --no-start) start=0 ;;
             --no-safety-backup) safety_backup=0 ;;
-            -*) usage_error "what is $1?" ;;
+            -*) usage_error "unknown argument: $1" ;;
             *)
                 [[ -z $file ]] || usage_error 'one FILE, please'
                 [[ -f $1 && -r $1 ]] || usage_error "there is no file $1 that can be read"
@@ -237,7 +237,7 @@ main() {
     open_deployment
     start_postgres
     open_database
-    ((${#database} <= 36)) || die "The name $database is too long for what has to be added to it."
+    ((${#database} <= 36)) || die "The name $database is too long: the script has to add a suffix to it."
     ! has_database "$database" || kept=${database}_before_$STAMP
     if ((undo)); then
         IFS='|' read -r fresh _ < <(list_kept) || die "No database was kept: there is no ${database}_before_TIME."
@@ -249,7 +249,7 @@ main() {
         prepare
     fi
     replace
-    say "Done: database $database is now what ${file:-$fresh} holds."
+    say "Done: database $database now has the content of ${file:-$fresh}."
     ((start)) || say 'The backend is stopped, and migrations may be pending: make up applies them and starts it.'
     [[ -z $kept ]] || say 'Back:  scripts/restore-database.sh --undo'
     say_kept

@@ -6,19 +6,19 @@ usage() {
     cat <<'USAGE'
 Usage: deploy/swarm/deploy.sh [--wait SECONDS] [--resolve-image always|changed|never]
 
-Deploys the stack files beside this script, one after the other, on the swarm that `docker` talks to, which must be one
+Deploys the stack files next to this script, one after the other, on the swarm that `docker` talks to, which must be one
 of its managers:
   1. database.yml, until the job `roles` has ended;
   2. migrator.yml, until the job `gate` has ended: `migrator check --wait`, which ends when no migration is pending;
   3. backend.yml, until as many tasks as wanted are healthy.
-When one of them fails, the next is not deployed: a failed migration leaves the previous backend running. It may be
+If one of them fails, the next one is not deployed: a failed migration leaves the previous backend running. It may be
 run again at any time.
 
   --wait SECONDS    how long to wait for each of the three (default 3600)
   --resolve-image   as for `docker stack deploy`: never, for images that no registry has
 
 Environment: STACK, the stack's name (fingerflow); MIGRATOR_IMAGE, BACKEND_IMAGE, DOMAIN and what else the stack files
-read. README.md lists the secrets that have to be there.
+read. README.md lists the secrets that must exist.
 
 Exit status: 0 done, 1 failed, 2 wrong usage.
 USAGE
@@ -114,14 +114,14 @@ main() {
                 options+=(--resolve-image "$2")
                 shift
                 ;;
-            *) usage_error "what is $1?" ;;
+            *) usage_error "unknown argument: $1" ;;
         esac
         shift
     done
     cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
     [[ -n ${DOMAIN:-} ]] || usage_error 'DOMAIN is missing: the host name that users type'
     [[ $(docker info --format '{{.Swarm.ControlAvailable}}') == true ]] ||
-        die 'This engine is not the manager of a swarm; docker swarm init makes it one.'
+        die 'This engine is not the manager of a swarm; docker swarm init makes it a manager.'
     ROLES_HASH=$(sha256sum ../postgres/roles.sql | cut -c 1-12)
     export ROLES_HASH
 
@@ -132,10 +132,10 @@ main() {
     if ! wait_for_jobs migrator gate; then
         docker service rm "${STACK}_gate" >/dev/null
         die 'The migrations were not all applied; see above.' \
-            'A previous backend goes on serving. Mend what is named above, then run this again.'
+            'A previous backend keeps serving. Correct what the message above names, then run this again.'
     fi
-    deploy_backend || die 'The backend does not get healthy. When there was a previous release, it is being put back.' \
-        "docker service logs ${STACK}_backend says why. The schema stays as it is."
+    deploy_backend || die 'The backend does not become healthy. If there was a previous release, Swarm rolls back to it.' \
+        "docker service logs ${STACK}_backend says why. The schema is not changed back."
     say "Done: the backend runs, and no migration is pending."
 }
 

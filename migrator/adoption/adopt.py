@@ -83,7 +83,7 @@ def find(session: Session, tool: str | None) -> ForeignHistory | None:
         names = ", ".join(f"{history.tool} in {history.table}" for history in histories)
         raise UsageError(
             f"there are several histories: {names}",
-            "Say which one with --from; the others can be dropped or adopted afterwards."
+            "Choose one with --from; the others can be dropped or adopted afterwards."
             if len({history.tool for history in histories}) > 1
             else "Drop or rename those that are not in use.",
         )
@@ -91,13 +91,13 @@ def find(session: Session, tool: str | None) -> ForeignHistory | None:
     if foreign.failed:
         raise UsageError(
             f"the history of {foreign.tool} in {foreign.table} is not in order: {foreign.failed}",
-            "Nothing was changed. Then run migrator adopt again.",
+            "Nothing was changed. Afterwards, run migrator adopt again.",
         )
     if not foreign.applied:
         raise UsageError(
             f"the history of {foreign.tool} in {foreign.table} is empty",
-            "Where it has applied nothing there is nothing to adopt: drop the table, and run "
-            "migrator.",
+            f"If {foreign.tool} has applied nothing, there is nothing to adopt: drop the table, "
+            "and run migrator.",
         )
     return foreign
 
@@ -109,13 +109,11 @@ def version_of(foreign: ForeignHistory, migrations: Sequence[Migration]) -> int:
         UsageError: the other tool's versions are not those of the files, so the user has to give
             the version.
     """
-    hint = (
-        "Say whose schema the database has: --version N, the last file whose changes are all in it."
-    )
+    hint = "Add --version N: the last file whose changes are all in the database."
     if foreign.numbers is None:
         raise UsageError(
-            f"the names that {foreign.tool} gives, such as {foreign.applied[-1]}, say nothing "
-            "about the files here",
+            f"the names of {foreign.tool}, such as {foreign.applied[-1]}, do not show which files "
+            "are applied",
             hint,
         )
     newest = max(foreign.floor, *foreign.numbers)
@@ -123,7 +121,7 @@ def version_of(foreign: ForeignHistory, migrations: Sequence[Migration]) -> int:
     strange = sorted({newest, *foreign.numbers} - on_disk)
     if strange:
         raise UsageError(
-            f"{foreign.tool} has applied {_listed(strange)}, and there is no file with that number",
+            f"{foreign.tool} has applied {_listed(strange)}, but there is no file with that number",
             hint,
         )
     skipped = [
@@ -133,8 +131,8 @@ def version_of(foreign: ForeignHistory, migrations: Sequence[Migration]) -> int:
     ]
     if skipped:
         raise UsageError(
-            f"{foreign.tool} has applied {newest}, but not {_listed(skipped)}, of which there are "
-            "files here",
+            f"{foreign.tool} has applied {newest}, but not {_listed(skipped)}, although there are "
+            "files for them",
             hint,
         )
     return newest
@@ -171,8 +169,8 @@ def prepare(
     new_name = foreign.table._replace(name=f"{foreign.table.name}_{foreign.tool.replace('-', '_')}")
     if taken and not drop and session.query("SELECT to_regclass(%s)", (new_name.quoted,))[0][0]:
         raise UsageError(
-            f"{foreign.table} would be renamed, and there is a table {new_name} already",
-            "Rename or drop that one; or name another history table in MIGRATOR_TABLE.",
+            f"{foreign.table} cannot be renamed, because there is a table {new_name} already",
+            f"Rename or drop {new_name}; or name another history table in MIGRATOR_TABLE.",
         )
     return Adoption(
         foreign, version, () if rows else files, drop, new_name if taken and not drop else None
@@ -210,7 +208,7 @@ def _adopt(session: Session, adoption: Adoption, tool: str) -> None:
     if tools.read(session, adoption.foreign) != adoption.foreign:
         session.rollback()
         raise UsageError(
-            f"{adoption.foreign.tool} has changed its history meanwhile",
+            f"{adoption.foreign.tool} has changed its history since it was read",
             "Run migrator adopt again.",
         )
     if adoption.drop:

@@ -72,7 +72,7 @@ def require_empty(session: Session) -> None:
     if rows := read_history(session).rows:
         raise UsageError(
             f"the history is not empty: it has {len(rows)} versions, up to {rows[-1].version}",
-            "A baseline is for a database that has no history yet; migrator status shows this one.",
+            "A baseline is for a database without a history; migrator status shows the history.",
         )
 
 

@@ -54,7 +54,7 @@ def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
     changes += [
         Repair(
             f"version {row.version} ({row.description}, applied {row.applied_at} UTC): remove it "
-            "from the history; what it made in the database stays",
+            "from the history; its changes in the database stay",
             f"DELETE FROM {table.quoted} WHERE version = {row.version}",
         )
         for row in plan.missing
@@ -77,10 +77,10 @@ def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
 
 def _taken_for_done(statements: int) -> str:
     if not statements:
-        return "run it from its start; what its first statement may have done before stays"
+        return "run it from its start; any changes that its first statement has made stay"
     return (
-        f"take its first {statements} statements, as the file is now, for the ones that were done; "
-        "the next run goes on behind them"
+        f"count its first {statements} statements, as the file is now, as done; the next run "
+        "continues after them"
     )
 
 
@@ -104,7 +104,9 @@ def repair(session: Session, agreed: Sequence[Repair], look_again: Callable[[], 
         ensure_history(session, 0)
         if repairs(session, look_again()) != tuple(agreed):
             session.rollback()
-            raise UsageError("the history has changed meanwhile", "Run migrator repair again.")
+            raise UsageError(
+                "the history has changed since it was read", "Run migrator repair again."
+            )
         for change in agreed:
             session.execute(change.sql)
         session.execute("COMMIT")

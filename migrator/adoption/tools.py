@@ -174,7 +174,7 @@ def _flyway(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     for version, kind, success, script in rows:
         if not success:
             failed = (
-                f"its migration {script} failed half way: mend what it left in the database, and "
+                f"its migration {script} failed halfway: repair what it left in the database, and "
                 "run flyway repair"
             )
         elif version is None:
@@ -192,8 +192,8 @@ def _golang_migrate(session: Session, foreign: ForeignHistory) -> ForeignHistory
     rows = session.query(f"SELECT version, dirty FROM {foreign.table.quoted}")
     version = max((version for version, _ in rows), default=0)
     failed = (
-        f"its version {version} is dirty, so that migration failed half way: mend what it left in "
-        f"the database, and run migrate force VERSION with the version that the schema is now at"
+        f"its version {version} is dirty, so that migration failed halfway: repair what it left "
+        f"in the database, and run migrate force VERSION with the version of the repaired schema"
     )
     dirty = any(dirty for _, dirty in rows)
     # The table has only the newest version, so all versions up to it are applied.
@@ -224,8 +224,8 @@ def _sqlx(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     return _with_applied(
         foreign,
         [str(version) for version, success in rows if success],
-        f"its version {', '.join(failed)} failed half way: mend what it left in the database, and "
-        "remove its row, or set success, as the schema is now"
+        f"its version {', '.join(failed)} failed halfway: undo its changes and remove its row, or "
+        "complete its changes and set success"
         if failed
         else "",
     )
@@ -240,8 +240,8 @@ def _yoyo(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     return _with_applied(
         foreign,
         [name for (name,) in rows],
-        f"its process {held[0][0]} holds its lock: let it finish; if there is no such process, see "
-        "what it left half done and run yoyo break-lock"
+        f"its process {held[0][0]} holds its lock: let it finish; if there is no such process, "
+        "repair what it left half done and run yoyo break-lock"
         if held
         else "",
     )
@@ -262,8 +262,8 @@ def _prisma(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     return _with_applied(
         foreign,
         [name for name, finished in rows if finished],
-        f"its migration {failed[0]} failed or is running: mend what it left in the database, and "
-        "run prisma migrate resolve"
+        f"its migration {failed[0]} failed or is running: if it failed, repair what it left in "
+        "the database, and run prisma migrate resolve"
         if failed
         else "",
     )

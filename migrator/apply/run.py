@@ -97,7 +97,8 @@ def _over_connections(
         during = f" while {state.running} was running" if state.running else ""
         raise DatabaseUnavailable(
             f"the connection was lost {state.losses} times{during}; {state}",
-            "Look for the reason in the server's log: a crash, memory, an administrator.",
+            "Look for the reason in the server's log, such as a crash, too little memory, or an "
+            "administrator.",
         ) from None
 
 

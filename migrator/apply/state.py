@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from migrator.apply.outcome import Applied
     from migrator.files.migration import Migration
 
-_IN_SCRATCH = "this was in the scratch database, which is gone; nothing was changed"
+_IN_SCRATCH = "this was in the scratch database only; nothing was changed"
 
 
 class Outcome(NamedTuple):
@@ -85,7 +85,7 @@ class RunState:
         """The words for a run that a signal has ended: what is not applied, and the state now."""
         if self.scratch or not self.running:
             return str(self)
-        end = "finished, and the next run goes on in it" if self.resumable else "applied"
+        end = "finished, and the next run continues it" if self.resumable else "applied"
         return f"{self.running} was not {end}; {self}"
 
     @property

@@ -136,8 +136,8 @@ def require_session(session: Session, migrations: Iterable[Migration]) -> None:
             [
                 Problem(
                     file,
-                    "has the directive no-transaction, which needs a session of its own, and there "
-                    "is a connection pooler between us and the server",
+                    "has the directive no-transaction, which needs a session of its own, but there "
+                    "is a connection pooler between the migrator and the server",
                     "Let DATABASE_URL point at PostgreSQL itself, not at the pooler.",
                 )
                 for file in files
@@ -240,9 +240,9 @@ def _state_after_failure(migration: Migration, index: int, *, commits: bool) -> 
     else:
         stay = "statement 1 stays done" if index else "nothing of it was done"
     if commits:
-        committed = f"what statement {index + 1} has committed"
-        stay = f"{stay}, and {committed}" if index else f"{committed} stays"
-    again = "runs it again from its start" if commits else f"goes on at statement {index + 1}"
+        committed = f"the changes that statement {index + 1} has committed"
+        stay = f"{stay}, and so do {committed}" if index else f"{committed} stay"
+    again = "runs it again from its start" if commits else f"continues at statement {index + 1}"
     return f"{stay}; the next run of {migration.file} {again}"
 
 

@@ -66,16 +66,19 @@ def _read(reader: _Program, given: Sequence[str]) -> dict[str, Any]:
     options = vars(reader.parse_args(given))
     standing = options.pop("by_flag", None)
     if standing and "command" in options:
-        reader.error(f"{standing.flag} is a command of its own, as migrator {standing.name} is")
+        reader.error(
+            f"{standing.flag} means the command migrator {standing.name}, and another command "
+            "is given"
+        )
     name = options.setdefault("command", standing.name if standing else commands.DEFAULT)
     if name not in reader.commands:  # what names a command was the value of an option
         raise _AllNeeded
     chosen = reader.commands[name]
     if options.get("json") and not chosen.command.has_json:
-        reader.error(f"--json is not for migrator {name}")
+        reader.error(f"migrator {name} has no option --json")
     for dest, flag in reader.of_default.items():
         if options.get(dest) and name != commands.DEFAULT:
-            reader.error(f"{flag} is not for migrator {name}")
+            reader.error(f"migrator {name} has no option {flag}")
     return {"json": False} | chosen.not_given() | options
 
 
@@ -131,7 +134,7 @@ class _Program(_Parser):
         self.add_argument(
             "--version",
             action=_Version,
-            help="print this version, the driver's, and the history's columns",
+            help="print the versions of migrator and driver, and the history's columns",
         )
         self._add_flags([command for command in known if command.flag])
         subparsers = self.add_subparsers(

@@ -120,8 +120,8 @@ def _warn_of(unknown: Sequence[str]) -> None:
 def _unexpected(error: Exception) -> MigratorError:
     return MigratorError(
         f"unexpected {type(error).__name__}: {error}",
-        "This is a bug in migrator; MIGRATOR_LOG_LEVEL=debug shows where. What is applied is in "
-        "the history, and nothing else was kept.",
+        "This is a bug in migrator; MIGRATOR_LOG_LEVEL=debug shows where. The history has every "
+        "migration that was applied; migrator status lists them.",
     )
 
 

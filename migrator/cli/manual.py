@@ -18,17 +18,17 @@ STATUSES = (
     ("1", "a migration failed; the message says what was rolled back and what stays applied"),
     ("2", "usage or settings"),
     ("3", "check: migrations are pending"),
-    ("4", "the database could not be reached, or refused us, within the wait"),
+    ("4", "the database refused the connection, or could not be reached within MIGRATOR_WAIT"),
     ("5", "the files are not valid, or files and history disagree, or the schema differs"),
-    ("6", "a lock, another migrator's or a table's, could not be had for the whole budget"),
+    ("6", "a table lock or another migrator's lock was not free within MIGRATOR_LOCK_WAIT"),
     ("130, 143", "interrupted by SIGINT or SIGTERM; the message says what was not applied"),
 )
 _EXAMPLES = """\
   migrator                              apply everything pending
   migrator --current                    the version, and the latest migrations
-  migrator status                       every file and every row, state by state
+  migrator status                       every file and every row, with its state
   migrator check --wait 5min            wait until another container has applied everything
-  migrator rehearse                     on a copy of the database: what would be locked
+  migrator rehearse                     on a copy: show what would be locked
   migrator validate                     check the files without a database
   migrator new "add user locale"        create the next file
   docker compose run --rm migrator --current
@@ -47,7 +47,7 @@ def whole() -> str:
                 variable.text + default, _WIDTH, initial_indent="      ", subsequent_indent="      "
             ),
         ]
-    parts += ["", "A TIME has a unit, ms, s, min or h; without one it is in seconds.", ""]
+    parts += ["", "A TIME has a unit: ms, s, min or h. Without a unit it is in seconds.", ""]
     return "\n".join([*parts, exit_statuses(STATUSES)])
 
 

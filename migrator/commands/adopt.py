@@ -21,17 +21,17 @@ PAGE = Page(
     """
     Take a database over from Alembic, Flyway, golang-migrate, dbmate, goose, sqlx, yoyo, Django
     or Prisma: find its history, map it to files, compare the schema as `migrator verify` does,
-    and record the files as applied. In the same transaction the other history is dropped, if
-    that is asked for, or renamed where it has our table's name.
+    and record the files as applied. In the same transaction the other history is dropped with
+    --drop-old, or renamed if it has the name of migrator's history table.
 
-    Nothing is changed before the plan is agreed to. A history that says that a migration
-    failed half way is refused. docs/moving-from-alembic.md goes through it step by step.
+    Nothing is changed before you have agreed to the plan. A history is refused if a migration
+    in it failed halfway. docs/moving-from-alembic.md shows the move step by step.
     """,
-    "adopted, or it was before",
+    "adopted, now or in an earlier run",
     ("1", "4", "5", "6"),
     (
-        ("migrator adopt --version 1", "from Alembic: the schema is that of file 1"),
-        ("migrator adopt --drop-old --yes", "numbers map by themselves; do not ask"),
+        ("migrator adopt --version 1", "from Alembic, with the schema of file 1"),
+        ("migrator adopt --drop-old --yes", "from a tool with numbers, without asking"),
     ),
 )
 
@@ -42,14 +42,14 @@ def add_options(parser: ArgumentParser) -> None:
         "--version",
         metavar="N",
         type=int,
-        help="the live schema is that of the file with version N; needed where the other tool's "
-        "names are not the numbers of the files",
+        help="the database has the schema of the files up to version N; needed if the other "
+        "tool's names are not the numbers of the files",
     )
     parser.add_argument(
-        "--from", dest="tool", metavar="TOOL", help="whose history, where there are several"
+        "--from", dest="tool", metavar="TOOL", help="whose history to adopt, if there are several"
     )
     parser.add_argument(
-        "--drop-old", action="store_true", help="drop the other tool's history, which else stays"
+        "--drop-old", action="store_true", help="drop the other tool's history; by default it stays"
     )
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
@@ -79,7 +79,7 @@ def execute(context: Context) -> int:
             version = adopt.version_of(history, migrations)
         todo = adopt.prepare(session, history, migrations, version, drop=options.drop_old)
         if not todo.steps:
-            context.say("Nothing to do: it was adopted before.\n")
+            context.say("Nothing to do: the database was adopted before.\n")
             return OK
         if todo.recorded and not options.skip_verify:
             require_schema(context, session, todo.recorded)
@@ -103,13 +103,13 @@ def _nothing_to_adopt(context: Context, session: Session) -> int:
     what = f"no history of {context.options.tool or 'another tool'} in the database"
     if rows := read_history(session).rows:
         context.say(
-            f"Nothing to do: there is {what}, and that of migrator is at {rows[-1].version}.\n"
+            f"Nothing to do: there is {what}, and migrator's history is at {rows[-1].version}.\n"
         )
         return OK
     raise UsageError(
         f"there is {what}",
-        f"Looked for: {', '.join(tools.TOOLS)}. Where there never was one, migrator baseline N "
-        "--verify records whose schema it is.",
+        f"Looked for: {', '.join(tools.TOOLS)}. For a database that was built without a tool, "
+        "migrator baseline N --verify records the files whose schema it has.",
     )
 
 

@@ -19,19 +19,19 @@ PAGE = Page(
     in the order of the versions. Each file is one transaction together with its row in the
     history, so it is applied once or not at all, however many migrators run and whatever
     happens to them. A file with the directive no-transaction runs statement by statement, and a
-    second run goes on where the first one stopped; a procedure or block that commits inside
-    begins anew then.
+    second run continues where the first one stopped; a procedure or block that commits is then
+    run again from its start.
 
     All files are checked first; when one is not valid, or was edited after it was applied,
-    nothing is applied. When a migration fails, those before it stay, those behind it are not
-    tried, and the message has the file, the line and the state of the database.
+    nothing is applied. When a migration fails, the migrations before it stay applied, and those
+    after it are not tried; the message shows the file, the line and the state of the database.
     """,
     "up to date, or everything pending was applied",
     ("1", "4", "5", "6"),
     (
         ("migrator", "the same"),
         ("migrator apply --single-transaction", "all pending files or none"),
-        ("migrator apply --lock-timeout 500ms --lock-wait 1h", "patient, and gentle"),
+        ("migrator apply --lock-timeout 500ms --lock-wait 1h", "short waits, many tries"),
     ),
 )
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 PAGE = Page(
     """
     Record every file up to version N as applied without running it: for a database that has
-    that schema already. Files above N stay pending. The history has to be empty.
+    their schema already. Files above N stay pending. The history has to be empty.
 
-    The rows have no checksum: the migrator does not vouch for what it did not run.
+    The rows have no checksum, because the migrator did not run the files.
     """,
     "recorded",
     ("4", "5", "6"),
@@ -34,7 +34,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options that only this command has."""
     parser.add_argument("version", metavar="N", type=int, help="the last version to record")
     parser.add_argument(
-        "--verify", action="store_true", help="first compare the schema, as migrator verify"
+        "--verify", action="store_true", help="first compare the schema, as migrator verify does"
     )
     add_ignore(parser)
     add_allow_differences(parser)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _CHECK_EVERY = 0.5  # seconds between two looks of `check --wait`
 PAGE = Page(
     f"""
-    Tell by the exit status whether anything is pending. With --wait, wait until nothing is: for
-    an init container, or a worker that must not start on an old schema.
+    Show with the exit status whether migrations are pending. With --wait, wait until none is:
+    for an init container, or a worker that must not start on an old schema.
 
     {READS} {ANSWER}
     """,
@@ -26,8 +26,8 @@ PAGE = Page(
     ("3", "4", "5"),
     (
         ("migrator check", "now"),
-        ("migrator check --wait", "for MIGRATOR_WAIT at the most"),
-        ("migrator check --wait 5min", "for five minutes at the most"),
+        ("migrator check --wait", "at most for MIGRATOR_WAIT"),
+        ("migrator check --wait 5min", "at most for five minutes"),
     ),
 )
 
@@ -132,7 +132,7 @@ COMMAND = Command(
         "--wait": {
             "nargs": "?",
             "const": "",
-            "help": "wait until nothing is pending, for TIME or MIGRATOR_WAIT at the most",
+            "help": "wait until nothing is pending, at most for TIME or MIGRATOR_WAIT",
         }
     },
     flag="--check",

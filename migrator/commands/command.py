@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Sentences that several manual pages have in common.
 ANSWER = "The answer goes to stdout, as JSON with --json; the log and errors go to stderr."
-READS = "It needs the right to read the history table and nothing else, and takes no lock."
+READS = "It needs only the right to read the history table, and takes no lock."
 
 
 class Page:

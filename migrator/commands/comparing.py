@@ -25,7 +25,7 @@ def add_ignore(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         action="append",
         help="accept differences such as 'index idx_*'; may be repeated; .verify-ignore in the "
-        "folder of migrations has one a line",
+        "folder of migrations has one pattern per line",
     )
 
 
@@ -60,6 +60,6 @@ def require_schema(context: Context, session: Session, files: Sequence[Migration
     if result.differences and not context.options.allow_differences:
         raise SchemaDiffers(
             "the database is not what the files describe; nothing was recorded",
-            "Mend or accept the differences above; or record it with --allow-differences, and make "
-            "the next migration repair them.",
+            "Repair or accept the differences above; or record the versions with "
+            "--allow-differences, and let the next migration repair the differences.",
         )

@@ -191,9 +191,12 @@ class Context:
         if self.options.yes:
             return
         if not sys.stdin.isatty():
-            raise UsageError("nobody is there to agree to it", "Say --yes to make these changes.")
-        self.say(f"{question} Type yes to go on: ")
+            raise UsageError(
+                "there is no terminal on which you can agree to the changes",
+                "Add --yes to make these changes.",
+            )
+        self.say(f"{question} Type yes to continue: ")
         with self.stop.idle():
             answer = sys.stdin.readline().strip()
         if answer.lower() != "yes":
-            raise UsageError("not agreed to; nothing was changed")
+            raise UsageError("the answer was not yes; nothing was changed")

@@ -20,11 +20,11 @@ _RECENT = 5
 PAGE = Page(
     f"""
     Print the highest version in the history and the latest five migrations, newest first, with
-    the time (UTC) at which each was applied. The files are not looked at.
+    the time (UTC) at which each was applied. The files are not read.
 
     {READS} {ANSWER}
     """,
-    "printed; also when there is no history yet, which is version 0",
+    "printed; without a history the version is 0",
     ("4", "5"),
     (("migrator --current", "the same"), ("migrator current --json", "for a program")),
 )

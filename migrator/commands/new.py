@@ -22,16 +22,17 @@ _FIRST_TIMESTAMP = 10**13  # YYYYMMDDHHMMSS has fourteen digits
 
 _TEMPLATE = f"""-- {{description}}
 --
--- {UNWRITTEN}, where the SQL does not say it, and write the SQL below.
--- The file runs once, in one transaction that also records it. Keep table locks short. What cannot
--- run in a transaction goes into a file of its own, below the line `-- migrator: no-transaction`.
+-- {UNWRITTEN}, if the SQL does not show it, and write the SQL below.
+-- The file runs once, in one transaction that also records it. Keep table locks short. A statement
+-- that cannot run in a transaction goes into a file of its own, below the line
+-- `-- migrator: no-transaction`.
 
 """
 PAGE = Page(
     """
     Create the next file, NNN_description.sql, from a template and print its path. Its version
-    is one above the newest file's, in the same width; where those are timestamps, it is the
-    time now (UTC). Until it is written, the file is refused. No database is needed.
+    is one above the newest file's, with as many digits; if the versions are timestamps, it is
+    the time now (UTC). The file is refused until you have written it. No database is needed.
     """,
     "created",
     (),
@@ -84,8 +85,8 @@ def next_name(names: Sequence[str], description: str, now: datetime) -> str:
     words = re.sub(r"\W+", "_", description.lower(), flags=re.ASCII).strip("_")
     if not words:
         raise UsageError(
-            f"{description!r} has no ASCII letter or digit to name a file after",
-            "Describe it in such letters; the first line of the file may then say it in any.",
+            f"{description!r} has no ASCII letter or digit for the file's name",
+            "Use ASCII letters here; the first line of the file may then use any letters.",
         )
     parsed = [(name[0], file) for file in names if (name := parse_name(file))]
     if not parsed:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PAGE = Page(
     f"""
     List what would be applied, in order, with the number of statements of each file. Nothing is
-    run. What a run would refuse is refused here.
+    run. Everything that a run would refuse is refused here too.
 
     {READS} {ANSWER}
     """,

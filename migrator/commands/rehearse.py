@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
 PAGE = Page(
     f"""
-    Run every pending file for real in one transaction, tell what each statement took, which
-    locks it holds against others and for how long, what it rewrites, and how to do without;
-    then roll it back.
+    Run every pending file for real in one transaction, then roll it back. The answer shows for
+    each statement how long it took, which locks it holds against others and for how long, what
+    it rewrites, and how to avoid that.
 
     The locks are real, and all of them are held to the end: rehearse on a copy of the database,
-    such as a restored backup, and never on that of the site. Files with the directive
-    no-transaction are left out, and said so. docs/locks.md explains the answer. {ANSWER}
+    such as a restored backup, and never on the live database. Files with the directive
+    no-transaction are left out, and the answer names them. docs/locks.md explains the answer.
+    {ANSWER}
     """,
-    "everything pending would run, apart from what is said to be left out",
+    "everything pending would run, except the files that the answer leaves out",
     ("1", "4", "5", "6"),
     (
         ("migrator rehearse", "on a copy of the database"),
@@ -91,7 +92,7 @@ def text(rehearsal: Rehearsal) -> str:
 COMMAND = Command(
     name="rehearse",
     order=60,
-    summary="run what is pending in one transaction, tell what it locks, and roll it back",
+    summary="run what is pending in one transaction, show what it locks, and roll it back",
     page=PAGE,
     run=execute,
     has_json=True,

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 PAGE = Page(
     """
     Make the history agree with the files: record the checksum that an edited file has now,
-    remove the rows whose file is gone, and let a no-transaction file that was edited halfway go
-    on. Every change is shown first and has to be agreed to, at the terminal or with --yes. The
-    schema itself is never touched.
+    remove the rows whose file is gone, and let a half-done no-transaction file that was edited
+    continue. Every change is shown first, and you have to agree to it, at the terminal or with
+    --yes. The schema itself is never changed.
     """,
     "repaired, or there was nothing to repair",
     ("4", "5", "6"),

@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 PAGE = Page(
     """
-    Drop every table, view, type, function and schema in the database that our role owns, and
-    what it owns outside of schemas, such as publications, foreign servers, event triggers and
-    casts, in one transaction; remove its large objects; and apply all files. THE DATA IS LOST.
-    Extensions, the schema public, default privileges and what other roles own stay.
+    Drop everything in the database that our role owns: tables, views, types, functions and
+    schemas, and objects outside of schemas, such as publications, foreign servers, event
+    triggers and casts, in one transaction. Remove the role's large objects, and apply all files.
+    THE DATA IS LOST. Extensions, the schema public, default privileges and the objects of other
+    roles stay.
 
-    The database's name has to be given, so that a wrong DATABASE_URL drops nothing. Nothing is
-    dropped either where it is known beforehand that it could not be built again: a file is not
-    valid, or needs a session of its own behind a pooler, the history belongs to another role,
-    the role may not create. A subscription has to be dropped by hand, because its slot on the
-    other server goes with it.
+    You have to give the database's name, so that a wrong DATABASE_URL drops nothing. Nothing is
+    dropped either if it is known beforehand that the files could not be applied again: a file is
+    not valid; a file needs a session of its own, but there is a pooler; the history belongs to
+    another role; or our role may not create the history. You have to drop a subscription by hand
+    first, because its slot on the other server has to be dropped with it.
     """,
     "dropped and built again",
     ("1", "4", "5", "6"),

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 PAGE = Page(
     f"""
     List every file and every row of the history with its state: applied, pending, out of order,
-    edited, missing or ahead. Of a no-transaction file that a run has stopped in it says how
-    many statements are done, if we may read that in schema_migrations_progress. On a narrow
-    terminal long cells are shortened; where the output is not a terminal, never.
+    edited, missing or ahead. For a half-done no-transaction file, show how many statements are
+    done, if our role may read schema_migrations_progress. Long cells are shortened on a narrow
+    terminal, and nowhere else.
 
     {READS} {ANSWER}
     """,
     "listed; files may be pending",
     ("4", "5"),
     (
-        ("migrator status", "what is where"),
+        ("migrator status", "the state of everything"),
         ("migrator status --json | jq .pending", "how many are pending"),
     ),
 )
@@ -133,7 +133,7 @@ def _state(entry: dict[str, Any]) -> str:
 COMMAND = Command(
     name="status",
     order=30,
-    summary="list every file and every row of the history, state by state",
+    summary="list every file and every row of the history, with its state",
     page=PAGE,
     run=execute,
     has_json=True,

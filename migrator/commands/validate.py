@@ -21,14 +21,14 @@ PAGE = Page(
     f"""
     Check the names, versions, directives and statements of all files, as a run does before it
     connects. No database is needed. Every problem is reported, with its place in the file.
-    Every file counts as pending: one that is still the template of migrator new, or has another
-    tool's way down in it, is refused here, and by a run unless it is applied.
+    Every file counts as pending: a file that is still the template of migrator new, or contains
+    another tool's undo statements, is refused here. A run refuses it unless it is applied.
 
-    The statements are read as psql reads them; whether they are right, only the server knows.
+    The statements are read as psql reads them; only the server knows whether they are right.
 
     {ANSWER}
     """,
-    "every file can be applied, as far as is known without a server",
+    "every file can be applied, as far as that is known without a server",
     ("5",),
     (
         ("migrator validate", "before a commit, or in CI"),

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 PAGE = Page(
     f"""
-    Build what the applied files describe in a scratch database beside the target, compare the
+    Build the schema of the applied files in a scratch database next to the target, compare the
     two catalogs, drop the scratch database, and print every difference with the SQL on each
     side. Nothing in the target is changed.
 
-    It takes the right to create a database; without it, name an empty one in
-    MIGRATOR_SCRATCH_URL. Differences that are meant are accepted with --ignore, or in the file
-    .verify-ignore in the folder of migrations. docs/verify.md lists what is compared. {ANSWER}
+    The role needs the right to create a database; without it, set MIGRATOR_SCRATCH_URL to an
+    empty database. Accept differences with --ignore, or in the file .verify-ignore in the folder
+    of migrations. docs/verify.md lists what is compared. {ANSWER}
     """,
     "the schema is what the files describe",
     ("1", "4", "5", "6"),
     (
         ("migrator verify", "the database against its history"),
         ("migrator verify --version 1", "against the files up to 1"),
-        ("migrator verify --ignore 'index idx_*'", "apart from some indexes"),
+        ("migrator verify --ignore 'index idx_*'", "accept differences of some indexes"),
     ),
 )
 
@@ -43,7 +43,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--version",
         metavar="N",
         type=int,
-        help="compare with the files up to N, whatever the history says",
+        help="compare with the files up to N instead of the applied files",
     )
     add_ignore(parser)
 

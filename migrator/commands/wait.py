@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 PAGE = Page(
     """
-    Wait until the database accepts our login. A server that starts up, a name that does not
-    resolve yet and too many clients are waited for; a wrong password, and a role or a database
-    that does not exist, are not.
+    Wait until the database accepts our login. The command waits while the server starts up, the
+    host name does not resolve or there are too many clients. It fails at once if the password
+    is wrong, or if the role or the database does not exist.
     """,
     "the database accepts our login",
     ("4",),
     (
-        ("migrator wait", "for MIGRATOR_WAIT at the most"),
+        ("migrator wait", "at most for MIGRATOR_WAIT"),
         ("migrator wait --wait 2min && pg_dump ...", "before something else"),
     ),
 )

@@ -16,10 +16,13 @@ _ANYTHING = "Correct the file and run the migrator again; nothing has to be clea
 _NO_TRANSACTION = (
     "Put it in a file of its own that begins with the line `-- migrator: no-transaction`."
 )
-_EXISTS = "It exists already. If it was made by hand, compare the two and drop one."
+_EXISTS = (
+    "It exists already. If it was made by hand, compare it with the file, and drop it or remove "
+    "the statement."
+)
 _EXISTS_AT_FIRST = (
     f"{_EXISTS} If another tool built the database, take over from it with `migrator adopt`, or "
-    "record what is there with `migrator baseline N --verify`."
+    "record the existing schema with `migrator baseline N --verify`."
 )
 _EXISTING = ("42710", "42P07")  # an object, a table
 _FIRST = "first, by hand or in a migration before this one"
@@ -40,18 +43,18 @@ _BY_MESSAGE = {
         "a new value has to be committed before it can be used."
     ),
     "23502 .*contains null values": (
-        "Rows that are there have NULL. Fill them in with UPDATE first, in an earlier migration if "
+        "Existing rows have NULL. Fill in a value with UPDATE first, in an earlier migration if "
         "the table is large; docs/writing-migrations.md shows how to do it on a live site."
     ),
     "23503 .*update or delete": (
-        "Other rows still refer to this one. Delete them or let them refer to another one first."
+        "Other rows still refer to this row. Delete them or let them refer to another row first."
     ),
     "23505 .*could not create unique index": (
-        f"Rows that are there have the same key. Remove or merge them {_FIRST}."
+        f"Existing rows have the same key. Remove or merge them {_FIRST}."
     ),
     "3F000 .*no schema has been selected": (
-        "search_path is empty, as pg_dump sets it. Write the schema before the name, or SET "
-        "search_path TO public before."
+        "search_path is empty, as pg_dump sets it. Write the schema before the name, or write SET "
+        "search_path TO public above the statement."
     ),
     "42501 .*schema public": (
         "Since PostgreSQL 15 only the owner of the database may create objects in schema public. "
@@ -59,8 +62,8 @@ _BY_MESSAGE = {
         "the database (ALTER DATABASE ... OWNER TO)."
     ),
     "42501 .*must be owner": (
-        "Only the role that created it, or a member of that role, may change it. Run the migrator "
-        "as that role, or ALTER ... OWNER TO the migrator's."
+        "Only its owner, or a member of that role, may change it. Run the migrator as that role, "
+        "or make the migrator's role the owner (ALTER ... OWNER TO)."
     ),
     "42501 .*create extension": (
         "Let a superuser create the extension once. A trusted extension can be created by the "
@@ -69,35 +72,37 @@ _BY_MESSAGE = {
     '42601 .*near "`"': 'PostgreSQL quotes names with "double quotes" or not at all.',
     '42601 .*near ":"': "There are no psql variables here: write the value itself.",
     '42601 .*near "[{%]': (
-        "It looks like a placeholder of a template: a migration is plain SQL, nothing is filled in."
+        "It looks like a placeholder of a template. A migration is plain SQL: nothing is filled in."
     ),
     "42601 INSERT has more": "Give as many values as there are columns.",
     "42704 unrecognized configuration parameter": (
-        "The server does not have that setting. If the file is a dump, it is older than the "
-        "pg_dump that wrote it: remove the line, or use the pg_dump of the server's version."
+        "The server does not have that setting. If the file is a dump, the server is older than "
+        "the pg_dump that wrote the file: remove the line, or use the pg_dump of the server's "
+        "version."
     ),
     '42P06 .*"public"': (
-        "Every database has it: remove the line. pg_dump writes it with --schema=public, and not "
-        "without."
+        "Every database has this schema: remove the line. pg_dump writes the line only with "
+        "--schema=public."
     ),
     "42704 role ": (
-        "Roles belong to the server, not to the database. Create it before the migrator runs, or "
-        "leave the statement out where the role is missing."
+        "Roles belong to the server, not to the database. Create the role before the migrator "
+        "runs, or leave the statement out if the role is missing."
     ),
     "55006 .*pending trigger events": (
-        "Rows that the file changed have constraints that are checked at its end. Change the rows "
-        "in one migration and the table in the next; or SET CONSTRAINTS ALL IMMEDIATE in between."
+        "The file changed rows whose constraints are checked at its end. Change the rows in one "
+        "migration and the table in the next; or write SET CONSTRAINTS ALL IMMEDIATE in between."
     ),
     "57014 .*MIGRATOR_LOCK_HOLD_MAX": (
-        "The rest of the site waits for that lock. `migrator rehearse` tells which statement takes "
-        "it and how to do without; or raise MIGRATOR_LOCK_HOLD_MAX."
+        "Other users of the table wait for that lock. `migrator rehearse` shows which statement "
+        "takes the lock and how to avoid it; or raise MIGRATOR_LOCK_HOLD_MAX."
     ),
     "57014 .*statement timeout": (
         "It ran longer than statement_timeout allows. Work in smaller batches, or give this file "
         "more time: `-- migrator: statement-timeout=30min`."
     ),
     "57014 .*user request": (
-        "Somebody cancelled it (pg_cancel_backend). Ask who and why, then run the migrator again."
+        "Another session cancelled it (pg_cancel_backend). Find out why, then run the migrator "
+        "again."
     ),
 }
 # PostgreSQL documentation, appendix A, "PostgreSQL Error Codes".
@@ -109,63 +114,64 @@ _BY_SQLSTATE = {
     "22008": "There is no such date or time. Correct the value.",
     "22012": "Something is divided by zero. Use nullif(divisor, 0), or leave such rows out.",
     "22021": "The text has a character that the database's encoding does not have.",
-    "22P02": "The text is not a value of that type. Correct it; rows that are there have to be "
-    "repaired before the type of their column is changed.",
+    "22P02": "The text is not a value of that type. Correct it; existing rows have to be repaired "
+    "before the type of their column is changed.",
     "22P04": "The row has another number of columns than COPY expects, or another delimiter: in "
     "the text format columns are separated by tabs.",
     "23502": "A column that is NOT NULL gets no value. Give it one, or a DEFAULT.",
-    "23503": "A row refers to one that is not there. Insert that first or repair the data; for a "
-    f"table that exists, {_NOT_VALID}",
-    "23505": "There is a row with this key already. Leave this one out, or use ON CONFLICT.",
-    "23514": f"A row violates the check. Repair it first; for a table that exists, {_NOT_VALID}",
-    "23P01": "Two rows exclude each other. Repair the data first.",
-    "25001": f"This command cannot run in a transaction, nor in a function. {_NO_TRANSACTION}",
+    "23503": "A row refers to a row that does not exist. Insert that row first or repair the data; "
+    f"for an existing table, {_NOT_VALID}",
+    "23505": "Another row has this key already. Leave out the new row, or use ON CONFLICT.",
+    "23514": f"A row violates the check. Repair the row first; for an existing table, {_NOT_VALID}",
+    "23P01": "Two rows violate the exclusion constraint. Repair the data first.",
+    "25001": f"This command cannot run in a transaction or in a function. {_NO_TRANSACTION}",
     "25006": "The server is read-only: a standby, or default_transaction_read_only is on.",
-    "26000": "Prepared statements do not outlive a file. Prepare it in the same file.",
+    "26000": "A prepared statement ends with its file. Prepare it in the same file.",
     "2BP01": "Other objects depend on it. Drop or change them first; CASCADE drops them too.",
     "2D000": f"A procedure or DO block that commits cannot run in a transaction. {_NO_TRANSACTION}",
     "3F000": "There is no such schema. Create it first, in this file or in an earlier one.",
-    "40001": "Transactions kept getting in each other's way. Apply it when there is less traffic.",
-    "40P01": "It kept deadlocking with other transactions. Lock the tables in the order in which "
-    "the application does, or apply it when there is less traffic.",
+    "40001": "It conflicted with other transactions again and again. Apply it when there is less "
+    "traffic.",
+    "40P01": "It deadlocked with other transactions again and again. Lock the tables in the same "
+    "order as the application, or apply it when there is less traffic.",
     "42501": "The role may not do that. GRANT it the right, or run the migrator as the owner.",
-    "42601": "The statement cannot be parsed. Look at the caret, and before it for a missing or "
-    "superfluous comma, parenthesis or semicolon.",
-    "42701": "The column is there already. If it was made by hand, drop it or use IF NOT EXISTS.",
-    "42702": "Several tables have that column: write the table before it.",
+    "42601": "The statement cannot be parsed. Look at the caret and at the text before it: a "
+    "comma, a parenthesis or a semicolon may be missing, or there may be one too many.",
+    "42701": "The column exists already. If it was made by hand, drop it or use IF NOT EXISTS.",
+    "42702": "Several tables have that column: write the name of the table before it.",
     "42703": "There is no such column. Check its spelling, and whether an earlier migration adds "
     'it; a name with capital letters needs "double quotes".',
-    "42704": "There is no such type or object. Check its spelling, and whether an extension or an "
-    "earlier migration is missing that creates it.",
+    "42704": "There is no such type or object. Check its spelling, and whether the extension or "
+    "the earlier migration that creates it is missing.",
     "42710": _EXISTS_AT_FIRST,
     "42723": "The function exists already; use CREATE OR REPLACE FUNCTION.",
     "42803": "Add the column to GROUP BY, or use it in an aggregate function.",
-    "42804": "The types do not fit. Add a cast; ALTER COLUMN ... TYPE takes one as USING.",
+    "42804": "The types do not match. Add a cast; in ALTER COLUMN ... TYPE, write it after USING.",
     "42883": "There is no such function or operator for these types. Check the spelling, add a "
     "cast, or create the extension that has it.",
     "42939": "The name is reserved by PostgreSQL. Use another one.",
     "42P01": "There is no such table. Check its spelling and its schema, and whether an earlier "
     "migration creates it.",
-    "42P02": "Nobody fills in parameters here: write the value itself.",
-    "42P06": "The schema is there already; use CREATE SCHEMA IF NOT EXISTS.",
+    "42P02": "Parameters are not filled in here: write the value itself.",
+    "42P06": "The schema exists already; use CREATE SCHEMA IF NOT EXISTS.",
     "42P07": _EXISTS_AT_FIRST,
-    "42P13": "The function's definition does not fit. To change its result or its parameters' "
-    "names, drop it first.",
+    "42P13": "The function's definition is not valid. To change the result or the parameters' "
+    "names of an existing function, drop it first.",
     "42P16": "The definition does not fit the table or view. CREATE OR REPLACE VIEW can only add "
-    "columns at the end: drop the view first to change it otherwise.",
+    "columns at the end: for any other change, drop the view first.",
     "53100": "The server's disk is full. Make room before running the migrator again.",
-    "53200": "The server ran out of memory, or of room for locks (max_locks_per_transaction).",
+    "53200": "The server has no memory left, or no room for locks (max_locks_per_transaction).",
     "54000": "A limit of PostgreSQL is reached; the message says which.",
     "55000": "The object is not in the state that the command needs.",
     "55006": "The object is in use, for example by an open cursor.",
-    "55P03": "The lock could not be had in time. Run the migrator again when the table is free; "
-    "MIGRATOR_LOCK_WAIT says how long it keeps trying.",
+    "55P03": "The lock was not free in time. Run the migrator again when the table is free; "
+    "MIGRATOR_LOCK_WAIT sets how long it keeps trying.",
     "55P04": "A new enum value cannot be used in the transaction that adds it. Use it in the next "
     "migration.",
     "57014": "The statement was cancelled.",
     "58P01": "A file is missing on the server: the extension is not installed there.",
-    "P0001": "The file, or a function or trigger that it runs, raised this on purpose (RAISE "
-    "EXCEPTION); its words say why.",
+    "P0001": "The file, or a function or trigger that it runs, raised this error on purpose (RAISE "
+    "EXCEPTION); the message says why.",
     "P0002": "A SELECT INTO STRICT found no row.",
     "P0003": "A SELECT INTO STRICT found more than one row.",
 }
@@ -205,35 +211,35 @@ def for_failure(clues: Clues, table: Table) -> str:
     """
     if clues.changed_history or clues.sqlstate == sqlstate.CHANGED_HISTORY:
         return (
-            f"A migration records only itself. Remove what it does to {table}; if the file is a "
-            f"dump, make it with --exclude-table='{table.name}*'."
+            f"A migration may record only itself. Remove the statements that change {table}; if "
+            f"the file is a dump, make it with --exclude-table='{table.name}*'."
         )
     if clues.sqlstate == sqlstate.DUPLICATE_TABLE and f'"{table.name}"' in clues.message:
         return (
-            f"It is the migrator's own history table, which is there before the first file runs. "
+            f"It is the migrator's own history table, which exists before the first file runs. "
             f"Remove it from the file; if the file is a dump, make it with "
             f"--exclude-table='{table.name}*'."
         )
     invisible = re.search(r"<U\+\w+>", "\n".join(clues.source))
     if invisible and clues.sqlstate.startswith("42"):
         return (
-            f"The file has a character here that cannot be seen, {invisible[0]}, often copied from "
-            "a web page or a document. Replace it with a space, or remove it."
+            f"The file has an invisible character here, {invisible[0]}. Such characters often come "
+            "from a web page or a document. Replace it with a space, or remove it."
         )
     ends = [_end(blocker) for blocker in clues.blockers if blocker.pid or blocker.prepared]
     if clues.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and ends:
         return (
             f"Let that transaction end, or end it ({ends[0]}), and run the migrator again. "
-            "MIGRATOR_LOCK_WAIT says how long it keeps trying."
+            "MIGRATOR_LOCK_WAIT sets how long the migrator keeps trying."
         )
     if clues.sqlstate in _EXISTING and not clues.is_first:  # `baseline` is refused then
         return (
-            f"{_EXISTS} If all that the file does is there, record it: INSERT INTO {table} "
+            f"{_EXISTS} If all changes of the file exist already, record it: INSERT INTO {table} "
             f"(version, description) VALUES ({clues.version}, 'was there already')."
         )
     advice = by_code(clues.sqlstate, clues.message)
     if clues.at_end and clues.sqlstate.startswith("23"):
-        return f"The constraint is deferred, so it is checked when the file has ended. {advice}"
+        return f"The constraint is deferred, so it is checked at the end of the file. {advice}"
     return advice
 
 

@@ -125,7 +125,7 @@ def _bad_name(name: str) -> Problem:
     match = NAME.fullmatch(name)
     if match is None:
         if name.endswith((".up.sql", ".down.sql")):
-            hint = "There are no down files; undo with a new migration. " + _NAMING
+            hint = "There are no down files; undo a migration with a new one. " + _NAMING
         else:
             hint = _NAMING
         return Problem(name, "is not named like a migration", hint)
@@ -138,7 +138,7 @@ def _duplicates(migrations: Sequence[Migration]) -> list[Problem]:
     return [
         Problem(
             later.file,
-            f"has version {later.version}, and so has {earlier.file}",
+            f"has version {later.version}, which {earlier.file} has too",
             "Give the one that is not applied anywhere yet the next free number.",
         )
         for earlier, later in pairwise(migrations)

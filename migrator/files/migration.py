@@ -144,7 +144,7 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
                 scanner.Problem(
                     offset,
                     f"unknown directive {match[1].strip()!r}",
-                    "Known are no-transaction, lock-timeout=3s and statement-timeout=10min.",
+                    "Directives are no-transaction, lock-timeout=3s and statement-timeout=10min.",
                 )
             )
     directives = Directives(

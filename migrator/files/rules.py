@@ -95,7 +95,7 @@ def _ways_down(script: scanner.Script) -> Iterator[scanner.Problem]:
             if is_way_down(comment) and _begins_line(source, offset):
                 yield scanner.Problem(
                     offset,
-                    "what stands below this line undoes the migration, and would be run as well",
+                    "the statements below this line undo the migration, and would be run too",
                     "Delete this line and the undoing statements below it; to undo a migration "
                     "that is applied, write a new one.",
                 )
@@ -115,8 +115,8 @@ def _unwritten(script: scanner.Script) -> Iterator[scanner.Problem]:
             yield scanner.Problem(
                 offset,
                 "the file is still the template of `migrator new`: it has no statement",
-                "Write the migration; or, if there is nothing to do, a comment that says why in "
-                "place of this one.",
+                "Write the migration; or, if there is nothing to do, replace this comment with "
+                "one that says why.",
             )
 
 
@@ -176,8 +176,8 @@ def _transactions(script: scanner.Script, statement: scanner.Statement) -> tuple
         )
     if not_in_transaction(text) == "DISCARD ALL":
         return (
-            "DISCARD ALL gives away the lock that keeps other migrators out",
-            "Remove it: the next file has a fresh session anyway; or name what to discard.",
+            "DISCARD ALL releases the lock that keeps other migrators out",
+            "Remove it: the next file has a fresh session anyway; or use DISCARD TEMP or PLANS.",
         )
     return None
 
@@ -201,7 +201,7 @@ def _copies_out(script: scanner.Script, statement: scanner.Statement) -> tuple[s
     if not _writes_rows(scanner.words(text, len(text))):
         return None
     return (
-        "COPY … TO STDOUT: nobody reads the rows",
+        "COPY … TO STDOUT: no program reads the rows",
         "Remove it, or copy into a table or to a file on the server.",
     )
 

@@ -155,7 +155,7 @@ _COMMAND_HINTS = {
         "g gx gdesc crosstabview watch": "End the statement with a semicolon.",
         "gexec": "Run the generated statements with EXECUTE in a DO block.",
         "!": "Remove it: a migration cannot start programs.",
-        "q quit": "Remove it and what follows it: a migration is run to its end.",
+        "q quit": "Remove it and everything after it: a migration is run to its end.",
         ".": "Remove it: no rows of a COPY … FROM STDIN end here.",
         ";": "Write a plain semicolon.",
         ":": "Write a plain colon.",
@@ -412,7 +412,7 @@ def words_between(source: str, pos: int, end: int) -> Iterator[str]:
 def _nul(source: str) -> Iterator[Problem]:
     offset = source.find("\0")
     if offset >= 0:
-        hint = "Remove it, and save the file as UTF-8 in case it is UTF-16."
+        hint = "Remove it; if the file is UTF-16, save it as UTF-8."
         yield Problem(offset, "there is a NUL character in the file", hint)
 
 
@@ -443,7 +443,7 @@ def _continued(piece: _Piece) -> Iterator[Problem]:
     """Yield a problem if a statement begins on the line of a COPY and continues after its rows."""
     if piece.problem or piece.start < piece.end:
         message = (
-            "this statement begins on the line of a COPY … FROM STDIN and goes on after its rows"
+            "this statement begins on the line of a COPY … FROM STDIN and continues after its rows"
         )
         hint = r"Begin it on a line of its own, after the line \."
         yield Problem(piece.start, message, hint)

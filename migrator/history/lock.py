@@ -156,7 +156,7 @@ DO $migrator$ BEGIN
     WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid = pg_catalog.pg_backend_pid()
       AND classid = {high}::bigint::oid AND objid = {low}::bigint::oid)
   THEN
-    RAISE EXCEPTION 'the statement gave the migrator''s advisory lock away'
+    RAISE EXCEPTION 'the statement released the migrator''s advisory lock'
       USING ERRCODE = '{LOCK_GIVEN_AWAY}',
       HINT = 'Unlock your own locks one by one: pg_advisory_unlock(key).';
   END IF;
@@ -196,9 +196,9 @@ def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
     except _Held:
         blocker = _holder(session) or holder or "unknown"
         raise LockUnavailable(
-            f"another migrator held the lock for all of {budget:g} s: {blocker}",
-            "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
-            "MIGRATOR_LOCK_WAIT waits longer.",
+            f"another migrator still held the lock after {budget:g} s: {blocker}",
+            "Let it finish, or end it with SELECT pg_terminate_backend(pid); or raise "
+            "MIGRATOR_LOCK_WAIT to wait longer.",
         ) from None
 
 

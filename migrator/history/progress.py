@@ -38,7 +38,7 @@ def edited_half_way(migration: Migration, statements: int) -> Problem:
         return Problem(
             migration.file,
             "was edited after its first statement was begun",
-            "Restore the file; or accept it with `migrator repair`, and it is run from its start.",
+            "Restore the file; or accept it with `migrator repair`: then it is run from its start.",
         )
     return Problem(
         migration.file,

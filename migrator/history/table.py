@@ -302,8 +302,8 @@ def _check_shape(session: Session) -> dict[str, str]:
             Problem(
                 str(table),
                 f"is not a history table of migrator: it has the columns {shape}",
-                "It belongs to another tool: take that over with `migrator adopt`, or name another "
-                "table in MIGRATOR_TABLE.",
+                "It belongs to another tool: take over from it with `migrator adopt`, or name "
+                "another table in MIGRATOR_TABLE.",
             )
         ]
     )

@@ -79,7 +79,7 @@ class Interrupted(MigratorError):
     def __init__(self, signum: int, state: str = "") -> None:
         name = {2: "SIGINT", 15: "SIGTERM"}[signum]
         message = "; ".join(filter(None, (f"stopped by {name}", state)))
-        super().__init__(message, "Run the migrator again to go on.")
+        super().__init__(message, "Run the migrator again to continue.")
         self.signum = signum
         self.status = 128 + signum
 

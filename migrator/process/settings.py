@@ -268,7 +268,7 @@ class Settings(NamedTuple):
         "The address of an empty database, on a server of the same version, for a role that may "
         "not create databases. In this database, verify builds what the files describe, and then "
         "verify empties the database again. Without MIGRATOR_SCRATCH_URL, verify creates a "
-        "database beside the target and drops it at the end. There is no flag for the address, "
+        "database next to the target and drops it at the end. There is no flag for the address, "
         "for the same reason as with DATABASE_URL.",
     )
 

@@ -23,7 +23,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CANCEL_EVERY = 0.1  # seconds: a cancel that arrives between two statements hits nothing
 _CANCEL_LIMIT = 1.0  # seconds for the server to accept a cancel
 _UNHEARD = (
-    "the server did not answer: it rolls back what was running, if it has not just committed it"
+    "the server did not answer: it rolls back the running work, unless it has just committed it"
 )
 
 

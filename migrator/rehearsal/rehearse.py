@@ -46,7 +46,8 @@ _STATE = "the rehearsal was rolled back; nothing was changed"
 _ADVICE = {
     sqlstate.UNSAFE_NEW_ENUM_VALUE_USAGE: (
         "If an earlier file adds the value, this works in the real run, which commits in between; "
-        "apply that file to the copy first. If this file adds it, use it in the next migration."
+        "apply that file to the copy first. If this file adds the value, use it in the next "
+        "migration."
     )
 }
 _LONGEST_TEXT = 100  # how many characters of a statement are shown
@@ -200,24 +201,24 @@ class _Transaction:
         notes = []
         if long:
             notes.append(
-                f"MIGRATOR_LOCK_HOLD_MAX ({limit:g} s) would be exceeded here by "
-                f"{', '.join(long)}: the real run cancels a migration before that."
+                f"{', '.join(long)} held locks for longer than MIGRATOR_LOCK_HOLD_MAX "
+                f"({limit:g} s): the real run cancels a migration before that."
             )
         if skipped:
             notes.append(
-                f"Not rehearsed: {', '.join(skipped)}. A later file that needs what they do fails "
-                "here, and would not in the real run."
+                f"Not rehearsed: {', '.join(skipped)}. A later file that needs their changes "
+                "fails here, but not in the real run."
             )
         if self._as_documented:
             names = sorted({documented.relation for documented in self._as_documented})
             notes.append(
-                f"Some locks on {', '.join(names)} are told from the manual and not measured, "
-                "because an earlier file has them here to the end of the rehearsal."
+                f"Some locks on {', '.join(names)} are from PostgreSQL's manual and not measured, "
+                "because an earlier file holds them until the end of the rehearsal."
             )
         if sequences:
             notes.append(
-                f"Numbers that were taken from {', '.join(sorted(sequences))} stay taken: a "
-                "rollback does not give them back."
+                f"The rehearsal took numbers from {', '.join(sorted(sequences))}: a rollback does "
+                "not give them back."
             )
         return notes
 

@@ -27,7 +27,7 @@ _INSTEAD = (
     (
         r"ALTER\s+TABLE\b.*\bTYPE\b",
         _REWRITTEN,
-        "add another column, fill it in batches, and change over to it",
+        "add another column, fill it in batches, and switch to it",
     ),
     (
         r"ALTER\s+TABLE\b.*\bSET\s+NOT\s+NULL\b",
@@ -77,7 +77,7 @@ def sentence(step: Step, statement: str, lock: Lock, empty: frozenset[str]) -> s
     if lock.mode == "SHARE UPDATE EXCLUSIVE":
         return f"blocks neither reads nor writes on {name}, only DDL and VACUUM"
     if not lock.blocks:
-        return f"blocks nothing on {name} but changes of the same rows"
+        return f"blocks only changes of the same rows on {name}"
     size = next((rewrite.bytes for rewrite in step.rewritten if rewrite.relation == name), None)
     if _TRUNCATE.match(statement):
         why = ", and empties it"

@@ -60,17 +60,17 @@ def text(answer: dict[str, Any]) -> str:
     if answer["unused_patterns"]:
         notes.append(f"Patterns that accept nothing: {', '.join(answer['unused_patterns'])}.")
     if answer["pending"]:
-        notes.append(f"Pending, so not part of it: {', '.join(answer['pending'])}.")
+        notes.append(f"Pending, so not compared: {', '.join(answer['pending'])}.")
     if answer["ahead"]:
         ahead = ", ".join(map(str, answer["ahead"]))
         notes.append(
-            f"Applied by newer files that are not here: {ahead}; what they changed is a difference."
+            f"Applied by newer files that are not here: {ahead}; their changes are differences."
         )
     if not answer["equal"]:
         notes.append(
-            "Repair it with the next migration, or undo by hand what was done by hand. What is "
-            "to stay is accepted by its first line, or by a pattern such as 'index idx_*', in the "
-            "file .verify-ignore beside the migrations or with --ignore."
+            "Repair the differences with the next migration, or undo changes that were made by "
+            "hand. To accept a difference, put its first line, or a pattern such as 'index idx_*', "
+            "into the file .verify-ignore next to the migrations, or give it with --ignore."
         )
     return "\n\n".join([*blocks, "\n".join(map(filled, notes))])
 

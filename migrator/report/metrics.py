@@ -120,7 +120,7 @@ def check(path: Path) -> None:
     if problem:
         raise UsageError(
             f"MIGRATOR_METRICS_FILE={str(path)!r}: {problem}",
-            "Name a file in a folder that is there, with the ending .prom for node_exporter.",
+            "Name a file in a folder that exists, with the ending .prom for node_exporter.",
         )
 
 

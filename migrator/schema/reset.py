@@ -129,7 +129,7 @@ def reset_database(session: Session, migrations: Sequence[Migration], confirmed:
     if confirmed != name:
         raise UsageError(
             f"this would drop everything in database {name!r}, and --confirm says {confirmed!r}",
-            f"If that is what you want: migrator reset --confirm {name}",
+            f"To drop it, run migrator reset --confirm {name}",
         )
     _require_no_slot(session)
     _require_own_history(session)
@@ -226,8 +226,8 @@ def _require_no_slot(session: Session) -> None:
     names = [name for name, slot in session.query(_SUBSCRIPTIONS) if slot is not None]
     if names:
         raise UsageError(
-            f"there is the subscription {', '.join(names)}, which a reset cannot drop, because its "
-            "slot on the other server has to go with it",
+            f"a reset cannot drop the subscription {', '.join(names)}, because its slot on the "
+            "other server has to be dropped too",
             "; ".join(f"DROP SUBSCRIPTION {name}" for name in names) + "; then reset again.",
         )
 
@@ -243,8 +243,8 @@ def _require_own_history(session: Session) -> None:
         )
         for owner, role in rows:
             raise UsageError(
-                f"the table {own_table} belongs to the role {owner} and would stay, and with it "
-                "what it says is applied",
+                f"the table {own_table} belongs to the role {owner}, so it would stay, and its "
+                "migrations would count as applied",
                 f"Reset as {owner}; or ALTER TABLE {own_table} OWNER TO {role}; then reset again.",
             )
     schema = f'"{table.schema}"'
@@ -256,7 +256,7 @@ def _require_own_history(session: Session) -> None:
     )[0][0]
     if not allowed:
         raise UsageError(
-            f"the table {table} could not be made again: our role may not create in the schema "
-            f"{table.schema}",
-            "Allow it with GRANT CREATE ON SCHEMA, or ON DATABASE where the schema is missing.",
+            f"the table {table} could not be created again: our role may not create tables in the "
+            f"schema {table.schema}",
+            "Allow it with GRANT CREATE ON SCHEMA, or ON DATABASE if the schema is missing.",
         )

@@ -33,8 +33,8 @@ _TRIES = 3
 # its comment says which extensions the database had.
 MARKER = "migrator_scratch"
 _SET_URL = (
-    "set MIGRATOR_SCRATCH_URL to an empty database, on a server of the same version, that is for "
-    "nothing else"
+    "set MIGRATOR_SCRATCH_URL to an empty database that is for nothing else, on a server of the "
+    "same version"
 )
 
 
@@ -94,8 +94,8 @@ def _created(session: Session) -> Iterator[Scratch]:
             except DatabaseUnavailable as error:
                 raise DatabaseUnavailable(
                     f"the scratch database cannot be reached: {error.message}",
-                    "A pooler, or pg_hba.conf, may let only databases through that it knows: "
-                    f"connect directly to the server, or {_SET_URL}.",
+                    "A pooler, or pg_hba.conf, may accept only databases that it knows: connect "
+                    f"directly to the server, or {_SET_URL}.",
                 ) from None
             try:
                 yield Scratch(settings, keeper)

@@ -65,8 +65,8 @@ def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
         raise ProblemsFound(problems)
     if not plan.applied:
         raise UsageError(
-            "the history is empty, so nothing says which files the schema should be that of",
-            "migrator verify --version N compares it with what the files up to N describe.",
+            "the history is empty, so it does not say with which files to compare the schema",
+            "migrator verify --version N compares the schema with the files up to N.",
         )
     return tuple(migration for migration, _ in plan.applied)
 

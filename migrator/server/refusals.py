@@ -37,9 +37,9 @@ _REFUSALS = (
         r"password authentication failed|SCRAM authentication|no password supplied",
         "wrong password",
         final=True,
-        hint="Check the user and the password in DATABASE_URL or POSTGRES_PASSWORD_FILE; a role "
-        "that does not exist is answered in the same way. A volume keeps the password that it was "
-        "first started with.",
+        hint="Check the user and the password in DATABASE_URL or POSTGRES_PASSWORD_FILE; the "
+        "server gives the same answer if the role does not exist. A volume keeps the password "
+        "of its first start.",
     ),
     _Refusal(
         r'role "[^"]*" does not exist',
@@ -51,7 +51,7 @@ _REFUSALS = (
         r"is not permitted to log in",
         "the role may not log in",
         final=True,
-        hint="ALTER ROLE ... LOGIN.",
+        hint="Allow it with ALTER ROLE ... LOGIN.",
     ),
     _Refusal(
         r'database "[^"]*" does not exist|no such database',
@@ -63,17 +63,17 @@ _REFUSALS = (
         r"permission denied for database",
         "the role may not connect to the database",
         final=True,
-        hint="GRANT CONNECT ON DATABASE ... TO the role.",
+        hint="Allow it with GRANT CONNECT ON DATABASE ... TO the role.",
     ),
     _Refusal(
         r"no pg_hba\.conf entry|pg_hba\.conf rejects",
-        "the server's pg_hba.conf does not allow it",
+        "the server's pg_hba.conf does not allow the connection",
         final=True,
-        hint="Add an entry for this client, or set sslmode as the server demands.",
+        hint="Add an entry for this client, or set sslmode as the server requires.",
     ),
     _Refusal(
         r"does not support SSL|certificate verify failed|certificate \"|SSL error|sslmode",
-        "TLS could not be agreed on",
+        "client and server could not agree on TLS",
         final=True,
         hint="Check sslmode and sslrootcert.",
     ),

@@ -102,9 +102,9 @@ def until_it_succeeds(
 def _unavailable(budget: float, in_the_way: tuple[Blocker, ...]) -> LockUnavailable:
     holders = "; ".join(str(blocker) for blocker in in_the_way) or "unknown"
     return LockUnavailable(
-        f"a lock could not be had within {budget:g} s; in the way: {holders}",
-        "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
-        "MIGRATOR_LOCK_WAIT waits longer.",
+        f"a lock was not free within {budget:g} s; the migrator waited for: {holders}",
+        "Let it finish, or end it with SELECT pg_terminate_backend(pid); or raise "
+        "MIGRATOR_LOCK_WAIT to wait longer.",
     )
 
 

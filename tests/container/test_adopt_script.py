@@ -121,7 +121,7 @@ def test_struck_while_it_compares(left: Project, strike: signal.Signals) -> None
     original = (compose.ROOT / "migrations/001_initial_schema.sql").read_text()
     left.migration("001_initial_schema.sql", original)
     if strike == signal.SIGTERM:
-        assert "State: nothing was recorded; the database is as it was." in said
+        assert "State: nothing was recorded; the database was not changed." in said
         assert left.sql(STATE) == UNTOUCHED
     else:
         assert left.sql(STATE) == UNTOUCHED.removesuffix("0") + "1"
@@ -143,7 +143,7 @@ def test_the_whole_way(left: Project) -> None:
     assert differs.status == 1
     assert "column users.settings: type and default differ\n" in differs.out
     assert "3 differences between the database" in differs.out
-    assert "State: nothing was recorded; the database is as it was." in differs.err
+    assert "State: nothing was recorded; the database was not changed." in differs.err
     assert left.sql(STATE) == UNTOUCHED
     (backup,) = backups(left)
     assert f"restore-database.sh --no-start backups/{backup.name}" in differs.err
@@ -158,7 +158,7 @@ def test_the_whole_way(left: Project) -> None:
 
     again = adopt(left, "--yes")
     assert again.status == 0, again.out + again.err
-    assert "Nothing to do: it was adopted before." in again.out
+    assert "Nothing to do: the database was adopted before." in again.out
     assert left.sql(STATE) == MOVED
 
     cleared = adopt(left, "--yes", "--drop-old")

@@ -349,7 +349,7 @@ class TestRestore:
         (filled.folder / "migrations/002_broken.sql").unlink()
         assert answer.status == 1
         assert "002_broken.sql:2:1: error:" in answer.err
-        assert "State: nothing was restored. Database fingerflow is as it was.\n" in answer.err
+        assert "State: nothing was restored. Database fingerflow was not changed.\n" in answer.err
         assert filled.sql(COUNTS) == "5|0"
         assert databases(filled) == ["fingerflow"]
         assert started_at(filled) == before

@@ -223,7 +223,7 @@ def test_upgrades(stack: Stack) -> None:
     answer = stack.deploy(3)
     assert answer.status == 1
     assert '003_broken.sql:2:1: error: relation "nothing_like_it" does not exist' in answer.err
-    assert "A previous backend goes on serving." in answer.err
+    assert "A previous backend keeps serving." in answer.err
     assert "backend.yml" not in answer.out
     running = stack.backend()
     assert (running["Id"], running["State"]["StartedAt"]) == (

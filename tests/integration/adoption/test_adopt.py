@@ -318,7 +318,7 @@ class TestAsking:
     ) -> None:
         run = at_terminal(migrate, "adopt", typed=typed)
         assert run.status == status
-        assert "This changes the database. Type yes to go on: " in run.out
+        assert "This changes the database. Type yes to continue: " in run.out
         assert ("schema_migrations_golang_migrate" in tables(database)) == (status == 0)
 
 
@@ -385,7 +385,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ("INSERT INTO %s VALUES ('007')", "has applied 7, and there is no file with that"),
+            ("INSERT INTO %s VALUES ('007')", "has applied 7, but there is no file with that"),
             ("DELETE FROM %s WHERE version = '001'", "has applied 2, but not 1"),
         ],
     )
@@ -444,7 +444,7 @@ class TestRefused:
         )
         run = migrate("adopt", "--yes")
         assert run.status == USAGE
-        assert "would be renamed" in run.event("usage error")["message"]
+        assert "cannot be renamed" in run.event("usage error")["message"]
 
 
 REPAIR = """\

@@ -97,7 +97,7 @@ class TestResume:
         failure = run.event("migration failed")
         assert (failure["statement"], failure["statements"]) == (3, 4)
         assert failure["state"] == (
-            "statements 1 to 2 stay done; the next run of 001_a.sql goes on at statement 3"
+            "statements 1 to 2 stay done; the next run of 001_a.sql continues at statement 3"
         )
         assert progress(database) == [(1, 2, None)]
         assert versions(database) == []
@@ -257,7 +257,7 @@ class TestEditedFile:
     def test_is_accepted_by_repair(self, migrate: Migrate, database: Database) -> None:
         run = migrate("repair", "--yes")
         applied(run)
-        assert "take its first 1 statements" in run.out
+        assert "count its first 1 statements" in run.out
         applied(migrate())
         assert audit(database) == [1, 3]
         finished(database)
@@ -1048,7 +1048,7 @@ class TestTransactionControl:
         run = migrate()
         assert run.status == 1
         assert run.event("migration failed")["state"] == (
-            "statement 1 stays done, and what statement 2 has committed; "
+            "statement 1 stays done, and so do the changes that statement 2 has committed; "
             "the next run of 001_a.sql runs it again from its start"
         )
         assert AGAIN not in run.err
@@ -1122,7 +1122,7 @@ class TestTheLock:
         for run in runs:
             failure = run.event("migration failed")
             assert failure["line"] == 3
-            assert "gave the migrator's advisory lock away" in failure["message"]
+            assert "released the migrator's advisory lock" in failure["message"]
         assert audit(database) == [1]
         nothing_left(database)
 

@@ -399,8 +399,8 @@ class TestNew:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("new", "---"), "has no ASCII letter or digit to name a file after"),
-            (("new", "ä"), "'ä' has no ASCII letter or digit to name a file after"),
+            (("new", "---"), "has no ASCII letter or digit for the file's name"),
+            (("new", "ä"), "'ä' has no ASCII letter or digit for the file's name"),
             (("new", "x", "--dir", "/nowhere"), "cannot create a file in /nowhere: No such file"),
             (("new", "x" * 300), "File name too long"),
         ],
@@ -479,7 +479,7 @@ class TestBaseline:
             run = migrate("baseline", "2", "--lock-timeout", "100ms", "--lock-wait", "1s")
         assert run.status == LOCKED
         message = run.events[-1]["message"]
-        assert message.startswith("a lock could not be had within 1 s; in the way: pid ")
+        assert message.startswith("a lock was not free within 1 s; the migrator waited for: pid ")
         assert "(a report, role postgres" in message
         assert "holds ACCESS SHARE on schema_migrations" in message
 
@@ -522,7 +522,7 @@ class TestRepair:
         edited, missing, last = run.out.splitlines()
         assert edited.startswith("001_people.sql: record the checksum of the file as it is now")
         assert missing.startswith("version 2 (Add pets, applied ")
-        assert missing.endswith("from the history; what it made in the database stays")
+        assert missing.endswith("from the history; its changes in the database stay")
         assert last == "Repaired."
         changes = [event["change"] for event in run.events if event["event"] == "repaired"]
         assert changes == [edited, missing]
@@ -542,7 +542,7 @@ class TestRepair:
     def test_asks_and_does_it_on_yes(self, migrate: Migrate, database: Database) -> None:
         run = at_terminal(migrate, "repair", typed="yes\n")
         assert run.status == 0
-        assert "This changes the history. Type yes to go on: " in run.out
+        assert "This changes the history. Type yes to continue: " in run.out
         self.accepted(database)
 
     @pytest.mark.parametrize("answer", ["no\n", "\n", "y\n", "\x04"])
@@ -551,7 +551,7 @@ class TestRepair:
     ) -> None:
         run = at_terminal(migrate, "repair", typed=answer)
         assert run.status == USAGE
-        assert "not agreed to; nothing was changed" in run.out
+        assert "the answer was not yes; nothing was changed" in run.out
         assert snapshot(database) == self.before
 
     def test_interrupted_while_it_asks_says_that_nothing_was_changed(
@@ -570,7 +570,7 @@ class TestRepair:
             with process:
                 assert process.stdout is not None
                 asked = b""
-                while b"Type yes to go on: " not in asked:
+                while b"Type yes to continue: " not in asked:
                     asked += os.read(process.stdout.fileno(), 1000)
                 process.send_signal(signal.SIGINT)
                 _, err = process.communicate(timeout=20)
@@ -584,7 +584,10 @@ class TestRepair:
     ) -> None:
         run = migrate("repair", input="yes\n")
         assert run.status == USAGE
-        assert run.event("usage error")["message"] == "nobody is there to agree to it"
+        assert (
+            run.event("usage error")["message"]
+            == "there is no terminal on which you can agree to the changes"
+        )
         assert "--yes" in run.event("usage error")["hint"]
         assert run.out.startswith("001_people.sql: record")
         assert snapshot(database) == self.before

@@ -51,7 +51,7 @@ BAD_FILES = {
         "9223372036854775808_x.sql", "SELECT 1;", "", "has a version above 9223372036854775807"
     ),
     "a version that is there": Bad(
-        "2_x.sql", "SELECT 1;", "", "has version 2, and so has 002_pets.sql"
+        "2_x.sql", "SELECT 1;", "", "has version 2, which 002_pets.sql has too"
     ),
     "an unknown directive": Bad(
         "003_x.sql",
@@ -235,7 +235,7 @@ class TestWayDown:
             [problem] = run.event("refused")["problems"]
             assert (problem["file"], problem["line"], problem["column"]) == ("003_toys.sql", 4, 1)
             assert problem["message"] == (
-                "what stands below this line undoes the migration, and would be run as well"
+                "the statements below this line undo the migration, and would be run too"
             )
             assert problem["hint"].startswith(
                 "Delete this line and the undoing statements below it"

@@ -52,7 +52,7 @@ def test_the_holder_is_logged_and_named_when_the_budget_is_over(
     waiting = [event for event in run.events if event["event"] == "waiting for another migrator"]
     assert waiting[0]["holder"].startswith(who)
     error = run.event("lock unavailable")
-    assert error["message"].startswith("another migrator held the lock for all of 0.5 s: ")
+    assert error["message"].startswith("another migrator still held the lock after 0.5 s: ")
     assert who in error["message"]
     assert error["status"] == 6
     assert database.execute("SELECT to_regclass('public.a')") == [(None,)]
@@ -213,7 +213,8 @@ def test_a_locked_history_is_waited_for_no_longer_than_the_budget(
         run = migrate(command, "--lock-timeout", "100ms", "--lock-wait", "500ms")
     assert run.status == 6
     assert run.event("lock unavailable")["message"].startswith(
-        f"a lock could not be had within 0.5 s; in the way: pid {other.pid} (a clean-up, role "
+        "a lock was not free within 0.5 s; the migrator waited for: "
+        f"pid {other.pid} (a clean-up, role "
     )
 
 

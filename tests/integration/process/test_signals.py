@@ -82,7 +82,7 @@ def test_during_a_long_statement(
     assert stopped.seconds < GRACE_SECONDS
     interrupted = stopped.run.event("interrupted")
     name = "SIGTERM" if status == 143 else "SIGINT"
-    end = "finished, and the next run goes on in it" if header else "applied"
+    end = "finished, and the next run continues it" if header else "applied"
     assert interrupted["message"] == (
         f"stopped by {name}; 002_b.sql was not {end};"
         " the database is at version 1, this run has applied 001_a.sql"

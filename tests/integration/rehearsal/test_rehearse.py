@@ -77,7 +77,7 @@ CASES = {
     ),
     "UPDATE": Case(
         "UPDATE users SET age = age",
-        [("ROW EXCLUSIVE", "blocks nothing on users but changes of the same rows")],
+        [("ROW EXCLUSIVE", "blocks only changes of the same rows on users")],
         on_users_again=False,
     ),
     "CREATE TABLE": Case("CREATE TABLE a (id int PRIMARY KEY)", [], on_users_again=False),
@@ -146,7 +146,7 @@ class TestLeavesNothing:
     def test_but_what_sequences_gave_out(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "SELECT nextval('numbers');")
         [note] = rehearse(migrate)["notes"]
-        assert note.startswith("Numbers that were taken from numbers stay taken")
+        assert note.startswith("The rehearsal took numbers from numbers: a rollback does not")
 
     def test_when_it_is_stopped(self, migrate: Migrate, folder: Folder, database: Database) -> None:
         folder.write("001_a.sql", "ALTER TABLE users ADD a int; SELECT pg_sleep(60);")
@@ -231,7 +231,9 @@ class TestSays:
     def test_which_locks_are_told_from_the_manual(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
         folder.write("002_b.sql", "ALTER TABLE users ADD b int;")
-        assert rehearse(migrate)["notes"][0].startswith("Some locks on users are told from the")
+        assert rehearse(migrate)["notes"][0].startswith(
+            "Some locks on users are from PostgreSQL's manual"
+        )
 
     def test_what_the_real_run_would_refuse(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
@@ -241,7 +243,9 @@ class TestSays:
         run = migrate("rehearse", "--json", env={"MIGRATOR_LOCK_HOLD_MAX": "700ms"})
         assert run.status == 0
         [note] = json.loads(run.out)["notes"]
-        assert note.startswith("MIGRATOR_LOCK_HOLD_MAX (0.7 s) would be exceeded here by 003_c.sql")
+        assert note.startswith(
+            "003_c.sql held locks for longer than MIGRATOR_LOCK_HOLD_MAX (0.7 s): the real run "
+        )
 
     def test_that_there_is_nothing_to_rehearse(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "SELECT 1;")

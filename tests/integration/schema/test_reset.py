@@ -95,7 +95,7 @@ class TestNothingIsDropped:
         before = snapshot(database)
         run = reset(migrate)
         assert run.status == USAGE
-        assert "may not create in the schema public" in run.event("usage error")["message"]
+        assert "may not create tables in the schema public" in run.event("usage error")["message"]
         assert snapshot(database) == before
 
     def test_while_there_is_a_subscription_with_a_slot(
@@ -107,7 +107,7 @@ class TestNothingIsDropped:
             run = reset(migrate, DATABASE_URL=database.admin_url)
             assert run.status == USAGE
             error = run.event("usage error")
-            assert "there is the subscription su," in error["message"]
+            assert "a reset cannot drop the subscription su," in error["message"]
             assert error["hint"] == "DROP SUBSCRIPTION su; then reset again."
             assert snapshot(database) == before
         finally:
@@ -279,7 +279,7 @@ class TestInTheWay:
         assert run.status == LOCKED
         assert run.events[-1]["event"] == "lock unavailable"
         message = run.events[-1]["message"]
-        assert message.startswith("a lock could not be had within 1 s; in the way: pid ")
+        assert message.startswith("a lock was not free within 1 s; the migrator waited for: pid ")
         assert "(a report, role postgres" in message
         assert "holds ACCESS SHARE on pets" in message
         assert "unrelated" not in message

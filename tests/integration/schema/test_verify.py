@@ -190,7 +190,7 @@ class TestWhatIsCompared:
         folder.write("003_pets.sql", "CREATE TABLE pets (id int);")
         run = migrate("verify")
         assert run.status == 0
-        assert "Pending, so not part of it: 003_pets.sql." in run.out
+        assert "Pending, so not compared: 003_pets.sql." in run.out
 
     def test_not_what_a_pending_file_could_not_be_applied_for(
         self, migrate: Migrate, folder: Folder
@@ -199,7 +199,7 @@ class TestWhatIsCompared:
         folder.write("003_pets.sql", template("add pets"))
         run = migrate("verify")
         assert run.status == 0
-        assert "Pending, so not part of it: 003_pets.sql." in run.out
+        assert "Pending, so not compared: 003_pets.sql." in run.out
 
     def test_not_a_file_that_would_undo_itself(
         self, migrate: Migrate, folder: Folder, database: Database
@@ -272,9 +272,7 @@ class TestWhatIsCompared:
         assert run.status == 1
         failed = run.event("migration failed")
         assert (failed["file"], failed["sqlstate"]) == ("003_role.sql", "42710")
-        assert failed["state"] == (
-            "this was in the scratch database, which is gone; nothing was changed"
-        )
+        assert failed["state"] == ("this was in the scratch database only; nothing was changed")
         nothing_left(server)
 
     def test_histories_of_ours_and_of_others_are_left_out(

@@ -116,7 +116,7 @@ def test_a_no_transaction_file_is_refused_with_the_reason(
     assert run.status == 5
     [problem] = run.event("refused")["problems"]
     assert problem["file"] == f"00{pending}_b.sql"
-    assert "there is a connection pooler between us and the server" in problem["message"]
+    assert "there is a connection pooler between the migrator and the server" in problem["message"]
     assert problem["hint"] == "Let DATABASE_URL point at PostgreSQL itself, not at the pooler."
     assert audit(database) == [1] * (pending - 1)
     assert versions(database) == [1] * (pending - 1)

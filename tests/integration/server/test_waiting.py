@@ -141,7 +141,7 @@ FINAL = {
     ),
     "TLS that the server has not": Case(
         lambda database, _: f"{database.url}?sslmode=require",
-        "TLS could not be agreed on: ",
+        "client and server could not agree on TLS: ",
         "server does not support SSL",
         "sslmode",
     ),
@@ -185,7 +185,9 @@ class TestRefusedForGood:
             eventually(lambda: not login_error(there.database.url))
         assert run.status == UNREACHABLE
         [event] = run.events
-        assert event["message"].startswith("the server's pg_hba.conf does not allow it: ")
+        assert event["message"].startswith(
+            "the server's pg_hba.conf does not allow the connection: "
+        )
 
 
 def login_error(url: str) -> str:

@@ -92,11 +92,11 @@ def test_the_version(found: ForeignHistory, on_disk: tuple[int, ...], version: i
 @pytest.mark.parametrize(
     ("found", "on_disk", "words"),
     [
-        (made(None), (1, 2), "such as x, say nothing"),
-        (made([1, 5, 6]), (1, 2), "has applied 5, 6, and there is no file"),
-        (made([1, 3, 4, 5, 6]), (1,), "has applied 3, 4, 5 and 1 more, and there"),
-        (made([9], floor=9), (1, 2), "has applied 9, and there is no file"),
-        (made([1, 3]), (1, 2, 3), "has applied 3, but not 2, of which"),
+        (made(None), (1, 2), "such as x, do not show which files"),
+        (made([1, 5, 6]), (1, 2), "has applied 5, 6, but there is no file"),
+        (made([1, 3, 4, 5, 6]), (1,), "has applied 3, 4, 5 and 1 more, but there"),
+        (made([9], floor=9), (1, 2), "has applied 9, but there is no file"),
+        (made([1, 3]), (1, 2, 3), "has applied 3, but not 2, although"),
     ],
 )
 def test_there_is_none(found: ForeignHistory, on_disk: tuple[Any, ...], words: str) -> None:

@@ -57,7 +57,7 @@ def test_name_is_made_of_the_letters_and_digits(description: str, words: str) ->
 
 @pytest.mark.parametrize("description", ["", "  ", "--", "_", "/", "ä", "中文 Ж"])
 def test_a_description_without_an_ascii_letter_is_an_error(description: str) -> None:
-    with pytest.raises(UsageError, match="has no ASCII letter or digit to name a file after"):
+    with pytest.raises(UsageError, match="has no ASCII letter or digit for the file's name"):
         next_name([], description, NOW)
 
 

@@ -84,7 +84,8 @@ def test_there_is_some_for_every_error(sqlstate: str) -> None:
 def test_names_the_history_table_that_a_file_changed() -> None:
     advice = for_failure(failure(CHANGED_HISTORY), TABLE)
     assert advice.startswith(
-        "A migration records only itself. Remove what it does to public.schema_migrations;"
+        "A migration may record only itself. Remove the statements that change "
+        "public.schema_migrations;"
     )
 
 

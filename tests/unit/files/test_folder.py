@@ -172,8 +172,8 @@ class TestFolder:
             folder.write(name, "SELECT 1;")
         problems = load_folder(folder.path).problems
         assert [(p.file, p.message) for p in problems] == [
-            ("01_c.sql", "has version 1, and so has 001_a.sql"),
-            ("1_b.sql", "has version 1, and so has 01_c.sql"),
+            ("01_c.sql", "has version 1, which 001_a.sql has too"),
+            ("1_b.sql", "has version 1, which 01_c.sql has too"),
         ]
 
     def test_problems_of_all_files_are_told_together_in_order(self, folder: Folder) -> None:
@@ -338,7 +338,7 @@ class TestWayDown:
         number, column = (1, 20) if ending == "\r" else (2, 1)  # lines are counted by \n
         indent = len(line) - len(line.lstrip())
         assert obstacle.place == f"001_a.sql:{number}:{column + indent}"
-        assert "would be run as well" in obstacle.message
+        assert "would be run too" in obstacle.message
         assert obstacle.hint.startswith("Delete this line and the undoing statements below it")
 
     @pytest.mark.parametrize(
@@ -497,7 +497,7 @@ class TestStatements:
                 "3:1",
                 "CREATE INDEX CONCURRENTLY without a name for the index",
             ),
-            ("SELECT 1; COPY t TO STDOUT;", "1:11", "COPY … TO STDOUT: nobody reads the rows"),
+            ("SELECT 1; COPY t TO STDOUT;", "1:11", "COPY … TO STDOUT: no program reads the rows"),
         ],
     )
     def test_that_cannot_be_where_they_are(

@@ -371,7 +371,7 @@ def test_rows_of_copy_are_data(source: str, expected: list[str | None]) -> None:
 def test_a_statement_may_not_go_on_after_the_rows(rest: str, offset: int) -> None:
     problem = complaint(f"COPY t FROM STDIN; {rest}\na\n\\.\n;SELECT 2;")
     assert problem.offset == offset
-    assert "goes on after its rows" in problem.message
+    assert "continues after its rows" in problem.message
 
 
 @pytest.mark.parametrize(

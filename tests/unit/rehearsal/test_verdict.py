@@ -30,7 +30,7 @@ class TestSentence:
             (step(), "ALTER", "blocks reads and writes on users for 35 ms"),
             (step("SHARE"), "x", "blocks writes on users for 35 ms"),
             (step(SUE), "x", "blocks neither reads nor writes on users, only DDL and VACUUM"),
-            (step("ROW EXCLUSIVE"), "x", "blocks nothing on users but changes of the same rows"),
+            (step("ROW EXCLUSIVE"), "x", "blocks only changes of the same rows on users"),
             (
                 step(rewritten=True, read=9),
                 "ALTER",

@@ -230,7 +230,7 @@ class TestReport:
             "  database: json\n"
             "\n"
             "1 difference between the database and what the 2 files up to 002_b.sql describe.\n"
-            "Repair it with the next migration,"
+            "Repair the differences with the next migration,"
         )
 
     def test_nothing_on_one_side(self) -> None:
@@ -260,8 +260,8 @@ class TestReport:
         assert text.splitlines()[1:] == [
             "Accepted and not shown: 1.",
             "Patterns that accept nothing: index x.",
-            "Pending, so not part of it: 003_c.sql.",
-            "Applied by newer files that are not here: 4, 5; what they changed is a difference.",
+            "Pending, so not compared: 003_c.sql.",
+            "Applied by newer files that are not here: 4, 5; their changes are differences.",
         ]
 
 
