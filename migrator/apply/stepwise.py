@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,10 +22,10 @@ from migrator.files.statement import not_in_transaction
 from migrator.history import lock
 from migrator.history.progress import progress_table, read_progress
 from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
-from migrator.process.errors import Problem, ProblemsFound
+from migrator.process.errors import Interrupted, Problem, ProblemsFound
 from migrator.server import retry
 from migrator.server.limits import limits_sql
-from migrator.server.session import RESET_SETTINGS, RESET_STATE
+from migrator.server.session import RESET_SETTINGS, RESET_STATE, ConnectionLost
 from migrator.server.sqlstate import INVALID_TRANSACTION_TERMINATION
 from migrator.watch import impact
 from migrator.watch.impact import Done, Impact
@@ -146,8 +147,14 @@ def require_session(session: Session, migrations: Iterable[Migration]) -> None:
 
 
 def _clean_up(session: Session) -> None:
-    """Undo the settings and locks of the session, unless the connection will be closed now."""
-    if not session.closed and not session.stop.arrived:
+    """Undo the settings and locks of the session, unless the connection will be closed now.
+
+    A lost connection or a signal is no error here, since the file may be recorded already. The next
+    message of the session raises it.
+    """
+    if session.closed:
+        return
+    with suppress(ConnectionLost, Interrupted):
         if session.in_transaction:
             session.execute("ROLLBACK")
         session.execute("DISCARD ALL")

@@ -86,12 +86,12 @@ def apply_each(
     groups = [plan.pending] if single else [(migration,) for migration in plan.pending]
     with observer.watching(session):
         for number, group in enumerate(groups):
-            state.begin(group)
+            state.group = group
             if state.resumable:
                 results = stepwise.resume(session, group[0], fingerprint, state)
             else:
                 results = _apply_group(session, group, fingerprint, state, first=not number)
-            state.running = ""
+            state.group = ()
             if results is None:
                 return False
             for migration, done in zip(group, results, strict=True):

@@ -125,6 +125,17 @@ _REFUSALS = (
 )
 
 
+# The last words of a server that ends the connection again if the same is sent again. The server
+# says them in its language, and those that are not known here are followed by some more tries.
+_LOST_FOR_GOOD = {
+    "due to transaction timeout": "A transaction lasted longer than transaction_timeout allows. "
+    "The migrator switches the limit of the role off, so look for one that the file sets, or a "
+    "function that it calls: remove it, or make it longer. Then run the migrator again.",
+    "statement pooling mode": "In this mode a pooler allows no transactions. Connect to "
+    "PostgreSQL itself, or to a pooler in transaction or session mode.",
+}
+
+
 def refused(message: str) -> Refused:
     """Return the error for the message with which libpq refused a connection."""
     detail = redact(" ".join(message.split()))
@@ -135,3 +146,15 @@ def refused(message: str) -> Refused:
     # wait for.
     first = next((refusal for refusal in refusals if not refusal.final), refusals[0])
     return Refused(first.reason, detail, first.hint, final=first.final, pause=first.pause)
+
+
+def lost_for_good(words: str) -> str:
+    """Return what to do about a lost connection, if every other try would end in the same way.
+
+    Args:
+        words: the last words of the server.
+
+    Returns:
+        A sentence or two; empty when another try may succeed.
+    """
+    return next((hint for pattern, hint in _LOST_FOR_GOOD.items() if re.search(pattern, words)), "")

@@ -290,8 +290,8 @@ def test_a_connection_that_keeps_breaking_ends_the_run(
     assert run.status == 4
     message = run.event("database unavailable")["message"]
     assert message == (
-        "the connection was lost 5 times while 002_b.sql was running; "
-        "the database is at version 1, this run has applied 001_a.sql"
+        "the connection was lost 5 times while 002_b.sql was running: "
+        "server closed the connection unexpectedly; 002_b.sql was not applied; the database is at version 1, this run has applied 001_a.sql"
     )
     assert len(losses(run)) == 5
     assert versions(database) == [1]
