@@ -51,6 +51,25 @@ def duration(text: str) -> float:
     return seconds
 
 
+class FromFile(str):
+    """The text of a setting that a file holds, such as a Docker secret.
+
+    Attributes:
+        read_again: returns the text that the file holds now, because a password may be valid for
+            some minutes only. Raises UsageError when the file cannot be read.
+    """
+
+    __slots__ = ("read_again",)
+    read_again: Callable[[], str]
+
+    @classmethod
+    def of(cls, read: Callable[[], str]) -> FromFile:
+        """Return the text that the file holds now, and remember how to read it again."""
+        text = cls(read() or "")
+        text.read_again = read
+        return text
+
+
 class Kind(Generic[T]):
     """How the text of a variable becomes the value of a setting.
 
@@ -388,7 +407,10 @@ def _read(setting: Variable, environ: Mapping[str, str]) -> object:
             raise UsageError(
                 f"both {setting.name} and {setting.name}_FILE are set", "Set one of them."
             )
-        text = _file_text(f"{setting.name}_FILE", path)
+        if _file_text(f"{setting.name}_FILE", path):
+            return FromFile.of(
+                lambda: setting.kind.read(setting.name, _file_text(f"{setting.name}_FILE", path))
+            )
     return setting.kind.read(setting.name, text or setting.default)
 
 

@@ -21,9 +21,9 @@ from migrator.process.errors import DatabaseUnavailable
 from migrator.process.log import is_live, show_live
 from migrator.server import blockers, lock_modes
 from migrator.server.activity import Activity
-from migrator.server.connect import connect_once_more
+from migrator.server.connect import connect_once_more, within_wait
 from migrator.server.limits import leash_sql
-from migrator.server.session import Refused, ServerError, Session, sendable
+from migrator.server.session import ConnectionLost, Refused, ServerError, Session, sendable
 from migrator.watch import impact
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _TICK = 0.25  # seconds between two checks whether there is something to look at
 _SHORTEST_TICK = 0.02  # seconds, for a short limit of the time that a lock is held
 _AFTER_FAILURE = 10.0  # seconds from a failure of the observer until it tries again
 _AFTER_FAILURE_OF_LIMIT = 0.1  # the same when there is a limit to keep
+_CLOSED = "the connection was closed"
 _JOIN = 0.3  # seconds to wait for the end of the thread
 # This is sent in the same message as the query that it limits. So the setting ends with the
 # message, and does not stay in a pooler's connection.
@@ -152,7 +153,8 @@ def watching(session: Session, *, limited: bool = True) -> Iterator[None]:
         limited: whether statements are cancelled because of `lock_hold_max`.
 
     Raises:
-        DatabaseUnavailable: `lock_hold_max` is set, and a second connection is not possible.
+        DatabaseUnavailable: `lock_hold_max` is set, and a second connection was not possible within
+            the wait.
     """
     settings = session.settings
     limit = settings.lock_hold_max if limited else 0
@@ -191,19 +193,31 @@ class _Observer:
         self._first_seen: dict[_Held, float] = {}
 
     def require_connection(self) -> None:
-        """Connect now, before the thread starts.
+        """Connect now, before the thread starts; wait as for the first connection.
 
         Raises:
-            DatabaseUnavailable: the connection is refused.
+            DatabaseUnavailable: the connection is refused until the wait is over.
+            Interrupted: a signal has arrived.
+        """
+        try:
+            within_wait(lambda _: self._try_session(), self._settings, self._watched.stop)
+        except (DatabaseUnavailable, ServerError) as error:
+            raise DatabaseUnavailable(
+                f"MIGRATOR_LOCK_HOLD_MAX needs a second connection: {error.message}",
+                f"{error.hint} Or unset MIGRATOR_LOCK_HOLD_MAX.".lstrip(),
+            ) from None
+
+    def _try_session(self) -> None:
+        """Connect, and see that the connection can be used.
+
+        Raises:
+            Refused: it cannot.
         """
         try:
             self._session()
-        except (DatabaseUnavailable, ServerError) as error:
-            reason = error.detail if isinstance(error, Refused) else error.message
-            raise DatabaseUnavailable(
-                f"MIGRATOR_LOCK_HOLD_MAX needs a second connection, which was refused: {reason}",
-                "Let the server accept one more client, or unset MIGRATOR_LOCK_HOLD_MAX.",
-            ) from None
+        except ConnectionLost as lost:
+            self._close()
+            raise Refused(_CLOSED, lost.words, "", final=False) from None
 
     def watch(self) -> None:
         """Look at the running statement again and again, until `done` is set."""
