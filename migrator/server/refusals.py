@@ -34,8 +34,8 @@ class _Refusal(NamedTuple):
 # refusal that is not in this table is not final: the attempt is repeated until the wait is over.
 _REFUSALS = (
     _Refusal(
-        r"password authentication failed|S(?:CRAM|ASL) authentication|no password supplied"
-        r"|(?:LDAP|PAM|RADIUS) authentication failed|\bauth failed|no such user",
+        r"password authentication failed|SCRAM authentication|no password supplied"
+        r"|(?:LDAP|PAM|RADIUS|SASL) authentication failed|\bauth failed|no such user",
         "wrong password",
         final=True,
         hint="Check the user and the password in DATABASE_URL or POSTGRES_PASSWORD_FILE; a role "
