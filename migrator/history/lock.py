@@ -194,11 +194,11 @@ def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
     try:
         return until_done(attempt_once, again, session.stop, deadline)
     except _Held:
-        blocker = _holder(session) or holder or "unknown"
+        holder = _holder(session) or holder
+        end = f", or end it with {holder.ending_sql}" if holder else ""
         raise LockUnavailable(
-            f"another migrator held the lock for all of {budget:g} s: {blocker}",
-            "Let it finish, or end it with SELECT pg_terminate_backend(pid); a longer "
-            "MIGRATOR_LOCK_WAIT waits longer.",
+            f"another migrator held the lock for all of {budget:g} s: {holder or 'unknown'}",
+            f"Let it finish{end}; a longer MIGRATOR_LOCK_WAIT waits longer.",
         ) from None
 
 
