@@ -75,10 +75,12 @@ def apply_each(
         False when another migrator has changed the history, so that a new plan is needed.
 
     Raises:
+        ProblemsFound: a pooler makes some of the files impossible; nothing was applied.
         MigrationFailed: a statement failed; its migration was rolled back, or, of a no-transaction
             file, its earlier statements stay done.
         LockUnavailable: a lock was not available for the whole budget.
     """
+    stepwise.require_session(session, plan.pending)
     highest = plan.pending[-1].version
     if not history.ready or highest > history.largest:
         _prepare_history(session, highest)

@@ -274,6 +274,15 @@ class Settings(NamedTuple):
         "What to do if a pending file is older than an applied file: refuse (exit 5) or allow.",
         default="refuse",
     )
+    session_pooler: bool = _setting(
+        "MIGRATOR_POOLER",
+        _switch("transaction", "session"),
+        "For how long a connection pooler between the migrator and the server gives a client a "
+        "connection to the server: for one transaction (transaction), or until the client "
+        "disconnects (session). Files with the directive no-transaction need session. Nothing can "
+        "prove it from outside, so it is declared here. Without a pooler, this changes nothing.",
+        default="transaction",
+    )
     metrics_file: Path | None = _setting(
         "MIGRATOR_METRICS_FILE",
         _FILE,

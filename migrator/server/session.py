@@ -26,6 +26,7 @@ log = structlog.get_logger()
 
 _NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
 
+_PROBES = 5  # messages whose process is compared
 LONGEST_PAUSE = 1.0  # seconds between two attempts to connect
 READ_ONLY = "the server is read-only"
 READ_ONLY_HINT = "Connect to the primary (libpq: target_session_attrs=read-write)."
@@ -437,6 +438,15 @@ class Session:
             self.query("SELECT pg_catalog.pg_backend_pid()")[0][0]
             != self.connection.info.backend_pid
         )
+
+    @property
+    def changes_process(self) -> bool:
+        """Whether a pooler is seen to change the server's process between two messages.
+
+        That it is not seen proves nothing: a pooler that is not busy often gives the same one.
+        """
+        processes = {self.query("SELECT pg_catalog.pg_backend_pid()")[0][0] for _ in range(_PROBES)}
+        return len(processes) > 1
 
     @property
     def takes_all_at_once(self) -> bool:
