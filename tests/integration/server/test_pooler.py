@@ -307,3 +307,24 @@ def test_what_runs_long_is_watched_when_there_is_a_second_connection(
         run = migrate(env=env)
     assert run.status == 0
     assert [e["wait"] for e in run.events if e["event"] == "still running"][:1] == seen
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_a_limit_that_a_pool_of_one_cannot_keep_is_refused_before_any_file(
+    migrate: Migrate, folder: Folder, database: Database, mode: str
+) -> None:
+    folder.write("001_a.sql", "INSERT INTO audit VALUES (1);")
+    with pgbouncer(database.server, pool_size=1, mode=mode) as pooler:
+        env = {"DATABASE_URL": pooler.url(database.url), "MIGRATOR_LOCK_HOLD_MAX": "2s"}
+        run = migrate(env=env)
+        assert run.status == 4
+        last = run.event("database unavailable")
+        assert last["message"].startswith(
+            "MIGRATOR_LOCK_HOLD_MAX needs a second connection: the pooler does not serve it while"
+        )
+        assert "at least two connections" in last["hint"]
+        assert audit(database) == []
+    with pgbouncer(database.server, pool_size=2, mode=mode) as pooler:
+        env["DATABASE_URL"] = pooler.url(database.url)
+        assert migrate(env=env).status == 0
+    assert audit(database) == [1]
