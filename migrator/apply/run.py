@@ -63,7 +63,7 @@ def apply_pending(
     except ProblemsFound as refused:
         raise ProblemsFound(refused.problems, str(state)) from None
     except Interrupted as interrupted:
-        raise Interrupted(interrupted.signum, state.interrupted) from None
+        raise Interrupted(interrupted.signum, state.unfinished) from None
 
 
 def _over_connections(
@@ -75,47 +75,76 @@ def _over_connections(
     single: bool,
 ) -> Outcome:
     """Apply everything pending, and connect again when the connection is lost."""
-    writable_by = time.monotonic() + settings.wait
 
     def attempt(_: int) -> Outcome:
         with connect(settings, stop, write=True) as session:
             log.info("connected", **session.target)
-            return _plan_and_apply(session, migrations, state, single=single)
+            try:
+                return _plan_and_apply(session, migrations, state, single=single)
+            finally:
+                state.unsure = state.unsure or session.may_have_committed
 
     def again(error: MigratorError, _: int) -> Again | None:
         if isinstance(error, ConnectionLost):
             return _after_loss(error, state)
-        if isinstance(error, ServerReadOnly) and time.monotonic() < writable_by:
-            facts = {"reason": READ_ONLY}
-            return Again(1.0, READ_ONLY, "waiting for the database", lambda: facts)
+        if isinstance(error, ServerReadOnly):
+            return _while_read_only(settings.wait, state)
         return None
 
     try:
         return until_done(attempt, again, stop, deadline=float("inf"))
     except ConnectionLost as lost:
         log.warning("connection lost", **_loss(lost, state))
-        during = f" while {state.running} was running" if state.running else ""
+        raise _given_up(lost, state) from None
+    except DatabaseUnavailable as away:
+        if not state.known:
+            raise
         raise DatabaseUnavailable(
-            f"the connection was lost {state.losses} times{during}; {state}",
-            "Look for the reason in the server's log, such as a crash, too little memory, or an "
-            "administrator.",
+            f"{away.message}; {state.unfinished}",
+            f"{away.hint} Then run the migrator again.".lstrip(),
         ) from None
 
 
 def _after_loss(lost: ConnectionLost, state: RunState) -> Again | None:
-    """Count the loss; None when the connection was lost too often to try again.
+    """Count the loss; None when the next try would end in the same way, or after too many losses.
 
     The next try reads the history, because the commit may have happened before the loss.
     """
+    from migrator.server.refusals import lost_for_good  # noqa: PLC0415 - few connections break
+
     state.losses += 1
-    if state.losses >= _MOST_LOSSES:
+    state.writable_by = None
+    if state.losses >= _MOST_LOSSES or lost_for_good(lost.words):
         return None
     facts = _loss(lost, state)
     return Again(0.1 * state.losses, state.losses, "connection lost", lambda: facts, warn=True)
 
 
 def _loss(lost: ConnectionLost, state: RunState) -> dict[str, object]:
-    return {"reason": str(lost), "file": state.running or None}
+    return {"reason": lost.words, "file": state.running or None}
+
+
+def _given_up(lost: ConnectionLost, state: RunState) -> DatabaseUnavailable:
+    """Return the error for a connection that is not made again."""
+    from migrator.server.refusals import lost_for_good  # noqa: PLC0415 - few connections break
+
+    times = "" if state.losses == 1 else f" {state.losses} times"
+    during = f" while {state.running} was running" if state.running else ""
+    return DatabaseUnavailable(
+        f"the connection was lost{times}{during}: {lost.words}; {state.unfinished}",
+        lost_for_good(lost.words)
+        or "Look for the reason in the server's log: a crash, memory, an administrator. Then run "
+        "the migrator again.",
+    )
+
+
+def _while_read_only(wait: float, state: RunState) -> Again | None:
+    """Wait for a server that cannot write; None when that has taken too long."""
+    if state.writable_by is None:
+        state.writable_by = time.monotonic() + wait
+    if time.monotonic() >= state.writable_by:
+        return None
+    return Again(1.0, READ_ONLY, "waiting for the database", lambda: {"reason": READ_ONLY})
 
 
 def _plan_and_apply(
@@ -142,6 +171,7 @@ def _plan(
 ) -> Plan:
     """Make the plan and note it in the state; refuse a plan with problems."""
     plan = make_plan(migrations, history.rows, history.progress)
+    _settle(history, state)
     state.known, state.current = True, plan.current
     state.pending = len(plan.pending)
     if problems := plan_problems(plan, session.settings):
@@ -153,6 +183,40 @@ def _plan(
             newest_file=migrations[-1].file,
         )
     return plan
+
+
+def _settle(history: History, state: RunState) -> None:
+    """Note what has become of the files whose COMMIT was sent when the connection was lost."""
+    group, unsure = state.group, state.unsure
+    state.group, state.unsure = (), False
+    if not unsure:
+        return
+    from migrator.apply.outcome import Applied  # noqa: PLC0415 - few connections break
+    from migrator.history.table import applied_by  # noqa: PLC0415 - as above
+    from migrator.watch.impact import Impact  # noqa: PLC0415 - as above
+
+    rows = {row.version: row for row in history.rows}
+    for migration in group:
+        row = rows.get(migration.version)
+        if row is None or not (row.applied_by or "").endswith(applied_by()):
+            continue  # not committed, or applied by another migrator since
+        milliseconds = row.execution_ms or 0
+        log.info(
+            "applied",
+            version=migration.version,
+            file=migration.file,
+            description=migration.description,
+            duration_ms=milliseconds,
+        )
+        state.add(
+            Applied(
+                migration.version,
+                migration.file,
+                migration.description,
+                milliseconds,
+                Impact(),
+            )
+        )
 
 
 def _refuse_no_transaction(pending: Sequence[Migration]) -> None:

@@ -34,9 +34,12 @@ class RunState:
         known: whether the history has been read.
         current: the highest version in the history.
         pending: how many files are not applied.
-        running: the names of the files that are being applied, for messages.
-        resumable: whether a next run continues in the middle of the running file.
+        group: the files that are being applied, in one transaction.
+        unsure: whether the connection broke after the COMMIT of these files was sent, and the
+            history has not been read since.
         losses: how often the connection was lost since the last migration was applied.
+        writable_by: until when a server that has become read-only is waited for, by the monotonic
+            clock; None when it was not read-only since the last migration was applied.
         alone: whether no other migrator has held the lock between two files of this run.
     """
 
@@ -47,15 +50,21 @@ class RunState:
         self.known = False
         self.current = 0
         self.pending = 0
-        self.running = ""
-        self.resumable = False
+        self.group: Sequence[Migration] = ()
+        self.unsure = False
         self.losses = 0
+        self.writable_by: float | None = None
         self.alone = True
 
-    def begin(self, group: Sequence[Migration]) -> None:
-        """Note which files are being applied now."""
-        self.running = ", ".join(migration.file for migration in group)
-        self.resumable = not group[0].directives.transaction
+    @property
+    def running(self) -> str:
+        """The names of the files that are being applied, for messages."""
+        return ", ".join(migration.file for migration in self.group)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a next run continues in the middle of the running file."""
+        return bool(self.group) and not self.group[0].directives.transaction
 
     def add(self, applied: Applied) -> None:
         """Note that a migration is applied."""
@@ -63,6 +72,7 @@ class RunState:
         self.current = max(self.current, applied.version)
         self.pending -= 1
         self.losses = 0
+        self.writable_by = None
 
     def situation(self, state: str) -> tuple[str, int | None, int | None]:
         """Return the fields `state`, `current` and `pending` of a `Situation`.
@@ -81,10 +91,20 @@ class RunState:
         return f"{self.running} was rolled back; {self.done}"
 
     @property
-    def interrupted(self) -> str:
-        """The words for a run that a signal has ended: what is not applied, and the state now."""
-        if self.scratch or not self.running:
+    def unfinished(self) -> str:
+        """The words for a run that ended in the middle: what is not applied, and the state now."""
+        if self.scratch or not self.group:
             return str(self)
+        if self.unsure and self.resumable:
+            return (
+                f"how far {self.running} has come is not known, because the connection was lost at "
+                f"a COMMIT; the next run will see; before it, {self.done}"
+            )
+        if self.unsure:
+            return (
+                f"{self.running} may have been applied, because the connection was lost at its "
+                f"COMMIT; the next run will see; before it, {self.done}"
+            )
         end = "finished, and the next run continues it" if self.resumable else "applied"
         return f"{self.running} was not {end}; {self}"
 

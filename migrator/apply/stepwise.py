@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,10 +22,10 @@ from migrator.files.statement import not_in_transaction
 from migrator.history import lock
 from migrator.history.progress import progress_table, read_progress
 from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
-from migrator.process.errors import Problem, ProblemsFound
+from migrator.process.errors import Interrupted, Problem, ProblemsFound
 from migrator.server import retry
 from migrator.server.limits import limits_sql
-from migrator.server.session import RESET_SETTINGS, RESET_STATE
+from migrator.server.session import RESET_SETTINGS, RESET_STATE, ConnectionLost
 from migrator.server.sqlstate import INVALID_TRANSACTION_TERMINATION
 from migrator.watch import impact
 from migrator.watch.impact import Done, Impact
@@ -64,11 +65,9 @@ def resume(
         The result of the file; None when the history has changed and a new plan is needed.
 
     Raises:
-        ProblemsFound: there is a pooler before the server, or the file was edited after some of its
-            statements were done.
+        ProblemsFound: the file was edited after some of its statements were done.
         MigrationFailed: a statement failed; the statements before it stay done.
     """
-    require_session(session, [migration])
     table = session.settings.table
     lock.acquire(session)
     try:
@@ -125,29 +124,38 @@ def _refuse_invalid_index(session: Session, migration: Migration, state: RunStat
 
 
 def require_session(session: Session, migrations: Iterable[Migration]) -> None:
-    """Refuse no-transaction files when a pooler is between the migrator and the server.
+    """Refuse no-transaction files when a pooler may give the server's session to other clients.
 
     Raises:
-        ProblemsFound: there is a pooler; the error names the files.
+        ProblemsFound: there is such a pooler; the error names the files.
     """
     files = [migration.file for migration in migrations if not migration.directives.transaction]
-    if files and session.through_pooler:
-        raise ProblemsFound(
-            [
-                Problem(
-                    file,
-                    "has the directive no-transaction, which needs a session of its own, but there "
-                    "is a connection pooler between the migrator and the server",
-                    "Let DATABASE_URL point at PostgreSQL itself, not at the pooler.",
-                )
-                for file in files
-            ]
+    if not files or not session.through_pooler:
+        return
+    if not session.settings.session_pooler:
+        reason = "there is a connection pooler between the migrator and the server"
+        hint = (
+            "Let DATABASE_URL point at PostgreSQL itself, not at the pooler; or, if the pooler is "
+            "in session mode, set MIGRATOR_POOLER=session."
         )
+    elif session.changes_process:
+        reason = "the pooler is not in session mode, although MIGRATOR_POOLER=session says so"
+        hint = "Let DATABASE_URL point at PostgreSQL itself, or at a pooler in session mode."
+    else:
+        return
+    message = f"has the directive no-transaction, which needs a session of its own, and {reason}"
+    raise ProblemsFound([Problem(file, message, hint) for file in files])
 
 
 def _clean_up(session: Session) -> None:
-    """Undo the settings and locks of the session, unless the connection will be closed now."""
-    if not session.closed and not session.stop.arrived:
+    """Undo the settings and locks of the session, unless the connection will be closed now.
+
+    A lost connection or a signal is no error here, since the file may be recorded already. The next
+    message of the session raises it.
+    """
+    if session.closed:
+        return
+    with suppress(ConnectionLost, Interrupted):
         if session.in_transaction:
             session.execute("ROLLBACK")
         session.execute("DISCARD ALL")

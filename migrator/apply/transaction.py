@@ -75,10 +75,12 @@ def apply_each(
         False when another migrator has changed the history, so that a new plan is needed.
 
     Raises:
+        ProblemsFound: a pooler makes some of the files impossible; nothing was applied.
         MigrationFailed: a statement failed; its migration was rolled back, or, of a no-transaction
             file, its earlier statements stay done.
         LockUnavailable: a lock was not available for the whole budget.
     """
+    stepwise.require_session(session, plan.pending)
     highest = plan.pending[-1].version
     if not history.ready or highest > history.largest:
         _prepare_history(session, highest)
@@ -86,12 +88,12 @@ def apply_each(
     groups = [plan.pending] if single else [(migration,) for migration in plan.pending]
     with observer.watching(session):
         for number, group in enumerate(groups):
-            state.begin(group)
+            state.group = group
             if state.resumable:
                 results = stepwise.resume(session, group[0], fingerprint, state)
             else:
                 results = _apply_group(session, group, fingerprint, state, first=not number)
-            state.running = ""
+            state.group = ()
             if results is None:
                 return False
             for migration, done in zip(group, results, strict=True):

@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from migrator.server.activity import Blocker
 
 _ANYTHING = "Correct the file and run the migrator again; nothing has to be cleaned up."
+_REST_OF_THE_FILE = (
+    "Correct the statement and run the migrator again. The statements before it stay done, so "
+    "leave their text as it is."
+)
+# For a statement of the migrator itself.
+_NO_FILE = (
+    "No file is to blame: this is about a statement of the migrator itself. Look for the reason in "
+    "the server's log."
+)
+_OF_ANOTHER_ROLE = (
+    "It belongs to another role. Let one role own the history and all tables, and let each login "
+    "act as it. A superuser does that, with your names: GRANT owner TO login; ALTER ROLE login SET "
+    "role TO owner."
+)
 _NO_TRANSACTION = (
     "Put it in a file of its own that begins with the line `-- migrator: no-transaction`."
 )
@@ -175,6 +189,8 @@ _BY_SQLSTATE = {
     "P0002": "A SELECT INTO STRICT found no row.",
     "P0003": "A SELECT INTO STRICT found more than one row.",
 }
+# The codes whose advice is as good when no file is to blame.
+_ABOUT_THE_SERVER = ("25006", "53100", "53200", "54000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +206,7 @@ class Clues:
         changed_history: whether the file has changed the history itself.
         version: the version of the migration.
         is_first: whether no migration is known to be applied.
+        resumable: whether the statements before the failed one stay done.
     """
 
     sqlstate: str
@@ -200,6 +217,7 @@ class Clues:
     changed_history: bool = False
     version: int = 0
     is_first: bool = True
+    resumable: bool = False
 
 
 def for_failure(clues: Clues, table: Table) -> str:
@@ -226,7 +244,7 @@ def for_failure(clues: Clues, table: Table) -> str:
             f"The file has an invisible character here, {invisible[0]}. Such characters often come "
             "from a web page or a document. Replace it with a space, or remove it."
         )
-    ends = [_end(blocker) for blocker in clues.blockers if blocker.pid or blocker.prepared]
+    ends = [blocker.ending_sql for blocker in clues.blockers if blocker.pid or blocker.prepared]
     if clues.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and ends:
         return (
             f"Let that transaction end, or end it ({ends[0]}), and run the migrator again. "
@@ -237,28 +255,35 @@ def for_failure(clues: Clues, table: Table) -> str:
             f"{_EXISTS} If all changes of the file exist already, record it: INSERT INTO {table} "
             f"(version, description) VALUES ({clues.version}, 'was there already')."
         )
-    advice = by_code(clues.sqlstate, clues.message)
+    if clues.at_end and clues.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE:
+        return _OF_ANOTHER_ROLE  # the statement that records the file
+    otherwise = _REST_OF_THE_FILE if clues.resumable else _ANYTHING
+    advice = by_code(clues.sqlstate, clues.message, otherwise)
     if clues.at_end and clues.sqlstate.startswith("23"):
         return f"The constraint is deferred, so it is checked at the end of the file. {advice}"
     return advice
 
 
-def _end(blocker: Blocker) -> str:
-    """Return the SQL that ends the transaction of a blocker."""
-    if blocker.prepared:
-        quoted = blocker.prepared.replace("'", "''")
-        return f"ROLLBACK PREPARED '{quoted}'"
-    return f"SELECT pg_terminate_backend({blocker.pid})"
+def for_refusal(code: str) -> str:
+    """Return advice for an error of the server that belongs to no file.
+
+    Args:
+        code: the SQLSTATE of the error; may be empty.
+    """
+    if code == sqlstate.INSUFFICIENT_PRIVILEGE:
+        return _OF_ANOTHER_ROLE
+    return _BY_SQLSTATE[code] if code in _ABOUT_THE_SERVER else _NO_FILE
 
 
-def by_code(code: str, message: str) -> str:
+def by_code(code: str, message: str, otherwise: str = _ANYTHING) -> str:
     """Return advice for an error of the server.
 
     Args:
         code: the SQLSTATE of the error; may be empty.
         message: the message of the error.
+        otherwise: the advice for an error that is not known.
     """
     for pattern, advice in _BY_MESSAGE.items():
         if re.match(pattern, f"{code} {message}"):
             return advice
-    return _BY_SQLSTATE.get(code, _ANYTHING)
+    return _BY_SQLSTATE.get(code, otherwise)

@@ -71,6 +71,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         changed_history=changed_history,
         version=migration.version,
         is_first=not situation.current,
+        resumable=not migration.directives.transaction,
     )
     return Failure(
         file=migration.file,
@@ -130,7 +131,7 @@ def describe_broken(
 def describe_refusal(error: ServerError) -> DatabaseUnavailable:
     """Return the error to report when the server's error belongs to no file, with advice."""
     diagnosis = error.diagnosis
-    hint = diagnosis.hint or advice.by_code(diagnosis.sqlstate, diagnosis.message)
+    hint = diagnosis.hint or advice.for_refusal(diagnosis.sqlstate)
     return DatabaseUnavailable(error.message, hint)
 
 

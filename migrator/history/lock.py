@@ -136,8 +136,10 @@ def acquire(session: Session) -> None:
     number = key(session.settings.table)
 
     def attempt() -> tuple[Any, ...] | None:
-        row = session.query(f"SELECT pg_catalog.pg_try_advisory_lock({number})")[0]
-        return tuple(row) if row[0] else None
+        locked, session.server_pid = session.query(
+            f"SELECT pg_catalog.pg_try_advisory_lock({number}), pg_catalog.pg_backend_pid()"
+        )[0]
+        return (locked,) if locked else None
 
     _poll(session, attempt)
 
@@ -145,8 +147,9 @@ def acquire(session: Session) -> None:
 def check_sql(table: Table) -> str:
     """Return the SQL that fails with SQLSTATE `LOCK_GIVEN_AWAY` unless the session has the lock.
 
-    A file gives the lock away when it calls `pg_advisory_unlock_all()`. Without this check the
-    migrator would not notice.
+    A file gives the lock away when it calls `pg_advisory_unlock_all()`. A pooler does that too when
+    it is not in session mode although the settings say so, and gives us another session of the
+    server. Without this check the migrator would not notice.
     """
     high, low = blockers.advisory_halves(key(table))
     return f"""
@@ -156,9 +159,10 @@ DO $migrator$ BEGIN
     WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid = pg_catalog.pg_backend_pid()
       AND classid = {high}::bigint::oid AND objid = {low}::bigint::oid)
   THEN
-    RAISE EXCEPTION 'the statement released the migrator''s advisory lock'
+    RAISE EXCEPTION 'the session does not hold the migrator''s advisory lock any more'
       USING ERRCODE = '{LOCK_GIVEN_AWAY}',
-      HINT = 'Unlock your own locks one by one: pg_advisory_unlock(key).';
+      HINT = 'Unlock your own locks one by one: pg_advisory_unlock(key). If there is a pooler,'
+        ' MIGRATOR_POOLER=session is right only where it is in session mode.';
   END IF;
 END $migrator$"""
 
@@ -194,11 +198,11 @@ def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
     try:
         return until_done(attempt_once, again, session.stop, deadline)
     except _Held:
-        blocker = _holder(session) or holder or "unknown"
+        holder = _holder(session) or holder
+        end = f", or end it with {holder.ending_sql}" if holder else ""
         raise LockUnavailable(
-            f"another migrator still held the lock after {budget:g} s: {blocker}",
-            "Let it finish, or end it with SELECT pg_terminate_backend(pid); or raise "
-            "MIGRATOR_LOCK_WAIT to wait longer.",
+            f"another migrator still held the lock after {budget:g} s: {holder or 'unknown'}",
+            f"Let it finish{end}; or raise MIGRATOR_LOCK_WAIT to wait longer.",
         ) from None
 
 

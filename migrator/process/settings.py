@@ -51,6 +51,25 @@ def duration(text: str) -> float:
     return seconds
 
 
+class FromFile(str):
+    """The text of a setting that a file holds, such as a Docker secret.
+
+    Attributes:
+        read_again: returns the text that the file holds now, because a password may be valid for
+            some minutes only. Raises UsageError when the file cannot be read.
+    """
+
+    __slots__ = ("read_again",)
+    read_again: Callable[[], str]
+
+    @classmethod
+    def of(cls, read: Callable[[], str]) -> FromFile:
+        """Return the text that the file holds now, and remember how to read it again."""
+        text = cls(read() or "")
+        text.read_again = read
+        return text
+
+
 class Kind(Generic[T]):
     """How the text of a variable becomes the value of a setting.
 
@@ -255,6 +274,15 @@ class Settings(NamedTuple):
         "What to do if a pending file is older than an applied file: refuse (exit 5) or allow.",
         default="refuse",
     )
+    session_pooler: bool = _setting(
+        "MIGRATOR_POOLER",
+        _switch("transaction", "session"),
+        "For how long a connection pooler between the migrator and the server gives a client a "
+        "connection to the server: for one transaction (transaction), or until the client "
+        "disconnects (session). Files with the directive no-transaction need session. Nothing can "
+        "prove it from outside, so it is declared here. Without a pooler, this changes nothing.",
+        default="transaction",
+    )
     metrics_file: Path | None = _setting(
         "MIGRATOR_METRICS_FILE",
         _FILE,
@@ -388,7 +416,10 @@ def _read(setting: Variable, environ: Mapping[str, str]) -> object:
             raise UsageError(
                 f"both {setting.name} and {setting.name}_FILE are set", "Set one of them."
             )
-        text = _file_text(f"{setting.name}_FILE", path)
+        if _file_text(f"{setting.name}_FILE", path):
+            return FromFile.of(
+                lambda: setting.kind.read(setting.name, _file_text(f"{setting.name}_FILE", path))
+            )
     return setting.kind.read(setting.name, text or setting.default)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.process.names import Table, server_time
 from migrator.schema.queries import QUERIES
+from migrator.server.session import no_transaction_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -86,7 +87,10 @@ def take_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
     Raises:
         ServerError: the server reported an error.
     """
-    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    session.execute(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+        f" SELECT {no_transaction_timeout(local=True)}"
+    )
     snapshot = read_snapshot(session, left_out)
     session.execute("COMMIT")
     return snapshot

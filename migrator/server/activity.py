@@ -42,8 +42,12 @@ class Blocker:
         if self.pid is None:
             name = f"prepared transaction {self.prepared!r}"
         else:
-            name = f"pid {self.pid} ({self.application or 'unnamed'}, role {self.role}"
-            name += f", client {self.client})"
+            who = [
+                self.application or "unnamed",
+                f"role {self.role}" if self.role else "",
+                f"client {self.client}" if self.client else "",
+            ]
+            name = f"pid {self.pid} ({', '.join(filter(None, who))})"
         lock = " on ".join(filter(None, (self.lock, self.relation)))
         action = f"{'holds' if self.granted else 'waits for'} {lock}"
         facts = [
@@ -53,6 +57,14 @@ class Blocker:
         ]
         description = ", ".join(fact for fact in facts if fact)
         return f"{description}: {self.query}" if self.query else description
+
+    @property
+    def ending_sql(self) -> str:
+        """The SQL that ends the transaction."""
+        if self.prepared:
+            quoted = self.prepared.replace("'", "''")
+            return f"ROLLBACK PREPARED '{quoted}'"
+        return f"SELECT pg_terminate_backend({self.pid})"
 
 
 @dataclass(slots=True)

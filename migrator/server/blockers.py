@@ -29,9 +29,11 @@ _HIDDEN = "<insufficient privilege>"  # the server's words for the query of anot
 _STOPS_READERS = frozenset(
     ("ALTER", "CLUSTER", "DROP", "LOCK", "REFRESH", "REINDEX", "TRUNCATE", "VACUUM")
 )
+# The port of a session on a Unix socket is -1. It is NULL where the server hides it, and for a
+# process of the server itself (PostgreSQL documentation, "pg_stat_activity").
 _SESSION = f"""
   a.pid, coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend')),
-  a.usename::text, coalesce(host(a.client_addr), 'local'), a.state,
+  a.usename::text, CASE a.client_port WHEN -1 THEN 'local' ELSE host(a.client_addr) END, a.state,
   extract(epoch FROM clock_timestamp() - a.xact_start)::int, {sendable("a.query")}"""
 # The rest of a SELECT of every table lock in the database, held or waited for. A prepared
 # transaction has no process, so its lock on its own transaction id leads to its identifier. A lock

@@ -6,20 +6,22 @@ import os
 import re
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from migrator.process.errors import DatabaseUnavailable, MigratorError, UsageError
 from migrator.process.log import hide
+from migrator.process.settings import FromFile
 from migrator.process.signals import Stop
 from migrator.process.waiting import Again, until_done
 from migrator.server.driver import extensions, psycopg2
 from migrator.server.session import READ_ONLY, READ_ONLY_HINT, Refused, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from migrator.process.settings import Settings
 
+T = TypeVar("T")
 
 _CONNECT_TIMEOUT = 5  # seconds for one attempt
 _FIRST_PAUSE = 0.1  # seconds between the first two attempts; the mean doubles with each attempt
@@ -31,6 +33,7 @@ _KEEPALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+_NO_SECRET = "a secret cannot be read"  # noqa: S105 - not a password
 _READ_ONLY_DETAIL = "it is a standby, or default_transaction_read_only is on"
 
 
@@ -60,7 +63,12 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         Interrupted: a signal has arrived.
         UsageError: libpq does not understand the URL.
     """
-    connection = _connect_within_wait(settings, stop, write=write)
+
+    def attempt(left: float) -> Any:  # noqa: ANN401
+        timeout = str(max(2, min(_CONNECT_TIMEOUT, round(left))))  # libpq's least is 2
+        return _connect({"connect_timeout": timeout} | _parameters(settings), write=write)
+
+    connection = within_wait(attempt, settings, stop)
 
     def cancel() -> None:
         with suppress(psycopg2.Error):
@@ -101,18 +109,28 @@ def url_of(url: str, database: str) -> str:
         url: a URL, or a keyword/value string of libpq.
         database: the name of the other database.
     """
-    return str(extensions.make_dsn(url, dbname=database))
+
+    def change(url: str) -> str:
+        return str(extensions.make_dsn(url, dbname=database))
+
+    if isinstance(url, FromFile):
+        return FromFile.of(lambda: change(url.read_again()))
+    return change(url)
 
 
-def _connect_within_wait(settings: Settings, stop: Stop, *, write: bool) -> Any:  # noqa: ANN401
-    """Try to connect until an attempt succeeds, is refused for good, or `wait` is over."""
-    parameters = _parameters(settings)
+def within_wait(attempt: Callable[[float], T], settings: Settings, stop: Stop) -> T:
+    """Call an attempt to connect until it succeeds, is refused for good, or `wait` is over.
+
+    Args:
+        attempt: is given the seconds that are left.
+        settings: how long to wait.
+        stop: ends the wait when a signal arrives.
+
+    Raises:
+        DatabaseUnavailable: the wait is over, or waiting cannot help.
+        Interrupted: a signal has arrived.
+    """
     deadline = time.monotonic() + settings.wait
-
-    def attempt(_: int) -> Any:  # noqa: ANN401
-        left = deadline - time.monotonic()
-        timeout = str(max(2, min(_CONNECT_TIMEOUT, round(left))))  # libpq's least is 2
-        return _connect({"connect_timeout": timeout} | parameters, write=write)
 
     def again(error: MigratorError, tries: int) -> Again | None:
         if not isinstance(error, Refused) or error.final:
@@ -130,7 +148,7 @@ def _connect_within_wait(settings: Settings, stop: Stop, *, write: bool) -> Any:
         )
 
     try:
-        return until_done(attempt, again, stop, deadline)
+        return until_done(lambda _: attempt(deadline - time.monotonic()), again, stop, deadline)
     except Refused as refusal:
         waited = "" if refusal.final else f", and the wait of {settings.wait:g} s is over"
         raise DatabaseUnavailable(
@@ -149,15 +167,33 @@ def _pause(tries: int, longest: float) -> float:
 
 def _parameters(settings: Settings) -> dict[str, Any]:
     """Return the parameters of libpq, and hide the passwords among them from the log."""
-    parameters = {**_KEEPALIVE, "fallback_application_name": "migrator", **_parsed(settings.url)}
-    if "password" not in parameters and not os.environ.get("PGPASSWORD") and settings.password:
-        parameters["password"] = settings.password
+    url, password = _now(settings.url), _now(settings.password)
+    parameters = {**_KEEPALIVE, "fallback_application_name": "migrator", **_parsed(url or "")}
+    if "password" not in parameters and not os.environ.get("PGPASSWORD") and password:
+        parameters["password"] = password
     parameters["client_encoding"] = "UTF8"
     names = {parameters.get("user"), parameters.get("dbname"), parameters.get("host")}
     for secret in (parameters.get("password"), os.environ.get("PGPASSWORD")):
         if secret not in names:  # hiding `postgres` would make every message unreadable
             hide(secret)
     return parameters
+
+
+def _now(text: str | None) -> str | None:
+    """Return the text of a setting; if a file holds it, the text that is there now.
+
+    Raises:
+        Refused: there is no text in the file now. Whoever renews it may be about to write it.
+    """
+    if not isinstance(text, FromFile):
+        return text
+    try:
+        now = text.read_again()
+    except UsageError as error:
+        raise Refused(_NO_SECRET, error.message, error.hint, final=False) from None
+    if not now:
+        raise Refused(_NO_SECRET, "the file is empty", "Write it anew.", final=False)
+    return now
 
 
 def _parsed(url: str) -> dict[str, Any]:
@@ -180,14 +216,13 @@ def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
     """Make one attempt to connect."""
     try:
         connection = psycopg2.connect(**parameters)
-    except psycopg2.OperationalError as error:
-        if str(error).startswith("invalid "):  # libpq refuses the parameters and does not connect
-            raise UsageError(
-                f"the connection settings are not valid: {str(error).strip()}"
-            ) from None
+    except (psycopg2.OperationalError, UnicodeDecodeError) as error:
+        message = _message(error)
+        if message.startswith("invalid "):  # libpq refuses the parameters and does not connect
+            raise UsageError(f"the connection settings are not valid: {message.strip()}") from None
         from migrator.server.refusals import refused  # noqa: PLC0415 - few servers refuse us
 
-        raise refused(str(error)) from None
+        raise refused(message) from None
     info = connection.info
     if write and "on" in (
         info.parameter_status("in_hot_standby"),
@@ -196,3 +231,13 @@ def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
         connection.close()
         raise Refused(READ_ONLY, _READ_ONLY_DETAIL, READ_ONLY_HINT, final=False)
     return connection
+
+
+def _message(error: psycopg2.OperationalError | UnicodeDecodeError) -> str:
+    """Return the message of a refused connection.
+
+    The server sends it in an encoding of its own, and the driver cannot read each of them.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return error.object.decode(errors="backslashreplace")
+    return str(error)

@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from migrator.process.names import literal, server_time
+from migrator.server.session import no_transaction_timeout
 
 if TYPE_CHECKING:
     from migrator.server.session import Session
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 # PostgreSQL 14), and within some seconds that the network is gone. Then the server rolls back and
 # releases the locks. Some of the settings do not exist on every platform of a server, so they are
 # set on Linux only. For a migrator that hangs, idle_in_transaction_session_timeout does the same
-# after a minute.
+# after a minute, or after MIGRATOR_LOCK_HOLD_MAX if that is shorter.
 _LEASH = {
     "client_connection_check_interval": "500ms",
     "tcp_keepalives_idle": "5",
@@ -24,6 +25,7 @@ _LEASH = {
     "tcp_user_timeout": "10s",
 }
 _SINCE = {"client_connection_check_interval": 140000}  # the first version of the server
+_LONGEST_IDLE = 60.0  # seconds in a transaction in which the migrator sends nothing
 
 
 def limits_sql(
@@ -39,16 +41,18 @@ def limits_sql(
         local: whether the limits end with the transaction.
     """
     scope = "true" if local else "false"
+    idle = min(_LONGEST_IDLE, session.settings.lock_hold_max or _LONGEST_IDLE)
     values = {
         "application_name": label[:63],
         "lock_timeout": server_time(lock_timeout),
         "statement_timeout": server_time(statement_timeout),
-        "idle_in_transaction_session_timeout": "60s",
+        "idle_in_transaction_session_timeout": server_time(idle),
         "standard_conforming_strings": "on",
     }
     calls = [f"set_config('{name}', {literal(value)}, {scope})" for name, value in values.items()]
     leash = leash_sql(session.server_version, local=local)
-    return "SELECT " + ", ".join([*(f"pg_catalog.{call}" for call in calls), leash])
+    without = no_transaction_timeout(local=local)
+    return "SELECT " + ", ".join([*(f"pg_catalog.{call}" for call in calls), without, leash])
 
 
 @cache

@@ -34,12 +34,20 @@ class _Refusal(NamedTuple):
 # refusal that is not in this table is not final: the attempt is repeated until the wait is over.
 _REFUSALS = (
     _Refusal(
-        r"password authentication failed|SCRAM authentication|no password supplied",
+        r"password authentication failed|SCRAM authentication|no password supplied"
+        r"|(?:LDAP|PAM|RADIUS|SASL) authentication failed|\bauth failed|no such user",
         "wrong password",
         final=True,
         hint="Check the user and the password in DATABASE_URL or POSTGRES_PASSWORD_FILE; the "
         "server gives the same answer if the role does not exist. A volume keeps the password "
         "of its first start.",
+    ),
+    _Refusal(
+        r"(?:Peer|Ident|GSSAPI|SSPI|[Cc]ertificate) authentication failed",
+        "the server does not accept this login",
+        final=True,
+        hint="pg_hba.conf of the server says how this role logs in from here; it may need another "
+        "user name, or a map in pg_ident.conf.",
     ),
     _Refusal(
         r'role "[^"]*" does not exist',
@@ -72,10 +80,65 @@ _REFUSALS = (
         hint="Add an entry for this client, or set sslmode as the server requires.",
     ),
     _Refusal(
-        r"does not support SSL|certificate verify failed|certificate \"|SSL error|sslmode",
+        r"server certificate for .* does not match",
+        "the server's certificate is for another name",
+        final=True,
+        hint="Write a name that the certificate has as the host in DATABASE_URL (hostaddr may give "
+        "the address), or give the server a certificate for this name. sslmode=verify-ca does not "
+        "compare names.",
+    ),
+    _Refusal(
+        r"root certificate file",
+        "the root certificate cannot be read",
+        final=True,
+        hint="Let sslrootcert in DATABASE_URL, or PGSSLROOTCERT, name a PEM file that is in the "
+        "container and that the migrator may read.",
+    ),
+    _Refusal(
+        r"private key file|certificate file",
+        "the client's certificate cannot be used",
+        final=True,
+        hint="Check sslcert and sslkey: both files have to be in the container, and only their "
+        "owner may read the key.",
+    ),
+    _Refusal(
+        r"does not support SSL|certificate verify failed|certificate \"|sslmode"
+        r"|SSL error(?!: unexpected eof)",
         "client and server could not agree on TLS",
         final=True,
         hint="Check sslmode and sslrootcert.",
+    ),
+    _Refusal(
+        r"unsupported startup parameter",
+        "a pooler does not let an option through",
+        final=True,
+        hint="Take the option out of DATABASE_URL (and `options` out of PGOPTIONS), and set the "
+        "same for the role: ALTER ROLE ... SET ... TO .... Or connect to PostgreSQL itself.",
+    ),
+    _Refusal(
+        r"unrecognized configuration parameter|invalid value for parameter",
+        "the server does not take an option",
+        final=True,
+        hint="Correct `options` in DATABASE_URL or PGOPTIONS.",
+    ),
+    _Refusal(
+        r"definition of service|service file",
+        "the service is not known",
+        final=True,
+        hint="Check PGSERVICE, or `service` in DATABASE_URL, and the file that has the services: "
+        "PGSERVICEFILE names it, else it is ~/.pg_service.conf.",
+    ),
+    _Refusal(
+        r"authentication method requirement|channel binding required|encryption required but",
+        "the server does not log in as the settings demand",
+        final=True,
+        hint="Check require_auth, channel_binding and gssencmode in DATABASE_URL.",
+    ),
+    _Refusal(
+        r"local user with ID \d+ does not exist|no PostgreSQL user name specified",
+        "no user is given",
+        final=True,
+        hint="Write the user into DATABASE_URL, or set PGUSER.",
     ),
     _Refusal(
         r"could not translate host name|Name or service not known|name resolution",
@@ -117,7 +180,8 @@ _REFUSALS = (
         hint="Check the host and the port in DATABASE_URL, and firewalls in between.",
     ),
     _Refusal(
-        r"closed the connection|reset by peer|terminating connection",
+        r"closed the connection|reset by peer|terminating connection|SSL SYSCALL error"
+        r"|unexpected eof",
         "the connection was closed",
         final=False,
         pause=_SOON,
@@ -125,13 +189,61 @@ _REFUSALS = (
 )
 
 
+# The last words of a server that ends the connection again if the same is sent again. The server
+# says them in its language, and those that are not known here are followed by some more tries.
+_LOST_FOR_GOOD = {
+    "due to transaction timeout": "A transaction lasted longer than transaction_timeout allows. "
+    "The migrator switches the limit of the role off, so look for one that the file sets, or a "
+    "function that it calls: remove it, or make it longer. Then run the migrator again.",
+    "statement pooling mode": "In this mode a pooler allows no transactions. Connect to "
+    "PostgreSQL itself, or to a pooler in transaction or session mode.",
+}
+
+
+# libpq begins a line with one of these once it tries to reach a host.
+_REACHING = ("connection to server ", "could not translate host name ")
+_UNUSABLE = _Refusal(
+    "",
+    "libpq cannot use the connection settings",
+    final=True,
+    hint="Correct DATABASE_URL, or the PG* variables.",
+)
+_UNKNOWN = _Refusal(
+    "",
+    "the server refuses the connection",
+    final=False,
+    hint="The words are the server's. The migrator does not know them, so it cannot tell whether "
+    "waiting helps.",
+)
+
+
 def refused(message: str) -> Refused:
     """Return the error for the message with which libpq refused a connection."""
     detail = redact(" ".join(message.split()))
-    refusals = [refusal for refusal in _REFUSALS if re.search(refusal.pattern, message)]
-    if not refusals:
-        return Refused("the server refuses the connection", detail, "", final=False)
     # With several hosts the message has a line for each; one host that may come up is enough to
     # wait for.
+    refusals = [_refusal(part) for part in re.split(rf"\n(?={'|'.join(_REACHING)})", message)]
     first = next((refusal for refusal in refusals if not refusal.final), refusals[0])
     return Refused(first.reason, detail, first.hint, final=first.final, pause=first.pause)
+
+
+def _refusal(part: str) -> _Refusal:
+    """Find what the message about one host means; those that are final come first in the table."""
+    for refusal in _REFUSALS:
+        if re.search(refusal.pattern, part):
+            return refusal
+    # What libpq finds wrong with the settings it says before it reaches for a host.
+    is_client = "FATAL" not in part and not part.startswith(_REACHING)
+    return _UNUSABLE if is_client else _UNKNOWN
+
+
+def lost_for_good(words: str) -> str:
+    """Return what to do about a lost connection, if every other try would end in the same way.
+
+    Args:
+        words: the last words of the server.
+
+    Returns:
+        A sentence or two; empty when another try may succeed.
+    """
+    return next((hint for pattern, hint in _LOST_FOR_GOOD.items() if re.search(pattern, words)), "")

@@ -101,10 +101,10 @@ def until_it_succeeds(
 
 def _unavailable(budget: float, in_the_way: tuple[Blocker, ...]) -> LockUnavailable:
     holders = "; ".join(str(blocker) for blocker in in_the_way) or "unknown"
+    end = f", or end it with {in_the_way[0].ending_sql}" if in_the_way else ""
     return LockUnavailable(
         f"a lock was not free within {budget:g} s; the migrator waited for: {holders}",
-        "Let it finish, or end it with SELECT pg_terminate_backend(pid); or raise "
-        "MIGRATOR_LOCK_WAIT to wait longer.",
+        f"Let it finish{end}; or raise MIGRATOR_LOCK_WAIT to wait longer.",
     )
 
 

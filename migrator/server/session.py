@@ -26,9 +26,32 @@ log = structlog.get_logger()
 
 _NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
 
+_PROBES = 5  # messages whose process is compared
 LONGEST_PAUSE = 1.0  # seconds between two attempts to connect
 READ_ONLY = "the server is read-only"
 READ_ONLY_HINT = "Connect to the primary (libpq: target_session_attrs=read-write)."
+_AFTER_A_LOSS = (
+    "What was running may or may not have happened: `migrator status` shows what is applied. Then "
+    "run the command again."
+)
+# libpq adds this guess even when the server has said why it closes the connection.
+_GUESS = re.compile(r"This probably means the server terminated abnormally\s+before or .*\.")
+
+
+def no_transaction_timeout(*, local: bool) -> str:
+    """Return the SQL expression that switches transaction_timeout off, where the server has it.
+
+    At this limit, which PostgreSQL has since version 17, the server ends the whole session. When it
+    is set for a role, each try of a long file would end in the same way.
+
+    Args:
+        local: whether the setting ends with the transaction.
+    """
+    return (
+        "CASE WHEN pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL THEN"
+        f" pg_catalog.set_config('transaction_timeout', '0', {'true' if local else 'false'}) END"
+    )
+
 
 # These two undo everything that a migration may have set in the session. Together they do what
 # DISCARD ALL does, which itself is refused in a transaction (PostgreSQL documentation, "DISCARD").
@@ -36,7 +59,8 @@ READ_ONLY_HINT = "Connect to the primary (libpq: target_session_attrs=read-write
 # another client right after the commit.
 RESET_SETTINGS = (
     "SET CONSTRAINTS ALL IMMEDIATE; SET SESSION AUTHORIZATION DEFAULT; RESET ALL;"
-    " SET LOCAL search_path TO pg_catalog; SET LOCAL lock_timeout TO '10s'"
+    " SET LOCAL search_path TO pg_catalog; SET LOCAL lock_timeout TO '10s';"
+    f" SELECT {no_transaction_timeout(local=True)}"  # RESET ALL has brought back the role's limit
 )
 RESET_STATE = (
     "CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();"
@@ -158,7 +182,15 @@ class Refused(DatabaseUnavailable):
 
 
 class ConnectionLost(DatabaseUnavailable):
-    """The connection broke; the statement that was running may or may not have been executed."""
+    """The connection broke; the statement that was running may or may not have been executed.
+
+    Args:
+        words: the last words of the server, and those of libpq.
+    """
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"the connection was lost: {words}", _AFTER_A_LOSS)
+        self.words = words
 
 
 class ServerReadOnly(DatabaseUnavailable):
@@ -221,6 +253,8 @@ class Session:
             arrives while no statement runs.
         server_pid: the server's process in which the last transaction was begun. Behind a pooler
             the driver knows another number.
+        may_have_committed: whether the server has not answered the last message, and that message
+            ended with COMMIT.
     """
 
     def __init__(self, connection: Any, settings: Settings, stop: Stop) -> None:  # noqa: ANN401
@@ -234,6 +268,7 @@ class Session:
         self.exceeded = ""
         self.cancelled = False
         self.server_pid: int = connection.info.backend_pid
+        self.may_have_committed = False
         self.cursor = connection.cursor()
 
     def query(self, sql: str, arguments: Arguments | None = None) -> list[Any]:
@@ -264,7 +299,10 @@ class Session:
             ServerError: the server reported an error.
         """
         with self._guarded():
+            commit: Any = b"COMMIT" if isinstance(sql, bytes) else "COMMIT"
+            self.may_have_committed = sql.endswith(commit)
             self.cursor.execute(sql, arguments)
+            self.may_have_committed = False
 
     def copy(self, statement: str, rows: Any) -> None:  # noqa: ANN401
         """Run a COPY … FROM STDIN.
@@ -298,7 +336,9 @@ class Session:
         with self._translated():
             try:
                 yield
-            except psycopg2.Error:
+            except psycopg2.Error as error:
+                if not self._is_lost(error):
+                    self.may_have_committed = False
                 self.stop.check()
                 raise
 
@@ -308,9 +348,23 @@ class Session:
         try:
             yield
         except psycopg2.Error as error:
-            if self.closed or error.pgcode in sqlstate.CONNECTION_ENDS:
-                raise ConnectionLost(str(error).strip()) from error
+            if self._is_lost(error):
+                raise ConnectionLost(self._last_words(error)) from error
             raise ServerError(_diagnosis(error)) from error
+
+    def _is_lost(self, error: psycopg2.Error) -> bool:
+        return self.closed or error.pgcode in sqlstate.CONNECTION_ENDS
+
+    def _last_words(self, error: psycopg2.Error) -> str:
+        """Return what the server and libpq said when the connection broke.
+
+        The error of the driver has the words of libpq only; those of the server, such as `FATAL:
+        terminating connection due to administrator command`, are in the message of the connection.
+        """
+        said = self.connection.info.error_message or ""
+        words = said if str(error).strip() in said else f"{said}\n{error}"
+        lines = (" ".join(line.split()) for line in _GUESS.sub("", words).splitlines())
+        return "; ".join(filter(None, lines))
 
     def close(self) -> None:
         """Close the connection."""
@@ -384,6 +438,15 @@ class Session:
             self.query("SELECT pg_catalog.pg_backend_pid()")[0][0]
             != self.connection.info.backend_pid
         )
+
+    @property
+    def changes_process(self) -> bool:
+        """Whether a pooler is seen to change the server's process between two messages.
+
+        That it is not seen proves nothing: a pooler that is not busy often gives the same one.
+        """
+        processes = {self.query("SELECT pg_catalog.pg_backend_pid()")[0][0] for _ in range(_PROBES)}
+        return len(processes) > 1
 
     @property
     def takes_all_at_once(self) -> bool:

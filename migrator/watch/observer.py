@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -21,9 +21,9 @@ from migrator.process.errors import DatabaseUnavailable
 from migrator.process.log import is_live, show_live
 from migrator.server import blockers, lock_modes
 from migrator.server.activity import Activity
-from migrator.server.connect import connect_once_more
+from migrator.server.connect import connect_once_more, within_wait
 from migrator.server.limits import leash_sql
-from migrator.server.session import Refused, ServerError, Session, sendable
+from migrator.server.session import ConnectionLost, Refused, ServerError, Session, sendable
 from migrator.watch import impact
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _TICK = 0.25  # seconds between two checks whether there is something to look at
 _SHORTEST_TICK = 0.02  # seconds, for a short limit of the time that a lock is held
 _AFTER_FAILURE = 10.0  # seconds from a failure of the observer until it tries again
 _AFTER_FAILURE_OF_LIMIT = 0.1  # the same when there is a limit to keep
+_CLOSED = "the connection was closed"
+_POOL_ANSWERS = 5.0  # seconds in which a pooler has to serve the second connection
 _JOIN = 0.3  # seconds to wait for the end of the thread
 # This is sent in the same message as the query that it limits. So the setting ends with the
 # message, and does not stay in a pooler's connection.
@@ -152,7 +154,8 @@ def watching(session: Session, *, limited: bool = True) -> Iterator[None]:
         limited: whether statements are cancelled because of `lock_hold_max`.
 
     Raises:
-        DatabaseUnavailable: `lock_hold_max` is set, and a second connection is not possible.
+        DatabaseUnavailable: `lock_hold_max` is set, and a second connection was not possible within
+            the wait.
     """
     settings = session.settings
     limit = settings.lock_hold_max if limited else 0
@@ -191,19 +194,63 @@ class _Observer:
         self._first_seen: dict[_Held, float] = {}
 
     def require_connection(self) -> None:
-        """Connect now, before the thread starts.
+        """Connect now, before the thread starts; wait as for the first connection.
 
         Raises:
-            DatabaseUnavailable: the connection is refused.
+            DatabaseUnavailable: the connection is refused until the wait is over.
+            Interrupted: a signal has arrived.
+        """
+        try:
+            if self._watched.through_pooler:
+                self._require_room_in_the_pool()
+            within_wait(lambda _: self._try_session(), self._settings, self._watched.stop)
+        except (DatabaseUnavailable, ServerError) as error:
+            raise DatabaseUnavailable(
+                f"MIGRATOR_LOCK_HOLD_MAX needs a second connection: {error.message}",
+                f"{error.hint} Or unset MIGRATOR_LOCK_HOLD_MAX.".lstrip(),
+            ) from None
+
+    def _require_room_in_the_pool(self) -> None:
+        """See that a pooler serves the second connection while the first is in a transaction.
+
+        A pool with one connection to the server lets the second connection wait until the
+        transaction has ended, and then there is nothing to watch.
+
+        Raises:
+            DatabaseUnavailable: it does not.
+        """
+
+        def ask() -> None:
+            # A refusal is told later, since another attempt meets it again.
+            with suppress(DatabaseUnavailable, ServerError), closing(self._connect()):
+                pass
+
+        self._watched.execute("BEGIN")
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        deadline = time.monotonic() + _POOL_ANSWERS
+        while asking.is_alive() and time.monotonic() < deadline:
+            asking.join(_TICK)
+            self._watched.stop.check()
+        is_served = not asking.is_alive()
+        self._watched.rollback()
+        if not is_served:
+            raise DatabaseUnavailable(
+                "the pooler does not serve it while the first one is in a transaction",
+                "Let the pool have at least two connections to the server, or connect to "
+                "PostgreSQL itself.",
+            )
+
+    def _try_session(self) -> None:
+        """Connect, and have a lost connection tried again, too.
+
+        Raises:
+            Refused: the connection is refused, or is lost at once.
         """
         try:
             self._session()
-        except (DatabaseUnavailable, ServerError) as error:
-            reason = error.detail if isinstance(error, Refused) else error.message
-            raise DatabaseUnavailable(
-                f"MIGRATOR_LOCK_HOLD_MAX needs a second connection, which was refused: {reason}",
-                "Let the server accept one more client, or unset MIGRATOR_LOCK_HOLD_MAX.",
-            ) from None
+        except ConnectionLost as lost:
+            raise Refused(_CLOSED, lost.words, "", final=False) from None
 
     def watch(self) -> None:
         """Look at the running statement again and again, until `done` is set."""
@@ -297,12 +344,21 @@ class _Observer:
     def _session(self) -> Session:
         """Return the second session; connect when there is none."""
         if self._own is None:
-            self._own = connect_once_more(self._watched)
+            self._own = self._connect()
+        return self._own
+
+    def _connect(self) -> Session:
+        """Connect, and see that the connection is served."""
+        session = connect_once_more(self._watched)
+        try:
             # The server shall notice when the migrator is gone. The settings of a pooler's
             # connection are left alone.
-            if not self._own.through_pooler:
-                self._own.execute(f"SELECT {leash_sql(self._own.server_version, local=False)}")
-        return self._own
+            if not session.through_pooler:
+                session.execute(f"SELECT {leash_sql(session.server_version, local=False)}")
+        except Exception:
+            session.close()
+            raise
+        return session
 
     def _close(self) -> None:
         if self._own is not None:

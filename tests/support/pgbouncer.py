@@ -1,4 +1,4 @@
-"""pgbouncer in transaction pooling, in front of a server.
+"""pgbouncer, by default in transaction pooling, in front of a server.
 
     with pgbouncer(server, pool_size=1) as pooler:
         pooler.url(database.url)
@@ -51,7 +51,8 @@ listen_port = {own_port}
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {folder}/users
-pool_mode = transaction
+pool_mode = {mode}
+server_round_robin = {round_robin}
 default_pool_size = {pool_size}
 max_client_conn = 500
 server_login_retry = 1
@@ -87,7 +88,12 @@ class Pooler:
 
 @contextmanager
 def pgbouncer(
-    server: Server, *, pool_size: int = 20, address: tuple[str, int] | None = None
+    server: Server,
+    *,
+    pool_size: int = 20,
+    address: tuple[str, int] | None = None,
+    mode: str = "transaction",
+    round_robin: bool = False,
 ) -> Iterator[Pooler]:
     """Run pgbouncer, for the owner of the tests' databases.
 
@@ -95,6 +101,8 @@ def pgbouncer(
         server: whose databases it gives access to.
         pool_size: how many connections it makes to each database.
         address: where it looks for the server, if not where the server is.
+        mode: its pool_mode: session, transaction or statement.
+        round_robin: whether it gives the connections in turn, instead of the last one used.
 
     Raises:
         ServerError: it is not installed, or does not start.
@@ -111,7 +119,13 @@ def pgbouncer(
         host, port = address or (server.host, server.port)
         pooler = Pooler(free_port(), folder)
         settings = SETTINGS.format(
-            host=host, port=port, own_port=pooler.port, folder=folder, pool_size=pool_size
+            host=host,
+            port=port,
+            own_port=pooler.port,
+            folder=folder,
+            pool_size=pool_size,
+            mode=mode,
+            round_robin=int(round_robin),
         )
         (folder / "pgbouncer.ini").write_text(settings)
         (folder / "users").write_text(f'"{OWNER}" "{OWNER_PASSWORD}"\n')

@@ -407,7 +407,8 @@ def _keeper(command: list[str], account: str | None = None) -> Iterator[subproce
         env={
             name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ
         }
-        | {"LC_ALL": "C"},
+        # LANGUAGE counts only for a server whose lc_messages is set to something else than C.
+        | {"LC_ALL": "C", "LANGUAGE": "de"},
         # Ctrl-C in a terminal is meant for us: the server is still needed while tests end.
         start_new_session=True,
         **_identity(account),

@@ -205,6 +205,10 @@ def test_a_connection_lost_exactly_at_the_commit(
     assert run.status == 0
     assert dropped.is_set() if reaches_the_server else struck
     assert len(losses(run)) == 1
+    # What was committed before the loss counts as applied by this run.
+    assert run.event("up to date")["applied"] == 2
+    applied = [event["file"] for event in run.events if event["event"] == "applied"]
+    assert applied == ["001_a.sql", "002_b.sql"]
     assert audit() == [1, 2]
     assert versions(database) == [1, 2]
     nothing_left(database)
@@ -290,7 +294,8 @@ def test_a_connection_that_keeps_breaking_ends_the_run(
     assert run.status == 4
     message = run.event("database unavailable")["message"]
     assert message == (
-        "the connection was lost 5 times while 002_b.sql was running; "
+        "the connection was lost 5 times while 002_b.sql was running: "
+        "server closed the connection unexpectedly; 002_b.sql was not applied; "
         "the database is at version 1, this run has applied 001_a.sql"
     )
     assert len(losses(run)) == 5
@@ -300,7 +305,9 @@ def test_a_connection_that_keeps_breaking_ends_the_run(
 def test_a_server_that_stays_away_is_waited_for_as_long_as_is_said(
     migrate: Migrate, folder: Folder, database: Database
 ) -> None:
-    folder.write("001_a.sql", "SELECT pg_sleep(60);")
+    prepare_nap(database)
+    folder.write("001_a.sql", "SELECT 1;")
+    folder.write("002_b.sql", NAP)
     process = migrate.start("--wait", "2s")
     running(database, "pg_sleep")
     stopping = time.monotonic()
@@ -312,7 +319,14 @@ def test_a_server_that_stays_away_is_waited_for_as_long_as_is_said(
         database.server.start()
     assert run.status == 4
     assert 2 <= waited < 15  # the default is a minute
-    assert "the wait of 2 s is over" in run.event("database unavailable")["message"]
+    last = run.event("database unavailable")
+    assert "the wait of 2 s is over" in last["message"]
+    assert last["message"].endswith(
+        "; 002_b.sql was not applied; the database is at version 1, this run has applied 001_a.sql"
+    )
+    assert last["hint"].endswith("Then run the migrator again.")
+    database.execute("UPDATE nap SET seconds = 0")
+    assert migrate().event("up to date")["applied"] == 1
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(
@@ -326,6 +340,93 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(
     database.server.start()
     assert process.wait().status == 0
     assert audit() == [1]
+
+
+def test_the_last_words_of_the_server_are_told(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    prepare_nap(database)
+    folder.write("001_a.sql", NAP)
+    process = migrate.start()
+    asleep(database)
+    terminate(database)
+    run = process.wait()
+    assert run.status == 0
+    [lost] = losses(run)
+    assert lost["reason"].startswith(
+        "FATAL: terminating connection due to administrator command; server closed the connection"
+    )
+
+
+@BOTH_WAYS
+def test_the_transaction_timeout_of_the_role_is_not_that_of_a_migration(
+    migrate: Migrate, folder: Folder, database: Database, header: str
+) -> None:
+    if database.server.version < 17:
+        pytest.skip("transaction_timeout came with PostgreSQL 17")
+    database.execute(
+        f"ALTER ROLE {database.user} IN DATABASE {database.name} SET transaction_timeout = '300ms'"
+    )
+    folder.write("001_a.sql", f"{header}SELECT pg_sleep(1); SELECT pg_sleep(1);")
+    folder.write("002_b.sql", f"{header}CREATE TABLE b AS SELECT 1 AS a FROM pg_sleep(1);")
+    arguments = () if header else ("--single-transaction",)
+    run = migrate(*arguments)
+    assert run.status == 0
+    assert losses(run) == []
+    assert versions(database) == [1, 2]
+
+
+@BOTH_WAYS
+def test_what_would_end_in_the_same_way_is_not_tried_again(
+    migrate: Migrate, folder: Folder, database: Database, header: str
+) -> None:
+    if database.server.version < 17:
+        pytest.skip("transaction_timeout came with PostgreSQL 17")
+    folder.write("001_a.sql", "CREATE TABLE a ();")
+    setting = "SET transaction_timeout = '300ms'; "
+    text = f"{header}{{}}CREATE TABLE b AS SELECT 1 AS a FROM pg_sleep(1);"
+    folder.write("002_b.sql", text.format(setting))
+    run = migrate()
+    assert run.status == 4
+    assert len(losses(run)) == 1
+    last = run.event("database unavailable")
+    end = "finished, and the next run continues it" if header else "applied"
+    assert last["message"] == (
+        "the connection was lost while 002_b.sql was running: FATAL: terminating connection due to "
+        f"transaction timeout; server closed the connection unexpectedly; 002_b.sql was not {end}; "
+        "the database is at version 1, this run has applied 001_a.sql"
+    )
+    assert "look for one that the file sets" in last["hint"]
+    folder.write("002_b.sql", text.format(setting.replace("300ms", "1min")))
+    again = migrate()
+    if header:  # the statement that sets it is done
+        assert again.status == 5
+        migrate("repair", "--yes")
+        again = migrate()
+    assert again.status == 0
+    assert versions(database) == [1, 2]
+
+
+def test_a_server_that_becomes_read_only_later_than_the_wait_is_waited_for(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """A connection that outlives a failover finds itself on a standby."""
+    folder.write("001_a.sql", "SELECT pg_sleep(4);")
+    folder.write("002_b.sql", "CREATE TABLE b ();")
+    process = migrate.start("--wait", "3s")
+    running(database, "pg_sleep")
+    server = database.server
+    try:
+        # While a file runs, its session keeps what it began with.
+        server.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        server.execute("SELECT pg_reload_conf()")
+        process.expect("waiting for the database")
+    finally:
+        server.execute("ALTER SYSTEM RESET default_transaction_read_only")
+        server.execute("SELECT pg_reload_conf()")
+    run = process.wait()
+    assert run.status == 0
+    assert versions(database) == [1, 2]
 
 
 @dataclass

@@ -263,3 +263,41 @@ def contains(text: str, words: list[str]) -> None:
     __tracebackhide__ = True
     missing = [word for word in words if word not in text]
     assert not missing, f"{missing} not in:\n{text}"
+
+
+def test_what_stays_done_of_a_file_is_not_to_be_changed(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    text = "-- migrator: no-transaction\nCREATE TABLE a ();\n{}\n"
+    folder.write("001_a.sql", text.format("DO $$ BEGIN RAISE SQLSTATE 'ZZ999'; END $$;"))
+    failed = migrate().event("migration failed")
+    assert failed["hint"] == (
+        "Correct the statement and run the migrator again. The statements before it stay done, so "
+        "leave their text as it is."
+    )
+    folder.write("001_a.sql", text.format("CREATE TABLE b ();"))
+    run = migrate()
+    if run.status == 5:
+        assert "migrator repair" in run.event("refused")["problems"][0]["hint"]
+        assert migrate("repair", "--yes").status == 0
+        run = migrate()
+    assert run.status == 0
+    assert database.execute(
+        "SELECT to_regclass('a') IS NOT NULL, to_regclass('b') IS NOT NULL"
+    ) == [(True, True)]
+
+
+def test_a_statement_of_the_migrator_itself_is_no_fault_of_a_file(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    database.execute(
+        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE EXCEPTION ''no tables today''; END';"
+        "CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION refuse()"
+    )
+    folder.write("001_a.sql", "CREATE TABLE a ();")
+    run = migrate()
+    assert run.status == 4
+    last = run.event("database unavailable")
+    assert "no tables today" in last["message"]
+    assert last["hint"].startswith("No file is to blame")

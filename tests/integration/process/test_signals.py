@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -27,8 +28,6 @@ from tests.support.sessions import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Process, Run
 
@@ -251,6 +250,92 @@ def test_between_migrations(
     made = database.execute("SELECT relname FROM pg_class WHERE relname ~ '^a[0-9]$' ORDER BY 1")
     assert made == [(f"a{number}",) for number in range(1, last + 1)]
     assert migrate().status == 0
+
+
+# What a message has in it that ends with the COMMIT of a file and its record.
+RECORD = 'INSERT INTO "public"."schema_migrations"'
+
+
+def consumed(process: Process, signum: int) -> bool:
+    """Return whether the thread that waits for signals has taken a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    [pending] = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd")]
+    return not int(pending, 16) & 1 << (signum - 1)
+
+
+@pytest.mark.parametrize("when", ["at the commit", "in the wait after it"])
+@pytest.mark.parametrize("reaches_the_server", [False, True], ids=["before", "after"])
+@BOTH_WAYS
+def test_a_commit_without_an_answer_is_not_known(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    *,
+    header: str,
+    reaches_the_server: bool,
+    when: str,
+) -> None:
+    """The signal comes before the connection is made again, so nobody has looked."""
+    folder.write("001_a.sql", "CREATE TABLE a (id int);")
+    folder.write("002_b.sql", f"{header}CREATE TABLE b (id int);")
+    with Proxy(database.server.host, database.server.port) as proxy:
+        dropped = proxy.drop_reply_after("VALUES (2, clock")
+        env = {"DATABASE_URL": proxy.url(database.url), "MIGRATOR_HEARTBEAT": "0"}
+        process = migrate.start(env=env)
+
+        def strike(text: str) -> None:
+            if "VALUES (2, clock" not in text:
+                return
+            assert RECORD in text
+            proxy.refuse = True  # the cancel, and what would look at the history
+            if when == "at the commit":
+                process.send_signal(signal.SIGTERM)
+                eventually(lambda: consumed(process, signal.SIGTERM))
+            if not reaches_the_server:
+                proxy.cut()
+
+        proxy.on_query = strike
+        if when != "at the commit":
+            process.expect("waiting for the database")
+            process.send_signal(signal.SIGTERM)
+        run = process.wait()
+    assert dropped.is_set() == reaches_the_server
+    assert run.status == 143
+    known = (
+        "how far 002_b.sql has come is not known, because the connection was lost at a COMMIT"
+        if header
+        else "002_b.sql may have been applied, because the connection was lost at its COMMIT"
+    )
+    assert run.event("interrupted")["message"] == (
+        f"stopped by SIGTERM; {known}; the next run will see; before it, this run has applied"
+        " 001_a.sql"
+    )
+    again = migrate()
+    assert again.status == 0
+    assert again.event("up to date")["applied"] == (0 if reaches_the_server else 1)
+
+
+def test_behind_the_record_of_a_file(migrate: Migrate, folder: Folder, database: Database) -> None:
+    """The session is cleaned up after a no-transaction file, which is applied by then."""
+    folder.write("001_a.sql", f"{NO_TRANSACTION}CREATE TABLE a (id int);")
+    folder.write("002_b.sql", f"{NO_TRANSACTION}CREATE TABLE b (id int);")
+    with Proxy(database.server.host, database.server.port) as proxy:
+        env = {"DATABASE_URL": proxy.url(database.url), "MIGRATOR_HEARTBEAT": "0"}
+        process = migrate.start(env=env)
+
+        def strike(text: str) -> None:
+            if text == "DISCARD ALL":
+                proxy.refuse = True
+                process.send_signal(signal.SIGTERM)
+                eventually(lambda: consumed(process, signal.SIGTERM))
+
+        proxy.on_query = strike
+        run = process.wait()
+    assert run.status == 143
+    assert run.event("interrupted")["message"] == (
+        "stopped by SIGTERM; 002_b.sql was not finished, and the next run continues it;"
+        " the database is at version 1, this run has applied 001_a.sql"
+    )
 
 
 @BOTH_SIGNALS

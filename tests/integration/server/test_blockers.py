@@ -132,6 +132,14 @@ def test_of_another_role_s_session_is_said_what_the_server_shows(
         assert blocker["pid"] == connection.info.backend_pid
         assert (blocker["role"], blocker["lock"]) == ("postgres", "ACCESS SHARE")
         assert [blocker[key] for key in ("state", "transaction_s", "query")] == [None] * 3
+        # The server hides where the session comes from, too.
+        assert blocker["client"] is None
+        with closing(psycopg2.connect(database.admin_url)) as holder:
+            holder.cursor().execute("LOCK TABLE schema_migrations")
+            pid = holder.info.backend_pid
+            last = migrate(env=IMPATIENT).event("lock unavailable")
+        assert f"pid {pid} (unnamed, role postgres) holds" in last["message"]
+        assert f"SELECT pg_terminate_backend({pid});" in last["hint"]
 
 
 def test_a_prepared_transaction_has_a_name_and_no_process(folder: Folder, tmp_path: Path) -> None:
@@ -150,4 +158,10 @@ def test_a_prepared_transaction_has_a_name_and_no_process(folder: Folder, tmp_pa
                 assert "ROLLBACK PREPARED 'left behind'" in hint
             finally:
                 database.execute("ROLLBACK PREPARED 'left behind'")
+            with closing(psycopg2.connect(database.admin_url)) as connection:
+                connection.cursor().execute("LOCK TABLE schema_migrations")
+                connection.cursor().execute("PREPARE TRANSACTION 'it''s here'")
+            hint = migrate(env=IMPATIENT).event("lock unavailable")["hint"]
+            assert "ROLLBACK PREPARED 'it''s here';" in hint
+            database.execute("ROLLBACK PREPARED 'it''s here'")
             assert migrate(env=IMPATIENT).status == 0

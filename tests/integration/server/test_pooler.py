@@ -9,7 +9,15 @@ import pytest
 
 from tests.support.pgbouncer import Pooler, pgbouncer
 from tests.support.proxy import Proxy
-from tests.support.sessions import NAP, asleep, backends, nothing_left, prepare_nap, running
+from tests.support.sessions import (
+    NAP,
+    Session,
+    asleep,
+    backends,
+    nothing_left,
+    prepare_nap,
+    running,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +114,7 @@ def test_one_beside_the_pooler_and_one_through_it_exclude_each_other(
 
 
 @pytest.mark.parametrize("pending", [1, 2], ids=["first", "second"])
-def test_a_no_transaction_file_is_refused_with_the_reason(
+def test_a_no_transaction_file_is_refused_before_any_file_is_applied(
     migrate: Migrate, folder: Folder, database: Database, env: dict[str, str], pending: int
 ) -> None:
     if pending == 2:
@@ -117,11 +125,95 @@ def test_a_no_transaction_file_is_refused_with_the_reason(
     [problem] = run.event("refused")["problems"]
     assert problem["file"] == f"00{pending}_b.sql"
     assert "there is a connection pooler between the migrator and the server" in problem["message"]
-    assert problem["hint"] == "Let DATABASE_URL point at PostgreSQL itself, not at the pooler."
-    assert audit(database) == [1] * (pending - 1)
-    assert versions(database) == [1] * (pending - 1)
+    assert problem["hint"] == (
+        "Let DATABASE_URL point at PostgreSQL itself, not at the pooler; or, if the pooler is in "
+        "session mode, set MIGRATOR_POOLER=session."
+    )
+    assert audit(database) == []
+    assert database.execute("SELECT to_regclass('schema_migrations')") == [(None,)]
     assert migrate().status == 0
     assert audit(database) == [*range(1, pending), 2]
+
+
+SESSION_FILE = (
+    f"{NO_TRANSACTION}CREATE TABLE big (id int);\nINSERT INTO big VALUES (1);\n"
+    "CREATE INDEX CONCURRENTLY big_id ON big (id);\nINSERT INTO audit VALUES (2);\n"
+)
+
+
+@pytest.mark.parametrize("pool_size", [1, 2])
+def test_a_pooler_in_session_mode_is_as_good_as_the_server(
+    migrate: Migrate, folder: Folder, database: Database, pool_size: int
+) -> None:
+    folder.write("001_a.sql", "INSERT INTO audit VALUES (1);")
+    folder.write("002_b.sql", SESSION_FILE)
+    with pgbouncer(database.server, pool_size=pool_size, mode="session") as pooler:
+        env = {"DATABASE_URL": pooler.url(database.url), "MIGRATOR_HEARTBEAT": "0"}
+        assert migrate(env=env).status == 5
+        run = migrate(env={**env, "MIGRATOR_POOLER": "session"})
+        assert run.status == 0
+        nothing_left(database, idle_may_stay=True)
+    assert audit(database) == versions(database) == [1, 2]
+
+
+def test_two_migrators_exclude_each_other_through_a_pooler_in_session_mode(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write("001_a.sql", f"{SESSION_FILE}SELECT pg_sleep(1);")
+    with pgbouncer(database.server, mode="session") as pooler:
+        env = {"DATABASE_URL": pooler.url(database.url), "MIGRATOR_POOLER": "session"}
+        processes = [migrate.start(env=env) for _ in range(2)]
+        assert [process.wait().status for process in processes] == [0, 0]
+    assert audit(database) == [2]
+
+
+def test_what_runs_in_session_mode_is_watched(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write("001_a.sql", f"{NO_TRANSACTION}SELECT pg_sleep(3);")
+    with pgbouncer(database.server, mode="session") as pooler:
+        env = {"DATABASE_URL": pooler.url(database.url), "MIGRATOR_POOLER": "session"}
+        run = migrate(env={**env, "MIGRATOR_HEARTBEAT": "100ms"})
+    assert run.status == 0
+    assert [e["wait"] for e in run.events if e["event"] == "still running"][:1] == [
+        "Timeout/PgSleep"
+    ]
+
+
+def test_a_pooler_that_changes_the_process_is_not_in_session_mode(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write("001_a.sql", "INSERT INTO audit VALUES (1);")
+    folder.write("002_b.sql", SESSION_FILE)
+    with pgbouncer(database.server, round_robin=True) as pooler:
+        url = pooler.url(database.url)
+        # At once, so that the pooler has two connections to the server from then on.
+        with Session(url, "one") as one, Session(url, "two") as two:
+            for session in (one, two):
+                session.run("SELECT 1")
+            for session in (one, two):
+                session.end()
+        run = migrate(env={"DATABASE_URL": url, "MIGRATOR_POOLER": "session"})
+    assert run.status == 5
+    [problem] = run.event("refused")["problems"]
+    assert "the pooler is not in session mode" in problem["message"]
+    assert audit(database) == []
+    assert migrate().status == 0
+    assert audit(database) == [1, 2]
+
+
+def test_a_pooler_without_transactions_is_told_at_once(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write("001_a.sql", "INSERT INTO audit VALUES (1);")
+    with pgbouncer(database.server, mode="statement") as pooler:
+        run = migrate(env={"DATABASE_URL": pooler.url(database.url)})
+    assert run.status == 4
+    assert [e for e in run.events if e["event"] == "connection lost"][1:] == []
+    last = run.event("database unavailable")
+    assert "statement pooling mode" in last["message"]
+    assert "to a pooler in transaction or session mode" in last["hint"]
+    assert audit(database) == []
 
 
 def test_everything_in_one_transaction(
@@ -215,3 +307,24 @@ def test_what_runs_long_is_watched_when_there_is_a_second_connection(
         run = migrate(env=env)
     assert run.status == 0
     assert [e["wait"] for e in run.events if e["event"] == "still running"][:1] == seen
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_a_limit_that_a_pool_of_one_cannot_keep_is_refused_before_any_file(
+    migrate: Migrate, folder: Folder, database: Database, mode: str
+) -> None:
+    folder.write("001_a.sql", "INSERT INTO audit VALUES (1);")
+    with pgbouncer(database.server, pool_size=1, mode=mode) as pooler:
+        env = {"DATABASE_URL": pooler.url(database.url), "MIGRATOR_LOCK_HOLD_MAX": "2s"}
+        run = migrate(env=env)
+        assert run.status == 4
+        last = run.event("database unavailable")
+        assert last["message"].startswith(
+            "MIGRATOR_LOCK_HOLD_MAX needs a second connection: the pooler does not serve it while"
+        )
+        assert "at least two connections" in last["hint"]
+        assert audit(database) == []
+    with pgbouncer(database.server, pool_size=2, mode=mode) as pooler:
+        env["DATABASE_URL"] = pooler.url(database.url)
+        assert migrate(env=env).status == 0
+    assert audit(database) == [1]

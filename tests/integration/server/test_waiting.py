@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2
 import pytest
 
-from tests.support.database import create_owner, empty_database
+from tests.support.database import OWNER, Database, create_owner, empty_database
 from tests.support.migrator import Migrate
+from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import (
     LocalServer,
     embedded,
@@ -21,13 +26,12 @@ from tests.support.postgres import (
     installed,
 )
 from tests.support.proxy import Proxy
-from tests.support.sessions import eventually
+from tests.support.sessions import NAP, asleep, eventually, prepare_nap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.support.database import Database
     from tests.support.migrator import Folder, Run
     from tests.support.postgres import Server
 
@@ -188,6 +192,209 @@ class TestRefusedForGood:
         assert event["message"].startswith(
             "the server's pg_hba.conf does not allow the connection: "
         )
+
+
+def at_a_service(tmp_path: Path, text: str | None) -> dict[str, str | None]:
+    file = tmp_path / "services"
+    if text is not None:
+        file.write_text(text)
+    return {"DATABASE_URL": None, "PGSERVICE": "app", "PGSERVICEFILE": str(file)}
+
+
+class TestWhatTheClientFinds:
+    """It cannot mend itself, so it is told at once, by its name."""
+
+    def told(self, migrate: Migrate, env: dict[str, str | None], reason: str) -> dict[str, str]:
+        started = time.monotonic()
+        run = migrate("wait", env=env)
+        assert time.monotonic() - started < AT_ONCE
+        assert run.status == UNREACHABLE
+        [event] = run.events
+        assert event["message"].startswith(f"{reason}: ")
+        return event
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            (None, "services"),
+            ("[another]\nhost=here\n", 'definition of service "app" not found'),
+            ("[app]\nhost\n", "syntax error in service file"),
+        ],
+        ids=["no file", "no service", "not a setting"],
+    )
+    def test_an_unknown_service(
+        self, migrate: Migrate, database: Database, tmp_path: Path, text: str | None, words: str
+    ) -> None:
+        event = self.told(migrate, at_a_service(tmp_path, text), "the service is not known")
+        assert words in event["message"]
+        assert "PGSERVICEFILE" in event["hint"]
+        server = database.server
+        cured = (
+            f"[app]\nhost={server.host}\nport={server.port}\nuser={database.user}\n"
+            f"password={database.password}\ndbname={database.name}\n"
+        )
+        assert migrate("wait", env=at_a_service(tmp_path, cured)).status == 0
+
+    def test_settings_that_do_not_fit(self, migrate: Migrate) -> None:
+        env: dict[str, str | None] = {"DATABASE_URL": "host=one,two port=1,2,3 dbname=a user=a"}
+        event = self.told(migrate, env, "libpq cannot use the connection settings")
+        assert "could not match 3 port numbers to 2 hosts" in event["message"]
+
+    def test_a_login_that_the_settings_forbid(self, migrate: Migrate, database: Database) -> None:
+        env: dict[str, str | None] = {"DATABASE_URL": f"{database.url}?require_auth=none"}
+        event = self.told(migrate, env, "the server does not log in as the settings demand")
+        assert "require_auth" in event["hint"]
+
+    def test_an_option_that_the_server_does_not_know(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        env: dict[str, str | None] = {"DATABASE_URL": database.url, "PGOPTIONS": "-c nonsense=1"}
+        self.told(migrate, env, "the server does not take an option")
+
+    def test_an_option_that_a_pooler_refuses(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "CREATE TABLE a AS SELECT current_setting('work_mem') AS w;")
+        with pgbouncer(database.server) as pooler:
+            url = pooler.url(database.url)
+            env: dict[str, str | None] = {"DATABASE_URL": url, "PGOPTIONS": "-c work_mem=1MB"}
+            event = self.told(migrate, env, "a pooler does not let an option through")
+            assert "ALTER ROLE ... SET" in event["hint"]
+            database.execute(
+                f"ALTER ROLE {database.user} IN DATABASE {database.name} SET work_mem TO '1MB'"
+            )
+            assert migrate(env={"DATABASE_URL": url}).status == 0
+        assert database.execute("SELECT w FROM a") == [("1MB",)]
+
+    def test_a_certificate_for_another_name(self, there: Migrate, certificate: Path) -> None:
+        url = f"{there.database.url}?sslmode=verify-full&sslrootcert={certificate}"
+        event = self.told(
+            there, {"DATABASE_URL": url}, "the server's certificate is for another name"
+        )
+        assert 'for "elsewhere.example" does not match host name' in event["message"]
+        for cured in (
+            url.replace("@127.0.0.1:", "@elsewhere.example:") + "&hostaddr=127.0.0.1",
+            url.replace("verify-full", "verify-ca"),
+        ):
+            assert there("wait", env={"DATABASE_URL": cured}).status == 0
+
+    @pytest.mark.parametrize("text", [None, "no certificate"], ids=["missing", "unreadable"])
+    def test_a_root_certificate(
+        self, there: Migrate, certificate: Path, tmp_path: Path, text: str | None
+    ) -> None:
+        root = tmp_path / "root.crt"
+        if text is not None:
+            root.write_text(text)
+        url = f"{there.database.url}?sslmode=verify-ca&sslrootcert={root}"
+        event = self.told(there, {"DATABASE_URL": url}, "the root certificate cannot be read")
+        assert str(root) in event["message"]
+        root.write_text(certificate.read_text())
+        assert there("wait", env={"DATABASE_URL": url}).status == 0
+
+    def test_one_of_several_hosts_may_come_up(self, there: Migrate, certificate: Path) -> None:
+        del certificate
+        port = there.database.server.port
+        url = there.database.url.replace(
+            f"127.0.0.1:{port}", f"127.0.0.1:{free_port()},127.0.0.1:{port}"
+        )
+        run = there(
+            "--wait", "0", env={"DATABASE_URL": f"{url}?sslmode=verify-ca&sslrootcert=/no/file"}
+        )
+        assert run.status == UNREACHABLE
+        assert run.event("database unavailable")["message"].startswith(
+            "the connection is refused, and the wait of 0 s is over: "
+        )
+
+
+@pytest.fixture
+def certificate(second: LocalServer, tmp_path: Path) -> Iterator[Path]:
+    """Let the second server have a certificate, and yield a file with it."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl is not installed")
+    file, key = tmp_path / "server.crt", tmp_path / "server.key"
+    options = ["-new", "-x509", "-days", "2", "-nodes", "-subj", "/CN=elsewhere.example"]
+    command = [program, "req", *options, "-keyout", str(key), "-out", str(file)]
+    subprocess.run(command, check=True, capture_output=True)
+    data = second.folder / "data"
+    owner = (data / "PG_VERSION").stat()
+    for made in (file, key):
+        target = data / made.name
+        target.write_text(made.read_text())
+        target.chmod(0o600)
+        os.chown(target, owner.st_uid, owner.st_gid)
+    try:
+        second.execute("ALTER SYSTEM SET ssl = on")
+    except psycopg2.errors.InvalidParameterValue:
+        pytest.skip("this build of the server has no TLS")
+    second.execute("SELECT pg_reload_conf()")
+    eventually(lambda: not login_error(f"{second.url()}?sslmode=require"))
+    yield file
+    second.execute("ALTER SYSTEM RESET ssl")
+    second.execute("SELECT pg_reload_conf()")
+    eventually(lambda: login_error(f"{second.url()}?sslmode=require"))
+
+
+class TestAnotherLanguage:
+    @pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
+    def test_is_shown_in_its_words_and_waited_for(
+        self, server: Server, folder: Folder, tmp_path: Path, encoding: str
+    ) -> None:
+        if not isinstance(server, LocalServer) or server.bin == embedded_bin():
+            pytest.skip("this build of the server speaks English only")
+        with installed(server.bin, settings={"lc_messages": "C.UTF-8"}) as german:
+            create_owner(german)
+            german.execute(
+                f"CREATE DATABASE d ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+                f" TEMPLATE template0 OWNER {OWNER} CONNECTION LIMIT 0"
+            )
+            database = Database(german, "d")
+            with Migrate(database, folder, tmp_path) as migrate:
+                process = migrate.start()
+                process.expect("waiting for the database")
+                german.execute("ALTER DATABASE d CONNECTION LIMIT -1")
+                run = process.wait()
+        assert run.status == 0
+        waiting = next(e for e in run.events if e["event"] == "waiting for the database")
+        assert waiting["reason"] == "the server refuses the connection"
+        assert "zu viele Verbindungen" in waiting["detail"]
+
+
+class TestSecretsThatChange:
+    @pytest.mark.parametrize("name", ["DATABASE_URL", "POSTGRES_PASSWORD"])
+    def test_are_read_at_each_connection(
+        self, migrate: Migrate, folder: Folder, database: Database, tmp_path: Path, name: str
+    ) -> None:
+        secret = tmp_path / "secret"
+        prepare_nap(database)
+        folder.write("001_a.sql", "CREATE TABLE a ();")
+        folder.write("002_b.sql", NAP)
+        with a_role(database, "LOGIN") as url:
+            role = f"{database.name}_login"
+            database.execute(
+                f"GRANT CREATE ON SCHEMA public TO {role}; GRANT SELECT ON nap TO {role}"
+            )
+            env: dict[str, str | None] = {f"{name}_FILE": str(secret)}
+            texts = ["login-Hq62", "login-Kx91"]
+            if name == "DATABASE_URL":
+                texts = [url, url.replace("login-Hq62", "login-Kx91")]
+                env["DATABASE_URL"] = None
+            else:
+                env["DATABASE_URL"] = url.replace(":login-Hq62@", "@")
+            secret.write_text(texts[0])
+            process = migrate.start(env=env)
+            mine = replace(database, user=role)
+            backend = asleep(mine)
+            secret.write_text("")  # as it is in the moment before the new text is there
+            database.execute(f"ALTER ROLE {role} PASSWORD 'login-Kx91'")
+            database.execute(f"SELECT pg_terminate_backend({backend.pid})")
+            process.expect("a secret cannot be read")
+            secret.write_text(texts[1])
+            run = process.wait()
+            database.execute(f"DROP OWNED BY {role}")
+        assert run.status == 0
+        assert "login-" not in run.err
+        assert run.event("up to date")["applied"] == 2
 
 
 def login_error(url: str) -> str:

@@ -276,12 +276,42 @@ class TestLimit:
     ) -> None:
         del alone
         folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
-        run = migrate(env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT})
+        run = migrate("--wait", "1s", env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT})
         assert run.status == 4
-        assert (
-            "MIGRATOR_LOCK_HOLD_MAX needs a second connection"
-            in (run.event("database unavailable")["message"])
+        last = run.event("database unavailable")
+        assert last["message"].startswith(
+            "MIGRATOR_LOCK_HOLD_MAX needs a second connection: too many clients, and the wait of "
+            "1 s is over: "
         )
+        assert last["message"].endswith(
+            "; the database is at version 0, this run has applied nothing"
+        )
+        assert "Or unset MIGRATOR_LOCK_HOLD_MAX." in last["hint"]
+        assert migrate().status == 0
+
+    def test_waits_for_the_second_connection_as_for_the_first(
+        self, migrate: Migrate, folder: Folder, database: Database, alone: None
+    ) -> None:
+        del alone
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
+        process = migrate.start(env={"MIGRATOR_LOCK_HOLD_MAX": self.LIMIT})
+        process.expect("waiting for the database")
+        database.execute(f"ALTER ROLE {database.user} CONNECTION LIMIT 2")
+        run = process.wait()
+        assert run.status == 0
+        assert run.event("waiting for the database")["reason"] == "too many clients"
+
+    @pytest.mark.parametrize(("limit", "idle"), [("700ms", "700ms"), ("5min", "1min")])
+    def test_is_the_limit_of_an_idle_transaction_too(
+        self, migrate: Migrate, folder: Folder, database: Database, limit: str, idle: str
+    ) -> None:
+        """A migrator that is stopped, as by a full machine, watches nothing."""
+        folder.write(
+            "001_a.sql",
+            "CREATE TABLE a AS SELECT current_setting('idle_in_transaction_session_timeout') AS i;",
+        )
+        assert migrate(env={"MIGRATOR_LOCK_HOLD_MAX": limit}).status == 0
+        assert database.execute("SELECT i FROM a") == [(idle,)]
 
 
 class TestChangesNothing:

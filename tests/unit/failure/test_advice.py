@@ -11,9 +11,11 @@ from migrator.failure.advice import (
     _ANYTHING,
     _BY_MESSAGE,
     _BY_SQLSTATE,
+    _REST_OF_THE_FILE,
     Clues,
     by_code,
     for_failure,
+    for_refusal,
 )
 from migrator.process.names import Table
 from migrator.process.settings import VARIABLES
@@ -79,6 +81,16 @@ def test_fits_the_error(sqlstate: str, message: str, words: str) -> None:
 @pytest.mark.parametrize("sqlstate", ["", "XX000", "ZZ999"])
 def test_there_is_some_for_every_error(sqlstate: str) -> None:
     assert for_failure(failure(sqlstate), TABLE) == _ANYTHING
+
+
+def test_does_not_say_that_all_is_undone_where_statements_stay_done() -> None:
+    clues = Clues("XX000", "something", resumable=True)
+    assert for_failure(clues, TABLE) == _REST_OF_THE_FILE
+
+
+@pytest.mark.parametrize("sqlstate", ["", "XX000", "42P01", "57014", "42601", "25006"])
+def test_blames_no_file_for_what_is_about_none(sqlstate: str) -> None:
+    assert not re.search(r"(?<!No )\bfiles?\b|migration", for_refusal(sqlstate).split(":")[0])
 
 
 def test_names_the_history_table_that_a_file_changed() -> None:

@@ -180,6 +180,7 @@ class TestLoad:
             ("MIGRATOR_TABLE", "ops.Done", DEFAULTS._replace(table=Table("ops", "Done"))),
             ("MIGRATOR_AHEAD", "Refuse", DEFAULTS._replace(refuse_ahead=True)),
             ("MIGRATOR_OUT_OF_ORDER", "allow", DEFAULTS._replace(allow_out_of_order=True)),
+            ("MIGRATOR_POOLER", "session", DEFAULTS._replace(session_pooler=True)),
             ("MIGRATOR_METRICS_FILE", "/m.prom", DEFAULTS._replace(metrics_file=Path("/m.prom"))),
             (
                 "MIGRATOR_SCRATCH_URL",
