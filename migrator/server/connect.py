@@ -6,14 +6,22 @@ import os
 import re
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from migrator.process.errors import DatabaseUnavailable, MigratorError, UsageError
 from migrator.process.log import hide
 from migrator.process.signals import Stop
 from migrator.process.waiting import Again, until_done
+from migrator.server.answers import WatchedConnection
 from migrator.server.driver import extensions, psycopg2
-from migrator.server.session import READ_ONLY, READ_ONLY_HINT, Refused, Session
+from migrator.server.session import (
+    READ_ONLY,
+    READ_ONLY_HINT,
+    Refused,
+    Session,
+    usual_patience,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +39,7 @@ _KEEPALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+_PATIENCE_OF_OBSERVER = 5.0  # seconds for an answer; the server ends a query of it after two
 _READ_ONLY_DETAIL = "it is a standby, or default_transaction_read_only is on"
 
 
@@ -67,11 +76,12 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
             connection.cancel()
 
     outer, stop.cancel = stop.cancel, cancel
+    session = Session(connection, settings, stop)
     try:
-        yield Session(connection, settings, stop)
+        yield session
     finally:
         stop.cancel = outer
-        connection.close()
+        session.close()
 
 
 def connect_once_more(session: Session) -> Session:
@@ -91,7 +101,8 @@ def connect_once_more(session: Session) -> Session:
         info = session.connection.info
         parameters |= {"host": info.host, "port": str(info.port)}
         parameters.pop("hostaddr", None)
-    return Session(_connect(parameters, write=False), session.settings, Stop())
+    connection = _connect(parameters, write=False, patience=_PATIENCE_OF_OBSERVER, told=False)
+    return Session(connection, session.settings, Stop(), patience=_PATIENCE_OF_OBSERVER)
 
 
 def url_of(url: str, database: str) -> str:
@@ -112,7 +123,11 @@ def _connect_within_wait(settings: Settings, stop: Stop, *, write: bool) -> Any:
     def attempt(_: int) -> Any:  # noqa: ANN401
         left = deadline - time.monotonic()
         timeout = str(max(2, min(_CONNECT_TIMEOUT, round(left))))  # libpq's least is 2
-        return _connect({"connect_timeout": timeout} | parameters, write=write)
+        return _connect(
+            {"connect_timeout": timeout} | parameters,
+            write=write,
+            patience=usual_patience(settings),
+        )
 
     def again(error: MigratorError, tries: int) -> Again | None:
         if not isinstance(error, Refused) or error.final:
@@ -176,10 +191,15 @@ def _parsed(url: str) -> dict[str, Any]:
         ) from None
 
 
-def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
+def _connect(
+    parameters: dict[str, Any], *, write: bool, patience: float, told: bool = True
+) -> WatchedConnection:
     """Make one attempt to connect."""
     try:
-        connection = psycopg2.connect(**parameters)
+        connection: WatchedConnection = psycopg2.connect(
+            **parameters,
+            connection_factory=partial(WatchedConnection, patience=patience, told=told),
+        )
     except psycopg2.OperationalError as error:
         if str(error).startswith("invalid "):  # libpq refuses the parameters and does not connect
             raise UsageError(
@@ -194,5 +214,6 @@ def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
         info.parameter_status("default_transaction_read_only"),
     ):
         connection.close()
+        connection.answers.close()
         raise Refused(READ_ONLY, _READ_ONLY_DETAIL, READ_ONLY_HINT, final=False)
     return connection
