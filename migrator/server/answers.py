@@ -88,9 +88,9 @@ class Answers:
                 continue
             waited = time.monotonic() - waiting.since
             if waited >= waiting.seconds:
-                self._end(waiting)
-                return
-            if self._told and waited >= waiting.tell_at:
+                if self._end(waiting):
+                    return
+            elif self._told and waited >= waiting.tell_at:
                 waiting.tell_at += _TELL_EVERY
                 log.info(
                     "waiting for an answer",
@@ -99,14 +99,19 @@ class Answers:
                     left_s=round(waiting.seconds - waited, 1),
                 )
 
-    def _end(self, waiting: _Waiting) -> None:
-        """Cancel the message, and shut the connection down."""
+    def _end(self, waiting: _Waiting) -> bool:
+        """Cancel the message and shut the connection down, unless it was answered just now."""
         self.ended = Unanswered(
             f"no answer from the server, or from a pooler before it, within {waiting.seconds:g} s;"
             f" waited for: {waiting.name}",
             "See whether the server or the pooler is paused, overloaded or hangs; a longer "
             "MIGRATOR_WAIT waits longer.",
         )
+        # If the answer has come just now, the next message may be on its way. Whoever sends it has
+        # looked at `ended` before.
+        if self._waiting is not waiting:
+            self.ended = None
+            return False
         in_child(self._cancel)
         import socket  # noqa: PLC0415 - takes a millisecond, and servers usually answer
 
@@ -116,6 +121,7 @@ class Answers:
             socket.socket(fileno=os.dup(self._connection.fileno())) as connected,
         ):
             connected.shutdown(socket.SHUT_RDWR)
+        return True
 
     def _cancel(self) -> None:
         with suppress(psycopg2.Error):

@@ -349,6 +349,8 @@ class Session:
     @contextmanager
     def _translated(self, message: str | bytes) -> Iterator[None]:
         """Wait for the answer to a message, and raise the driver's errors as our own."""
+        if self._answers.ended is not None:
+            raise self._answers.ended
         try:
             if self.running is not None:
                 yield

@@ -130,7 +130,7 @@ def test_a_signal_ends_a_run_whose_answer_is_not_read(
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
         assert time.monotonic() - sent < MOST_SECONDS
-    [event] = [json.loads(line) for line in (migrate.scratch / "err").open(encoding="utf-8")]
+    event = json.loads((migrate.scratch / "err").read_text("utf-8"))
     assert event["message"] == (
         "stopped by SIGTERM; the answer was not written, because nobody reads it"
     )
