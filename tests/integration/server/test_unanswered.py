@@ -158,7 +158,7 @@ class TestPausedPooler:
             [process] = [
                 process
                 for process in psutil.process_iter(["cmdline"])
-                if process.info["cmdline"][1:] == [str(pooler.folder / "pgbouncer.ini")]
+                if (process.info["cmdline"] or [])[1:] == [str(pooler.folder / "pgbouncer.ini")]
             ]
             self.process = process
             process.send_signal(signal.SIGUSR1)
