@@ -17,12 +17,15 @@ def run() -> None:
     """Run the command line of this process and end it."""
     gc.set_threshold(_GARBAGE)
     from migrator.cli import main  # noqa: PLC0415 - after the line above
-    from migrator.process import errors  # noqa: PLC0415 - after the line above
+    from migrator.process import errors, log  # noqa: PLC0415 - after the line above
 
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed before we were started
             setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: PTH123, SIM115
-    status = main.main(sys.argv[1:], os.environ)
+    try:
+        status = main.main(sys.argv[1:], os.environ)
+    finally:
+        log.finish()
     try:
         sys.stdout.flush()
     except OSError:

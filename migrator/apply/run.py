@@ -12,6 +12,7 @@ from migrator.history.plan import make_plan, plan_problems
 from migrator.history.table import read_history
 from migrator.process.errors import DatabaseUnavailable, Interrupted, Problem, ProblemsFound
 from migrator.process.waiting import Again, until_done
+from migrator.server.answers import Unanswered
 from migrator.server.connect import connect
 from migrator.server.session import READ_ONLY, ConnectionLost, ServerReadOnly
 
@@ -62,6 +63,9 @@ def apply_pending(
         return _over_connections(settings, migrations, stop, state, single=single_transaction)
     except ProblemsFound as refused:
         raise ProblemsFound(refused.problems, str(state)) from None
+    except Unanswered as unanswered:
+        message = f"{unanswered.message}; {state.unanswered}"
+        raise DatabaseUnavailable(message, unanswered.hint) from None
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signum, state.unfinished) from None
 

@@ -109,6 +109,16 @@ class RunState:
         return f"{self.running} was not {end}; {self}"
 
     @property
+    def unanswered(self) -> str:
+        """The words for a run that the server did not answer: what is applied, what is not."""
+        if self.scratch or not self.running:
+            return str(self)
+        # The record of a file in a transaction is sent with the file itself.
+        if self.resumable:
+            return f"whether {self.running} is finished, the next run will see; {self}"
+        return f"{self.running} was not applied; {self}"
+
+    @property
     def done(self) -> str:
         """The words for the migrations that this run has applied."""
         files = ", ".join(applied.file for applied in self.applied[-3:])

@@ -13,7 +13,7 @@ from migrator import commands
 from migrator.commands.context import Context
 from migrator.process import errors
 from migrator.process.errors import Interrupted, MigratorError
-from migrator.process.log import configure_log, get_logger, is_console, redact, say
+from migrator.process.log import configure_log, finish, get_logger, is_console, redact, say
 from migrator.process.settings import (
     VARIABLES,
     LogSettings,
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     logging = LogSettings("auto", "info")
     configure_log(logging)
     stop = Stop()
-    stop.watch(lambda signum: _explain(Interrupted(signum, stop.unheard), logging))
+    stop.watch(lambda signum: _leave(Interrupted(signum, stop.unheard), logging))
     wrong = None
     try:
         if arguments:
@@ -134,6 +134,12 @@ def _worded(error: MigratorError) -> MigratorError:
     from migrator.server.session import ServerError  # noqa: PLC0415
 
     return describe_refusal(error) if isinstance(error, ServerError) else error
+
+
+def _leave(interrupted: Interrupted, logging: LogSettings) -> None:
+    """Say the last words of a process whose main thread does not end by itself."""
+    _explain(interrupted, logging)
+    finish()
 
 
 def _explain(error: MigratorError, logging: LogSettings) -> None:

@@ -173,8 +173,9 @@ class Context:
             MigratorError: it cannot be written.
         """
         try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            with self.stop.writing():
+                sys.stdout.write(text)
+                sys.stdout.flush()
         except BrokenPipeError:
             raise
         except OSError as error:

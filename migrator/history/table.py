@@ -270,7 +270,8 @@ def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
     rows = session.query(
         f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
         f" {report_sql(settings.table)};"
-        f" SELECT {selected} FROM {settings.table.quoted} ORDER BY version"
+        f" SELECT {selected} FROM {settings.table.quoted} ORDER BY version",
+        what="the history",
     )
     kind = _TYPE_OIDS.get(session.column_type)
     if kind is None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ get_logger = structlog.get_logger
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _REDACTED = "[password]"
+_LONGEST_END = 2.0  # seconds at the end of the process until the log is written
 # Events about changes to a database. If they were logged about a scratch database, a reader would
 # think that the target database was changed.
 _DEEDS = frozenset(
@@ -79,7 +81,11 @@ _terminal = Terminal()
 def say(text: str) -> None:
     """Write a text for a person to stderr, as it is."""
     _terminal.write(text)
-    _terminal.flush()
+
+
+def finish() -> None:
+    """Wait until everything logged is written, though not long for a reader that does not read."""
+    _terminal.writer.finish(_LONGEST_END)
 
 
 def hide(secret: str | None) -> None:
@@ -156,6 +162,15 @@ def configure_log(settings: LogSettings) -> None:
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _terminal)),
         cache_logger_on_first_use=True,
     )
+    _terminal.writer.about_dropped = _about_dropped
+
+
+def _about_dropped(count: int) -> str:
+    """Return the line of the log that says how many lines before it were dropped."""
+    line = io.StringIO()
+    logger = structlog.wrap_logger(structlog.WriteLogger(line))
+    logger.warning("log lines dropped", lines=count)
+    return line.getvalue()
 
 
 def _quiet_in_scratch(*, debug: bool) -> structlog.typing.Processor:

@@ -204,7 +204,8 @@ class Settings(NamedTuple):
         "MIGRATOR_WAIT",
         _TIME,
         "How long to wait until the server accepts a connection, at the start and after a lost "
-        "connection.",
+        "connection. The answer to a statement of the migrator itself is waited for as long, but "
+        "for 5 s at least, and for the time of MIGRATOR_LOCK_TIMEOUT longer.",
         default="60s",
         flag="--wait",
     )

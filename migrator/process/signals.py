@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CANCEL_EVERY = 0.1  # seconds: a cancel that arrives between two statements hits nothing
 _CANCEL_LIMIT = 1.0  # seconds for the server to accept a cancel
+_LONGEST_END = 3.0  # seconds from the end of the work to that of the process, for the last words
 _UNHEARD = (
     "the server did not answer: it rolls back the running work, unless it has just committed it"
 )
@@ -80,6 +82,15 @@ class Stop:
         finally:
             self.grace, self.unheard = before
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """In the block, let the last words say that nobody reads what is written."""
+        before, self.unheard = self.unheard, "the answer was not written, because nobody reads it"
+        try:
+            yield
+        finally:
+            self.unheard = before
+
     def watch(self, leave: Callable[[int], None]) -> None:
         """Start the thread that waits for SIGINT and SIGTERM, instead of the interpreter.
 
@@ -95,18 +106,24 @@ class Stop:
         self._signum = signal.sigwait(_SIGNALS)
         self._arrived.set()
         threading.Thread(target=self._keep_cancelling, daemon=True).start()
-        if not self.finished.wait(self.grace):
-            leave(self._signum)
-            os._exit(128 + self._signum)
+        if self.finished.wait(self.grace):
+            # The main thread ends the process, unless nobody reads what it still writes.
+            time.sleep(_LONGEST_END)
+        else:
+            # In a thread, because whatever it waits for must not keep the process alive.
+            words = threading.Thread(target=leave, args=(self._signum,), daemon=True)
+            words.start()
+            words.join(_LONGEST_END)
+        os._exit(128 + self._signum)
 
     def _keep_cancelling(self) -> None:
         while not self.finished.is_set():
             if (cancel := self.cancel) is not None:
-                _in_child(cancel)
+                in_child(cancel)
             self.finished.wait(_CANCEL_EVERY)
 
 
-def _in_child(action: Callable[[], None]) -> None:
+def in_child(action: Callable[[], None]) -> None:
     """Call a function in a child process, and wait for the end of the child.
 
     The driver keeps the interpreter's lock while it waits for the server to accept a cancel. If the

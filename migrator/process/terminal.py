@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import unicodedata
-from contextlib import suppress
+
+from migrator.process.writer import Writer
 
 # Controls, formats such as a zero-width space, and spaces and line separators outside ASCII.
 _INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")
@@ -47,34 +48,28 @@ _ERASE = "\r\x1b[K"  # go to the first column, and erase the line (ECMA-48, "era
 
 
 class Terminal:
-    """Writes to stderr, and shows at its end one line that the next text replaces.
-
-    An error while writing is ignored, because a log that cannot be written, for example to a full
-    disk, is no reason to stop between two migrations.
-    """
+    """Writes to stderr, and shows at its end one line that the next text replaces."""
 
     def __init__(self) -> None:
         self.live = False  # whether the terminal can show a line that the next text replaces
+        self.writer = Writer()
         self._shown = False
         self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
         """Write a text that stays, in place of the line that `show` wrote."""
-        with self._lock, suppress(OSError):
-            sys.stderr.write(f"{_ERASE if self._shown else ''}{text}")
+        with self._lock:
+            self.writer.put(f"{_ERASE if self._shown else ''}{text}")
             self._shown = False
 
     def flush(self) -> None:
-        """Write the texts that are still in the buffer of stderr."""
-        with suppress(OSError):
-            sys.stderr.flush()
+        """Do nothing: what is written does not wait in a buffer, and nobody waits for it."""
 
     def show(self, text: str) -> None:
         """Show a line until the next one or the next text; an empty text removes it."""
-        if text or self._shown:
-            with self._lock, suppress(OSError):
-                sys.stderr.write(f"{_ERASE}{text}")
-                sys.stderr.flush()
+        with self._lock:
+            if text or self._shown:
+                self.writer.put(f"{_ERASE}{text}", passing=True)
                 self._shown = bool(text)
 
 

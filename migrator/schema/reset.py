@@ -162,13 +162,14 @@ def drop_everything(session: Session) -> int:
         large_objects = [oid for (oid,) in session.query(_LARGE_OBJECTS)]
         return _drop(session), large_objects
 
-    count, large_objects = retry.until_it_succeeds(session, attempt)
-    for start in range(0, len(large_objects), _BATCH):
-        session.execute(
-            "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata"
-            " WHERE oid = ANY (%s::oid[])",
-            (large_objects[start : start + _BATCH],),
-        )
+    with session.at_length():
+        count, large_objects = retry.until_it_succeeds(session, attempt)
+        for start in range(0, len(large_objects), _BATCH):
+            session.execute(
+                "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata"
+                " WHERE oid = ANY (%s::oid[])",
+                (large_objects[start : start + _BATCH],),
+            )
     return count + len(large_objects)
 
 

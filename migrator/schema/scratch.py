@@ -13,6 +13,7 @@ from migrator.process.names import literal
 from migrator.schema import reset
 from migrator.schema.snapshot import take_snapshot
 from migrator.server import sqlstate
+from migrator.server.answers import Unanswered
 from migrator.server.connect import connect, url_of
 from migrator.server.session import ConnectionLost, ServerError
 
@@ -118,7 +119,8 @@ def _create(session: Session, name: str) -> None:
         " FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
     )[0]
     try:
-        session.execute(f"CREATE DATABASE {name} {options(row)}")
+        with session.at_length():
+            session.execute(f"CREATE DATABASE {name} {options(row)}")
     except ServerError as error:
         if error.sqlstate != sqlstate.INSUFFICIENT_PRIVILEGE:
             raise
@@ -193,8 +195,9 @@ def _drop(session: Session, name: str) -> None:
     cancel, session.stop.cancel = session.stop.cancel, None
     for _ in range(_TRIES):
         try:
-            session.execute_in_spite_of_signals(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        except (ServerError, ConnectionLost) as error:
+            with session.at_length():
+                session.execute_in_spite_of_signals(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        except (ServerError, ConnectionLost, Unanswered) as error:
             if isinstance(error, ServerError) and error.sqlstate == sqlstate.QUERY_CANCELED:
                 continue  # the cancel that the signal had caused before
             reason = error.diagnosis.message if isinstance(error, ServerError) else error.message
@@ -221,7 +224,8 @@ def _sweep(session: Session) -> None:
     )
     for (name,) in rows:
         try:
-            session.execute(f"DROP DATABASE IF EXISTS {name}")
+            with session.at_length():
+                session.execute(f"DROP DATABASE IF EXISTS {name}")
         except ServerError as error:
             log.warning(
                 "scratch database left behind", scratch=name, reason=error.diagnosis.message

@@ -116,13 +116,15 @@ def read_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
     skipped = ", ".join(str(oid) for (oid,) in oids) or "0"
     snapshot: Snapshot = {}
     addresses: dict[Address, Item] = {}
-    for query in QUERIES:
-        for catalog, number, column, *rest in session.query(query.replace("{skipped}", skipped)):
-            item = Item(*rest)
+    with session.at_length():
+        for query in QUERIES:
+            rows = session.query(query.replace("{skipped}", skipped))
+            for catalog, number, column, *rest in rows:
+                item = Item(*rest)
+                snapshot[item.key] = item
+                addresses[Address(catalog, number, column)] = item
+        for item in _comments(session, addresses):
             snapshot[item.key] = item
-            addresses[Address(catalog, number, column)] = item
-    for item in _comments(session, addresses):
-        snapshot[item.key] = item
     return snapshot
 
 

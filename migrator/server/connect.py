@@ -6,6 +6,7 @@ import os
 import re
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from migrator.process.errors import DatabaseUnavailable, MigratorError, UsageError
@@ -13,8 +14,15 @@ from migrator.process.log import hide
 from migrator.process.settings import FromFile
 from migrator.process.signals import Stop
 from migrator.process.waiting import Again, until_done
+from migrator.server.answers import WatchedConnection
 from migrator.server.driver import extensions, psycopg2
-from migrator.server.session import READ_ONLY, READ_ONLY_HINT, Refused, Session
+from migrator.server.session import (
+    READ_ONLY,
+    READ_ONLY_HINT,
+    Refused,
+    Session,
+    usual_patience,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +42,7 @@ _KEEPALIVE = {
     "tcp_user_timeout": "10000",
 }
 _NO_SECRET = "a secret cannot be read"  # noqa: S105 - not a password
+_PATIENCE_OF_OBSERVER = 5.0  # seconds for an answer; the server ends a query of it after two
 _READ_ONLY_DETAIL = "it is a standby, or default_transaction_read_only is on"
 
 
@@ -66,7 +75,11 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
 
     def attempt(left: float) -> Any:  # noqa: ANN401
         timeout = str(max(2, min(_CONNECT_TIMEOUT, round(left))))  # libpq's least is 2
-        return _connect({"connect_timeout": timeout} | _parameters(settings), write=write)
+        return _connect(
+            {"connect_timeout": timeout} | _parameters(settings),
+            write=write,
+            patience=usual_patience(settings),
+        )
 
     connection = within_wait(attempt, settings, stop)
 
@@ -75,11 +88,12 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
             connection.cancel()
 
     outer, stop.cancel = stop.cancel, cancel
+    session = Session(connection, settings, stop)
     try:
-        yield Session(connection, settings, stop)
+        yield session
     finally:
         stop.cancel = outer
-        connection.close()
+        session.close()
 
 
 def connect_once_more(session: Session) -> Session:
@@ -99,7 +113,8 @@ def connect_once_more(session: Session) -> Session:
         info = session.connection.info
         parameters |= {"host": info.host, "port": str(info.port)}
         parameters.pop("hostaddr", None)
-    return Session(_connect(parameters, write=False), session.settings, Stop())
+    connection = _connect(parameters, write=False, patience=_PATIENCE_OF_OBSERVER, told=False)
+    return Session(connection, session.settings, Stop(), patience=_PATIENCE_OF_OBSERVER)
 
 
 def url_of(url: str, database: str) -> str:
@@ -212,10 +227,15 @@ def _parsed(url: str) -> dict[str, Any]:
         ) from None
 
 
-def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
+def _connect(
+    parameters: dict[str, Any], *, write: bool, patience: float, told: bool = True
+) -> WatchedConnection:
     """Make one attempt to connect."""
     try:
-        connection = psycopg2.connect(**parameters)
+        connection: WatchedConnection = psycopg2.connect(
+            **parameters,
+            connection_factory=partial(WatchedConnection, patience=patience, told=told),
+        )
     except (psycopg2.OperationalError, UnicodeDecodeError) as error:
         message = _message(error)
         if message.startswith("invalid "):  # libpq refuses the parameters and does not connect
@@ -229,6 +249,7 @@ def _connect(parameters: dict[str, Any], *, write: bool) -> Any:  # noqa: ANN401
         info.parameter_status("default_transaction_read_only"),
     ):
         connection.close()
+        connection.answers.close()
         raise Refused(READ_ONLY, _READ_ONLY_DETAIL, READ_ONLY_HINT, final=False)
     return connection
 

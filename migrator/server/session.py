@@ -11,6 +11,7 @@ import structlog
 
 from migrator.process.errors import UNREACHABLE, DatabaseUnavailable, MigratorError
 from migrator.server import sqlstate
+from migrator.server.answers import AT_LENGTH, Answers, WatchedConnection
 from migrator.server.driver import extensions, psycopg2
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
 
 _PROBES = 5  # messages whose process is compared
 LONGEST_PAUSE = 1.0  # seconds between two attempts to connect
+_GOODBYE = 5.0  # seconds to hang up; only what is sent to nobody takes longer
+_SHORTEST_PATIENCE = 5.0  # seconds for an answer, also when the wait for the server is shorter
 READ_ONLY = "the server is read-only"
 READ_ONLY_HINT = "Connect to the primary (libpq: target_session_attrs=read-write)."
 _AFTER_A_LOSS = (
@@ -73,6 +76,11 @@ RESET_OURS = "RESET search_path; RESET TimeZone"
 # setting suppresses (PostgreSQL documentation, "client_min_messages"). The message begins with this
 # random text, so that no notice of a file is mistaken for a report.
 PRIVATE = f"migrator reports {os.urandom(8).hex()} "
+
+
+def usual_patience(settings: Settings) -> float:
+    """Return for how many seconds an answer to the migrator's own SQL is waited for."""
+    return max(settings.wait, _SHORTEST_PATIENCE) + settings.lock_timeout
 
 
 def sendable(expression: str) -> str:
@@ -251,13 +259,30 @@ class Session:
         exceeded: why the observer cancels the running statement; empty when it does not.
         cancelled: whether the observer has sent the cancel. The server ignores a cancel that
             arrives while no statement runs.
+        patience: for how many seconds an answer to a message of the migrator itself is waited for.
+            The statements of a migration have no such limit; the observer tells of them.
         server_pid: the server's process in which the last transaction was begun. Behind a pooler
             the driver knows another number.
         may_have_committed: whether the server has not answered the last message, and that message
             ended with COMMIT.
     """
 
-    def __init__(self, connection: Any, settings: Settings, stop: Stop) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        connection: Any,  # noqa: ANN401
+        settings: Settings,
+        stop: Stop,
+        *,
+        patience: float | None = None,
+    ) -> None:
+        """Begin a session.
+
+        Args:
+            connection: the driver's connection.
+            settings: the settings of the run.
+            stop: knows whether a signal has arrived.
+            patience: for how many seconds an answer is waited for; None for `usual_patience`.
+        """
         connection.autocommit = True
         self.notices = Notices()
         connection.notices = self.notices
@@ -270,20 +295,27 @@ class Session:
         self.server_pid: int = connection.info.backend_pid
         self.may_have_committed = False
         self.cursor = connection.cursor()
+        self.patience = usual_patience(settings) if patience is None else patience
+        watched = isinstance(connection, WatchedConnection)
+        self._answers = connection.answers if watched else Answers(connection, told=True)
 
-    def query(self, sql: str, arguments: Arguments | None = None) -> list[Any]:
+    def query(self, sql: str, arguments: Arguments | None = None, *, what: str = "") -> list[Any]:
         """Send one message and return the rows of its last statement.
 
         Args:
             sql: one or more statements; `%` is not special without arguments.
             arguments: for the placeholders `%s` or `%(name)s`.
+            what: what is waited for, in words, should the answer not come; otherwise the beginning
+                of the message is told.
 
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
             ConnectionLost: the connection broke.
+            Unanswered: the answer to a message of the migrator itself did not come in time.
             ServerError: the server reported an error.
         """
-        self.execute(sql, arguments)
+        with self._guarded(what or sql):
+            self.cursor.execute(sql, arguments)
         return self.cursor.fetchall() if self.cursor.description else []
 
     def execute(self, sql: str | bytes, arguments: Arguments | None = None) -> None:
@@ -296,9 +328,10 @@ class Session:
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
             ConnectionLost: the connection broke.
+            Unanswered: the answer to a message of the migrator itself did not come in time.
             ServerError: the server reported an error.
         """
-        with self._guarded():
+        with self._guarded(sql):
             commit: Any = b"COMMIT" if isinstance(sql, bytes) else "COMMIT"
             self.may_have_committed = sql.endswith(commit)
             self.cursor.execute(sql, arguments)
@@ -314,9 +347,10 @@ class Session:
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
             ConnectionLost: the connection broke.
+            Unanswered: the answer to a message of the migrator itself did not come in time.
             ServerError: the server reported an error.
         """
-        with self._guarded():
+        with self._guarded(statement):
             self.cursor.copy_expert(statement, rows)
 
     def execute_in_spite_of_signals(self, sql: str) -> None:
@@ -324,16 +358,26 @@ class Session:
 
         Raises:
             ConnectionLost: the connection broke.
+            Unanswered: the answer to a message of the migrator itself did not come in time.
             ServerError: the server reported an error.
         """
-        with self._translated():
+        with self._translated(sql):
             self.cursor.execute(sql)
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def at_length(self) -> Iterator[None]:
+        """In the block, have patience with work that may take long, such as that of a reset."""
+        before, self.patience = self.patience, AT_LENGTH
+        try:
+            yield
+        finally:
+            self.patience = before
+
+    @contextmanager
+    def _guarded(self, message: str | bytes) -> Iterator[None]:
         """Raise Interrupted when a signal has arrived, before the block or as its error."""
         self.stop.check()
-        with self._translated():
+        with self._translated(message):
             try:
                 yield
             except psycopg2.Error as error:
@@ -343,11 +387,19 @@ class Session:
                 raise
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Raise the driver's errors as ServerError or ConnectionLost, which other packages know."""
+    def _translated(self, message: str | bytes) -> Iterator[None]:
+        """Wait for the answer to a message, and raise the driver's errors as our own."""
+        if self._answers.ended is not None:
+            raise self._answers.ended
         try:
-            yield
+            if self.running is not None:
+                yield
+                return
+            with self._answers.expected(message, self.patience):
+                yield
         except psycopg2.Error as error:
+            if self._answers.ended is not None:
+                raise self._answers.ended from None
             if self._is_lost(error):
                 raise ConnectionLost(self._last_words(error)) from error
             raise ServerError(_diagnosis(error)) from error
@@ -368,13 +420,14 @@ class Session:
 
     def close(self) -> None:
         """Close the connection."""
-        with suppress(psycopg2.Error):
+        with suppress(psycopg2.Error), self._answers.expected("the end of the session", _GOODBYE):
             self.connection.close()
+        self._answers.close()
 
     @property
     def closed(self) -> bool:
         """Whether the connection is closed or broken."""
-        return bool(self.connection.closed)
+        return bool(self.connection.closed or self._answers.ended)
 
     @property
     def row_count(self) -> int | None:

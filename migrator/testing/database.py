@@ -133,7 +133,11 @@ def _created(server_url: str, name: str, source: str | None = None) -> Iterator[
 
 
 def _execute(url: str, statement: str) -> None:
-    with _worded(), connect(_settings(url), Stop(), write=True) as session:
+    with (
+        _worded(),
+        connect(_settings(url), Stop(), write=True) as session,
+        session.at_length(),
+    ):
         session.execute(statement)
 
 

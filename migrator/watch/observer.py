@@ -116,6 +116,10 @@ class Observation(NamedTuple):
         return ", ".join(filter(None, (self.doing, percent)))
 
 
+# That a statement runs is told also when the server, or the second connection, does not answer.
+_UNSEEN = Observation(None, None, None, None)
+
+
 @contextmanager
 def running(session: Session, migration: Migration, index: int | None) -> Iterator[Activity]:
     """Tell the observer which statement runs until the end of the block.
@@ -275,6 +279,8 @@ class _Observer:
                 self._say_blind(error)
                 self._close()
                 self._not_before = time.monotonic() + self._pause
+            if self._settings.heartbeat and time.monotonic() < self._not_before:
+                said_at = self._tell(activity, said_at, _UNSEEN, ())
         self._close()
 
     def _say_blind(self, error: Exception) -> None:
@@ -294,13 +300,25 @@ class _Observer:
         """Look at the statement, log it when that is due, and return when it was last logged."""
         before = activity.blockers
         observed = self._observe(activity)
-        now = time.monotonic()
         if observed is None or self._watched.running is not activity:
             return said_at
         observation, in_the_way = observed
+        if in_the_way and not before:
+            said_at = float("-inf")
+        return self._tell(activity, said_at, observation, in_the_way)
+
+    def _tell(
+        self,
+        activity: Activity,
+        said_at: float,
+        observation: Observation,
+        in_the_way: tuple[Blocker, ...],
+    ) -> float:
+        """Show or log the statement when that is due, and return when it was last logged."""
+        now = time.monotonic()
         if is_live():
             show_live(_line(activity, now - activity.started, observation, in_the_way))
-        elif now - said_at >= self._settings.heartbeat or (in_the_way and not before):
+        elif now - said_at >= self._settings.heartbeat:
             _say(activity, now - activity.started, observation, in_the_way)
             return now
         return said_at
