@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-NAME = re.compile(r"(\d+)_(\w[\w-]*)\.sql")
+NAME = re.compile(r"([0-9]+)_(\w[\w-]*)\.sql")
 MAX_VERSION = 2**63 - 1  # the largest bigint
 _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 
@@ -118,7 +118,7 @@ def read_description(header: Iterable[tuple[int, str]]) -> str:
     return ""
 
 
-def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list[scanner.Problem]]:
+def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list[scanner.Fault]]:
     """Return the directives of a file, and what is wrong with them.
 
     Args:
@@ -126,7 +126,7 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
     """
     transaction = True
     timeouts: dict[str, float] = {}
-    problems: list[scanner.Problem] = []
+    problems: list[scanner.Fault] = []
     for offset, comment in header:
         match = _DIRECTIVE.fullmatch(comment.strip())
         if match is None:
@@ -138,10 +138,10 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
             try:
                 timeouts[name] = duration(value)
             except ValueError as error:
-                problems.append(scanner.Problem(offset, f"directive {name}: {error}", ""))
+                problems.append(scanner.Fault(offset, f"directive {name}: {error}", ""))
         else:
             problems.append(
-                scanner.Problem(
+                scanner.Fault(
                     offset,
                     f"unknown directive {match[1].strip()!r}",
                     "Known are no-transaction, lock-timeout=3s and statement-timeout=10min.",

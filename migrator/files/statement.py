@@ -81,7 +81,7 @@ def transaction_control(statement: str) -> str | None:
 
 def unwrap(
     script: scanner.Script,
-) -> tuple[tuple[scanner.Statement, ...], tuple[scanner.Problem, ...]]:
+) -> tuple[tuple[scanner.Statement, ...], tuple[scanner.Fault, ...]]:
     """Return the statements to run of a file that runs in the migrator's transaction, and problems.
 
     A BEGIN that is the first statement and a COMMIT that is the last one are left out. Every other
@@ -123,9 +123,7 @@ def _prefix(table: Mapping[tuple[str, ...], object], start: tuple[str, ...]) -> 
     return next((start[:length] for length in (4, 3, 2, 1) if start[:length] in table), ())
 
 
-def _objection(
-    offset: int, command: tuple[str, ...], name: str, *, several: bool
-) -> scanner.Problem:
+def _objection(offset: int, command: tuple[str, ...], name: str, *, several: bool) -> scanner.Fault:
     message, hint = _OBJECTIONS[name]
     if name == "COMMIT" and command[-2:] == ("AND", "CHAIN"):
         message, hint = _CHAIN
@@ -133,7 +131,7 @@ def _objection(
         message, hint = _MODES
     elif several and name == "BEGIN":
         hint = _SPLIT
-    return scanner.Problem(offset, message.format(" ".join(_prefix(_CONTROLS, command))), hint)
+    return scanner.Fault(offset, message.format(" ".join(_prefix(_CONTROLS, command))), hint)
 
 
 def not_in_transaction(statement: str) -> str | None:

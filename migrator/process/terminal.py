@@ -8,8 +8,9 @@ import threading
 import unicodedata
 from contextlib import suppress
 
-# Controls, formats such as a zero-width space, and spaces and line separators outside ASCII.
-_INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")
+# Controls, formats such as a zero-width space, spaces and line separators outside ASCII, and what
+# Python has in a name or an argument in place of a byte that is not UTF-8 (PEP 383).
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")
 
 
 def visible(text: str) -> str:

@@ -32,7 +32,7 @@ def rows(source: str) -> list[str | None]:
     ]
 
 
-def complaint(source: str) -> scanner.Problem:
+def complaint(source: str) -> scanner.Fault:
     (problem,) = scanner.read(source).problems
     return problem
 
@@ -480,7 +480,7 @@ def test_transaction_control_is_told_by_its_command(text: str, expected: str | N
     assert transaction_control(text) == expected
 
 
-def unwrapped(source: str) -> tuple[list[str], list[scanner.Problem]]:
+def unwrapped(source: str) -> tuple[list[str], list[scanner.Fault]]:
     script = scanner.read(source)
     statements, problems = unwrap(script)
     return [script.text(statement) for statement in statements], list(problems)
