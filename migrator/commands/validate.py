@@ -21,8 +21,9 @@ PAGE = Page(
     f"""
     Check the names, versions, directives and statements of all files, as a run does before it
     connects. No database is needed. Every problem is reported, with its place in the file.
-    Every file counts as pending: one that is still the template of migrator new, or has another
-    tool's way down in it, is refused here, and by a run unless it is applied.
+    Every file counts as pending: one that is still the template of migrator new, has another
+    tool's way down in it, or sets another client_encoding than UTF-8, is refused here, and by a
+    run unless it is applied.
 
     The statements are read as psql reads them; whether they are right, only the server knows.
 

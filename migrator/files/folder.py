@@ -33,6 +33,11 @@ _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 # A name that somebody may have meant for a migration: it begins like one, or has `.sql` in it.
 _NEAR_MISS = re.compile(r"\d+_|.*\.sql", re.IGNORECASE | re.DOTALL)
 _OTHER_DIGITS = re.compile(r"\d*[^\D0-9]\d*_")  # such as those of Arabic
+# What pg_dump writes, and how people write the same.
+_ENCODING = re.compile(
+    rb"\bSET\s+(?:LOCAL\s+|SESSION\s+)?(?:CLIENT_ENCODING\s*(?:=|\bTO\b)|NAMES\b)\s*['\"]?(?!UTF)([A-Za-z][\w-]*)",
+    re.IGNORECASE,
+)
 _ELSEWHERE = (
     "Move its files up into the folder of the migrations; or, if they are no migrations, move it "
     "elsewhere or begin its name with a dot."
@@ -179,7 +184,7 @@ def _load_file(path: Path) -> Migration | Problem:
         start = data.rfind(b"\n", 0, error.start) + 1
         column = len(data[start : error.start].decode("utf-8")) + 1
         message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
-        return Problem(path.name, message, "Save the file as UTF-8.", line, column)
+        return Problem(path.name, message, _save_as_utf8(data), line, column)
     version, words = version_and_words
     digest = checksum(data)
     del data  # so that the bytes of a large file are not in memory while its text is scanned
@@ -194,6 +199,18 @@ def _load_file(path: Path) -> Migration | Problem:
         directives=directives,
         script=script,
         statements=unwrap(script)[0] if directives.transaction else script.statements,
+    )
+
+
+def _save_as_utf8(data: bytes) -> str:
+    """Return what to do about a file that is not UTF-8."""
+    setting = _ENCODING.search(data)
+    if setting is None:
+        return "Save the file as UTF-8."
+    encoding = setting[1].decode()
+    return (
+        f"Save the file as UTF-8 (it says that it is {encoding}), and remove the statement that "
+        "sets this encoding."
     )
 
 

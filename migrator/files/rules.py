@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from migrator.files import scanner
 from migrator.files.migration import Migration, read_directives
 from migrator.files.other_tools import WAY_DOWN_WORDS, is_way_down
-from migrator.files.statement import not_in_transaction, transaction_control, unwrap
+from migrator.files.statement import (
+    not_in_transaction,
+    sets_encoding,
+    transaction_control,
+    unwrap,
+)
 from migrator.process.errors import Problem
 
 if TYPE_CHECKING:
@@ -24,6 +29,7 @@ _ALWAYS_FINE = re.compile(r"(?:INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 # Characters. Longer statements contain rows or a function's body, and the words that a rule looks
 # for are at their beginning.
 _LONGEST_COMMAND = 10_000
+_ENCODING_WORDS = ("CLIENT_ENCODING", "NAMES")  # one of them is in what sets an encoding
 # The template of `migrator new` contains this text. A file that contains it, and has no statement,
 # is not written yet.
 UNWRITTEN = "Replace this paragraph with the reason"
@@ -56,7 +62,8 @@ def check(migration: Migration) -> list[Problem]:
 
 def obstacles(migration: Migration) -> list[Problem]:
     """Return the problems of a migration that matter only as long as it is pending."""
-    problems = (*_ways_down(migration.script), *_unwritten(migration.script))
+    script = migration.script
+    problems = sorted((*_ways_down(script), *_unwritten(script), *_other_encodings(script)))
     return [_located(migration, problem) for problem in problems]
 
 
@@ -106,6 +113,26 @@ def _ways_down(script: scanner.Script) -> Iterator[scanner.Fault]:
 def _begins_line(source: str, offset: int) -> bool:
     line = max(source.rfind("\n", 0, offset), source.rfind("\r", 0, offset)) + 1
     return not source[line:offset].strip()
+
+
+def _other_encodings(script: scanner.Script) -> Iterator[scanner.Fault]:
+    """Yield each statement because of which the server would misread text that follows it."""
+    source = script.source
+    if source.isascii() or not scanner.mentions(source, 0, len(source), _ENCODING_WORDS):
+        return
+    encoding, offset = "", 0
+    for statement in script.statements:
+        start, end = statement.start, statement.end
+        setting = sets_encoding(source[start : min(end, start + _LONGEST_COMMAND)])
+        if setting is not None:
+            encoding, offset = setting, start
+        elif encoding and not script.is_ascii(statement):
+            yield scanner.Fault(
+                offset,
+                f"the server would read the text below as {encoding}, and the file is UTF-8",
+                "Remove this statement: the server knows that migrations are sent as UTF-8.",
+            )
+            encoding = ""
 
 
 def _unwritten(script: scanner.Script) -> Iterator[scanner.Fault]:

@@ -57,6 +57,11 @@ class Script(NamedTuple):
         """Return a statement's text."""
         return self.source[statement.start : statement.end]
 
+    def is_ascii(self, statement: Statement) -> bool:
+        """Return whether a statement and its rows have ASCII characters only."""
+        start, end = statement.copy_data or (0, 0)
+        return self.text(statement).isascii() and self.source[start:end].isascii()
+
 
 # The character classes are those of psql's scanner: every character outside ASCII is a letter. Each
 # class lists the characters that it excludes, because the regular expression engine tests this form

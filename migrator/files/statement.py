@@ -134,6 +134,40 @@ def _objection(offset: int, command: tuple[str, ...], name: str, *, several: boo
     return scanner.Fault(offset, message.format(" ".join(_prefix(_CONTROLS, command))), hint)
 
 
+_SETS = re.compile(rf"(?i:SET|RESET|SELECT){scanner.WORD_END}")
+
+
+def sets_encoding(statement: str) -> str | None:
+    """Return the encoding that a statement says the rest of the text is in.
+
+    Recognised are SET and RESET of client_encoding, SET NAMES, RESET ALL and a SELECT of nothing
+    but set_config.
+
+    Returns:
+        The encoding as it is written; empty for UTF-8 and for the default, which is UTF-8 in the
+        migrator's sessions; None when the statement sets no encoding.
+    """
+    if not _SETS.match(statement):
+        return None
+    verb, *tokens = islice(scanner.words_between(statement, 0, len(statement)), 8)
+    if verb == "RESET":
+        return "" if tokens in (["ALL"], ["CLIENT_ENCODING"]) else None
+    if verb == "SELECT":
+        tokens = tokens[2:] if tokens[:2] == ["PG_CATALOG", "."] else tokens
+        name, value = tokens[2:3], tokens[4:5]
+        if tokens[:2] != ["SET_CONFIG", "("] or not value or not value[0].endswith("'"):
+            return None
+    else:
+        tokens = tokens[1:] if tokens[:1] in (["SESSION"], ["LOCAL"]) else tokens
+        name, value = tokens[:1], tokens[1:2] if tokens[:1] == ["NAMES"] else tokens[2:3]
+    if name != ["NAMES"] and "".join(name).strip("\"'").upper() != "CLIENT_ENCODING":
+        return None
+    encoding = "".join(value).removeprefix("E'").removeprefix("e'").strip("\"'")
+    # The server looks at nothing but the letters and digits (its source, encnames.c).
+    plain = "".join(filter(str.isalnum, encoding)).upper()
+    return "" if plain in ("", "DEFAULT", "UTF8", "UNICODE") else encoding
+
+
 def not_in_transaction(statement: str) -> str | None:
     """Return the name of a command that PostgreSQL refuses in a transaction block, otherwise None.
 

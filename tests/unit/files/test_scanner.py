@@ -12,6 +12,7 @@ from migrator.files import scanner
 from migrator.files.statement import (
     concurrent_index,
     not_in_transaction,
+    sets_encoding,
     transaction_control,
     unwrap,
 )
@@ -689,3 +690,29 @@ def test_a_large_file_is_read_in_little_memory() -> None:
         tracemalloc.stop()
     assert len(script.statements) == 50_000
     assert peak < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("statement", "encoding"),
+    [
+        ("SET client_encoding = 'LATIN1'", "LATIN1"),
+        ("SET LOCAL client_encoding TO EUC_JP", "EUC_JP"),
+        ("set session /* x */ names E'win1252'", "win1252"),
+        ("SELECT pg_catalog.set_config('client_encoding', 'LATIN1', false)", "LATIN1"),
+        ('SET "client_encoding" = "latin1"', "latin1"),
+        ("SET NAMES 'utf-8'", ""),
+        ("SET client_encoding = unicode", ""),
+        ("SET NAMES", ""),
+        ("SET NAMES DEFAULT", ""),
+        ("RESET client_encoding", ""),
+        ("RESET ALL", ""),
+        ("RESET search_path", None),
+        ("SELECT set_config('search_path', '', false)", None),
+        ("SELECT set_config('client_encoding', encoding, false) FROM t", None),
+        ("SELECT mine.set_config('client_encoding', 'LATIN1', false)", None),
+        ("SET TIME ZONE 'UTC'", None),
+        ("INSERT INTO names VALUES ('client_encoding')", None),
+    ],
+)
+def test_a_statement_that_sets_the_encoding(statement: str, encoding: str | None) -> None:
+    assert sets_encoding(statement) == encoding
