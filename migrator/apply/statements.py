@@ -8,6 +8,7 @@ A statement that may take long is a message of its own, so it never runs twice f
 from __future__ import annotations
 
 import io
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 _STEP = 100_000  # characters that are encoded at a time
 _BETWEEN = ";\n"
-_SAVEPOINT = "SAVEPOINT migrator"
+# No file can name this savepoint, so it is none of the file's own.
+_SAVEPOINT = f"SAVEPOINT migrator_{os.urandom(8).hex()}"
 _CANCEL_OURSELVES = (
     "SELECT pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid()), pg_catalog.pg_sleep(1)"
 )

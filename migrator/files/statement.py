@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import islice
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING
 
 from migrator.files import scanner
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 # The first words of most statements. One match finds them faster than reading token by token.
 _PLAIN_WORDS = re.compile(rf"(?>(?:{scanner.WORD}){scanner.SPACE}*+){{1,4}}+")
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _UPPER_SPACED = scanner.UPPER | str.maketrans(scanner.SPACES, " " * len(scanner.SPACES))
 
 _CONTROLS: dict[tuple[str, ...], str | None] = {
@@ -51,8 +53,8 @@ _SPLIT = (
 _MODES = ("{} asks for transaction modes", "Remove them: the migrator begins the transaction.")
 _CHAIN = ("{} AND CHAIN begins another transaction", "Write COMMIT without AND CHAIN.")
 _SAVEPOINT = (
-    "{} would disturb the migrator's savepoints",
-    "Catch the error in a DO block instead.",
+    "{} names a savepoint that is not set at this place in the file",
+    "Remove it, or put the SAVEPOINT of that name before it.",
 )
 _TWO_PHASE = ("{} is part of a two-phase commit", "Remove it: a migration commits in one phase.")
 _OBJECTIONS = {
@@ -60,7 +62,6 @@ _OBJECTIONS = {
     "COMMIT": ("{} ends the transaction that the file runs in", _SPLIT),
     "ROLLBACK": ("{} throws away the transaction that the file runs in", "Remove it."),
     "ROLLBACK TO": _SAVEPOINT,
-    "SAVEPOINT": _SAVEPOINT,
     "RELEASE": _SAVEPOINT,
     "PREPARE TRANSACTION": _TWO_PHASE,
     "COMMIT PREPARED": _TWO_PHASE,
@@ -84,8 +85,9 @@ def unwrap(
 ) -> tuple[tuple[scanner.Statement, ...], tuple[scanner.Fault, ...]]:
     """Return the statements to run of a file that runs in the migrator's transaction, and problems.
 
-    A BEGIN that is the first statement and a COMMIT that is the last one are left out. Every other
-    transaction command is a problem, and is also left out.
+    A BEGIN that is the first statement and a COMMIT that is the last one are left out. The commands
+    for the savepoints that the file itself sets are run as they are. Every other transaction
+    command is a problem, and is also left out.
     """
     statements, source = script.statements, script.source
     if not any(
@@ -100,12 +102,37 @@ def unwrap(
     edges = {0: _PLAIN_BEGIN, len(commands) - 1: _PLAIN_COMMIT} if wrapped else {}
     several = names.count("BEGIN") > 1
     kept, problems = [], []
+    savepoints: list[str] = []  # those that are set, the outermost first
     for index, (statement, name) in enumerate(zip(statements, names, strict=True)):
-        if not name:
+        if not name or _keeps(savepoints, name, commands[index][-1]):
             kept.append(statement)
         elif commands[index] not in edges.get(index, ()):
             problems.append(_objection(statement.start, commands[index], name, several=several))
     return tuple(kept), tuple(problems)
+
+
+def _keeps(savepoints: list[str], name: str, savepoint: str) -> bool:
+    """Follow a command for a savepoint; return whether it is one, and its savepoint is set.
+
+    Args:
+        savepoints: those that are set, the outermost first; it is changed as the command does.
+        name: the command, as `transaction_control` names it.
+        savepoint: the last word of the command.
+    """
+    if name not in ("SAVEPOINT", "RELEASE", "ROLLBACK TO"):
+        return False
+    quoted = savepoint.startswith('"')
+    savepoint = savepoint[1:-1].replace('""', '"') if quoted else savepoint.translate(_LOWER)
+    if name == "SAVEPOINT":
+        savepoints.append(savepoint)
+    elif savepoint not in savepoints:
+        return False
+    else:
+        while savepoints[-1] != savepoint:
+            savepoints.pop()
+        if name == "RELEASE":
+            savepoints.pop()
+    return True
 
 
 def _start(verbs: re.Pattern[str], source: str, pos: int, end: int) -> tuple[str, ...]:

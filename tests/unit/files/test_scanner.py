@@ -501,6 +501,11 @@ def test_a_transaction_around_the_file_is_left_out(begin: str, commit: str) -> N
         ("SELECT 1; SELECT 2", ["SELECT 1", "SELECT 2"]),
         ("BEGIN; COMMIT", []),
         ("BEGIN; DO $$BEGIN END$$; COMMIT", ["DO $$BEGIN END$$"]),
+        ("BEGIN; SAVEPOINT a; RELEASE a; COMMIT", ["SAVEPOINT a", "RELEASE a"]),
+        (
+            'SAVEPOINT "a"; ROLLBACK WORK TO SAVEPOINT A; SAVEPOINT a; RELEASE A',
+            ['SAVEPOINT "a"', "ROLLBACK WORK TO SAVEPOINT A", "SAVEPOINT a", "RELEASE A"],
+        ),
     ],
 )
 def test_a_file_without_other_transaction_control_is_fine(
@@ -528,8 +533,11 @@ def test_a_file_without_other_transaction_control_is_fine(
         ("BEGIN; END WORK AND CHAIN", [7], "END AND CHAIN", "without AND CHAIN"),
         ("BEGIN; ROLLBACK; COMMIT", [7], "ROLLBACK throws away", "Remove"),
         ("SELECT 1; ABORT", [10], "ABORT throws away", "Remove"),
-        ("BEGIN; SAVEPOINT a; RELEASE a; COMMIT", [7, 20], "SAVEPOINT would", "DO block"),
-        ("ROLLBACK WORK TO a", [0], "ROLLBACK WORK TO would", "DO block"),
+        ("SAVEPOINT a; RELEASE b", [13], "RELEASE names a savepoint", "Remove it"),
+        ("ROLLBACK WORK TO a", [0], "ROLLBACK WORK TO names a savepoint", "SAVEPOINT of that name"),
+        ('SAVEPOINT a; ROLLBACK TO "A"', [13], "ROLLBACK TO names a savepoint", "Remove it"),
+        ("SAVEPOINT a; RELEASE a; RELEASE a", [24], "RELEASE names a savepoint", "Remove it"),
+        ("SAVEPOINT a; SAVEPOINT b; ROLLBACK TO a; RELEASE b", [41], "RELEASE names", "Remove it"),
         ("PREPARE TRANSACTION 'a'", [0], "PREPARE TRANSACTION is part", "one phase"),
         ("COMMIT PREPARED 'a'", [0], "COMMIT PREPARED is part", "one phase"),
         ("SET TRANSACTION READ ONLY", [0], "SET TRANSACTION asks", "Remove"),
@@ -539,7 +547,8 @@ def test_other_transaction_control_is_a_problem(
     source: str, offsets: list[int], message: str, hint: str
 ) -> None:
     statements, problems = unwrapped(source)
-    assert all(transaction_control(text) is None for text in statements)
+    savepoints = (None, "SAVEPOINT", "RELEASE", "ROLLBACK TO")
+    assert all(transaction_control(text) in savepoints for text in statements)
     assert [problem.offset for problem in problems] == offsets
     assert message in problems[0].message
     assert hint in problems[0].hint
