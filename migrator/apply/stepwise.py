@@ -125,22 +125,26 @@ def _refuse_invalid_index(session: Session, migration: Migration, state: RunStat
 
 
 def require_session(session: Session, migrations: Iterable[Migration]) -> None:
-    """Refuse no-transaction files when a pooler is between the migrator and the server.
+    """Refuse files that need a session when a pooler is between the migrator and the server.
 
     Raises:
         ProblemsFound: there is a pooler; the error names the files.
     """
-    files = [migration.file for migration in migrations if not migration.directives.transaction]
+    files = {
+        migration.file: migration.directives.needs_session
+        for migration in migrations
+        if migration.directives.needs_session
+    }
     if files and session.through_pooler:
         raise ProblemsFound(
             [
                 Problem(
                     file,
-                    "has the directive no-transaction, which needs a session of its own, and there "
+                    f"has the directive {directive}, which needs a session of its own, and there "
                     "is a connection pooler between us and the server",
                     "Let DATABASE_URL point at PostgreSQL itself, not at the pooler.",
                 )
-                for file in files
+                for file, directive in files.items()
             ]
         )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"([0-9]+)_(\w[\w-]*)\.sql")
 MAX_VERSION = 2**63 - 1  # the largest bigint
+_ISOLATION = {"repeatable-read": "REPEATABLE READ", "serializable": "SERIALIZABLE"}
 _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 
 
@@ -27,11 +28,18 @@ class Directives(NamedTuple):
         transaction: whether the file runs in a transaction.
         lock_timeout: seconds; None means the setting of the run.
         statement_timeout: seconds; None means the setting of the run.
+        isolation: the isolation level of the transaction, as SQL; empty for READ COMMITTED.
     """
 
     transaction: bool = True
     lock_timeout: float | None = None
     statement_timeout: float | None = None
+    isolation: str = ""
+
+    @property
+    def needs_session(self) -> str:
+        """The directive that needs a session of its own, with a lock; empty when none does."""
+        return "no-transaction" if not self.transaction else "isolation" if self.isolation else ""
 
 
 class Migration(NamedTuple):
@@ -124,7 +132,8 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
     Args:
         header: the line comments above the first statement: offset and text of each.
     """
-    transaction = True
+    transaction, isolation = True, ""
+    isolation_at = 0
     timeouts: dict[str, float] = {}
     problems: list[scanner.Fault] = []
     for offset, comment in header:
@@ -134,6 +143,11 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
         name, separator, value = (part.strip() for part in match[1].partition("="))
         if name == "no-transaction" and not separator:
             transaction = False
+        elif name == "isolation" and value.lower() in _ISOLATION:
+            isolation, isolation_at = _ISOLATION[value.lower()], offset
+        elif name == "isolation":
+            levels = " or ".join(_ISOLATION)
+            problems.append(scanner.Fault(offset, f"directive isolation: expected {levels}", ""))
         elif name in ("lock-timeout", "statement-timeout"):
             try:
                 timeouts[name] = duration(value)
@@ -144,10 +158,19 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
                 scanner.Fault(
                     offset,
                     f"unknown directive {match[1].strip()!r}",
-                    "Known are no-transaction, lock-timeout=3s and statement-timeout=10min.",
+                    "Known are no-transaction, lock-timeout=3s, statement-timeout=10min and "
+                    "isolation=repeatable-read.",
                 )
             )
+    if isolation and not transaction:
+        problems.append(
+            scanner.Fault(
+                isolation_at,
+                "an isolation level in a no-transaction file",
+                "Remove one of the two directives: without a transaction, there is no isolation.",
+            )
+        )
     directives = Directives(
-        transaction, timeouts.get("lock-timeout"), timeouts.get("statement-timeout")
+        transaction, timeouts.get("lock-timeout"), timeouts.get("statement-timeout"), isolation
     )
     return directives, problems

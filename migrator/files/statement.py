@@ -50,7 +50,11 @@ _SPLIT = (
     "Split the file into one migration for each transaction, or put "
     "`-- migrator: no-transaction` at its top."
 )
-_MODES = ("{} asks for transaction modes", "Remove them: the migrator begins the transaction.")
+_ISOLATION = (
+    "Remove them: the migrator begins the transaction. For an isolation level, put "
+    "`-- migrator: isolation=repeatable-read` or `isolation=serializable` at the top of the file."
+)
+_MODES = ("{} asks for transaction modes", _ISOLATION)
 _CHAIN = ("{} AND CHAIN begins another transaction", "Write COMMIT without AND CHAIN.")
 _SAVEPOINT = (
     "{} names a savepoint that is not set at this place in the file",
