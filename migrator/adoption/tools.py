@@ -181,7 +181,7 @@ def _flyway(session: Session, foreign: ForeignHistory) -> ForeignHistory:
             continue  # a repeatable migration, or the row about the creation of the schema
         elif kind.startswith("UNDO") or kind == "DELETE":
             applied = [other for other in applied if other != version]
-        elif kind == "BASELINE" and version.isdigit():
+        elif kind == "BASELINE" and version.isdecimal():
             floor = int(version)
         else:
             applied.append(version)

@@ -159,7 +159,7 @@ def _plan_and_apply(
         history = read_history(session)
         plan = _plan(session, migrations, history, state)
         if single:
-            _refuse_no_transaction(plan.pending)
+            _refuse_apart(plan.pending)
         if plan.pending:
             # Most runs have nothing pending, and do not need to import the rest of this package.
             from migrator.apply import transaction  # noqa: PLC0415
@@ -223,16 +223,17 @@ def _settle(history: History, state: RunState) -> None:
         )
 
 
-def _refuse_no_transaction(pending: Sequence[Migration]) -> None:
-    """Refuse --single-transaction when a pending file cannot be in a transaction."""
+def _refuse_apart(pending: Sequence[Migration]) -> None:
+    """Refuse --single-transaction when a pending file cannot be in a transaction with others."""
     problems = [
         Problem(
             migration.file,
-            "cannot be part of --single-transaction, because it has the directive no-transaction",
+            "cannot be part of --single-transaction, because it has the directive "
+            f"{migration.directives.needs_session}",
             "Apply the pending migrations without --single-transaction.",
         )
         for migration in pending
-        if not migration.directives.transaction
+        if migration.directives.needs_session
     ]
     if problems:
         raise ProblemsFound(problems)

@@ -8,13 +8,14 @@ A statement that may take long is a message of its own, so it never runs twice f
 from __future__ import annotations
 
 import io
+import os
 import time
 from typing import TYPE_CHECKING
 
 from migrator.apply.batches import Batch, batches
 from migrator.failure.place import StatementFailed
 from migrator.server import sqlstate
-from migrator.server.session import ServerError, Session
+from migrator.server.session import Diagnosis, ServerError, Session
 from migrator.watch import observer
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 _STEP = 100_000  # characters that are encoded at a time
 _BETWEEN = ";\n"
-_SAVEPOINT = "SAVEPOINT migrator"
+# No file can name this savepoint, so it is none of the file's own.
+_SAVEPOINT = f"SAVEPOINT migrator_{os.urandom(8).hex()}"
 _CANCEL_OURSELVES = (
     "SELECT pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid()), pg_catalog.pg_sleep(1)"
 )
@@ -101,6 +103,7 @@ def send_alone(
     """
     statement = migration.statements[index]
     message = _message(migration.script.source, statement)
+    _require_utf8(session, migration, index)
     started = time.monotonic()
     with observer.running(session, migration, index) as activity:
         _obey_the_observer(session, migration, index)
@@ -158,6 +161,7 @@ def send_together(
         ConnectionLost: the connection broke.
         Interrupted: a signal has arrived.
     """
+    _require_utf8(session, migration, *indices)
     batch = [migration.statements[index] for index in indices]
     pieces: list[str | Statement] = [head, *batch, tail]
     source = migration.script.source
@@ -180,6 +184,29 @@ def send_together(
                 # When no transaction is open, the COMMIT has failed.
                 index = indices[0] if session.in_transaction else None
             raise _failed(session, activity, error, migration, index, position, elapsed) from None
+
+
+def _require_utf8(session: Session, migration: Migration, *indices: int) -> None:
+    """Refuse to send text beyond ASCII that the server would take for that of another encoding.
+
+    What a statement does to client_encoding can be in a function or in a DO block, where nobody
+    sees it before it runs.
+
+    Raises:
+        StatementFailed: one of the statements has such text.
+    """
+    if session.reads_utf8:
+        return
+    for index in indices:
+        if migration.script.is_ascii(migration.statements[index]):
+            continue
+        diagnosis = Diagnosis(
+            sqlstate="",
+            message="the server would not read this statement as UTF-8, because a statement before "
+            "it has changed client_encoding",
+            hint="Put RESET client_encoding before this statement.",
+        )
+        raise StatementFailed(diagnosis, migration, index)
 
 
 def _waits_for_history(error: ServerError) -> bool:

@@ -124,12 +124,16 @@ def _refuse_invalid_index(session: Session, migration: Migration, state: RunStat
 
 
 def require_session(session: Session, migrations: Iterable[Migration]) -> None:
-    """Refuse no-transaction files when a pooler may give the server's session to other clients.
+    """Refuse files that need a session when a pooler may give the session to other clients.
 
     Raises:
         ProblemsFound: there is such a pooler; the error names the files.
     """
-    files = [migration.file for migration in migrations if not migration.directives.transaction]
+    files = {
+        migration.file: migration.directives.needs_session
+        for migration in migrations
+        if migration.directives.needs_session
+    }
     if not files or not session.through_pooler:
         return
     if not session.settings.session_pooler:
@@ -143,8 +147,13 @@ def require_session(session: Session, migrations: Iterable[Migration]) -> None:
         hint = "Let DATABASE_URL point at PostgreSQL itself, or at a pooler in session mode."
     else:
         return
-    message = f"has the directive no-transaction, which needs a session of its own, and {reason}"
-    raise ProblemsFound([Problem(file, message, hint) for file in files])
+    needs = "which needs a session of its own, but"
+    raise ProblemsFound(
+        [
+            Problem(file, f"has the directive {directive}, {needs} {reason}", hint)
+            for file, directive in files.items()
+        ]
+    )
 
 
 def _clean_up(session: Session) -> None:

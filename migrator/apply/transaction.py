@@ -180,6 +180,7 @@ def _apply_group(
     Returns:
         The result of each migration; None when another migrator has changed the history.
     """
+    stepwise.require_session(session, group)
     settings = session.settings
     quickest = _quickest_sending(session, group, state, first=first)
 
@@ -204,6 +205,8 @@ def _quickest_sending(
     # There may be no time for a second try, so the first try has to say where it fails.
     if settings.lock_wait < 4 * settings.lock_timeout:
         return Sending.ONE_BY_ONE
+    if group[0].directives.isolation:
+        return Sending.IN_BATCHES
     # The lock is likely to be free when this run has held it before and met no other migrator.
     lock_is_free = not first and state.alone
     if lock_is_free and len(group) == 1 and session.takes_all_at_once:
@@ -281,11 +284,17 @@ def _send_in_steps(
         The result of each migration; None when the history has changed since the plan.
     """
     table = session.settings.table
+    isolation = group[0].directives.isolation
+    if isolation:
+        # The snapshot of the transaction must be younger than the lock. The end of the file gives
+        # the session's lock back, and the transaction has taken the lock, too.
+        lock.acquire(session)
     columns = lock.begin(
         session,
         _limits_sql(session, group[0]),
         fingerprint_sql(table),
         first=impact.first_sql(group[0]),
+        isolation=isolation or "READ COMMITTED",
     )
     if read_fingerprint(columns) != fingerprint:
         session.rollback()

@@ -21,8 +21,9 @@ PAGE = Page(
     f"""
     Check the names, versions, directives and statements of all files, as a run does before it
     connects. No database is needed. Every problem is reported, with its place in the file.
-    Every file counts as pending: a file that is still the template of migrator new, or contains
-    another tool's undo statements, is refused here. A run refuses it unless it is applied.
+    Every file counts as pending: a file that is still the template of migrator new, contains
+    another tool's undo statements, or sets another client_encoding than UTF-8, is refused here. A
+    run refuses it unless it is applied.
 
     The statements are read as psql reads them; only the server knows whether they are right.
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
 
 from migrator.files import rules, scanner
 from migrator.files.migration import (
@@ -22,8 +27,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+log = structlog.get_logger()
 
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
+# A name that somebody may have meant for a migration: it begins like one, or has `.sql` in it.
+_NEAR_MISS = re.compile(r"\d+_|.*\.sql", re.IGNORECASE | re.DOTALL)
+_OTHER_DIGITS = re.compile(r"\d*[^\D0-9]\d*_")  # such as those of Arabic
+# What pg_dump writes, and how people write the same.
+_ENCODING = re.compile(
+    rb"\bSET\s+(?:LOCAL\s+|SESSION\s+)?(?:CLIENT_ENCODING\s*(?:=|\bTO\b)|NAMES\b)\s*['\"]?(?!UTF)([A-Za-z][\w-]*)",
+    re.IGNORECASE,
+)
+_ELSEWHERE = (
+    "Move its files up into the folder of the migrations; or, if they are no migrations, move it "
+    "elsewhere or begin its name with a dot."
+)
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class Folder(NamedTuple):
@@ -39,7 +63,8 @@ class Folder(NamedTuple):
 def load_folder(directory: Path, *, pending: bool = False) -> Folder:
     """Read and check every migration in a folder.
 
-    Hidden files, and files whose name does not end in `.sql`, are ignored.
+    Hidden files and folders, and files whose name does not end in `.sql`, are ignored. A name that
+    looks as if it was meant for a migration is ignored with a warning in the log.
 
     Args:
         directory: the folder.
@@ -49,14 +74,22 @@ def load_folder(directory: Path, *, pending: bool = False) -> Folder:
     Raises:
         UsageError: the folder does not exist, cannot be read, or has no migration in it.
     """
-    names = [name for name in _list(directory) if name.lower().endswith(".sql")]
+    entries = _list(directory)
+    names = [entry.name for entry in entries if _is_sql(entry.name)]
+    others = [entry for entry in entries if not _is_sql(entry.name)]
+    _warn_of_near_misses(others, names)
+    subfolders = [entry.name for entry in others if entry.is_dir() and _has_sql(entry.path)]
     if not names:
+        where = f"; its subfolder {written(subfolders[0])} has some" if subfolders else ""
         raise UsageError(
-            f"no migrations in {directory.resolve()}: it has no file named *.sql",
+            f"no migrations in {_full(directory)}: it has no file named *.sql{where}",
             "Check MIGRATIONS_DIR or the mount; `migrator new DESCRIPTION` creates the first one.",
         )
     migrations: list[Migration] = []
-    problems: list[Problem] = []
+    problems = [
+        Problem(written(name), "is a subfolder with .sql files, which are not read", _ELSEWHERE)
+        for name in subfolders
+    ]
     for name in names:
         loaded = _load_file(directory / name)
         if isinstance(loaded, Migration):
@@ -71,9 +104,52 @@ def load_folder(directory: Path, *, pending: bool = False) -> Folder:
     return Folder(tuple(migrations), tuple(problems))
 
 
-def _list(directory: Path) -> list[str]:
+def written(name: str) -> str:
+    r"""Return a file's name or path as text, with `\xNN` for each byte that is not UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _full(directory: Path) -> str:
+    return written(str(directory.resolve()))
+
+
+def _is_sql(name: str) -> bool:
+    return name.lower().endswith(".sql")
+
+
+def _has_sql(directory: str) -> bool:
+    """Return whether a folder, or one below it that is not hidden, has a file named *.sql."""
+    for _, below, files in os.walk(directory):  # a folder that cannot be read counts as empty
+        if any(_is_sql(name) and not name.startswith(".") for name in files):
+            return True
+        below[:] = [name for name in below if not name.startswith(".")]
+    return False
+
+
+def _warn_of_near_misses(others: Sequence[os.DirEntry[str]], names: Sequence[str]) -> None:
+    """Log each file that may be meant for a migration and is ignored.
+
+    Args:
+        others: what is in the folder besides the files named *.sql.
+        names: the files named *.sql; what belongs to one of them, such as its backup or a note
+            about it, is no near miss.
+    """
+    stems = {name.partition(".")[0] for name in names}
+    for entry in others:
+        name = entry.name
+        if _NEAR_MISS.match(name) and name.partition(".")[0] not in stems and entry.is_file():
+            log.warning(
+                "not a migration",
+                file=written(name),
+                reason="the name does not end in .sql, so the file is ignored",
+            )
+
+
+def _list(directory: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder and not hidden, ordered by name."""
     try:
-        entries = sorted(entry.name for entry in directory.iterdir())
+        with os.scandir(directory) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except FileNotFoundError:
         reason = "it does not exist"
     except NotADirectoryError:
@@ -81,9 +157,9 @@ def _list(directory: Path) -> list[str]:
     except OSError as error:
         reason = str(error.strerror)
     else:
-        return [name for name in entries if not name.startswith(".")]
+        return [entry for entry in entries if not entry.name.startswith(".")]
     raise UsageError(
-        f"cannot read the migrations in {directory.resolve()}: {reason}",
+        f"cannot read the migrations in {_full(directory)}: {reason}",
         "Set MIGRATIONS_DIR or --dir to the folder with the migrations.",
     )
 
@@ -93,6 +169,11 @@ def _load_file(path: Path) -> Migration | Problem:
     if version_and_words is None:
         return _bad_name(path.name)
     try:
+        # Opening a FIFO waits for a writer, and opening a device may do anything.
+        kind = stat.S_IFMT(path.stat().st_mode)
+        if kind in _KINDS:
+            reason = f"cannot be read: it is {_KINDS[kind]}"
+            return Problem(path.name, reason, "Put an ordinary file in its place.")
         data = path.read_bytes()
     except OSError as error:
         return Problem(path.name, f"cannot be read: {error.strerror}")
@@ -103,7 +184,7 @@ def _load_file(path: Path) -> Migration | Problem:
         start = data.rfind(b"\n", 0, error.start) + 1
         column = len(data[start : error.start].decode("utf-8")) + 1
         message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
-        return Problem(path.name, message, "Save the file as UTF-8.", line, column)
+        return Problem(path.name, message, _save_as_utf8(data), line, column)
     version, words = version_and_words
     digest = checksum(data)
     del data  # so that the bytes of a large file are not in memory while its text is scanned
@@ -121,10 +202,26 @@ def _load_file(path: Path) -> Migration | Problem:
     )
 
 
+def _save_as_utf8(data: bytes) -> str:
+    """Return what to do about a file that is not UTF-8."""
+    setting = _ENCODING.search(data)
+    if setting is None:
+        return "Save the file as UTF-8."
+    encoding = setting[1].decode()
+    return (
+        f"Save the file as UTF-8 (it says that it is {encoding}), and remove the statement that "
+        "sets this encoding."
+    )
+
+
 def _bad_name(name: str) -> Problem:
+    if written(name) != name:
+        return Problem(written(name), "has a name that is not UTF-8", f"Rename the file. {_NAMING}")
     match = NAME.fullmatch(name)
     if match is None:
-        if name.endswith((".up.sql", ".down.sql")):
+        if _OTHER_DIGITS.match(name):
+            hint = f"The digits of the number are 0 to 9. {_NAMING}"
+        elif name.endswith((".up.sql", ".down.sql")):
             hint = "There are no down files; undo a migration with a new one. " + _NAMING
         else:
             hint = _NAMING

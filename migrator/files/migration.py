@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-NAME = re.compile(r"(\d+)_(\w[\w-]*)\.sql")
+NAME = re.compile(r"([0-9]+)_(\w[\w-]*)\.sql")
 MAX_VERSION = 2**63 - 1  # the largest bigint
+_ISOLATION = {"repeatable-read": "REPEATABLE READ", "serializable": "SERIALIZABLE"}
 _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 
 
@@ -27,11 +28,18 @@ class Directives(NamedTuple):
         transaction: whether the file runs in a transaction.
         lock_timeout: seconds; None means the setting of the run.
         statement_timeout: seconds; None means the setting of the run.
+        isolation: the isolation level of the transaction, as SQL; empty for READ COMMITTED.
     """
 
     transaction: bool = True
     lock_timeout: float | None = None
     statement_timeout: float | None = None
+    isolation: str = ""
+
+    @property
+    def needs_session(self) -> str:
+        """The directive that needs a session of its own, with a lock; empty when none does."""
+        return "no-transaction" if not self.transaction else "isolation" if self.isolation else ""
 
 
 class Migration(NamedTuple):
@@ -118,15 +126,16 @@ def read_description(header: Iterable[tuple[int, str]]) -> str:
     return ""
 
 
-def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list[scanner.Problem]]:
+def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list[scanner.Fault]]:
     """Return the directives of a file, and what is wrong with them.
 
     Args:
         header: the line comments above the first statement: offset and text of each.
     """
-    transaction = True
+    transaction, isolation = True, ""
+    isolation_at = 0
     timeouts: dict[str, float] = {}
-    problems: list[scanner.Problem] = []
+    problems: list[scanner.Fault] = []
     for offset, comment in header:
         match = _DIRECTIVE.fullmatch(comment.strip())
         if match is None:
@@ -134,20 +143,34 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
         name, separator, value = (part.strip() for part in match[1].partition("="))
         if name == "no-transaction" and not separator:
             transaction = False
+        elif name == "isolation" and value.lower() in _ISOLATION:
+            isolation, isolation_at = _ISOLATION[value.lower()], offset
+        elif name == "isolation":
+            levels = " or ".join(_ISOLATION)
+            problems.append(scanner.Fault(offset, f"directive isolation: expected {levels}", ""))
         elif name in ("lock-timeout", "statement-timeout"):
             try:
                 timeouts[name] = duration(value)
             except ValueError as error:
-                problems.append(scanner.Problem(offset, f"directive {name}: {error}", ""))
+                problems.append(scanner.Fault(offset, f"directive {name}: {error}", ""))
         else:
             problems.append(
-                scanner.Problem(
+                scanner.Fault(
                     offset,
                     f"unknown directive {match[1].strip()!r}",
-                    "Directives are no-transaction, lock-timeout=3s and statement-timeout=10min.",
+                    "Directives are no-transaction, lock-timeout=3s, statement-timeout=10min and "
+                    "isolation=repeatable-read.",
                 )
             )
+    if isolation and not transaction:
+        problems.append(
+            scanner.Fault(
+                isolation_at,
+                "an isolation level in a no-transaction file",
+                "Remove one of the two directives: without a transaction, there is no isolation.",
+            )
+        )
     directives = Directives(
-        transaction, timeouts.get("lock-timeout"), timeouts.get("statement-timeout")
+        transaction, timeouts.get("lock-timeout"), timeouts.get("statement-timeout"), isolation
     )
     return directives, problems

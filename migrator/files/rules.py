@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from migrator.files import scanner
 from migrator.files.migration import Migration, read_directives
 from migrator.files.other_tools import WAY_DOWN_WORDS, is_way_down
-from migrator.files.statement import not_in_transaction, transaction_control, unwrap
+from migrator.files.statement import (
+    not_in_transaction,
+    sets_encoding,
+    transaction_control,
+    unwrap,
+)
 from migrator.process.errors import Problem
 
 if TYPE_CHECKING:
@@ -18,12 +23,13 @@ if TYPE_CHECKING:
     _Rule = Callable[[scanner.Script, scanner.Statement], tuple[str, str] | None]
 
 
-_DIRECTIVE_LINE = re.compile(r"^[ \t]*(--[ \t]*migrator[ \t]*:)", re.IGNORECASE | re.MULTILINE)
+_DIRECTIVE = re.compile(r"migrator[ \t]*:", re.IGNORECASE)
 # No rule refuses these statements. They are skipped, because a file can have a hundred thousand.
 _ALWAYS_FINE = re.compile(r"(?:INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 # Characters. Longer statements contain rows or a function's body, and the words that a rule looks
 # for are at their beginning.
 _LONGEST_COMMAND = 10_000
+_ENCODING_WORDS = ("CLIENT_ENCODING", "NAMES")  # one of them is in what sets an encoding
 # The template of `migrator new` contains this text. A file that contains it, and has no statement,
 # is not written yet.
 UNWRITTEN = "Replace this paragraph with the reason"
@@ -32,6 +38,13 @@ UNWRITTEN = "Replace this paragraph with the reason"
 def check(migration: Migration) -> list[Problem]:
     """Return everything that is wrong with a migration, whether it is applied or pending."""
     script = migration.script
+    if not script.source or script.source.isspace():
+        empty = Problem(
+            migration.file,
+            "the file is empty",
+            "Write the migration, or a comment that says why there is nothing to do.",
+        )
+        return [empty]
     problems = list(script.problems)
     _, directive_problems = read_directives(script.header)
     problems += directive_problems
@@ -44,23 +57,17 @@ def check(migration: Migration) -> list[Problem]:
         problems += _refusals(migration, _transactions)
         problems += _refusals(migration, _nameless_indexes)
     problems += _refusals(migration, _copies_out)
-    if not script.source or script.source.isspace():
-        empty = Problem(
-            migration.file,
-            "the file is empty",
-            "Write the migration, or a comment that says why there is nothing to do.",
-        )
-        return [empty]
     return [_located(migration, problem) for problem in sorted(problems)]
 
 
 def obstacles(migration: Migration) -> list[Problem]:
     """Return the problems of a migration that matter only as long as it is pending."""
-    problems = (*_ways_down(migration.script), *_unwritten(migration.script))
+    script = migration.script
+    problems = sorted((*_ways_down(script), *_unwritten(script), *_other_encodings(script)))
     return [_located(migration, problem) for problem in problems]
 
 
-def _located(migration: Migration, problem: scanner.Problem) -> Problem:
+def _located(migration: Migration, problem: scanner.Fault) -> Problem:
     """Return a problem of the scanner with its file, its line and its column."""
     from migrator.files.excerpt import excerpt  # noqa: PLC0415 - only a problem needs it
 
@@ -69,20 +76,22 @@ def _located(migration: Migration, problem: scanner.Problem) -> Problem:
     return Problem(migration.file, problem.message, problem.hint, line, column, source)
 
 
-def _misplaced_directives(script: scanner.Script) -> list[scanner.Problem]:
+def _misplaced_directives(script: scanner.Script) -> list[scanner.Fault]:
     return [
-        scanner.Problem(
-            match.start(1),
+        scanner.Fault(
+            offset,
             "a directive below the first statement has no effect",
             "Move it into the comments at the top of the file.",
         )
         for start, end in _gaps(script)
-        if end - start > len("--migrator:")
-        for match in _DIRECTIVE_LINE.finditer(script.source, start, end)
+        if end - start >= len("--migrator:")
+        if scanner.mentions(script.source, start, end, ("MIGRATOR",))
+        for offset, comment in scanner.comments(script.source, start, end)
+        if _DIRECTIVE.match(comment) and _begins_line(script.source, offset)
     ]
 
 
-def _ways_down(script: scanner.Script) -> Iterator[scanner.Problem]:
+def _ways_down(script: scanner.Script) -> Iterator[scanner.Fault]:
     """Yield each comment of another tool that has undoing statements below it."""
     source, statements = script.source, script.statements
     if not statements or not scanner.mentions(source, 0, len(source), WAY_DOWN_WORDS):
@@ -93,7 +102,7 @@ def _ways_down(script: scanner.Script) -> Iterator[scanner.Problem]:
             continue
         for offset, comment in scanner.comments(source, start, end):
             if is_way_down(comment) and _begins_line(source, offset):
-                yield scanner.Problem(
+                yield scanner.Fault(
                     offset,
                     "the statements below this line undo the migration, and would be run too",
                     "Delete this line and the undoing statements below it; to undo a migration "
@@ -106,13 +115,33 @@ def _begins_line(source: str, offset: int) -> bool:
     return not source[line:offset].strip()
 
 
-def _unwritten(script: scanner.Script) -> Iterator[scanner.Problem]:
+def _other_encodings(script: scanner.Script) -> Iterator[scanner.Fault]:
+    """Yield each statement because of which the server would misread text that follows it."""
+    source = script.source
+    if source.isascii() or not scanner.mentions(source, 0, len(source), _ENCODING_WORDS):
+        return
+    encoding, offset = "", 0
+    for statement in script.statements:
+        start, end = statement.start, statement.end
+        setting = sets_encoding(source[start : min(end, start + _LONGEST_COMMAND)])
+        if setting is not None:
+            encoding, offset = setting, start
+        elif encoding and not script.is_ascii(statement):
+            yield scanner.Fault(
+                offset,
+                f"the server would read the text below as {encoding}, and the file is UTF-8",
+                "Remove this statement: the server knows that migrations are sent as UTF-8.",
+            )
+            encoding = ""
+
+
+def _unwritten(script: scanner.Script) -> Iterator[scanner.Fault]:
     """Yield the comment of the template that asks for the migration, if there is no statement."""
     if script.statements:
         return
     for offset, comment in script.header:
         if comment.startswith(UNWRITTEN):
-            yield scanner.Problem(
+            yield scanner.Fault(
                 offset,
                 "the file is still the template of `migrator new`: it has no statement",
                 "Write the migration; or, if there is nothing to do, replace this comment with "
@@ -137,7 +166,7 @@ def _gaps(script: scanner.Script) -> Iterator[tuple[int, int]]:
     return zip(ends, [*starts, len(script.source)], strict=False)
 
 
-def _refusals(migration: Migration, rule: _Rule) -> list[scanner.Problem]:
+def _refusals(migration: Migration, rule: _Rule) -> list[scanner.Fault]:
     """Return a problem for each statement that a rule refuses.
 
     Args:
@@ -146,7 +175,7 @@ def _refusals(migration: Migration, rule: _Rule) -> list[scanner.Problem]:
     """
     script = migration.script
     return [
-        scanner.Problem(statement.start, *refusal)
+        scanner.Fault(statement.start, *refusal)
         for statement in migration.statements
         if not _ALWAYS_FINE.match(script.source, statement.start, statement.end)
         if (refusal := rule(script, statement))

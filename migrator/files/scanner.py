@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 
-class Problem(NamedTuple):
+class Fault(NamedTuple):
     """A place in a source that cannot be run, found without the server."""
 
     offset: int
@@ -48,7 +48,7 @@ class Script(NamedTuple):
     source: str
     statements: tuple[Statement, ...]
     """In the order of the source, which is the order of execution."""
-    problems: tuple[Problem, ...]
+    problems: tuple[Fault, ...]
     """In the order of the source."""
     header: tuple[tuple[int, str], ...]
     """For each line comment before the first statement: the offset of `--`, the text after it."""
@@ -56,6 +56,11 @@ class Script(NamedTuple):
     def text(self, statement: Statement) -> str:
         """Return a statement's text."""
         return self.source[statement.start : statement.end]
+
+    def is_ascii(self, statement: Statement) -> bool:
+        """Return whether a statement and its rows have ASCII characters only."""
+        start, end = statement.copy_data or (0, 0)
+        return self.text(statement).isascii() and self.source[start:end].isascii()
 
 
 # The character classes are those of psql's scanner: every character outside ASCII is a letter. Each
@@ -275,7 +280,7 @@ class _Piece(NamedTuple):
     start: int
     end: int
     stop: int
-    problem: tuple[Problem, ...] = ()
+    problem: tuple[Fault, ...] = ()
 
 
 class _Nesting:
@@ -357,15 +362,15 @@ def _count(mark: str, offset: int, parentheses: _Nesting, blocks: _Nesting) -> N
         blocks.leave()
 
 
-def _unclosed(parentheses: _Nesting, blocks: _Nesting) -> tuple[Problem, ...]:
+def _unclosed(parentheses: _Nesting, blocks: _Nesting) -> tuple[Fault, ...]:
     if parentheses.depth:
         return _never_closed("(", parentheses.opened)
     return _never_closed("BEGIN", blocks.opened) if blocks.depth else ()
 
 
-def _never_closed(mark: str, offset: int) -> tuple[Problem]:
+def _never_closed(mark: str, offset: int) -> tuple[Fault]:
     message, hint = _NEVER_CLOSED[mark[0].upper()]
-    return (Problem(offset, message, hint.format(mark)),)
+    return (Fault(offset, message, hint.format(mark)),)
 
 
 def _after(pattern: re.Pattern[str], source: str, pos: int, end: int) -> int:
@@ -409,11 +414,11 @@ def words_between(source: str, pos: int, end: int) -> Iterator[str]:
         yield token if literal else token.translate(UPPER)
 
 
-def _nul(source: str) -> Iterator[Problem]:
+def _nul(source: str) -> Iterator[Fault]:
     offset = source.find("\0")
     if offset >= 0:
         hint = "Remove it; if the file is UTF-16, save it as UTF-8."
-        yield Problem(offset, "there is a NUL character in the file", hint)
+        yield Fault(offset, "there is a NUL character in the file", hint)
 
 
 def _line_end(source: str, pos: int, end: int) -> int:
@@ -439,24 +444,24 @@ def _rows(source: str, start: int) -> tuple[int, int]:
     return start, match.start() + 1 if match else len(source)
 
 
-def _continued(piece: _Piece) -> Iterator[Problem]:
+def _continued(piece: _Piece) -> Iterator[Fault]:
     """Yield a problem if a statement begins on the line of a COPY and continues after its rows."""
     if piece.problem or piece.start < piece.end:
         message = (
             "this statement begins on the line of a COPY … FROM STDIN and continues after its rows"
         )
         hint = r"Begin it on a line of its own, after the line \."
-        yield Problem(piece.start, message, hint)
+        yield Fault(piece.start, message, hint)
 
 
-def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Problem, ...]]:
+def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Fault, ...]]:
     """Return where the command that begins with a backslash ends, and what is wrong with it."""
     if piece.start == piece.end and _RESTRICT.match(source, piece.stop, end):
         return _line_end(source, piece.stop, end) + 1, ()
     match = _COMMAND.match(source, piece.stop, end)
     name = match[1] if match else ""
     message = f"\\{name} is a command of psql, not SQL"
-    problem = Problem(piece.stop, message, _COMMAND_HINTS.get(name, _COMMAND_HINT))
+    problem = Fault(piece.stop, message, _COMMAND_HINTS.get(name, _COMMAND_HINT))
     if name in (";", ":"):
         return piece.stop + 2, (problem,)
     line_end = _line_end(source, piece.stop, end)
@@ -465,7 +470,7 @@ def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Prob
     return line_end + 1, (problem,)
 
 
-def _strings_setting(source: str, piece: _Piece) -> Iterator[Problem]:
+def _strings_setting(source: str, piece: _Piece) -> Iterator[Fault]:
     """Yield a problem if a SET switches standard_conforming_strings off."""
     start = list(islice(words_between(source, piece.start, piece.end), 5))
     setting = start[2:] if start[1:2] in (["SESSION"], ["LOCAL"]) else start[1:]
@@ -473,4 +478,4 @@ def _strings_setting(source: str, piece: _Piece) -> Iterator[Problem]:
     if setting[:1] == ["STANDARD_CONFORMING_STRINGS"] and value in FALSE:
         message = "standard_conforming_strings is switched off"
         hint = "Leave it on, and write a string that has backslash escapes as E'…'."
-        yield Problem(piece.start, message, hint)
+        yield Fault(piece.start, message, hint)

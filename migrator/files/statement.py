@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import islice
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING
 
 from migrator.files import scanner
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 # The first words of most statements. One match finds them faster than reading token by token.
 _PLAIN_WORDS = re.compile(rf"(?>(?:{scanner.WORD}){scanner.SPACE}*+){{1,4}}+")
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _UPPER_SPACED = scanner.UPPER | str.maketrans(scanner.SPACES, " " * len(scanner.SPACES))
 
 _CONTROLS: dict[tuple[str, ...], str | None] = {
@@ -48,11 +50,15 @@ _SPLIT = (
     "Split the file into one migration for each transaction, or put "
     "`-- migrator: no-transaction` at its top."
 )
-_MODES = ("{} asks for transaction modes", "Remove them: the migrator begins the transaction.")
+_ISOLATION = (
+    "Remove them: the migrator begins the transaction. For an isolation level, put "
+    "`-- migrator: isolation=repeatable-read` or `isolation=serializable` at the top of the file."
+)
+_MODES = ("{} asks for transaction modes", _ISOLATION)
 _CHAIN = ("{} AND CHAIN begins another transaction", "Write COMMIT without AND CHAIN.")
 _SAVEPOINT = (
-    "{} would disturb the migrator's savepoints",
-    "Catch the error in a DO block instead.",
+    "{} names a savepoint that is not set at this place in the file",
+    "Remove it, or put the SAVEPOINT of that name before it.",
 )
 _TWO_PHASE = ("{} is part of a two-phase commit", "Remove it: a migration commits in one phase.")
 _OBJECTIONS = {
@@ -60,7 +66,6 @@ _OBJECTIONS = {
     "COMMIT": ("{} ends the transaction that the file runs in", _SPLIT),
     "ROLLBACK": ("{} throws away the transaction that the file runs in", "Remove it."),
     "ROLLBACK TO": _SAVEPOINT,
-    "SAVEPOINT": _SAVEPOINT,
     "RELEASE": _SAVEPOINT,
     "PREPARE TRANSACTION": _TWO_PHASE,
     "COMMIT PREPARED": _TWO_PHASE,
@@ -81,11 +86,12 @@ def transaction_control(statement: str) -> str | None:
 
 def unwrap(
     script: scanner.Script,
-) -> tuple[tuple[scanner.Statement, ...], tuple[scanner.Problem, ...]]:
+) -> tuple[tuple[scanner.Statement, ...], tuple[scanner.Fault, ...]]:
     """Return the statements to run of a file that runs in the migrator's transaction, and problems.
 
-    A BEGIN that is the first statement and a COMMIT that is the last one are left out. Every other
-    transaction command is a problem, and is also left out.
+    A BEGIN that is the first statement and a COMMIT that is the last one are left out. The commands
+    for the savepoints that the file itself sets are run as they are. Every other transaction
+    command is a problem, and is also left out.
     """
     statements, source = script.statements, script.source
     if not any(
@@ -100,12 +106,37 @@ def unwrap(
     edges = {0: _PLAIN_BEGIN, len(commands) - 1: _PLAIN_COMMIT} if wrapped else {}
     several = names.count("BEGIN") > 1
     kept, problems = [], []
+    savepoints: list[str] = []  # those that are set, the outermost first
     for index, (statement, name) in enumerate(zip(statements, names, strict=True)):
-        if not name:
+        if not name or _keeps(savepoints, name, commands[index][-1]):
             kept.append(statement)
         elif commands[index] not in edges.get(index, ()):
             problems.append(_objection(statement.start, commands[index], name, several=several))
     return tuple(kept), tuple(problems)
+
+
+def _keeps(savepoints: list[str], name: str, savepoint: str) -> bool:
+    """Follow a command for a savepoint; return whether it is one, and its savepoint is set.
+
+    Args:
+        savepoints: those that are set, the outermost first; it is changed as the command does.
+        name: the command, as `transaction_control` names it.
+        savepoint: the last word of the command.
+    """
+    if name not in ("SAVEPOINT", "RELEASE", "ROLLBACK TO"):
+        return False
+    quoted = savepoint.startswith('"')
+    savepoint = savepoint[1:-1].replace('""', '"') if quoted else savepoint.translate(_LOWER)
+    if name == "SAVEPOINT":
+        savepoints.append(savepoint)
+    elif savepoint not in savepoints:
+        return False
+    else:
+        while savepoints[-1] != savepoint:
+            savepoints.pop()
+        if name == "RELEASE":
+            savepoints.pop()
+    return True
 
 
 def _start(verbs: re.Pattern[str], source: str, pos: int, end: int) -> tuple[str, ...]:
@@ -123,9 +154,7 @@ def _prefix(table: Mapping[tuple[str, ...], object], start: tuple[str, ...]) -> 
     return next((start[:length] for length in (4, 3, 2, 1) if start[:length] in table), ())
 
 
-def _objection(
-    offset: int, command: tuple[str, ...], name: str, *, several: bool
-) -> scanner.Problem:
+def _objection(offset: int, command: tuple[str, ...], name: str, *, several: bool) -> scanner.Fault:
     message, hint = _OBJECTIONS[name]
     if name == "COMMIT" and command[-2:] == ("AND", "CHAIN"):
         message, hint = _CHAIN
@@ -133,7 +162,41 @@ def _objection(
         message, hint = _MODES
     elif several and name == "BEGIN":
         hint = _SPLIT
-    return scanner.Problem(offset, message.format(" ".join(_prefix(_CONTROLS, command))), hint)
+    return scanner.Fault(offset, message.format(" ".join(_prefix(_CONTROLS, command))), hint)
+
+
+_SETS = re.compile(rf"(?i:SET|RESET|SELECT){scanner.WORD_END}")
+
+
+def sets_encoding(statement: str) -> str | None:
+    """Return the encoding that a statement says the rest of the text is in.
+
+    Recognised are SET and RESET of client_encoding, SET NAMES, RESET ALL and a SELECT of nothing
+    but set_config.
+
+    Returns:
+        The encoding as it is written; empty for UTF-8 and for the default, which is UTF-8 in the
+        migrator's sessions; None when the statement sets no encoding.
+    """
+    if not _SETS.match(statement):
+        return None
+    verb, *tokens = islice(scanner.words_between(statement, 0, len(statement)), 8)
+    if verb == "RESET":
+        return "" if tokens in (["ALL"], ["CLIENT_ENCODING"]) else None
+    if verb == "SELECT":
+        tokens = tokens[2:] if tokens[:2] == ["PG_CATALOG", "."] else tokens
+        name, value = tokens[2:3], tokens[4:5]
+        if tokens[:2] != ["SET_CONFIG", "("] or not value or not value[0].endswith("'"):
+            return None
+    else:
+        tokens = tokens[1:] if tokens[:1] in (["SESSION"], ["LOCAL"]) else tokens
+        name, value = tokens[:1], tokens[1:2] if tokens[:1] == ["NAMES"] else tokens[2:3]
+    if name != ["NAMES"] and "".join(name).strip("\"'").upper() != "CLIENT_ENCODING":
+        return None
+    encoding = "".join(value).removeprefix("E'").removeprefix("e'").strip("\"'")
+    # The server looks at nothing but the letters and digits (its source, encnames.c).
+    plain = "".join(filter(str.isalnum, encoding)).upper()
+    return "" if plain in ("", "DEFAULT", "UTF8", "UNICODE") else encoding
 
 
 def not_in_transaction(statement: str) -> str | None:

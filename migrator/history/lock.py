@@ -44,7 +44,12 @@ def key(table: Table) -> int:
 
 
 def begin(
-    session: Session, limits: str, columns: str = "", *, first: str = "SELECT"
+    session: Session,
+    limits: str,
+    columns: str = "",
+    *,
+    first: str = "SELECT",
+    isolation: str = "READ COMMITTED",
 ) -> tuple[Any, ...]:
     """Begin a transaction that holds the lock.
 
@@ -57,6 +62,9 @@ def begin(
         limits: the statement that `limits_sql` returned.
         columns: the columns to read under the lock, as the rest of a SELECT list; may be empty.
         first: a statement that is run under the lock before the columns are read.
+        isolation: the isolation level. At another level than READ COMMITTED the transaction has one
+            snapshot, which is older than a lock that is taken in it; the session has to have the
+            lock already, from `acquire`.
 
     Returns:
         The values of the columns.
@@ -65,7 +73,7 @@ def begin(
         LockUnavailable: another migrator held the lock for all of `lock_wait`.
         ServerReadOnly: the transaction could not write.
     """
-    message = f"""BEGIN ISOLATION LEVEL READ COMMITTED;
+    message = f"""BEGIN ISOLATION LEVEL {isolation};
 {limits};
 SELECT pg_catalog.set_config('migrator.locked',
   pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)})::text, true);

@@ -8,8 +8,9 @@ because a migration may have changed `search_path`.
 from __future__ import annotations
 
 import os
+from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.history.progress import Progress, read_only_sql, report_sql, reported
 from migrator.process.errors import Problem, ProblemsFound
@@ -48,6 +49,15 @@ _SHOWN_TIME = (
 _IN_UTC = "SET LOCAL TimeZone TO 'UTC'"
 # These numbers are fixed in the source of PostgreSQL, pg_type.dat.
 _TYPE_OIDS = {21: "smallint", 23: "integer", 20: "bigint"}
+_TEXT_OIDS = frozenset({25, 1042, 1043})  # text, char(n), varchar(n)
+_USUAL_OIDS = {
+    "version": frozenset(_TYPE_OIDS),
+    "description": _TEXT_OIDS,
+    "applied_at": frozenset({1114, 1184}),  # timestamp, timestamptz
+    "checksum": _TEXT_OIDS,
+    "execution_ms": frozenset({20, 21, 23, 700, 701, 1700}),  # numbers
+    "applied_by": _TEXT_OIDS,
+}
 
 
 class Row(NamedTuple):
@@ -258,10 +268,14 @@ def _read(session: Session) -> History:
 
 
 def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
-    """Read the history in one message; the columns that the table does not have are NULL."""
+    """Read the history in one message; the columns that the table does not have are NULL.
+
+    The message also returns the types of all columns: a second column for each has no values.
+    """
+    names = Row._fields
     selected = ", ".join(
-        "NULL" if name not in columns else _SHOWN_TIME if name == "applied_at" else name
-        for name in ("version", "description", "applied_at", *_ADDED)
+        [_selected(name, columns, bytewise=session.counts_bytes) for name in names]
+        + [f"CASE WHEN false THEN {name if name in columns else 'NULL'} END" for name in names]
     )
     settings = session.settings
     limit = server_time(settings.lock_timeout)
@@ -273,37 +287,82 @@ def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
         f" SELECT {selected} FROM {settings.table.quoted} ORDER BY version",
         what="the history",
     )
-    kind = _TYPE_OIDS.get(session.column_type)
-    if kind is None:
+    types = dict(zip(names, session.column_types[len(names) :], strict=True))
+    if any(types[name] not in _USUAL_OIDS[name] for name in names if name in columns):
         _check_shape(session)
+    kind = _TYPE_OIDS.get(types["version"])
     return History(
-        rows=tuple(Row(*row) for row in rows),
+        rows=_rows(settings.table, rows),
         ready=all(name in columns for name in _ADDED),
         largest=_LARGEST[kind or "smallint"],
         progress=reported(session),
     )
 
 
+def _selected(name: str, columns: Mapping[str, str], *, bytewise: bool) -> str:
+    """Return the expression that reads a column.
+
+    Args:
+        name: the column.
+        columns: the columns that the table has.
+        bytewise: whether the database has no encoding, so that its text may be of any, and only
+            bytes can be sent to us.
+    """
+    if name not in columns:
+        return "NULL"
+    if name == "applied_at":
+        return _SHOWN_TIME
+    if bytewise and _USUAL_OIDS[name] is _TEXT_OIDS:
+        return f"pg_catalog.convert_to({name}, 'SQL_ASCII')"
+    return name
+
+
+def _rows(table: Table, rows: Sequence[Sequence[Any]]) -> tuple[Row, ...]:
+    """Return the rows of the history from the values that the server sent.
+
+    Raises:
+        ProblemsFound: a row has no version.
+    """
+    without = sum(row[0] is None for row in rows)
+    if without:
+        from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
+
+        raise shape.without_version(table, without)
+    return tuple(Row(*map(_value, row[: len(Row._fields)])) for row in rows)
+
+
+def _value(value: Any) -> Any:  # noqa: ANN401
+    """Return a value as text or a whole number, whichever it is."""
+    if isinstance(value, memoryview):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    if value is None or isinstance(value, str | int):
+        return value
+    return round(value) if isfinite(value) else None
+
+
 def _check_shape(session: Session) -> dict[str, str]:
     """Return the columns of the table and their types, or refuse a table of another tool."""
     table = session.settings.table
-    columns = dict(
-        session.query(
-            "SELECT a.attname::text, format_type(a.atttypid, NULL) FROM pg_catalog.pg_attribute a"
-            " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
-            (table.quoted,),
-        )
+    found = session.query(
+        "SELECT a.attname::text, format_type(a.atttypid, NULL), t.typcategory::text"
+        " FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
+        " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
+        (table.quoted,),
     )
+    columns = {name: kind for name, kind, _ in found}
     is_ours = columns.get("version") in _LARGEST and columns.get("applied_at") in _TIMES
     if is_ours and "description" in columns:
+        from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
+
+        shape.require_types(table, found)
         return columns
-    shape = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     raise ProblemsFound(
         [
             Problem(
                 str(table),
-                f"is not a history table of migrator: it has the columns {shape}",
-                "It belongs to another tool: take over from it with `migrator adopt`, or name "
+                f"is not a history table of migrator: it has the columns {listed}",
+                "If it belongs to another tool, take over from it with `migrator adopt`; or name "
                 "another table in MIGRATOR_TABLE.",
             )
         ]

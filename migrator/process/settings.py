@@ -30,7 +30,7 @@ _ALIKE = 0.7  # as difflib measures it, from 0 to 1
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
 _SHORTEST = 0.001  # the server rounds a shorter time to 0, and for the server 0 means no limit
 _LONGEST = 576 * 3600.0  # the server's timeouts are milliseconds in 32 bits
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|)", re.ASCII)
 
 
 def duration(text: str) -> float:

@@ -9,8 +9,9 @@ import unicodedata
 
 from migrator.process.writer import Writer
 
-# Controls, formats such as a zero-width space, and spaces and line separators outside ASCII.
-_INVISIBLE = ("Cc", "Cf", "Zs", "Zl", "Zp")
+# Controls, formats such as a zero-width space, spaces and line separators outside ASCII, and what
+# Python has in a name or an argument in place of a byte that is not UTF-8 (PEP 383).
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")
 
 
 def visible(text: str) -> str:

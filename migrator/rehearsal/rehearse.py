@@ -133,6 +133,7 @@ class _Transaction:
 
     def __init__(self, session: Session, fingerprint: Fingerprint) -> None:
         self.rehearsed: list[Rehearsed] = []
+        self._isolated: list[str] = []  # files that ask for an isolation level
         self._session = session
         self._fingerprint = fingerprint
         own = own_tables(session.settings.table)
@@ -163,6 +164,8 @@ class _Transaction:
             reason = "it has the directive no-transaction, so it cannot be rolled back"
             self.rehearsed.append(Rehearsed(version, file, 0, (), reason))
             return
+        if migration.directives.isolation:
+            self._isolated.append(file)
         session = self._session
         limits = migration.limits(session.settings)
         session.execute(limits_sql(session, f"migrator: {file}", *limits, local=True))
@@ -208,6 +211,11 @@ class _Transaction:
             notes.append(
                 f"Not rehearsed: {', '.join(skipped)}. A later file that needs their changes "
                 "fails here, but not in the real run."
+            )
+        if self._isolated:
+            notes.append(
+                f"Rehearsed as READ COMMITTED: {', '.join(self._isolated)}. The real run uses the "
+                "isolation level of the directive."
             )
         if self._as_documented:
             names = sorted({documented.relation for documented in self._as_documented})

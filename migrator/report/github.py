@@ -33,7 +33,10 @@ def summarise(environ: Mapping[str, str], result: Outcome | MigratorError) -> No
         result: what the run did, or the error that ended it.
     """
     if path := environ.get("GITHUB_STEP_SUMMARY"):
-        with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
+        with (
+            suppress(OSError),
+            Path(path).open("a", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             file.write(redact(summary(result)))
 
 

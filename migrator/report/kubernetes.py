@@ -26,7 +26,7 @@ def reason(text: str) -> bytes:
     Args:
         text: what a person is told.
     """
-    data = text.encode()
+    data = text.encode(errors="backslashreplace")  # a path may have bytes that are not UTF-8
     if len(data) <= _LONGEST_REASON:
         return data
     ending = " …".encode()

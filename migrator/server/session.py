@@ -436,9 +436,9 @@ class Session:
         return count if count >= 0 else None
 
     @property
-    def column_type(self) -> int:
-        """The OID of the type of the first column that the last statement returned."""
-        return int(self.cursor.description[0].type_code)
+    def column_types(self) -> tuple[int, ...]:
+        """The OID of the type of each column that the last statement returned."""
+        return tuple(int(column.type_code) for column in self.cursor.description)
 
     @property
     def target(self) -> dict[str, object]:

@@ -13,6 +13,7 @@ from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
@@ -50,6 +51,7 @@ BAD_FILES = {
     "a version above bigint": Bad(
         "9223372036854775808_x.sql", "SELECT 1;", "", "has a version above 9223372036854775807"
     ),
+    "digits of another script": Bad("٠٠٣_x.sql", "SELECT 1;", "", "is not named like a migration"),
     "a version that is there": Bad(
         "2_x.sql", "SELECT 1;", "", "has version 2, which 002_pets.sql has too"
     ),
@@ -124,7 +126,12 @@ def no_permission(folder: Folder) -> str:
     return "Permission denied"
 
 
-UNREADABLE = [folder_named_like_a_file, dangling_link, link_to_itself]
+def fifo(folder: Folder) -> str:
+    os.mkfifo(folder.path / "003_x.sql")
+    return "it is a FIFO"
+
+
+UNREADABLE = [fifo, folder_named_like_a_file, dangling_link, link_to_itself]
 if os.geteuid() != 0:  # root may read everything
     UNREADABLE.append(no_permission)
 
@@ -319,6 +326,69 @@ class TestFolder:
         assert error["message"] == f"no migrations in {folder.path}: it has no file named *.sql"
         assert "migrator new" in error["hint"]
         assert snapshot(database) == before
+
+
+class TestNameThatIsNotUtf8:
+    NAME = os.fsdecode(b"003_gr\xf6\xdfe.sql")
+    WRITTEN = r"003_gr\xf6\xdfe.sql"
+
+    @pytest.mark.parametrize("arguments", [(), ("validate", "--json"), ("status", "--json")])
+    @pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict", ""])
+    @pytest.mark.parametrize("form", ["console", "json"])
+    def test_is_refused_and_shown(
+        self,
+        migrate: Migrate,
+        folder: Folder,
+        one_applied: Database,
+        tmp_path: Path,
+        *,
+        arguments: tuple[str, ...],
+        encoding: str,
+        form: str,
+    ) -> None:
+        folder.write(self.NAME, "SELECT 1;")
+        before = snapshot(one_applied)
+        summary = tmp_path / "summary"
+        env = {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_STEP_SUMMARY": str(summary),
+            "MIGRATOR_LOG_FORMAT": form,
+            "PYTHONIOENCODING": encoding,
+        }
+        run = migrate(*arguments, env=env)
+        assert run.status == DISAGREEMENT, run.err
+        if form == "json":
+            [problem] = run.event("refused")["problems"]
+            assert problem["file"] == self.WRITTEN
+        else:
+            assert f"{self.WRITTEN}: has a name that is not UTF-8" in run.err
+        text = summary.read_bytes().decode()
+        assert f"{self.WRITTEN}: has a name that is not UTF-8" in text
+        if not arguments:
+            assert "::error" in run.out
+        assert snapshot(one_applied) == before
+        (folder.path / self.NAME).rename(folder.path / "003_groesse.sql")  # what the hint says
+        assert migrate(env=env).status == 0
+
+    def test_of_the_folder_or_of_a_near_miss_is_shown(
+        self, migrate: Migrate, folder: Folder, tmp_path: Path
+    ) -> None:
+        directory = tmp_path / os.fsdecode(b"\xff")
+        summary = tmp_path / "summary"
+        env = {
+            "MIGRATIONS_DIR": str(directory),
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_STEP_SUMMARY": str(summary),
+            "PYTHONIOENCODING": "utf-8:strict",
+        }
+        assert migrate(env=env).status == USAGE
+        assert r"/\xff: it does not exist" in summary.read_bytes().decode()
+        folder.path.rename(directory)
+        (directory / "001_a.sql").write_text("SELECT 1;")
+        (directory / os.fsdecode(b"002_\xff")).write_text("SELECT 1;")
+        run = migrate(env=env)
+        assert run.status == 0
+        assert run.event("not a migration")["file"] == r"002_\xff"
 
 
 class TestDisagreement:

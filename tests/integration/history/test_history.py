@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.database import OWNER, Database
+from tests.support.migrator import Migrate
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.support.database import Database
-    from tests.support.migrator import Folder, Migrate
+    from tests.support.migrator import Folder
+    from tests.support.postgres import Server
 
 FAILED = 1
 UNREACHABLE = 4
@@ -261,6 +264,144 @@ class TestTimes:
         run = migrate("rehearse")
         assert run.status == 0, run.err
         assert rows(in_berlin) == []
+
+
+READ = [
+    ("current",),
+    ("current", "--json"),
+    ("status",),
+    ("status", "--json"),
+    ("check",),
+    ("plan",),
+]
+ADDED = "checksum text, execution_ms integer, applied_by text"
+MENDED = {
+    "description bytea": ("bytea", ADDED, "'premi\\303\\250re'", "première"),
+    "description jsonb": ("jsonb", ADDED, "'{}'", "{}"),
+    "description int": ("integer", ADDED, "7", "7"),
+    "checksum bytea": ("text", ADDED.replace("checksum text", "checksum bytea"), "'a'", "a"),
+    "execution_ms text": ("text", ADDED.replace("integer", "text"), "'a'", "a"),
+}
+
+
+def make(database: Database, columns: str, values: str) -> None:
+    """Make a history that somebody else has made, with one row."""
+    as_owner(
+        database,
+        f"CREATE TABLE schema_migrations ({columns});INSERT INTO schema_migrations VALUES {values}",
+    )
+
+
+class TestOddTable:
+    """A history whose columns or rows are not as the migrator makes them."""
+
+    @pytest.mark.parametrize(
+        ("description", "added", "value", "shown"), MENDED.values(), ids=MENDED.keys()
+    )
+    def test_of_other_types_is_refused_with_the_sql_that_mends_it(
+        self,
+        migrate: Migrate,
+        database: Database,
+        *,
+        description: str,
+        added: str,
+        value: str,
+        shown: str,
+    ) -> None:
+        columns = f"version int PRIMARY KEY, applied_at timestamptz, description {description}"
+        make(database, f"{columns}, {added}", f"(1, now(), {value}, NULL, '3')")
+        before = snapshot(database)
+        for command in [*READ, ()]:
+            run = migrate(*command)
+            assert run.status == DISAGREEMENT, command
+            [problem] = run.event("refused")["problems"]
+            assert problem["message"].startswith("has a column ")
+        assert snapshot(database) == before
+        advised = problem["hint"].removeprefix("Change it: ").partition(";")[0]
+        as_owner(database, advised)
+        assert migrate().status == 0
+        assert rows(database) == [(1, shown), (2, "b"), (3, "c")]
+        for command in READ:
+            assert migrate(*command).status == 0
+
+    def test_with_other_types_of_text_and_numbers_is_read_and_written(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        database.execute("CREATE DOMAIN words AS varchar(50)")
+        make(
+            database,
+            "version int PRIMARY KEY, applied_at timestamptz, description words,"
+            " checksum char(64), execution_ms numeric, applied_by name",
+            "(1, now(), 'x', NULL, 3.7), (2, now(), 'y', NULL, 'NaN')",
+        )
+        for command in READ:
+            assert migrate(*command).status == (3 if command == ("check",) else 0)
+        recent = json.loads(migrate("--current", "--json").out)["recent"]
+        assert [row["execution_ms"] for row in recent] == [None, 4]
+        assert migrate().status == 0
+        assert rows(database) == [(1, "x"), (2, "y"), (3, "c")]
+
+    @pytest.mark.parametrize("kind", ["numeric", "float8", "bigint", "time", "interval", "date"])
+    def test_with_times_that_are_none_is_refused(
+        self, migrate: Migrate, database: Database, kind: str
+    ) -> None:
+        columns = f"version int PRIMARY KEY, applied_at {kind}, description text, {ADDED}"
+        make(database, columns, "(1, NULL, 'x')")
+        for command in [*READ, ()]:
+            run = migrate(*command)
+            assert run.status == DISAGREEMENT
+            [problem] = run.event("refused")["problems"]
+            assert problem["message"].startswith("is not a history table of migrator")
+
+    def test_with_rows_without_a_version_is_refused_until_they_are_gone(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        make(
+            database,
+            f"version int, applied_at timestamp DEFAULT now(), description text, {ADDED}",
+            "(1, now(), 'x'), (NULL, now(), 'y'), (NULL, now(), 'z')",
+        )
+        before = snapshot(database)
+        for command in [*READ, ()]:
+            run = migrate(*command)
+            assert run.status == DISAGREEMENT
+            [problem] = run.event("refused")["problems"]
+            assert problem["message"] == "has 2 rows whose version is NULL"
+        assert snapshot(database) == before
+        delete, _, key = problem["hint"].partition("DELETE")[2].rstrip(".").partition("; then ")
+        as_owner(database, f"DELETE{delete}; {key}")
+        assert migrate().status == 0
+        assert rows(database) == [(1, "x"), (2, "b"), (3, "c")]
+
+    def test_of_a_database_without_an_encoding_may_have_any_bytes(
+        self, server: Server, folder: Folder, tmp_path: Path
+    ) -> None:
+        name = "history_of_bytes"
+        server.execute(
+            f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE template0"
+            " ENCODING 'SQL_ASCII' LOCALE 'C'"
+        )
+        database = Database(server, name)
+        try:
+            database.execute(f"GRANT CREATE ON SCHEMA public TO {OWNER}")
+            make(
+                database,
+                f"version int PRIMARY KEY, applied_at timestamp, description text, {ADDED}",
+                r"(1, now(), E'premi\xe8re'), (2, now(), E'deuxi\303\250me \\x')",
+            )
+            folder.write("003_c.sql", "-- troisième\nSELECT 1;")
+            with Migrate(database, folder, tmp_path) as migrate:
+                for command in READ:
+                    assert migrate(*command).status == (3 if command == ("check",) else 0)
+                assert migrate().status == 0
+                recent = json.loads(migrate("--current", "--json").out)["recent"]
+            assert [row["description"] for row in recent] == [
+                "troisième",
+                r"deuxième \x",
+                r"premi\xe8re",
+            ]
+        finally:
+            server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 FOREIGN = {

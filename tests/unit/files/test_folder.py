@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +70,7 @@ class TestName:
             "001_initial.sql\n",
             "000_nothing.sql",
             "9223372036854775808_too_large.sql",
+            "٠٠٢_arabic.sql",
         ],
     )
     def test_of_something_else(self, name: str) -> None:
@@ -82,6 +85,8 @@ class TestName:
             ("001_a.down.sql", "is not named like a migration", "There are no down files"),
             ("000_a.sql", "has version 0", "The first version is 1"),
             ("9223372036854775808_a.sql", "has a version above 9223372036854775807", "smaller"),
+            ("٠٠٢_a.sql", "is not named like a migration", "The digits of the number are 0 to 9."),
+            ("0٢_a.sql", "is not named like a migration", "The digits of the number are 0 to 9."),
         ],
     )
     def test_that_is_refused_is_told_with_what_to_do(
@@ -154,6 +159,50 @@ class TestFolder:
             load_folder(folder.path)
         assert error.value.message == f"no migrations in {folder.path}: it has no file named *.sql"
         assert "MIGRATIONS_DIR" in error.value.hint
+
+    @pytest.mark.parametrize("name", ["002_x", "002_x.sql.txt", "2_x.psql", "seed.sql.gz", "3_b.x"])
+    def test_tells_of_a_name_that_is_almost_one(self, folder: Folder, name: str) -> None:
+        folder.write("001_a.sql", "SELECT 1;")
+        folder.write(name, "SELECT 1;")
+        with structlog.testing.capture_logs() as logs:
+            assert only(folder).file == "001_a.sql"
+        assert [(entry["event"], entry["file"]) for entry in logs] == [("not a migration", name)]
+
+    def test_is_silent_about_what_belongs_to_a_migration(self, folder: Folder) -> None:
+        for name in ("001_a.sql", "001_a.sql~", "001_a.sql.orig", "001_a.md", "001_a", ".2_x"):
+            folder.write(name, "SELECT 1;")
+        folder.write("notes.txt", "2 of 3")
+        (folder.path / "002_pictures").mkdir()
+        with structlog.testing.capture_logs() as logs:
+            assert only(folder).file == "001_a.sql"
+        assert logs == []
+
+    @pytest.mark.parametrize("path", ["old/002_x.sql", "old/a/b/X.SQL"])
+    def test_refuses_a_subfolder_with_sql_files(self, folder: Folder, path: str) -> None:
+        folder.write("001_a.sql", "SELECT 1;")
+        (folder.path / path).parent.mkdir(parents=True)
+        folder.write(path, "SELECT 1;")
+        [problem] = load_folder(folder.path).problems
+        assert (problem.place, problem.message) == (
+            "old",
+            "is a subfolder with .sql files, which are not read",
+        )
+        (folder.path / "old").rename(folder.path / ".old")  # what the hint says
+        assert only(folder).file == "001_a.sql"
+
+    def test_names_the_subfolder_that_has_them_all(self, folder: Folder) -> None:
+        (folder.path / "migrations").mkdir()
+        folder.write("migrations/001_a.sql", "SELECT 1;")
+        with pytest.raises(UsageError, match=r"; its subfolder migrations has some$"):
+            load_folder(folder.path)
+
+    def test_may_be_a_volume_of_kubernetes(self, folder: Folder) -> None:
+        # A ConfigMap is mounted so that all its files can be replaced at once.
+        (folder.path / "..2026_01_31").mkdir()
+        folder.write("..2026_01_31/001_a.sql", "SELECT 1;")
+        (folder.path / "..data").symlink_to("..2026_01_31")
+        (folder.path / "001_a.sql").symlink_to("..data/001_a.sql")
+        assert only(folder).file == "001_a.sql"
 
     def test_that_does_not_exist_is_an_error(self, folder: Folder) -> None:
         with pytest.raises(UsageError) as error:
@@ -243,6 +292,15 @@ class TestText:
             ("001_a.sql", "cannot be read: Is a directory"),
             ("002_b.sql", "cannot be read: No such file or directory"),
             ("003_c.sql", "cannot be read: Too many levels of symbolic links"),
+        ]
+
+    def test_that_is_no_file_is_not_opened(self, folder: Folder) -> None:
+        os.mkfifo(folder.path / "001_fifo.sql")  # opening it would wait for ever
+        (folder.path / "002_null.sql").symlink_to("/dev/null")
+        problems = load_folder(folder.path).problems
+        assert [(p.file, p.message) for p in problems] == [
+            ("001_fifo.sql", "cannot be read: it is a FIFO"),
+            ("002_null.sql", "cannot be read: it is a device"),
         ]
 
     def test_places_count_characters_and_lines(self, folder: Folder) -> None:
@@ -466,6 +524,10 @@ class TestDirectives:
         folder.write("001_a.sql", f"{text}-- migrator: no-transaction\n")
         [problem] = load_folder(folder.path).problems
         assert problem.message == "a directive below the first statement has no effect"
+
+    def test_in_a_block_comment_is_none(self, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT 1;\n/*\n-- migrator: no-transaction\n*/\nSELECT 2;\n")
+        assert only(folder).directives == Directives()
 
     def test_in_a_body_is_a_part_of_it(self, folder: Folder) -> None:
         body = "DO $$ BEGIN\n-- migrator: no-transaction\nNULL; END $$;\nSELECT '\n-- migrator: x';"

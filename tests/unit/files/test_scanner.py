@@ -12,6 +12,7 @@ from migrator.files import scanner
 from migrator.files.statement import (
     concurrent_index,
     not_in_transaction,
+    sets_encoding,
     transaction_control,
     unwrap,
 )
@@ -32,7 +33,7 @@ def rows(source: str) -> list[str | None]:
     ]
 
 
-def complaint(source: str) -> scanner.Problem:
+def complaint(source: str) -> scanner.Fault:
     (problem,) = scanner.read(source).problems
     return problem
 
@@ -480,7 +481,7 @@ def test_transaction_control_is_told_by_its_command(text: str, expected: str | N
     assert transaction_control(text) == expected
 
 
-def unwrapped(source: str) -> tuple[list[str], list[scanner.Problem]]:
+def unwrapped(source: str) -> tuple[list[str], list[scanner.Fault]]:
     script = scanner.read(source)
     statements, problems = unwrap(script)
     return [script.text(statement) for statement in statements], list(problems)
@@ -500,6 +501,11 @@ def test_a_transaction_around_the_file_is_left_out(begin: str, commit: str) -> N
         ("SELECT 1; SELECT 2", ["SELECT 1", "SELECT 2"]),
         ("BEGIN; COMMIT", []),
         ("BEGIN; DO $$BEGIN END$$; COMMIT", ["DO $$BEGIN END$$"]),
+        ("BEGIN; SAVEPOINT a; RELEASE a; COMMIT", ["SAVEPOINT a", "RELEASE a"]),
+        (
+            'SAVEPOINT "a"; ROLLBACK WORK TO SAVEPOINT A; SAVEPOINT a; RELEASE A',
+            ['SAVEPOINT "a"', "ROLLBACK WORK TO SAVEPOINT A", "SAVEPOINT a", "RELEASE A"],
+        ),
     ],
 )
 def test_a_file_without_other_transaction_control_is_fine(
@@ -527,8 +533,11 @@ def test_a_file_without_other_transaction_control_is_fine(
         ("BEGIN; END WORK AND CHAIN", [7], "END AND CHAIN", "without AND CHAIN"),
         ("BEGIN; ROLLBACK; COMMIT", [7], "ROLLBACK throws away", "Remove"),
         ("SELECT 1; ABORT", [10], "ABORT throws away", "Remove"),
-        ("BEGIN; SAVEPOINT a; RELEASE a; COMMIT", [7, 20], "SAVEPOINT would", "DO block"),
-        ("ROLLBACK WORK TO a", [0], "ROLLBACK WORK TO would", "DO block"),
+        ("SAVEPOINT a; RELEASE b", [13], "RELEASE names a savepoint", "Remove it"),
+        ("ROLLBACK WORK TO a", [0], "ROLLBACK WORK TO names a savepoint", "SAVEPOINT of that name"),
+        ('SAVEPOINT a; ROLLBACK TO "A"', [13], "ROLLBACK TO names a savepoint", "Remove it"),
+        ("SAVEPOINT a; RELEASE a; RELEASE a", [24], "RELEASE names a savepoint", "Remove it"),
+        ("SAVEPOINT a; SAVEPOINT b; ROLLBACK TO a; RELEASE b", [41], "RELEASE names", "Remove it"),
         ("PREPARE TRANSACTION 'a'", [0], "PREPARE TRANSACTION is part", "one phase"),
         ("COMMIT PREPARED 'a'", [0], "COMMIT PREPARED is part", "one phase"),
         ("SET TRANSACTION READ ONLY", [0], "SET TRANSACTION asks", "Remove"),
@@ -538,7 +547,8 @@ def test_other_transaction_control_is_a_problem(
     source: str, offsets: list[int], message: str, hint: str
 ) -> None:
     statements, problems = unwrapped(source)
-    assert all(transaction_control(text) is None for text in statements)
+    savepoints = (None, "SAVEPOINT", "RELEASE", "ROLLBACK TO")
+    assert all(transaction_control(text) in savepoints for text in statements)
     assert [problem.offset for problem in problems] == offsets
     assert message in problems[0].message
     assert hint in problems[0].hint
@@ -689,3 +699,29 @@ def test_a_large_file_is_read_in_little_memory() -> None:
         tracemalloc.stop()
     assert len(script.statements) == 50_000
     assert peak < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("statement", "encoding"),
+    [
+        ("SET client_encoding = 'LATIN1'", "LATIN1"),
+        ("SET LOCAL client_encoding TO EUC_JP", "EUC_JP"),
+        ("set session /* x */ names E'win1252'", "win1252"),
+        ("SELECT pg_catalog.set_config('client_encoding', 'LATIN1', false)", "LATIN1"),
+        ('SET "client_encoding" = "latin1"', "latin1"),
+        ("SET NAMES 'utf-8'", ""),
+        ("SET client_encoding = unicode", ""),
+        ("SET NAMES", ""),
+        ("SET NAMES DEFAULT", ""),
+        ("RESET client_encoding", ""),
+        ("RESET ALL", ""),
+        ("RESET search_path", None),
+        ("SELECT set_config('search_path', '', false)", None),
+        ("SELECT set_config('client_encoding', encoding, false) FROM t", None),
+        ("SELECT mine.set_config('client_encoding', 'LATIN1', false)", None),
+        ("SET TIME ZONE 'UTC'", None),
+        ("INSERT INTO names VALUES ('client_encoding')", None),
+    ],
+)
+def test_a_statement_that_sets_the_encoding(statement: str, encoding: str | None) -> None:
+    assert sets_encoding(statement) == encoding
