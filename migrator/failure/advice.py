@@ -184,6 +184,7 @@ class Clues:
         changed_history: whether the file has changed the history itself.
         version: the version of the migration.
         is_first: whether no migration is known to be applied.
+        half_done: whether statements of the file stay done, as the progress table records.
     """
 
     sqlstate: str
@@ -194,6 +195,7 @@ class Clues:
     changed_history: bool = False
     version: int = 0
     is_first: bool = True
+    half_done: bool = False
 
 
 def for_failure(clues: Clues, table: Table) -> str:
@@ -227,10 +229,14 @@ def for_failure(clues: Clues, table: Table) -> str:
             "MIGRATOR_LOCK_WAIT says how long it keeps trying."
         )
     if clues.sqlstate in _EXISTING and not clues.is_first:  # `baseline` is refused then
-        return (
-            f"{_EXISTS} If all that the file does is there, record it: INSERT INTO {table} "
-            f"(version, description) VALUES ({clues.version}, 'was there already')."
+        record = (
+            f"INSERT INTO {table} (version, description) "
+            f"VALUES ({clues.version}, 'was there already')"
         )
+        if clues.half_done:  # such a file is not applied, whatever the history says
+            forget = f"DELETE FROM {table}_progress WHERE version = {clues.version}"
+            record = f"BEGIN; {record}; {forget}; COMMIT"
+        return f"{_EXISTS} If all that the file does is there, record it: {record}."
     advice = by_code(clues.sqlstate, clues.message)
     if clues.at_end and clues.sqlstate.startswith("23"):
         return f"The constraint is deferred, so it is checked when the file has ended. {advice}"

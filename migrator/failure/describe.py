@@ -71,6 +71,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         changed_history=changed_history,
         version=migration.version,
         is_first=not situation.current,
+        half_done=bool(index) and not migration.directives.transaction,
     )
     return Failure(
         file=migration.file,
