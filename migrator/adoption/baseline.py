@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from migrator.history import lock
+from migrator.history.progress import forget_sql
 from migrator.history.table import baseline_sql, ensure_history, read_history
 from migrator.process.errors import UsageError
 from migrator.server import retry
@@ -88,5 +89,7 @@ def record_first(session: Session, migrations: Sequence[Migration], tool: str) -
     except UsageError:
         session.rollback()
         raise
+    # What is recorded now is applied, however far a run had come with it.
+    session.execute(forget_sql(session.settings.table, migrations[-1].version))
     for migration in migrations:
         session.execute(baseline_sql(session.settings.table, migration, applied_by=tool))

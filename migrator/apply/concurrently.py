@@ -5,46 +5,39 @@ from __future__ import annotations
 import re
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
-from migrator.apply import statements
+from migrator.apply import statements, traces
 from migrator.failure.place import StatementFailed
-from migrator.files import scanner
-from migrator.files.statement import concurrent_index
+from migrator.files.statement import not_in_transaction, target
 from migrator.history import lock
 from migrator.history.progress import progress_sql
+from migrator.process.errors import MigratorError
 from migrator.process.names import server_time
-from migrator.server import sqlstate
-from migrator.server.session import ServerError
+from migrator.process.waiting import Again, until_done
+from migrator.server import blockers, sqlstate
+from migrator.server.session import Diagnosis, ServerError
 from migrator.watch import impact, observer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from migrator.apply.traces import Before
     from migrator.files.migration import Migration
     from migrator.process.names import Table
+    from migrator.server.activity import Blocker
     from migrator.server.session import Session
     from migrator.watch.impact import Impact
 
 log = structlog.get_logger()
 
-# The error of a command when an earlier try of the same command has succeeded after all.
-_HAPPENED_ALREADY = {
-    "ALTER TABLE ... DETACH CONCURRENTLY": sqlstate.UNDEFINED_TABLE,
-    "CREATE DATABASE": sqlstate.DUPLICATE_DATABASE,
-    "CREATE SUBSCRIPTION ... WITH (create_slot = true)": sqlstate.DUPLICATE_OBJECT,
-    "CREATE TABLESPACE": sqlstate.DUPLICATE_OBJECT,
-    "DROP DATABASE": sqlstate.INVALID_CATALOG_NAME,
-    "DROP INDEX CONCURRENTLY": sqlstate.UNDEFINED_OBJECT,
-    "DROP TABLESPACE": sqlstate.UNDEFINED_OBJECT,
-}
 # Commands that cannot be in a transaction and that rewrite whole tables under ACCESS EXCLUSIVE.
 _REWRITING = re.compile(r"CLUSTER\b|VACUUM\b.*\bFULL\b", re.IGNORECASE | re.DOTALL)
 # These commands never hold, nor wait for, a lock that stops reads or writes, as measured in
 # docs/locks.md.
-_STOPS_NOBODY = ("CREATE INDEX CONCURRENTLY", "DROP INDEX CONCURRENTLY", "REINDEX CONCURRENTLY")
+_STOPS_NOBODY = (traces.CREATE_INDEX, traces.DROP_INDEX, traces.REINDEX)
 _CONCURRENTLY = re.compile(r"CONCURRENTLY\s*\Z", re.IGNORECASE)
 # The migrator's own statements do not run with the role that a file has set for its session.
 _AS_OURSELVES = "SET LOCAL SESSION AUTHORIZATION DEFAULT"
@@ -52,79 +45,157 @@ BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 
 def run_alone(
-    session: Session, migration: Migration, index: int, command: str, *, unknown: bool
+    session: Session,
+    migration: Migration,
+    index: int,
+    command: str,
+    *,
+    found_then: Before | None = None,
 ) -> Impact:
     """Run a statement that cannot be in a transaction.
 
-    The statement is recorded as begun, and later as done. When an earlier run has recorded only the
-    begin, the database shows whether the statement has succeeded: the index is there and valid, or
-    the dropped object is gone.
+    The statement is recorded as begun, with what it finds in the database, and later as done. When
+    an earlier run has recorded only the begin, the two looks at the database prove whether the
+    statement has succeeded: what it makes was not there and is there, or what it drops is gone.
 
     Args:
         session: outside a transaction.
         migration: the file.
         index: the statement, from 0.
         command: the name of the command; empty for a block that commits.
-        unknown: whether an earlier run began the statement and it is not known how that ended.
+        found_then: what an earlier run found when it began the statement, if it is not known how
+            that ended; None when it is known, or when that run did not record it.
 
     Returns:
         The tables that the statement rewrote, with their locks. Other locks of the statement are
         gone when it has ended, so they are not reported.
     """
     statement = migration.script.text(migration.statements[index])
-    _record_progress(session, migration, index, done=index, running=index)
-    built = concurrent_index(statement)
-    existing = _find_index(session, built) if built else None
-    before = impact.relation_files(session) if _REWRITING.match(statement) else {}
+    _wait_for_others(session, migration, index, command)
+    now = _look(session, migration, index, command)
+    before = found_then or now
+    note = before.json if before else None
+    _record_progress(
+        session, migration, index, done=index, running=index, before=note, kept=index + 1
+    )
+    files = impact.relation_files(session) if _REWRITING.match(statement) else {}
     started = time.monotonic()
     try:
         with _long_lock_timeout(session, migration, command):
-            _drop_invalid_indexes(session, migration, index, command, existing)
-            has_succeeded = unknown and existing is not None and existing.valid
-            if not has_succeeded:
-                _try_statement(session, migration, index, command, unknown=unknown)
-    except StatementFailed:
+            if found_then and traces.has_ended(session, found_then):
+                _log_ended(migration, index, found_then)
+            else:
+                _drop_leftovers(session, migration, index, now)
+                _try_statement(session, migration, index, command)
+    except StatementFailed as failed:
         # A block may have committed something before its error, so a block stays recorded as begun.
-        if command:
-            _record_progress(session, migration, index, done=index)
+        again = None if command or failed.sqlstate == sqlstate.ACTIVE_SQL_TRANSACTION else index
+        _record_progress(session, migration, index, done=index, running=again, before=note)
         raise
-    rewritten = impact.rewritten(session, before, time.monotonic() - started)
+    rewritten = impact.rewritten(session, files, time.monotonic() - started)
     _record_progress(session, migration, index, done=index + 1)
     return rewritten
 
 
-def _drop_invalid_indexes(
-    session: Session, migration: Migration, index: int, command: str, existing: _Index | None
+def left_behind(session: Session, migration: Migration, index: int, command: str) -> str:
+    """Return in words what a statement that failed has left in the database; empty for nothing."""
+    return traces.left(session, _look(session, migration, index, command))
+
+
+def _look(session: Session, migration: Migration, index: int, command: str) -> Before | None:
+    statement = migration.script.text(migration.statements[index])
+    return traces.look(session, command, target(statement, command))
+
+
+def _log_ended(migration: Migration, index: int, before: Before) -> None:
+    then = "when an earlier run began the statement"
+    if before.command.startswith("CREATE"):
+        reason = f"{before.name}, which is there now, was not there {then}"
+    elif before.command == traces.DETACH:
+        reason = f"{before.name}, which was attached {then}, is not attached now"
+    else:
+        reason = f"{before.name}, which was there {then}, is gone now"
+    log.warning(
+        "the statement had ended before",
+        file=migration.file,
+        line=migration.place(migration.statements[index].start)[0],
+        reason=reason,
+    )
+
+
+def _wait_for_others(session: Session, migration: Migration, index: int, command: str) -> None:
+    """Wait until no other session builds an index of the statement's table, or drops one.
+
+    The statement would have to wait for that anyway. But while it waits it holds a snapshot, for
+    which the other build waits in turn: the server would end one of the two as a deadlock. And an
+    index that is being built looks like one that a killed build has left.
+
+    Raises:
+        StatementFailed: the other session did not end within `lock_wait`.
+    """
+    settings = session.settings
+    deadline = time.monotonic() + settings.lock_wait
+    line = migration.place(migration.statements[index].start)[0]
+
+    def attempt(_: int) -> None:
+        before = _look(session, migration, index, command)
+        if others := blockers.changing(session, before.relations if before else []):
+            raise _Busy(others)
+
+    def again(error: MigratorError, tries: int) -> Again | None:
+        if not isinstance(error, _Busy):
+            return None
+        return Again(
+            pause=min(0.05 * 1.2 ** min(tries, 50), 1.0),
+            reason=[blocker.pid for blocker in error.others],
+            event="waiting for another change of the table",
+            facts=lambda: {
+                "file": migration.file,
+                "line": line,
+                "blocked_by": [str(blocker) for blocker in error.others],
+                "left_s": round(max(0.0, deadline - time.monotonic()), 1),
+            },
+        )
+
+    try:
+        until_done(attempt, again, session.stop, deadline)
+    except _Busy as busy:
+        diagnosis = Diagnosis(
+            sqlstate.LOCK_NOT_AVAILABLE,
+            f"another session was changing the table for all of {settings.lock_wait:g} s",
+        )
+        raise StatementFailed(diagnosis, migration, index, blockers=busy.others) from None
+
+
+class _Busy(MigratorError):
+    """Other sessions build or drop an index of the table, or change its schema."""
+
+    def __init__(self, others: tuple[Blocker, ...]) -> None:
+        super().__init__("another session is changing the table")
+        self.others = others
+
+
+def _drop_leftovers(
+    session: Session, migration: Migration, index: int, before: Before | None
 ) -> None:
     """Drop the invalid indexes that an earlier try of the statement has left."""
-    if existing and not existing.valid:
-        _drop_index(session, migration, index, existing.name)
-    elif command == "REINDEX CONCURRENTLY":
-        reindex = migration.script.text(migration.statements[index])
-        for name in _transient_indexes(session, reindex):
-            _drop_index(session, migration, index, name)
+    if before is None or before.command not in (traces.CREATE_INDEX, traces.REINDEX):
+        return
+    for found in traces.find(session, before):
+        if not found.whole:
+            _drop_index(session, migration, index, found.name)
 
 
-def _try_statement(
-    session: Session, migration: Migration, index: int, command: str, *, unknown: bool
-) -> None:
-    """Run a statement; accept the error which shows that an earlier try has run it."""
+def _try_statement(session: Session, migration: Migration, index: int, command: str) -> None:
+    """Run a statement; finish a detach that an earlier try has half done."""
     try:
         statements.send_alone(session, migration, index)
     except StatementFailed as failed:
         half_done = failed.sqlstate == sqlstate.OBJECT_NOT_IN_PREREQUISITE_STATE
-        if half_done and command == "ALTER TABLE ... DETACH CONCURRENTLY":
-            # The message is "already pending detach" (PostgreSQL documentation, "ALTER TABLE").
-            _finalize(session, migration, index)
-            return
-        if not (unknown and failed.sqlstate == _HAPPENED_ALREADY.get(command)):
+        if not half_done or command != traces.DETACH:
             raise
-        log.warning(
-            "the statement had ended before",
-            file=migration.file,
-            line=failed.line,
-            reason=failed.diagnosis.message,
-        )
+        # The message is "already pending detach" (PostgreSQL documentation, "ALTER TABLE").
+        _finalize(session, migration, index)
 
 
 def _finalize(session: Session, migration: Migration, index: int) -> None:
@@ -196,67 +267,25 @@ def _long_lock_timeout(session: Session, migration: Migration, command: str) -> 
 
 def find_invalid_index(session: Session, migration: Migration) -> tuple[int, str] | None:
     """Find an invalid index that a file built; return its statement, from 0, and its name."""
-    for index, statement in enumerate(migration.statements):
-        built = concurrent_index(migration.script.text(statement))
-        existing = _find_index(session, built) if built else None
-        if existing and not existing.valid:
-            return index, existing.name
+    for index in range(len(migration.statements)):
+        text = migration.script.text(migration.statements[index])
+        if not_in_transaction(text) != traces.CREATE_INDEX:
+            continue
+        before = _look(session, migration, index, traces.CREATE_INDEX)
+        for found in traces.find(session, before):
+            if not found.whole:
+                return index, found.name
     return None
 
 
-class _Index(NamedTuple):
-    """An index that exists: its name as SQL, and whether queries can use it."""
-
-    name: str
-    valid: bool
-
-
-def _find_index(session: Session, built: tuple[str, str]) -> _Index | None:
-    """Find an index by the names of the index and of its table, as they are in the file."""
-    name, table = built
-    rows = session.query(
-        "SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname), i.indisvalid"
-        " FROM pg_catalog.pg_index i"
-        " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE i.indrelid = pg_catalog.to_regclass(%s)"
-        " AND c.relname = (pg_catalog.parse_ident(%s))[1]",
-        (table, name),
-    )
-    return _Index(*rows[0]) if rows else None
-
-
-def _transient_indexes(session: Session, reindex: str) -> list[str]:
-    """Find the invalid indexes that an interrupted REINDEX CONCURRENTLY has left on a table.
-
-    Their names end with `_ccnew` or `_ccold` (PostgreSQL documentation, "REINDEX", Rebuilding
-    Indexes Concurrently).
-
-    Args:
-        session: outside a transaction.
-        reindex: the text of the statement. The result is empty for the REINDEX of a whole schema or
-            database.
-    """
-    words = scanner.words(reindex, 100)
-    kinds = [number for number, word in enumerate(words) if word in ("INDEX", "TABLE")]
-    if not kinds:
-        return []
-    name = "".join(word for word in words[kinds[0] + 1 :] if word != "CONCURRENTLY")
-    rows = session.query(
-        "SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
-        " FROM pg_catalog.pg_index i"
-        " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND i.indrelid IN ("
-        "  SELECT pg_catalog.to_regclass(%s) UNION SELECT indrelid FROM pg_catalog.pg_index"
-        "  WHERE indexrelid = pg_catalog.to_regclass(%s))",
-        (name, name),
-    )
-    return [str(row[0]) for row in rows]
-
-
 def commit_progress_sql(
-    table: Table, migration: Migration, done: int, running: int | None = None
+    table: Table,
+    migration: Migration,
+    done: int,
+    running: int | None = None,
+    *,
+    before: str | None = None,
+    kept: int | None = None,
 ) -> str:
     """Return the SQL that records how far a file has come and commits the transaction.
 
@@ -265,14 +294,24 @@ def commit_progress_sql(
         migration: the file.
         done: how many of its statements are done.
         running: the statement, from 0, that will now run outside a transaction; None for none.
+        before: what that statement finds in the database, as JSON.
+        kept: how many statements must not be edited from now on; None for those that are done.
     """
-    progress = progress_sql(table, migration, done, running)
+    progress = progress_sql(table, migration, done, running, before=before, kept=kept)
     return f"{_AS_OURSELVES}; {lock.check_sql(table)}; {progress}; COMMIT"
 
 
 def _record_progress(
-    session: Session, migration: Migration, index: int, *, done: int, running: int | None = None
+    session: Session,
+    migration: Migration,
+    index: int,
+    *,
+    done: int,
+    running: int | None = None,
+    before: str | None = None,
+    kept: int | None = None,
 ) -> None:
     """Record in a transaction of its own how far a file has come."""
-    commit = commit_progress_sql(session.settings.table, migration, done, running)
+    table = session.settings.table
+    commit = commit_progress_sql(table, migration, done, running, before=before, kept=kept)
     _execute_own(session, migration, index, f"{BEGIN}; {commit}")

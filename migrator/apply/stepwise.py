@@ -14,19 +14,25 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from migrator.apply import concurrently, statements
+from migrator.apply import concurrently, statements, traces
 from migrator.apply.outcome import MigrationFailed
 from migrator.failure.describe import Situation, describe, describe_broken
 from migrator.failure.place import StatementFailed
-from migrator.files.statement import not_in_transaction
+from migrator.files.statement import (
+    block,
+    called,
+    not_in_transaction,
+    shows_commit,
+    sometimes_not_in_transaction,
+)
 from migrator.history import lock
-from migrator.history.progress import progress_table, read_progress
+from migrator.history.progress import finish_sql, read_progress, take_back_sql
 from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
 from migrator.process.errors import Interrupted, Problem, ProblemsFound
 from migrator.server import retry
 from migrator.server.limits import limits_sql
 from migrator.server.session import RESET_SETTINGS, RESET_STATE, ConnectionLost
-from migrator.server.sqlstate import INVALID_TRANSACTION_TERMINATION
+from migrator.server.sqlstate import ACTIVE_SQL_TRANSACTION, INVALID_TRANSACTION_TERMINATION
 from migrator.watch import impact
 from migrator.watch.impact import Done, Impact
 
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
 
     from migrator.apply.state import RunState
     from migrator.files.migration import Migration
+    from migrator.history.progress import Progress
     from migrator.history.table import Fingerprint
     from migrator.server.session import Session
 
@@ -47,6 +54,18 @@ _SESSION_SETTING = re.compile(
     r"(?:SET|RESET)\b|SELECT\s+(?:pg_catalog\s*\.\s*)?set_config\b", re.IGNORECASE
 )
 
+# The usual advice for these is the directive that the file has.
+_ADVICE = {
+    ACTIVE_SQL_TRANSACTION: (
+        "A function or a block cannot run this command. Write it as a statement of its own in this "
+        "file."
+    ),
+    INVALID_TRANSACTION_TERMINATION: (
+        "Only a procedure or DO block that the file itself calls can commit; not a function, nor a "
+        "block with EXCEPTION around the COMMIT, nor a procedure with SET in its definition. Move "
+        "the COMMIT out of that."
+    ),
+}
 _UNRECORDED = "every statement was run, but the file is not recorded as applied"
 
 
@@ -74,8 +93,12 @@ def resume(
         columns = session.query(f"SELECT {fingerprint_sql(table)}")[0]
         if read_fingerprint(columns) != fingerprint:
             return None
+        _set_limits(session, migration)
+        progress = retry.until_it_succeeds(session, lambda _: read_progress(session, migration))
+        if _take_back(session, migration):
+            return None
         started = time.monotonic()
-        impacts = _run_statements(session, migration, state)
+        impacts = _run_statements(session, migration, progress, state)
         _refuse_invalid_index(session, migration, state)
         elapsed = time.monotonic() - started
         _record(session, migration, fingerprint, elapsed)
@@ -101,9 +124,7 @@ def _record(
     # Resetting the session releases the session's lock, so the transaction takes the lock, too.
     session.execute(
         f"{concurrently.BEGIN}; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
-        f" {RESET_SETTINGS}; {RESET_STATE}; {record};"
-        f" DELETE FROM {progress_table(table).quoted} WHERE version = {migration.version};"
-        " COMMIT"
+        f" {RESET_SETTINGS}; {RESET_STATE}; {finish_sql(table, migration, record)}; COMMIT"
     )
 
 
@@ -117,7 +138,8 @@ def _refuse_invalid_index(session: Session, migration: Migration, state: RunStat
         migration,
         index,
         f"index {name} is invalid",
-        f"DROP INDEX CONCURRENTLY {name}; then run the migrator again.",
+        # Not DROP INDEX: the statement that built it is done, and would not build it again.
+        f"REINDEX INDEX CONCURRENTLY {name}; then run the migrator again.",
         Situation(session.settings.table, *state.situation(_UNRECORDED)),
     )
     raise MigrationFailed(failure, state.applied)
@@ -170,12 +192,31 @@ def _clean_up(session: Session) -> None:
         session.execute("DISCARD ALL")
 
 
-def _run_statements(session: Session, migration: Migration, state: RunState) -> list[Impact]:
-    """Run the statements that are not done yet; return the impact of each."""
+def _set_limits(session: Session, migration: Migration) -> None:
     lock_timeout, statement_timeout = migration.limits(session.settings)
     label = f"migrator: {migration.file}"
     session.execute(limits_sql(session, label, lock_timeout, statement_timeout, local=False))
-    progress = read_progress(session, migration)
+
+
+def _take_back(session: Session, migration: Migration) -> bool:
+    """Remove the row of a file that is not finished; return whether there was one.
+
+    The file has recorded itself in a statement that committed inside, and the run was killed before
+    the progress was recorded; or an older image ran it; or somebody has written the row by hand.
+    """
+    table = session.settings.table
+    where = f"FROM {table.quoted} WHERE version = {migration.version}"
+    if not session.query(f"SELECT EXISTS (SELECT {where})")[0][0]:
+        return False
+    log.warning("the record of an unfinished file was removed", file=migration.file)
+    session.execute(take_back_sql(table, migration))
+    return True
+
+
+def _run_statements(
+    session: Session, migration: Migration, progress: Progress, state: RunState
+) -> list[Impact]:
+    """Run the statements that are not done yet; return the impact of each."""
     if progress.statements:
         log.info(
             "resuming",
@@ -187,15 +228,14 @@ def _run_statements(session: Session, migration: Migration, state: RunState) -> 
     impacts = []
     for index, statement in enumerate(migration.statements):
         if index >= progress.statements:
-            begun = progress.running == index
-            impacts.append(_run_statement(session, migration, index, state, begun=begun))
+            impacts.append(_run_statement(session, migration, index, progress, state))
         elif _SESSION_SETTING.match(migration.script.text(statement)):
             statements.send_alone(session, migration, index)
     return impacts
 
 
 def _run_statement(
-    session: Session, migration: Migration, index: int, state: RunState, *, begun: bool
+    session: Session, migration: Migration, index: int, progress: Progress, state: RunState
 ) -> Impact:
     """Run one statement, as often as its errors call for, and record it as done.
 
@@ -203,36 +243,41 @@ def _run_statement(
         session: outside a transaction.
         migration: the file.
         index: the statement, from 0.
+        progress: how far earlier runs came. One of them may have begun this statement outside
+            a transaction, and not recorded its end.
         state: the state of the run, for messages.
-        begun: whether an earlier run began the statement outside a transaction, and did not record
-            its end.
     """
-    command = not_in_transaction(migration.script.text(migration.statements[index]))
-    # Only a block that commits is begun outside a transaction without being such a command.
-    commits = begun and command is None
+    text = migration.script.text(migration.statements[index])
+    # A statement that is begun outside a transaction without being such a command is a block that
+    # commits.
+    command = not_in_transaction(text) or sometimes_not_in_transaction(text) or ""
+    begun = progress.running == index
+    alone = begun or not_in_transaction(text) is not None or _shows_commit(session, text)
+    half_done = begun and not command
 
     def attempt(tries: int) -> Impact:
-        nonlocal commits
-        if command is not None:
-            # After an error of this run it is known how the statement has ended.
-            unknown = begun and tries == 1
-            return concurrently.run_alone(session, migration, index, command, unknown=unknown)
-        if commits:
-            line = migration.place(migration.statements[index].start)[0]
-            log.warning("running again what may be half done", file=migration.file, line=line)
-        else:
+        nonlocal alone, half_done
+        if not alone:
             result = _run_in_transaction(session, migration, index)
             if result is not None:
                 return result
-            commits = True
-        return concurrently.run_alone(session, migration, index, "", unknown=False)
+            alone = True
+        if half_done:
+            line = migration.place(migration.statements[index].start)[0]
+            log.warning("running again what may be half done", file=migration.file, line=line)
+        half_done = not command
+        # After an error of this run it is known how the statement has ended.
+        then = traces.recorded(progress.before) if begun and tries == 1 else None
+        return concurrently.run_alone(session, migration, index, command, found_then=then)
 
     lock_timeout, _ = migration.limits(session.settings)
     try:
         result = retry.until_it_succeeds(session, attempt, lock_timeout=lock_timeout)
     except StatementFailed as failed:
-        now = _state_after_failure(migration, index, commits=commits)
-        situation = Situation(session.settings.table, *state.situation(now))
+        commits = alone and not command and failed.sqlstate != ACTIVE_SQL_TRANSACTION
+        left = concurrently.left_behind(session, migration, index, command) if alone else ""
+        now = _state_after_failure(migration, index, commits=commits, left=left)
+        situation = Situation(session.settings.table, *state.situation(now), _ADVICE)
         raise MigrationFailed(describe(failed, situation), state.applied) from None
     log.info(
         "statement done",
@@ -244,31 +289,46 @@ def _run_statement(
     return result
 
 
-def _state_after_failure(migration: Migration, index: int, *, commits: bool) -> str:
+def _shows_commit(session: Session, statement: str) -> bool:
+    """Return whether a DO block, or the procedure of a CALL, has a COMMIT in its text."""
+    body = block(statement)
+    if body is not None:
+        return shows_commit(body)
+    name = called(statement)
+    if name is None:
+        return False
+    return any(shows_commit(source) for source in traces.sources(session, name))
+
+
+def _state_after_failure(migration: Migration, index: int, *, commits: bool, left: str) -> str:
     """Return the words for the statements that stay done, and for what the next run does.
 
     Args:
         migration: the file.
         index: the statement that failed, from 0.
         commits: whether that statement is a block that commits.
+        left: what the statement has left, in words; empty when it has left nothing.
     """
     if index > 1:
         stay = f"statements 1 to {index} stay done"
+    elif index:
+        stay = "statement 1 stays done"
     else:
-        stay = "statement 1 stays done" if index else "nothing of it was done"
+        stay = "" if left else "nothing of it was done"
     if commits:
         committed = f"the changes that statement {index + 1} has committed"
         stay = f"{stay}, and so do {committed}" if index else f"{committed} stay"
     again = "runs it again from its start" if commits else f"continues at statement {index + 1}"
-    return f"{stay}; the next run of {migration.file} {again}"
+    facts = [fact for fact in (stay, left) if fact]
+    return f"{'; '.join(facts)}; the next run of {migration.file} {again}"
 
 
 def _run_in_transaction(session: Session, migration: Migration, index: int) -> Impact | None:
     """Run a statement and record it as done, in one transaction.
 
     Returns:
-        The impact of the statement. None when the statement is a block that commits, which is not
-        possible in a transaction; then nothing of the statement was done.
+        The impact of the statement. None when the server refuses the statement in a transaction,
+        because it is a block that commits, or for its object; then nothing of it was done.
     """
     session.execute(f"{concurrently.BEGIN}; {impact.cursor_sql()}")
     times = impact.LockTimes()
@@ -281,7 +341,7 @@ def _run_in_transaction(session: Session, migration: Migration, index: int) -> I
     except StatementFailed as failed:
         if session.in_transaction:
             session.execute("ROLLBACK")
-        if failed.sqlstate != INVALID_TRANSACTION_TERMINATION:
+        if failed.sqlstate not in (INVALID_TRANSACTION_TERMINATION, ACTIVE_SQL_TRANSACTION):
             raise
         return None
     return times.impact(impact.read(session))

@@ -33,7 +33,7 @@ PAGE = Page(
 def execute(context: Context) -> int:
     """Print the version and the latest migrations."""
     with context.connect(write=False) as session:
-        rows = read_history(session).rows
+        rows = read_history(session).applied
     context.show(data(rows), text(rows))
     return OK
 

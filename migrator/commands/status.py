@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import ANSWER, READS, Command, Page
@@ -10,7 +11,7 @@ from migrator.process.errors import OK, ProblemsFound
 from migrator.report.table import count, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from migrator.commands.context import Context
     from migrator.files.migration import Migration
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
     from migrator.history.progress import HalfDone
     from migrator.history.table import Row
     from migrator.process.errors import Problem
+    from migrator.server.session import Session
 
 
 PAGE = Page(
     f"""
     List every file and every row of the history with its state: applied, pending, out of order,
     edited, missing or ahead. For a half-done no-transaction file, show how many statements are
-    done, if our role may read schema_migrations_progress. Long cells are shortened on a narrow
-    terminal, and nowhere else.
+    done, and what the failed statement has left in the database, if our role may read
+    schema_migrations_progress. Long cells are shortened on a narrow terminal, and nowhere else.
 
     {READS} {ANSWER}
     """,
@@ -48,16 +50,37 @@ def execute(context: Context) -> int:
     migrations, problems = load_folder(context.settings.directory)
     with context.connect(write=False) as session:
         plan = context.plan(session, migrations)
+        left = _left(session, plan)
     problems += context.problems(plan)
-    answer = data(plan, problems)
+    answer = data(plan, problems, left)
     context.show(answer, text(answer, context.width))
     if problems:
         raise ProblemsFound(problems)
     return OK
 
 
-def data(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
-    """Return what `status --json` prints: every file and every row, with its state."""
+def _left(session: Session, plan: Plan) -> dict[int, str]:
+    """Return in words, by version, what the failed statements of unfinished files have left."""
+    if not plan.progress:
+        return {}
+    from migrator.apply import traces  # noqa: PLC0415 - only an unfinished file needs it
+
+    return {
+        version: traces.left(session, traces.recorded(progress.before))
+        for version, progress in plan.progress.items()
+    }
+
+
+def data(
+    plan: Plan, problems: Sequence[Problem], left: Mapping[int, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return what `status --json` prints: every file and every row, with its state.
+
+    Args:
+        plan: the comparison of the files with the history.
+        problems: what keeps the migrator from applying anything.
+        left: by version, what the failed statement of a file has left, in words.
+    """
     entries = [
         *(_entry("applied", migration, row) for migration, row in plan.applied),
         *(_entry("edited", migration, row) for migration, row in plan.edited),
@@ -69,6 +92,7 @@ def data(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
                 migration,
                 None,
                 plan.half_done.get(migration.version),
+                left.get(migration.version),
             )
             for migration in plan.pending
         ),
@@ -102,11 +126,18 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
     ]
     head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
     total = f"Current schema version: {answer['version']}, pending: {answer['pending']}"
-    return f"{table([head, *lines], width)}\n\n{total}"
+    left = [
+        f"\n{entry['file']}: {entry['left']}." for entry in answer["migrations"] if entry["left"]
+    ]
+    return f"{table([head, *lines], width)}\n{''.join(left)}\n{total}"
 
 
 def _entry(
-    state: str, migration: Migration | None, row: Row | None, half_done: HalfDone | None = None
+    state: str,
+    migration: Migration | None,
+    row: Row | None,
+    half_done: HalfDone | None = None,
+    left: str | None = None,
 ) -> dict[str, Any]:
     recorded = row.description if row else None
     return {
@@ -120,6 +151,7 @@ def _entry(
         "checksum": migration.checksum if migration else row.checksum if row else None,
         "statements": len(migration.statements) if migration else None,
         "statements_done": half_done.statements if half_done else None,
+        "left": left or None,
     }
 
 

@@ -207,6 +207,7 @@ class Clues:
         version: the version of the migration.
         is_first: whether no migration is known to be applied.
         resumable: whether the statements before the failed one stay done.
+        half_done: whether statements of the file stay done, as the progress table records.
     """
 
     sqlstate: str
@@ -218,6 +219,7 @@ class Clues:
     version: int = 0
     is_first: bool = True
     resumable: bool = False
+    half_done: bool = False
 
 
 def for_failure(clues: Clues, table: Table) -> str:
@@ -251,10 +253,14 @@ def for_failure(clues: Clues, table: Table) -> str:
             "MIGRATOR_LOCK_WAIT sets how long the migrator keeps trying."
         )
     if clues.sqlstate in _EXISTING and not clues.is_first:  # `baseline` is refused then
-        return (
-            f"{_EXISTS} If all changes of the file exist already, record it: INSERT INTO {table} "
-            f"(version, description) VALUES ({clues.version}, 'was there already')."
+        record = (
+            f"INSERT INTO {table} (version, description) "
+            f"VALUES ({clues.version}, 'was there already')"
         )
+        if clues.half_done:  # such a file is not applied, whatever the history says
+            forget = f"DELETE FROM {table}_progress WHERE version = {clues.version}"
+            record = f"BEGIN; {record}; {forget}; COMMIT"
+        return f"{_EXISTS} If all changes of the file exist already, record it: {record}."
     if clues.at_end and clues.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE:
         return _OF_ANOTHER_ROLE  # the statement that records the file
     otherwise = _REST_OF_THE_FILE if clues.resumable else _ANYTHING

@@ -72,6 +72,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         version=migration.version,
         is_first=not situation.current,
         resumable=not migration.directives.transaction,
+        half_done=bool(index) and not migration.directives.transaction,
     )
     return Failure(
         file=migration.file,

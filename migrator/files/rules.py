@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import accumulate
+from itertools import accumulate, pairwise, takewhile
 from typing import TYPE_CHECKING
 
 from migrator.files import scanner
@@ -64,6 +64,8 @@ def obstacles(migration: Migration) -> list[Problem]:
     """Return the problems of a migration that matter only as long as it is pending."""
     script = migration.script
     problems = sorted((*_ways_down(script), *_unwritten(script), *_other_encodings(script)))
+    if not migration.directives.transaction and len(migration.statements) > 1:
+        problems = sorted([*problems, *_refusals(migration, _temporary)])
     return [_located(migration, problem) for problem in problems]
 
 
@@ -220,6 +222,43 @@ def _nameless_indexes(
     return (
         "CREATE INDEX CONCURRENTLY without a name for the index",
         "Give the index a name, so that a failed build can be found again.",
+    )
+
+
+_TEMPORARY = frozenset(("TEMP", "TEMPORARY", "PG_TEMP"))
+
+
+def _temporary(script: scanner.Script, statement: scanner.Statement) -> tuple[str, str] | None:
+    """Refuse what the server drops with the connection: no later run can go on behind it."""
+    words = scanner.words(script.text(statement), 200)
+    what = {"PREPARE": "a prepared statement", "DECLARE": "a cursor"}.get("".join(words[:1]))
+    if _makes_temporary(words):
+        what = "a temporary table"
+    if what is None:
+        return None
+    message = (
+        f"{what} in a no-transaction file of several statements: after a lost connection it is "
+        "gone, and no run could go on behind it"
+    )
+    hint = (
+        "Do all that needs it in one DO block; or use an ordinary table and drop it at the end of "
+        "the file; or, where the file can be one transaction, remove the directive."
+    )
+    return message, hint
+
+
+def _makes_temporary(words: Sequence[str]) -> bool:
+    """Return whether a statement makes a temporary table, view or function.
+
+    Args:
+        words: the first words of the statement.
+    """
+    if words[:1] == ("CREATE",):
+        kind = [word for word in words[1:5] if word not in ("OR", "REPLACE", "GLOBAL", "LOCAL")]
+        head = takewhile(lambda word: word != "(", words[:10])
+        return not _TEMPORARY.isdisjoint(kind[:1]) or ("PG_TEMP", ".") in pairwise(head)
+    return words[:1] in (("SELECT",), ("WITH",)) and any(
+        word == "INTO" and following in _TEMPORARY for word, following in pairwise(words)
     )
 
 

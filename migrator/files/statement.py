@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import islice
 from string import ascii_lowercase, ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import scanner
 
@@ -223,23 +223,214 @@ def not_in_transaction(statement: str) -> str | None:
     return name
 
 
-def concurrent_index(statement: str) -> tuple[str, str] | None:
-    """Return the names of the index and the table of a CREATE INDEX CONCURRENTLY, as written.
+# Commands that the server refuses in a transaction only when the object is of a certain kind: the
+# index, the table is partitioned, the subscription has a slot.
+_SOMETIMES_REFUSED = {
+    ("REINDEX",): "REINDEX",
+    ("CLUSTER",): "CLUSTER",
+    ("DROP", "SUBSCRIPTION"): "DROP SUBSCRIPTION",
+}
 
-    Returns:
-        None for any other statement, and when the statement does not name the index.
+
+def sometimes_not_in_transaction(statement: str) -> str | None:
+    """Return the name of a command that the server refuses in a transaction for some objects."""
+    words = scanner.words(statement, 2)
+    return _SOMETIMES_REFUSED.get(words) or _SOMETIMES_REFUSED.get(words[:1])
+
+
+class Target(NamedTuple):
+    """The object that a command makes, changes or drops, by its names in the statement.
+
+    Each name is written as the server's `parse_ident` and `to_regclass` read it: quoted as in the
+    statement, and without Unicode escapes. The server shortens and folds it.
+
+    Attributes:
+        name: the name, with its schema if the statement has that.
+        table: the table of a new index, or the table that a partition is detached from.
     """
-    if not_in_transaction(statement) != "CREATE INDEX CONCURRENTLY":
+
+    name: str
+    table: str = ""
+
+
+def target(statement: str, command: str) -> Target | None:
+    """Return the object of a command; None when the statement does not name it, or not one.
+
+    Args:
+        statement: the text of the statement.
+        command: its name, as `not_in_transaction` or `sometimes_not_in_transaction` returns it.
+    """
+    if command not in _TARGETS:
         return None
-    tokens = [*scanner.tokens_between(statement, 0, len(statement)), *[""] * 8]
-    folded = [*scanner.words_between(statement, 0, len(statement)), *[""] * 8]
-    at = folded.index("CONCURRENTLY") + 1
-    at += 3 if folded[at : at + 3] == ["IF", "NOT", "EXISTS"] else 0
-    first = at + 2 + (folded[at + 2] == "ONLY")
-    last = first = first + (folded[first] == "(")
-    while folded[last + 1] == ".":
-        last += 2
-    return (tokens[at], "".join(tokens[first : last + 1])) if folded[at + 1] == "ON" else None
+    try:
+        return _TARGETS[command](_Reader(statement))
+    except ValueError:
+        return None
+
+
+_LONGEST_START = 100  # tokens in which all names of a command are
+
+
+class _Reader:
+    """Reads the beginning of a statement, token by token.
+
+    Each method that needs a name raises ValueError when there is none.
+    """
+
+    def __init__(self, statement: str) -> None:
+        tokens = scanner.tokens_between(statement, 0, len(statement))
+        self._tokens = [*islice(tokens, _LONGEST_START), *[""] * 8]
+        self._words = [*scanner.words(statement, _LONGEST_START), *[""] * 8]
+        self._at = 0
+
+    def skip(self, *words: str) -> bool:
+        """Skip these words if they come next."""
+        found = self._words[self._at : self._at + len(words)] == [*words]
+        self._at += len(words) if found else 0
+        return found
+
+    def skip_past(self, word: str) -> None:
+        """Skip everything up to a word, and the word."""
+        self._at = self._words.index(word, self._at) + 1
+
+    def name(self) -> str:
+        """Read a name, with its schema if there is one."""
+        parts = [self._identifier()]
+        while self.skip("."):
+            parts.append(self._identifier())
+        return ".".join(parts)
+
+    def _identifier(self) -> str:
+        token = self._tokens[self._at]
+        self._at += 1
+        if token[:2].upper() == "U&" and token.endswith('"'):
+            escape = "\\"
+            if self.skip("UESCAPE"):
+                escape = self._tokens[self._at][1:-1]
+                self._at += 1
+            return _without_escapes(token[3:-1], escape)
+        if not _IDENTIFIER.match(token):
+            raise ValueError(token)
+        return token
+
+
+_IDENTIFIER = re.compile(rf"{scanner.WORD}|\"")
+
+
+def _without_escapes(quoted: str, escape: str) -> str:
+    """Return U&"…" as an ordinary quoted name (PostgreSQL documentation, "Lexical Structure")."""
+    code = re.escape(escape)
+    pattern = rf"{code}(?:({code})|\+([0-9A-Fa-f]{{6}})|([0-9A-Fa-f]{{4}}))"
+
+    def character(match: re.Match[str]) -> str:
+        text = match[1] or chr(int(match[2] or match[3], 16))
+        return text.replace('"', '""')
+
+    text = re.sub(pattern, character, quoted)
+    # A character beyond U+FFFF may be written as two surrogates.
+    return f'"{text.encode("utf-16", "surrogatepass").decode("utf-16")}"'
+
+
+def _new_index(reader: _Reader) -> Target:
+    reader.skip_past("CONCURRENTLY")
+    reader.skip("IF", "NOT", "EXISTS")
+    if reader.skip("ON"):
+        raise ValueError
+    name = reader.name()
+    reader.skip_past("ON")
+    reader.skip("ONLY")
+    reader.skip("(")
+    return Target(name, reader.name())
+
+
+def _dropped_index(reader: _Reader) -> Target:
+    reader.skip_past("CONCURRENTLY")
+    reader.skip("IF", "EXISTS")
+    return Target(reader.name())
+
+
+def _rebuilt_index(reader: _Reader) -> Target:
+    reader.skip("REINDEX")
+    if reader.skip("("):
+        reader.skip_past(")")
+    if not reader.skip("INDEX") and not reader.skip("TABLE"):
+        raise ValueError
+    reader.skip("CONCURRENTLY")
+    return Target(reader.name())
+
+
+def _detached(reader: _Reader) -> Target:
+    reader.skip("ALTER", "TABLE")
+    reader.skip("IF", "EXISTS")
+    reader.skip("ONLY")
+    table = reader.name()
+    reader.skip("*")
+    reader.skip("DETACH")
+    reader.skip("PARTITION")
+    return Target(reader.name(), table)
+
+
+def _global(reader: _Reader) -> Target:
+    """Read the name of an object that has no schema, behind CREATE or DROP and its kind."""
+    reader.skip("CREATE")
+    reader.skip("DROP")
+    for kind in ("DATABASE", "TABLESPACE", "SUBSCRIPTION"):
+        if reader.skip(kind):
+            break
+    reader.skip("IF", "EXISTS")
+    return Target(reader.name())
+
+
+_TARGETS: dict[str, Callable[[_Reader], Target]] = {
+    "ALTER TABLE ... DETACH CONCURRENTLY": _detached,
+    "CREATE DATABASE": _global,
+    "CREATE INDEX CONCURRENTLY": _new_index,
+    "CREATE SUBSCRIPTION ... WITH (create_slot = true)": _global,
+    "CREATE TABLESPACE": _global,
+    "DROP DATABASE": _global,
+    "DROP INDEX CONCURRENTLY": _dropped_index,
+    "DROP SUBSCRIPTION": _global,
+    "DROP TABLESPACE": _global,
+    "REINDEX CONCURRENTLY": _rebuilt_index,
+}
+# What may stand before a COMMIT of PL/pgSQL, and after it.
+_BEFORE_COMMIT = frozenset((";", "BEGIN", "THEN", "ELSE", "LOOP", ">"))
+_AFTER_COMMIT = frozenset((";", "AND", "WORK", "TRANSACTION", ""))
+
+
+def block(statement: str) -> str | None:
+    """Return the text of a DO block; None for any other statement."""
+    tokens = list(islice(scanner.tokens_between(statement, 0, len(statement)), 6))
+    if not tokens or tokens[0].upper() != "DO":
+        return None
+    quoted = next((token for token in tokens if token[0] in "$'"), "")
+    if quoted.startswith("'"):
+        return quoted[1:-1].replace("''", "'")
+    tag = quoted.find("$", 1) + 1
+    return quoted[tag:-tag] if tag else None
+
+
+def called(statement: str) -> str | None:
+    """Return the name of the procedure of a CALL, as in `Target`; None for any other statement."""
+    if scanner.words(statement, 1) != ("CALL",):
+        return None
+    reader = _Reader(statement)
+    reader.skip("CALL")
+    try:
+        return reader.name()
+    except ValueError:
+        return None
+
+
+def shows_commit(body: str) -> bool:
+    """Return whether the text of a PL/pgSQL block has a COMMIT or ROLLBACK."""
+    if not scanner.mentions(body, 0, len(body), ("COMMIT", "ROLLBACK")):
+        return False
+    words = ["", *scanner.words_between(body, 0, len(body)), ""]
+    return any(
+        word in ("COMMIT", "ROLLBACK") and before in _BEFORE_COMMIT and after in _AFTER_COMMIT
+        for before, word, after in zip(words, words[1:], words[2:], strict=False)
+    )
 
 
 def _options(tokens: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:

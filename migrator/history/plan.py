@@ -31,6 +31,7 @@ class Plan(NamedTuple):
         ahead: rows without a file, newer than every file.
         current: the highest version in the history; 0 when the history is empty.
         half_done: by version, the pending files that earlier runs began and did not finish.
+        progress: by version, what the progress table says of pending files.
     """
 
     applied: tuple[tuple[Migration, Row], ...]
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
     ahead: tuple[Row, ...]
     current: int
     half_done: Mapping[int, HalfDone] = MappingProxyType({})
+    progress: Mapping[int, Progress] = MappingProxyType({})
 
     @property
     def out_of_order(self) -> tuple[Migration, ...]:
@@ -59,7 +61,13 @@ def make_plan(
         rows: ordered by version; empty when there is no history.
         progress: by version, how far earlier runs came with no-transaction files.
     """
-    recorded = {row.version: row for row in rows}
+    # A file that has recorded itself before its end is not applied.
+    unfinished = {
+        migration.version: begun
+        for migration in migrations
+        if (begun := progress.get(migration.version)) and begun.begun
+    }
+    recorded = {row.version: row for row in rows if row.version not in unfinished}
     on_disk = {migration.version for migration in migrations}
     newest_file = max(on_disk, default=0)
     without_file = [row for row in rows if row.version not in on_disk]
@@ -80,11 +88,14 @@ def make_plan(
         ahead=tuple(row for row in without_file if row.version > newest_file),
         current=max(recorded, default=0),
         half_done={
-            migration.version: HalfDone(
-                begun.statements, edited=begun.checksum != migration.checksum
-            )
+            migration.version: HalfDone(begun.statements, edited=begun.is_edited(migration))
             for migration in pending
-            if (begun := progress.get(migration.version))
+            if (begun := unfinished.get(migration.version))
+        },
+        progress={
+            migration.version: progress[migration.version]
+            for migration in pending
+            if migration.version in progress
         },
     )
 

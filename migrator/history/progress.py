@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,14 +44,41 @@ def edited_half_way(migration: Migration, statements: int) -> Problem:
     return Problem(
         migration.file,
         f"was edited after {statements} of its statements were done",
-        f"Restore the file; or, if those statements are still its first {statements}, accept it "
-        "with `migrator repair` and run the migrator again.",
+        "Restore those statements (the others may be changed); or, if the first "
+        f"{statements} of the file still do what was done, accept it with `migrator repair` and "
+        "run the migrator again.",
     )
 
 
-# Rows of files that were begun. When the first statement of a file fails and is undone, the row
-# stays with no statement done and none running; such a file is applied from its start.
-_BEGUN = "(statements > 0 OR running IS NOT NULL)"
+# The columns that the first version of the table did not have. All may be NULL, so that an image
+# that does not know them goes on writing rows.
+_ADDED = {
+    "kept": "text",
+    "before": "text",
+    "description": "text",
+    "written_at": "timestamp",
+}
+_COLUMNS = {
+    "version": "bigint PRIMARY KEY",
+    "checksum": "text NOT NULL",
+    "statements": "integer NOT NULL",
+    "running": "integer",
+    "updated_at": "timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP",
+    **_ADDED,
+}
+
+
+def _added(column: str) -> str:
+    """Return the expression of a column that the table `p` may not have; NULL where it has not."""
+    return f"pg_catalog.jsonb_extract_path_text(pg_catalog.to_jsonb(p), '{column}')"
+
+
+# An image that does not know the column `before` leaves in it what is no longer right. Such an
+# image sets updated_at and leaves written_at.
+_READ = (
+    f"p.version, p.checksum, p.statements, p.running, {_added('kept')},"
+    f" CASE WHEN {_added('written_at')} = {_added('updated_at')} THEN {_added('before')} END"
+)
 
 
 class Progress(NamedTuple):
@@ -61,11 +89,71 @@ class Progress(NamedTuple):
         statements: how many of its statements are done.
         running: the statement, from 0, that was begun outside a transaction and is not known to
             have ended; None for none.
+        kept: the checksum of the statements whose text must not change; None when an image wrote
+            the row that did not record it.
+        before: what the statement that was last begun outside a transaction found in the database,
+            as JSON of `apply.traces`; None when it is not known.
     """
 
     checksum: str
     statements: int = 0
     running: int | None = None
+    kept: str | None = None
+    before: str | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the file has to be finished.
+
+        When the first statement of a file fails and is undone, the row stays with no statement done
+        and none running; such a file is applied from its start.
+        """
+        return self.statements > 0 or self.running is not None
+
+    def is_edited(self, migration: Migration) -> bool:
+        """Return whether a file was changed so that its rest cannot be run after what was done.
+
+        The statements that failed or were not begun may be changed. A statement that was killed may
+        not: it may have done its work.
+        """
+        if self.checksum == migration.checksum:
+            return False
+        if migration.directives.transaction or self.kept is None:
+            return True
+        counts = {self.statements, -1 if self.running is None else self.running + 1}
+        return self.kept not in {texts_checksum(migration, count) for count in counts}
+
+
+def texts_checksum(migration: Migration, count: int) -> str:
+    """Return the SHA-256 of the texts of a file's first statements, without what is between them.
+
+    Args:
+        migration: the file.
+        count: how many statements; the result is empty when the file has fewer, or for -1.
+    """
+    checksums = _checksums.get(migration.checksum)
+    if checksums is None:
+        _checksums.clear()
+        checksums = _checksums[migration.checksum] = _prefix_checksums(migration)
+    return checksums[count] if 0 <= count < len(checksums) else ""
+
+
+# The result of _prefix_checksums for the last file, by the checksum of the file. It is asked for
+# after every statement, and a file may have very many.
+_checksums: dict[str, tuple[str, ...]] = {}
+
+
+def _prefix_checksums(migration: Migration) -> tuple[str, ...]:
+    """Return the SHA-256 of the texts of the first 0, 1, 2 … statements of a file."""
+    digest, source = hashlib.sha256(), migration.script.source
+    checksums = [digest.hexdigest()]
+    for statement in migration.statements:
+        for start, end in ((statement.start, statement.end), statement.copy_data or (0, 0)):
+            text = source[start:end].replace("\r\n", "\n").replace("\r", "\n").encode()
+            digest.update(b"%d:" % len(text))
+            digest.update(text)
+        checksums.append(digest.hexdigest())
+    return tuple(checksums)
 
 
 def progress_table(table: Table) -> Table:
@@ -123,8 +211,8 @@ DO $migrator$ BEGIN
   IF pg_catalog.has_table_privilege(pg_catalog.to_regclass({literal(name)}), 'SELECT') THEN
     RAISE INFO '{PRIVATE}%', (
       SELECT coalesce(pg_catalog.json_agg(
-        pg_catalog.json_build_array(version, checksum, statements, running)), '[]')
-      FROM {name} WHERE {_BEGUN});
+        pg_catalog.json_build_array({_READ})), '[]')
+      FROM {name} p);
   END IF;
 END $migrator$"""
 
@@ -136,7 +224,7 @@ def reported(session: Session) -> dict[int, Progress]:
 
 
 def read_progress(session: Session, migration: Migration) -> Progress:
-    """Return how far earlier runs came with a file, and create the table when it is missing.
+    """Return how far earlier runs came with a file; create or upgrade the table when it is needed.
 
     The caller holds the lock.
 
@@ -144,40 +232,112 @@ def read_progress(session: Session, migration: Migration) -> Progress:
         ProblemsFound: the file was edited since those runs.
     """
     table = progress_table(session.settings.table)
-    if not session.query("SELECT to_regclass(%s) IS NOT NULL", (table.quoted,))[0][0]:
-        session.execute(
-            f"CREATE TABLE {table.quoted} (version bigint PRIMARY KEY, checksum text NOT NULL,"
-            " statements integer NOT NULL, running integer,"
-            " updated_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP);"
-            f" {read_only_sql(table)}"
-        )
+    _ensure_table(session, table)
     rows = session.query(
-        f"SELECT checksum, statements, running FROM {table.quoted}"
-        f" WHERE version = {migration.version} AND {_BEGUN}"
+        f"SELECT {_READ} FROM {table.quoted} p WHERE version = {migration.version}"
     )
-    if not rows:
+    progress = Progress(*rows[0][1:]) if rows else Progress(migration.checksum)
+    if not progress.begun:
         return Progress(migration.checksum)
-    progress = Progress(*rows[0])
-    if progress.checksum != migration.checksum:
+    if progress.is_edited(migration):
         raise ProblemsFound([edited_half_way(migration, progress.statements)])
     return progress
 
 
+def _ensure_table(session: Session, table: Table) -> None:
+    columns = {
+        name
+        for (name,) in session.query(
+            "SELECT a.attname::text FROM pg_catalog.pg_attribute a"
+            " WHERE a.attrelid = pg_catalog.to_regclass(%s)::oid AND a.attnum > 0"
+            " AND NOT a.attisdropped",
+            (table.quoted,),
+        )
+    }
+    if not columns:
+        definitions = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
+        session.execute(f"CREATE TABLE {table.quoted} ({definitions}); {read_only_sql(table)}")
+        return
+    changes = [f"ADD COLUMN {name} {kind}" for name, kind in _ADDED.items() if name not in columns]
+    if changes:
+        session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
+
+
 def progress_sql(
-    table: Table, migration: Migration, statements: int, running: int | None = None
+    table: Table,
+    migration: Migration,
+    statements: int,
+    running: int | None = None,
+    *,
+    before: str | None = None,
+    kept: int | None = None,
 ) -> str:
     """Return the SQL that records how far a no-transaction file has come.
+
+    A file may have recorded itself in the history before its end. Nobody may take it for applied
+    then, so that row is removed; its description is kept for the end, for `finish_sql`.
 
     Args:
         table: the history table.
         migration: the file.
         statements: how many of its statements are done.
         running: the statement, from 0, that will now run outside a transaction; None for none.
+        before: what that statement finds in the database, as JSON.
+        kept: how many of the first statements must not be edited from now on; None for those that
+            are done.
     """
+    now = "pg_catalog.statement_timestamp() AT TIME ZONE 'UTC'"
+    unchanged = texts_checksum(migration, statements if kept is None else kept)
     return (
-        f"INSERT INTO {progress_table(table).quoted} (version, checksum, statements, running)"
+        f"WITH own AS (DELETE FROM {table.quoted} WHERE version = {migration.version}"
+        " RETURNING description)"
+        f" INSERT INTO {progress_table(table).quoted} AS p"
+        " (version, checksum, statements, running, kept, before, description, updated_at,"
+        " written_at)"
         f" VALUES ({migration.version}, '{migration.checksum}', {statements},"
-        f" {'NULL' if running is None else running}) ON CONFLICT (version) DO UPDATE SET"
+        f" {'NULL' if running is None else running}, '{unchanged}', {literal(before)},"
+        f" (SELECT description FROM own), {now}, {now}) ON CONFLICT (version) DO UPDATE SET"
         " checksum = excluded.checksum, statements = excluded.statements,"
-        " running = excluded.running, updated_at = clock_timestamp() AT TIME ZONE 'UTC'"
+        " running = excluded.running, kept = excluded.kept, before = excluded.before,"
+        " description = coalesce(excluded.description, p.description),"
+        " updated_at = excluded.updated_at, written_at = excluded.written_at"
     )
+
+
+def take_back_sql(table: Table, migration: Migration) -> str:
+    """Return the SQL that removes the row of an unfinished file, and keeps its description."""
+    return (
+        f"WITH own AS (DELETE FROM {table.quoted} WHERE version = {migration.version}"
+        " RETURNING description)"
+        f" UPDATE {progress_table(table).quoted} p"
+        " SET description = coalesce(own.description, p.description)"
+        f" FROM own WHERE p.version = {migration.version}"
+    )
+
+
+def finish_sql(table: Table, migration: Migration, record: str) -> str:
+    """Return the SQL that records a file with the description that it gave itself, if any.
+
+    Args:
+        table: the history table.
+        migration: the file.
+        record: the SQL of `record_sql`, which keeps the description of a row that is there.
+    """
+    progress = progress_table(table).quoted
+    return (
+        f"INSERT INTO {table.quoted} (version, description)"
+        f" SELECT version, description FROM {progress}"
+        f" WHERE version = {migration.version} AND description IS NOT NULL;"
+        f" {record}; DELETE FROM {progress} WHERE version = {migration.version}"
+    )
+
+
+def forget_sql(table: Table, version: int) -> str:
+    """Return the SQL that forgets the progress of the files up to a version, for a baseline."""
+    name = progress_table(table).quoted
+    return f"""
+DO $migrator$ BEGIN
+  IF pg_catalog.to_regclass({literal(name)}) IS NOT NULL THEN
+    DELETE FROM {name} WHERE version <= {version};
+  END IF;
+END $migrator$"""

@@ -114,6 +114,12 @@ class History(NamedTuple):
     progress: Mapping[int, Progress] = MappingProxyType({})
 
     @property
+    def applied(self) -> tuple[Row, ...]:
+        """The rows without those of no-transaction files that are not finished."""
+        unfinished = {version for version, progress in self.progress.items() if progress.begun}
+        return tuple(row for row in self.rows if row.version not in unfinished)
+
+    @property
     def fingerprint(self) -> Fingerprint:
         """The same numbers that `fingerprint_sql` reads on the server."""
         return Fingerprint(len(self.rows), sum(row.version for row in self.rows))

@@ -54,14 +54,14 @@ _ORDER = "ORDER BY NOT l.granted, a.xact_start, l.pid, l.mode"
 _OF_NAMED = f"""{_HOLDERS}
   AND l.pid IS DISTINCT FROM pg_backend_pid() AND c.relnamespace <> 'pg_catalog'::regnamespace
   AND (l.mode <> 'AccessShareLock' OR %(readers)s)
-  AND (c.relname::text = ANY (%(names)s)
+  AND (c.relname = ANY (%(names)s::name[])
     OR EXISTS (
       SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
-      WHERE i.indrelid = c.oid AND x.relname::text = ANY (%(names)s))
+      WHERE i.indrelid = c.oid AND x.relname = ANY (%(names)s::name[]))
     OR EXISTS (
       SELECT FROM pg_catalog.pg_inherits h
       JOIN pg_catalog.pg_class x ON x.oid IN (h.inhparent, h.inhrelid)
-      WHERE c.oid IN (h.inhparent, h.inhrelid) AND x.relname::text = ANY (%(names)s)))
+      WHERE c.oid IN (h.inhparent, h.inhrelid) AND x.relname = ANY (%(names)s::name[])))
 {_ORDER}"""
 # In `pids` a prepared transaction is 0 (PostgreSQL documentation, "pg_blocking_pids").
 _OF_WAITING = f"""{_HOLDERS}
@@ -79,6 +79,13 @@ FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
   AND l.classid = %(high)s::bigint::oid AND l.objid = %(low)s::bigint::oid"""
+# Who builds or drops an index CONCURRENTLY holds this lock on the table from beginning to end, also
+# while it waits for others. Every role sees it; pg_stat_progress_create_index hides other roles'
+# builds. A process of the server, such as autovacuum, has no role; the server ends it for others.
+_CHANGING = f"""{_HOLDERS}
+  AND l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND l.relation = ANY (%(oids)s::oid[])
+  AND l.pid IS DISTINCT FROM pg_backend_pid() AND a.usesysid IS NOT NULL
+{_ORDER}"""
 _TRANSACTIONS = f"""
 SELECT {_SESSION}, NULL, NULL, NULL, true
 FROM pg_catalog.pg_stat_activity a
@@ -127,6 +134,16 @@ def blocking(session: Session, pid: int, pids: list[int]) -> tuple[Blocker, ...]
         # No table lock is in the way, so the session waits for a transaction.
         or session.query(_BY_PID, {"pids": pids})
     )
+
+
+def changing(session: Session, relations: list[int]) -> tuple[Blocker, ...]:
+    """Return the sessions that build or drop an index of some tables, or change their schema.
+
+    Args:
+        session: outside a transaction, or in one that did not fail.
+        relations: the OIDs of the tables.
+    """
+    return _blockers(session.query(_CHANGING, {"oids": relations})) if relations else ()
 
 
 def holder_of(session: Session, name: str, key: int) -> Blocker | None:

@@ -5,6 +5,7 @@ The names are those of the PostgreSQL documentation, appendix A, "PostgreSQL Err
 
 from __future__ import annotations
 
+ACTIVE_SQL_TRANSACTION = "25001"
 ADMIN_SHUTDOWN = "57P01"
 CANNOT_CONNECT_NOW = "57P03"
 CHARACTER_NOT_IN_REPERTOIRE = "22021"

@@ -58,8 +58,8 @@ DIRT = {
     "synchronous_commit": Dirt("SET synchronous_commit = off"),
     "replication role": Dirt("SET session_replication_role = replica", superuser=True),
     "temporary tables": Dirt(
-        "CREATE TEMP TABLE probe (file text, found jsonb); CREATE TEMP TABLE schema_migrations ();"
-        "CREATE TEMP SEQUENCE s"
+        "DO $$ BEGIN CREATE TEMP TABLE probe (file text, found jsonb);"
+        " CREATE TEMP TABLE schema_migrations (); CREATE TEMP SEQUENCE s; END $$"
     ),
     "a temporary function": Dirt(
         "CREATE FUNCTION pg_temp.clock_timestamp() RETURNS int LANGUAGE sql AS 'SELECT 1'"

@@ -221,7 +221,7 @@ class TestResume:
 
 class TestEditedFile:
     EDITED = (
-        f"{NO_TRANSACTION}INSERT INTO audit VALUES (1);\n-- repaired\nINSERT INTO audit VALUES (3);"
+        f"{NO_TRANSACTION}INSERT INTO audit VALUES (7);\n-- repaired\nINSERT INTO audit VALUES (3);"
     )
 
     @pytest.fixture(autouse=True)
@@ -339,7 +339,8 @@ class TestFirstStatement:
         folder.write("001_a.sql", NO_TRANSACTION + BUILD)
         killed_while_blocked(migrate, database, "CREATE INDEX CONCURRENTLY")
         assert "pending, 0 of 1 statement done" in migrate("status").out
-        folder.write("001_a.sql", f"{NO_TRANSACTION}-- edited\n{BUILD}")
+        edited = BUILD.replace("(id)", "((id + 0))")
+        folder.write("001_a.sql", NO_TRANSACTION + edited)
         for command in ("plan", "apply"):
             run = migrate(command)
             assert run.status == 5
@@ -473,8 +474,12 @@ class TestInvalidIndex:
         assert run.status == 1
         failure = run.event("migration failed")
         assert failure["message"] == "001_a.sql:2:1: index public.busy_id is invalid"
-        assert "DROP INDEX CONCURRENTLY public.busy_id" in failure["hint"]
+        advised = "REINDEX INDEX CONCURRENTLY public.busy_id"
+        assert failure["hint"].startswith(f"{advised}; then run the migrator again.")
         assert versions(database) == []
+        database.execute(advised)
+        applied(migrate())
+        finished(database, "busy_id")
 
     def test_of_a_unique_index_that_cannot_be_is_reported_each_time(
         self, migrate: Migrate, folder: Folder, database: Database

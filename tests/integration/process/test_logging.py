@@ -83,7 +83,7 @@ def stepwise(migrate: Migrate, folder: Folder, database: Database) -> Run:
     assert failed.status == FAILED
     check(failed)
     database.execute("CREATE FUNCTION nope() RETURNS int LANGUAGE sql AS 'SELECT 1'")
-    folder.write("001_a.sql", text.format("SELECT nope();"))
+    folder.write("001_a.sql", text.replace("(id int)", "(id integer)").format("SELECT nope();"))
     edited = migrate()
     assert edited.status == DISAGREEMENT
     check(edited)

@@ -10,9 +10,13 @@ import pytest
 
 from migrator.files import scanner
 from migrator.files.statement import (
-    concurrent_index,
+    block,
+    called,
     not_in_transaction,
     sets_encoding,
+    shows_commit,
+    sometimes_not_in_transaction,
+    target,
     transaction_control,
     unwrap,
 )
@@ -658,7 +662,78 @@ def test_commands_that_a_transaction_block_refuses(text: str, expected: str | No
     ],
 )
 def test_a_concurrent_index_is_named(text: str, expected: tuple[str, str] | None) -> None:
-    assert concurrent_index(text) == expected
+    command = not_in_transaction(text)
+    found = target(text, command) if command == "CREATE INDEX CONCURRENTLY" else None
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "table"),
+    [
+        ('CREATE INDEX CONCURRENTLY U&"d\\0061t" ON U&"!".t (a)', '"dat"', '"!".t'),
+        ("CREATE INDEX CONCURRENTLY u&\"d!0061!!\" UESCAPE '!' ON t (a)", '"da!"', "t"),
+        ('CREATE INDEX CONCURRENTLY U&"\\+01F600\\D83D\\DE00" ON t (a)', '"😀😀"', "t"),
+        ('CREATE INDEX CONCURRENTLY U&"a\\0022b""c" ON t (a)', '"a""b""c"', "t"),
+        ('DROP INDEX CONCURRENTLY IF EXISTS "a.b" CASCADE', '"a.b"', ""),
+        ("DROP INDEX CONCURRENTLY s.if", "s.if", ""),
+        ("REINDEX (VERBOSE, CONCURRENTLY) TABLE s . t", "s.t", ""),
+        ("REINDEX INDEX CONCURRENTLY i", "i", ""),
+        ("ALTER TABLE IF EXISTS ONLY s.t DETACH PARTITION p CONCURRENTLY", "p", "s.t"),
+        ("ALTER TABLE t * DETACH PARTITION s.p CONCURRENTLY", "s.p", "t"),
+        ("CREATE DATABASE d TEMPLATE e", "d", ""),
+        ("DROP DATABASE IF EXISTS d WITH (FORCE)", "d", ""),
+        ("CREATE TABLESPACE t LOCATION '/'", "t", ""),
+        ("DROP TABLESPACE t", "t", ""),
+        ("CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p", "s", ""),
+        ("DROP SUBSCRIPTION IF EXISTS s", "s", ""),
+    ],
+)
+def test_the_object_of_a_command_is_named(text: str, name: str, table: str) -> None:
+    command = not_in_transaction(text) or sometimes_not_in_transaction(text)
+    assert command is not None
+    assert target(text, command) == (name, table)
+
+
+@pytest.mark.parametrize(
+    "text", ["REINDEX SCHEMA CONCURRENTLY s", "VACUUM t", 'DROP INDEX CONCURRENTLY U&"\\D800"']
+)
+def test_no_one_object_is_named(text: str) -> None:
+    assert target(text, not_in_transaction(text) or "") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("DO $$ BEGIN COMMIT; END $$", True),
+        (
+            "do language plpgsql $a$ BEGIN LOOP COMMIT AND CHAIN; END LOOP; END $a$",
+            True,
+        ),
+        ("DO 'BEGIN PERFORM ''a''; ROLLBACK; END'", True),
+        ("DO $$ <<outer>> BEGIN IF a THEN commit; ELSE /* a */ rollback; END IF; END $$", True),
+        ("DO $$ BEGIN PERFORM 'COMMIT;'; END $$", False),
+        ("DO $$ BEGIN -- COMMIT;\n NULL; END $$", False),
+        ("DO $$ BEGIN PERFORM commit FROM t; END $$", False),
+        ("DO", False),
+        ("SELECT $$ BEGIN COMMIT; END $$", False),
+        ("CALL p()", False),
+    ],
+)
+def test_a_block_shows_that_it_commits(text: str, *, expected: bool) -> None:
+    assert shows_commit(block(text) or "") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CALL p()", "p"),
+        ('call /* a */ s . "P"(1, 2)', 's."P"'),
+        ("CALL", None),
+        ("SELECT p()", None),
+    ],
+)
+def test_a_procedure_is_named(text: str, expected: str | None) -> None:
+    assert called(text) == expected
 
 
 HOSTILE = [

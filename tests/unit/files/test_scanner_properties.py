@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from migrator.files import scanner
 from migrator.files.statement import (
-    concurrent_index,
+    block,
+    called,
     not_in_transaction,
+    shows_commit,
+    target,
     transaction_control,
     unwrap,
 )
@@ -203,7 +206,14 @@ def test_reading_never_fails_and_says_only_possible_things(source: str) -> None:
         assert text.strip(" \t\n\r\f\v") == text or script.problems
         transaction_control(text)
         not_in_transaction(text)
-        concurrent_index(text)
+        for command in (
+            "CREATE INDEX CONCURRENTLY",
+            "DROP DATABASE",
+            not_in_transaction(text) or "",
+        ):
+            target(text, command)
+        called(text)
+        shows_commit(block(text) or text)
     kept, problems = unwrap(script)
     assert set(kept) <= set(script.statements)
     assert len(kept) + len(problems) in range(

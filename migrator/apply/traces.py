@@ -1,0 +1,285 @@
+"""What a command outside a transaction finds and leaves in the catalog. Changes nothing.
+
+Such a command has no record of its own that is committed with it. After a kill only the catalog
+tells what became of it: the object that it makes is there, or the one that it drops is gone. That
+proves something only together with what was there before the command began, so this is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from migrator.server import blockers
+from migrator.server.session import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migrator.files.statement import Target
+    from migrator.server.session import Session
+
+CREATE_INDEX = "CREATE INDEX CONCURRENTLY"
+DROP_INDEX = "DROP INDEX CONCURRENTLY"
+REINDEX = "REINDEX CONCURRENTLY"
+DETACH = "ALTER TABLE ... DETACH CONCURRENTLY"
+
+# A name as the server has it: folded, and shortened to 63 bytes.
+_LAST = (
+    "(pg_catalog.parse_ident(%(name)s))"
+    "[pg_catalog.array_upper(pg_catalog.parse_ident(%(name)s), 1)]::name"
+)
+
+
+def _shared(catalog: str, column: str, where: str = "") -> str:
+    """Return the query for an object without a schema, by its name."""
+    return (
+        f"SELECT NULL, n.name::text, x.oid::bigint, NULL FROM (SELECT {_LAST} AS name) n"
+        f" LEFT JOIN pg_catalog.{catalog} x ON x.{column} = n.name {where}"
+    )
+
+
+_HERE = (
+    "AND x.subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
+)
+_DATABASE = _shared("pg_database", "datname")
+_TABLESPACE = _shared("pg_tablespace", "spcname")
+_SUBSCRIPTION = _shared("pg_subscription", "subname", _HERE)
+_CREATE_SUBSCRIPTION = "CREATE SUBSCRIPTION ... WITH (create_slot = true)"
+# The queries for the columns of `Before`, by the name of the command. There is no row when the
+# statement cannot succeed, because its table is not there.
+_LOOK = {
+    CREATE_INDEX: (
+        f"SELECT t.oid::bigint, {_LAST}::text, c.oid::bigint, pg_catalog.pg_get_indexdef(c.oid)"
+        " FROM pg_catalog.pg_class t LEFT JOIN ("
+        "  pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid)"
+        f" ON i.indrelid = t.oid AND c.relname = {_LAST}"
+        " WHERE t.oid = pg_catalog.to_regclass(%(table)s)::oid"
+    ),
+    DROP_INDEX: (
+        "SELECT i.indrelid::bigint, c.relname::text, c.oid::bigint,"
+        " pg_catalog.pg_get_indexdef(c.oid)"
+        " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+        " WHERE c.oid = pg_catalog.to_regclass(%(name)s)::oid"
+    ),
+    REINDEX: (
+        "SELECT t.oid::bigint, t.relname::text, NULL, NULL FROM pg_catalog.pg_class t"
+        " WHERE t.relkind <> 'i' AND t.oid IN ("
+        "  SELECT pg_catalog.to_regclass(%(name)s)::oid UNION SELECT i.indrelid"
+        "  FROM pg_catalog.pg_index i WHERE i.indexrelid = pg_catalog.to_regclass(%(name)s)::oid)"
+    ),
+    DETACH: (
+        "SELECT h.inhparent::bigint, c.relname::text, c.oid::bigint,"
+        " pg_catalog.pg_get_expr(c.relpartbound, c.oid)"
+        " FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid"
+        " WHERE h.inhparent = pg_catalog.to_regclass(%(table)s)::oid"
+        " AND h.inhrelid = pg_catalog.to_regclass(%(name)s)::oid"
+    ),
+    "CREATE DATABASE": _DATABASE,
+    "DROP DATABASE": _DATABASE,
+    "CREATE TABLESPACE": _TABLESPACE,
+    "DROP TABLESPACE": _TABLESPACE,
+    _CREATE_SUBSCRIPTION: _SUBSCRIPTION,
+    "DROP SUBSCRIPTION": _SUBSCRIPTION,
+}
+_INDEX = (
+    "SELECT c.oid::bigint, pg_catalog.format('%%I.%%I', n.nspname, c.relname), i.indisvalid,"
+    " i.indisready, i.indisunique, i.indislive, ''"
+    " FROM pg_catalog.pg_index i"
+    " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+)
+# The names of the indexes that an interrupted REINDEX CONCURRENTLY leaves end like this (PostgreSQL
+# documentation, "REINDEX", Rebuilding Indexes Concurrently).
+_TRANSIENT = "NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$'"
+_NO_STATE = ", true, true, false, true, ''"
+# The queries for the columns of `Found`.
+_FIND = {
+    CREATE_INDEX: f"{_INDEX} WHERE i.indrelid = %(place)s::oid AND c.relname = %(name)s::name",
+    DROP_INDEX: f"{_INDEX} WHERE i.indexrelid = %(oid)s::oid",
+    REINDEX: f"{_INDEX} WHERE i.indrelid = %(place)s::oid AND {_TRANSIENT} ORDER BY c.relname",
+    DETACH: (
+        "SELECT c.oid::bigint, pg_catalog.format('%%I.%%I', n.nspname, c.relname),"
+        " NOT h.inhdetachpending, true, false, true,"
+        " pg_catalog.format('%%I.%%I', m.nspname, p.relname)"
+        " FROM pg_catalog.pg_inherits h"
+        " JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_catalog.pg_class p ON p.oid = h.inhparent"
+        " JOIN pg_catalog.pg_namespace m ON m.oid = p.relnamespace"
+        " WHERE h.inhparent = %(place)s::oid AND h.inhrelid = %(oid)s::oid"
+    ),
+}
+for _kind, _catalog, _column in (
+    ("DATABASE", "pg_database", "datname"),
+    ("TABLESPACE", "pg_tablespace", "spcname"),
+    ("SUBSCRIPTION", "pg_subscription", "subname"),
+):
+    _one = f"SELECT oid::bigint, pg_catalog.quote_ident({_column}){_NO_STATE}"
+    _FIND[f"DROP {_kind}"] = f"{_one} FROM pg_catalog.{_catalog} WHERE oid = %(oid)s::oid"
+    _made = _CREATE_SUBSCRIPTION if _kind == "SUBSCRIPTION" else f"CREATE {_kind}"
+    _FIND[_made] = (
+        f"{_one} FROM pg_catalog.{_catalog} x WHERE {_column} = %(name)s::name"
+        f" {_HERE if _kind == 'SUBSCRIPTION' else ''}"
+    )
+
+
+class Before(NamedTuple):
+    """What a command found when it began.
+
+    Attributes:
+        command: the name of the command.
+        place: the OID of the table that the index is on, or that the partition is detached from.
+        name: the name of the object, as the server has it.
+        oid: the OID of the object; None when there was none of that name.
+        definition: the object as SQL, where the server has words for it, for people.
+    """
+
+    command: str
+    place: int | None
+    name: str
+    oid: int | None
+    definition: str | None
+
+    @property
+    def json(self) -> str:
+        """The text for the progress table."""
+        return json.dumps(self._asdict())
+
+    @property
+    def relations(self) -> list[int]:
+        """The OIDs of the relations that the command locks."""
+        if self.place is None:
+            return []
+        return [self.place] if self.oid is None else [self.place, self.oid]
+
+
+class Found(NamedTuple):
+    """An object of a command as it is now.
+
+    Attributes:
+        oid: its OID.
+        name: its name as SQL.
+        whole: whether an index is valid, and a partition attached.
+        ready: whether every write maintains the index.
+        unique: whether the index is unique.
+        live: whether the index can be rebuilt.
+        parent: the partitioned table, as SQL; empty for other objects.
+    """
+
+    oid: int
+    name: str
+    whole: bool
+    ready: bool
+    unique: bool
+    live: bool
+    parent: str
+
+
+def look(session: Session, command: str, target: Target | None) -> Before | None:
+    """Look at the object of a command by the names in the statement.
+
+    Args:
+        session: outside a transaction; its search_path is that of the file.
+        command: the name of the command.
+        target: the names.
+
+    Returns:
+        None when the command leaves no trace, or its names cannot be found.
+    """
+    if target is None:
+        return None
+    rows = _asked(session, _LOOK[command], target._asdict())
+    return Before(command, *rows[0]) if rows else Before(command, None, target.name, None, None)
+
+
+def recorded(text: str | None) -> Before | None:
+    """Return what an earlier run recorded; None when it has recorded nothing that we can read."""
+    try:
+        return Before(**json.loads(text)) if text else None
+    except (TypeError, ValueError):
+        return None
+
+
+def find(session: Session, before: Before | None) -> list[Found]:
+    """Look at the object of a command now, by its place, OID or name in the server.
+
+    Returns:
+        The object, if it is there; for REINDEX CONCURRENTLY the indexes that an interrupted one has
+        left on the table.
+    """
+    if before is None or before.command not in _FIND:
+        return []
+    return [Found(*row) for row in _asked(session, _FIND[before.command], before._asdict())]
+
+
+def has_ended(session: Session, before: Before) -> bool:
+    """Return whether it is proved that the command has done its work since it began."""
+    found = find(session, before)
+    if before.command.startswith("CREATE"):
+        return bool(found) and found[0].whole and found[0].oid != before.oid
+    if before.command.startswith("DROP") or before.command == DETACH:
+        return before.oid is not None and not found
+    return False
+
+
+def left(session: Session, before: Before | None) -> str:
+    """Return in words what an unfinished command has left; empty when it has left nothing.
+
+    The words say what it does to others, how to undo it, and what the next run does.
+    """
+    found = [one for one in find(session, before) if not one.whole]
+    if before is None or not found:
+        return ""
+    first = found[0]
+    if others := blockers.changing(session, before.relations):
+        return f"{first.name} is being changed by another session, {others[0]}"
+    if before.command == DETACH:
+        return (
+            f"the rows of {first.name} are not seen in {first.parent} any more, although it is not "
+            "detached yet; the next run finishes that; to undo it, ALTER TABLE "
+            f"{first.parent} DETACH PARTITION {first.name} FINALIZE, and attach it again"
+        )
+    effect = "no query uses it"
+    if first.ready:
+        effect += ", but writes maintain it"
+        if first.unique:
+            effect += " and rows with a key that is there already are rejected"
+    next_run = {
+        CREATE_INDEX: "drops it before it builds it again",
+        DROP_INDEX: "drops it",
+    }.get(before.command, "drops it before it rebuilds the indexes")
+    undo = f"DROP INDEX CONCURRENTLY {first.name} removes it"
+    if before.command == DROP_INDEX and first.live:
+        undo = f"REINDEX INDEX CONCURRENTLY {first.name} makes it valid again"
+    return f"index {first.name} is there and invalid: {effect}; {undo}; the next run {next_run}"
+
+
+def _asked(session: Session, sql: str, arguments: Mapping[str, object]) -> list[Any]:
+    """Return the rows of a look; none when the server cannot look.
+
+    A look must not fail a statement: when a name is not one, the server says it best itself.
+    """
+    try:
+        return session.query(sql, dict(arguments))
+    except ServerError:
+        return []
+
+
+def sources(session: Session, procedure: str) -> list[str]:
+    """Return the source of each procedure that a CALL may mean, whatever its arguments.
+
+    Args:
+        session: outside a transaction; its search_path is that of the file.
+        procedure: the name, with its schema if the statement has that.
+    """
+    rows = _asked(
+        session,
+        "SELECT p.prosrc FROM pg_catalog.pg_proc p"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace,"
+        " pg_catalog.parse_ident(%(name)s) AS written(parts)"
+        f" WHERE p.prokind = 'p' AND p.proname = {_LAST} AND CASE pg_catalog.array_length(parts, 1)"
+        " WHEN 1 THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = parts[1]::name END",
+        {"name": procedure},
+    )
+    return [str(source) for (source,) in rows]
