@@ -270,12 +270,15 @@ def for_failure(clues: Clues, table: Table) -> str:
     return advice
 
 
-def for_refusal(code: str) -> str:
+def for_refusal(code: str, message: str) -> str:
     """Return advice for an error of the server that belongs to no file.
 
     Args:
         code: the SQLSTATE of the error; may be empty.
+        message: the message of the error.
     """
+    if code == sqlstate.INSUFFICIENT_PRIVILEGE and "schema public" in message:
+        return by_code(code, message)
     if code == sqlstate.INSUFFICIENT_PRIVILEGE:
         return _OF_ANOTHER_ROLE
     return _BY_SQLSTATE[code] if code in _ABOUT_THE_SERVER else _NO_FILE

@@ -132,7 +132,7 @@ def describe_broken(
 def describe_refusal(error: ServerError) -> DatabaseUnavailable:
     """Return the error to report when the server's error belongs to no file, with advice."""
     diagnosis = error.diagnosis
-    hint = diagnosis.hint or advice.for_refusal(diagnosis.sqlstate)
+    hint = diagnosis.hint or advice.for_refusal(diagnosis.sqlstate, diagnosis.message)
     return DatabaseUnavailable(error.message, hint)
 
 

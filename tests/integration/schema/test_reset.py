@@ -67,7 +67,7 @@ class TestNothingIsDropped:
         before = snapshot(database)
         database.execute(f"ALTER ROLE {database.user} CONNECTION LIMIT 1")
         try:
-            run = reset(migrate, MIGRATOR_LOCK_HOLD_MAX="1s")
+            run = reset(migrate, MIGRATOR_LOCK_HOLD_MAX="1s", MIGRATOR_WAIT="1s")
         finally:
             database.execute(f"ALTER ROLE {database.user} CONNECTION LIMIT -1")
         assert run.status == UNREACHABLE
