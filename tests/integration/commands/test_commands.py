@@ -946,7 +946,7 @@ class TestJson:
         folder.write("bad.sql", "SELECT 1;")
         data = self.answer(migrate, "status")
         assert data["pending"] == 2
-        keys = ROW | {"file", "state", "statements", "statements_done"}
+        keys = ROW | {"file", "state", "statements", "statements_done", "left"}
         assert all(entry.keys() == keys for entry in data["migrations"])
         assert [entry["state"] for entry in data["migrations"]] == ["edited", "pending", "pending"]
         assert len(data["problems"]) == 2
