@@ -8,7 +8,7 @@ import structlog
 
 from migrator.history import lock
 from migrator.history.table import baseline_sql, ensure_history, read_history
-from migrator.process.errors import UsageError
+from migrator.process.errors import MigratorError, UsageError
 from migrator.server import retry
 
 if TYPE_CHECKING:
@@ -90,3 +90,16 @@ def record_first(session: Session, migrations: Sequence[Migration], tool: str) -
         raise
     for migration in migrations:
         session.execute(baseline_sql(session.settings.table, migration, applied_by=tool))
+    kept = [(row.version, row.file) for row in read_history(session).rows]
+    if kept != [(migration.version, migration.file) for migration in migrations]:
+        session.rollback()
+        raise MigratorError(*not_kept(session))
+
+
+def not_kept(session: Session) -> tuple[str, str]:
+    """Return what is wrong, and what to do, when the history is not what was written to it."""
+    table = session.settings.table
+    return (
+        f"{table} does not keep what is written to it; nothing was changed",
+        f"A trigger or a rule on {table} changes or drops rows: drop it, and run this again.",
+    )

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 PAGE = Page(
     f"""
     List every file and every row of the history with its state: applied, pending, out of order,
-    edited, missing or ahead. Of a no-transaction file that a run has stopped in it says how
-    many statements are done, if we may read that in schema_migrations_progress. On a narrow
-    terminal long cells are shortened; where the output is not a terminal, never.
+    edited, renumbered, replaced, missing, gone or ahead. Of a no-transaction file that a run has
+    stopped in it says how many statements are done, if we may read that in
+    schema_migrations_progress. On a narrow terminal long cells are shortened; where the output is
+    not a terminal, never.
 
     {READS} {ANSWER}
     """,
@@ -61,7 +62,10 @@ def data(plan: Plan, problems: Sequence[Problem]) -> dict[str, Any]:
     entries = [
         *(_entry("applied", migration, row) for migration, row in plan.applied),
         *(_entry("edited", migration, row) for migration, row in plan.edited),
+        *(_entry("renumbered", migration, row) for migration, row in plan.renumbered),
+        *(_entry("replaced", migration, row) for migration, row in plan.replaced),
         *(_entry("missing", None, row) for row in plan.missing),
+        *(_entry("gone", None, row) for row in plan.gone),
         *(_entry("ahead", None, row) for row in plan.ahead),
         *(
             _entry(
@@ -118,12 +122,18 @@ def _entry(
         "execution_ms": row.execution_ms if row else None,
         "applied_by": row.applied_by if row else None,
         "checksum": migration.checksum if migration else row.checksum if row else None,
+        "statements_checksum": row.statements_checksum if row else None,
+        "gone_at": row.gone_at if row else None,
+        "recorded_version": row.version if row else None,
+        "recorded_file": row.file if row else None,
         "statements": len(migration.statements) if migration else None,
         "statements_done": half_done.statements if half_done else None,
     }
 
 
 def _state(entry: dict[str, Any]) -> str:
+    if entry["recorded_version"] not in (None, entry["version"]):
+        return f"{entry['state']}, was {entry['recorded_version']}"
     if entry["statements_done"] is None:
         return str(entry["state"])
     total = count(entry["statements"], "statement")

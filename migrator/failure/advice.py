@@ -208,6 +208,11 @@ def for_failure(clues: Clues, table: Table) -> str:
             f"A migration records only itself. Remove what it does to {table}; if the file is a "
             f"dump, make it with --exclude-table='{table.name}*'."
         )
+    if clues.sqlstate == sqlstate.NOT_KEPT:
+        return (
+            f"A trigger on {table} changes or drops what is written to it. Drop the trigger, and "
+            "run the migrator again."
+        )
     if clues.sqlstate == sqlstate.DUPLICATE_TABLE and f'"{table.name}"' in clues.message:
         return (
             f"It is the migrator's own history table, which is there before the first file runs. "

@@ -329,11 +329,6 @@ class Session:
         return count if count >= 0 else None
 
     @property
-    def column_type(self) -> int:
-        """The OID of the type of the first column that the last statement returned."""
-        return int(self.cursor.description[0].type_code)
-
-    @property
     def target(self) -> dict[str, object]:
         """The server and the database, for the log; behind a pooler, the version that it claims."""
         info = self.connection.info

@@ -1,0 +1,238 @@
+"""Looks at the migrator's own tables in one message: are they there and fit, what is in them.
+
+The message has a block that looks for the tables in the catalog first, so a database without them
+gets no error in the server's log. The block reports what it found as a notice, and opens a cursor
+on the history; the last statement of the message fetches the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from migrator.history.progress import progress_table, rows_sql
+from migrator.process.errors import Problem
+from migrator.process.names import literal, server_time
+from migrator.server.session import PRIVATE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migrator.process.names import Table
+    from migrator.server.session import Session
+
+# The types that the column `version` may have, each with its largest value.
+LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+_TIMES = ("timestamp without time zone", "timestamp with time zone")
+_CURSOR = "migrator history"
+# What a relation is by its `relkind` (PostgreSQL documentation, "pg_class"). A history may be an
+# ordinary table or a partitioned one.
+_NOT_A_TABLE = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+
+
+class Facts(NamedTuple):
+    """What the catalog says about one of the migrator's tables.
+
+    Attributes:
+        kind: its `relkind`.
+        persistence: its `relpersistence`; `p` is a table that survives a crash.
+        hidden: whether row security may hide rows of it from the current role.
+        has_key: whether `version` alone is a primary key, or unique.
+        columns: its columns, each with its type.
+    """
+
+    kind: str
+    persistence: str
+    hidden: bool
+    has_key: bool
+    columns: Mapping[str, str]
+
+
+class Sight(NamedTuple):
+    """What one look at the migrator's tables has found.
+
+    Attributes:
+        history: the history table; None when there is none.
+        progress: the progress table; None when there is none.
+        rows: of the history, ordered by version; empty when the table is not fit to be read.
+        begun: the rows of the progress table that `rows_sql` returns.
+    """
+
+    history: Facts | None
+    progress: Facts | None
+    rows: list[Any]
+    begun: list[Any]
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """The columns of the history table, each with its type; empty without a table."""
+        return self.history.columns if self.history else {}
+
+
+def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
+    """Look at the history table and the progress table.
+
+    Args:
+        session: outside a transaction, where this is one round trip, or in one.
+        always: the first columns of each row, as a SELECT list.
+        added: the expressions of the other columns by the name of the column; where the table does
+            not have the column, the value is NULL.
+
+    Raises:
+        ServerError: another session locked a table for all of `lock_timeout`, or the role may not
+            read the history.
+    """
+    table = session.settings.table
+    limit = server_time(session.settings.lock_timeout)
+    # Outside a transaction the message is a transaction of its own (PostgreSQL documentation,
+    # "Multiple Statements in a Simple Query"), so the limit and the cursor end with the message.
+    rows = session.query(
+        f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
+        f' {_look_sql(table, always, added)}; FETCH ALL FROM "{_CURSOR}"'
+    )
+    report = json.loads(session.notices.take())
+    if session.in_transaction:
+        session.execute(f'CLOSE "{_CURSOR}"')
+    facts = {is_history: Facts(*rest) for is_history, *rest in report["tables"] or ()}
+    return Sight(facts.get(True), facts.get(False), rows, report["begun"] or [])
+
+
+def unfit(table: Table, sight: Sight) -> list[Problem]:
+    """Return why the migrator must not trust its tables as they are.
+
+    Args:
+        table: the history table.
+        sight: what `look` has returned.
+    """
+    problems = []
+    if sight.history:
+        problems += _strange(table, sight.history) or _untrusted(table, sight.history)
+    if sight.progress:
+        problems += _untrusted(progress_table(table), sight.progress)
+    return problems
+
+
+def _strange(table: Table, facts: Facts) -> list[Problem]:
+    """Return the problem of a table of another tool."""
+    columns = facts.columns or {}
+    is_ours = columns.get("version") in LARGEST and columns.get("applied_at") in _TIMES
+    if is_ours and "description" in columns:
+        return []
+    shape = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    return [
+        Problem(
+            str(table),
+            f"is not a history table of migrator: it has the columns {shape}",
+            "It belongs to another tool: take that over with `migrator adopt`, or name another "
+            "table in MIGRATOR_TABLE.",
+        )
+    ]
+
+
+def _untrusted(table: Table, facts: Facts) -> list[Problem]:
+    """Return why what is recorded in a table could get lost, doubled or hidden."""
+    name = str(table)
+    if facts.kind not in "rp":
+        kind = _NOT_A_TABLE.get(facts.kind, "no table")
+        return [
+            Problem(
+                name,
+                f"is {kind}, so what is recorded may not be what is read",
+                f"Rename it, and make a table {name} with the same columns and rows, and with "
+                "version as the primary key.",
+            )
+        ]
+    problems = []
+    if facts.persistence != "p":
+        problems.append(
+            Problem(
+                name,
+                "is unlogged: a crash of the server would empty it, and what is applied would be "
+                "applied again",
+                f"Let its owner run ALTER TABLE {table.quoted} SET LOGGED;",
+            )
+        )
+    if not facts.has_key:
+        problems.append(
+            Problem(
+                name,
+                "has no primary key on version, so it may have a version twice",
+                f"Let its owner run ALTER TABLE {table.quoted} ADD PRIMARY KEY (version);",
+            )
+        )
+    if facts.hidden:
+        problems.append(
+            Problem(
+                name,
+                "has row security that applies to our role: rows may be hidden from it, and what "
+                "is applied would be applied again",
+                f"Let its owner run ALTER TABLE {table.quoted} DISABLE ROW LEVEL SECURITY; or "
+                "connect with a role that has BYPASSRLS.",
+            )
+        )
+    return problems
+
+
+def _look_sql(table: Table, always: str, added: Mapping[str, str]) -> str:
+    """Return the block that reports the facts and opens the cursor.
+
+    Everything in it is looked up in pg_catalog, whatever `search_path` is. Row security makes the
+    server refuse the read instead of hiding rows. Both settings are put back at the end, because
+    the block may be run in a transaction that later runs a file.
+    """
+    progress = progress_table(table)
+    wanted = ", ".join(
+        f"({place}, {literal(name)}, {literal(expression)})"
+        for place, (name, expression) in enumerate(added.items())
+    )
+    types = ", ".join(map(literal, LARGEST))
+    times = ", ".join(map(literal, _TIMES))
+    return f"""
+DO $migrator$
+DECLARE
+  history pg_catalog.oid := pg_catalog.to_regclass({literal(table.quoted)});
+  progress pg_catalog.oid := pg_catalog.to_regclass({literal(progress.quoted)});
+  path pg_catalog.text := pg_catalog.current_setting('search_path');
+  security pg_catalog.text := pg_catalog.current_setting('row_security');
+  tables pg_catalog.json;
+  begun pg_catalog.json;
+  columns pg_catalog.text;
+  applied pg_catalog.refcursor := '{_CURSOR}';
+BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true),
+    pg_catalog.set_config('row_security', 'off', true);
+  tables := (
+    SELECT json_agg(json_build_array(c.oid = history, c.relkind, c.relpersistence,
+      row_security_active(c.oid),
+      EXISTS (
+        SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = c.oid AND a.attname = 'version' AND i.indnkeyatts = 1 AND i.indisunique
+          AND i.indisvalid AND i.indpred IS NULL),
+      (SELECT json_object_agg(a.attname, format_type(a.atttypid, NULL) ORDER BY a.attnum)
+        FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)))
+    FROM pg_class c WHERE c.oid IN (history, progress));
+  IF has_table_privilege(progress, 'SELECT') AND NOT row_security_active(progress) THEN
+    begun := ({rows_sql(table)});
+  END IF;
+  RAISE INFO '{PRIVATE}%', json_build_object('tables', tables, 'begun', begun);
+  SELECT string_agg(', ' || CASE WHEN a.attname IS NULL THEN 'NULL' ELSE w.expression END, ''
+    ORDER BY w.place)
+  INTO columns
+  FROM (VALUES {wanted}) AS w (place, name, expression)
+  LEFT JOIN pg_attribute a
+    ON a.attrelid = history AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped;
+  IF NOT row_security_active(history) AND 3 = (
+    SELECT count(*) FROM pg_attribute a
+    WHERE a.attrelid = history AND a.attnum > 0 AND NOT a.attisdropped
+      AND (a.attname = 'description'
+        OR a.attname = 'version' AND format_type(a.atttypid, NULL) IN ({types})
+        OR a.attname = 'applied_at' AND format_type(a.atttypid, NULL) IN ({times})))
+  THEN
+    OPEN applied FOR EXECUTE {literal(f"SELECT {always}")} || columns
+      || {literal(f" FROM {table.quoted} ORDER BY version")};
+  ELSE
+    OPEN applied FOR SELECT 0 WHERE false;
+  END IF;
+  PERFORM set_config('search_path', path, true), set_config('row_security', security, true);
+END $migrator$"""
