@@ -155,7 +155,8 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
     """
     problems = [*unrepairable(plan), *_renumbered(plan, settings), *_edited(plan)]
     problems += _missing(plan) if plan.lagging is None else []
-    if not settings.allow_out_of_order:
+    # Of renumbered files it is said what is out of order after the repair.
+    if not settings.allow_out_of_order and not plan.renumbered:
         problems += _out_of_order(plan)
     problems += [problem for migration in plan.pending for problem in rules.obstacles(migration)]
     problems += _renumbered_half_way(plan)
@@ -199,7 +200,15 @@ def _lags(plan: Plan, oldest: Migration) -> Problem:
 
 def _named(row: Row) -> str:
     """Return the file of a row, or what is known of it."""
-    return row.file or f"version {row.version} ({row.description})"
+    description = f" ({row.description})" if row.description else ""
+    return row.file or f"version {row.version}{description}"
+
+
+def _applied_as(row: Row) -> str:
+    """Return under which name a row was applied, as the end of a phrase; may be empty."""
+    if row.file:
+        return f" as {row.file}"
+    return f' as "{row.description}"' if row.description else ""
 
 
 def _renumbered(plan: Plan, settings: Settings) -> list[Problem]:
@@ -209,8 +218,8 @@ def _renumbered(plan: Plan, settings: Settings) -> list[Problem]:
     return [
         Problem(
             migration.file,
-            f"was renumbered: version {row.version} was applied on {row.applied_at} UTC as "
-            f"{row.file or row.description}, and its text is {migration.file} now",
+            f"was renumbered: version {row.version} was applied on {row.applied_at} UTC"
+            f"{_applied_as(row)}, and its text is {migration.file} now",
             f"Run `migrator repair`: it moves the row to version {migration.version}.{later}",
         )
         for migration, row in plan.renumbered
@@ -266,7 +275,8 @@ def _missing(plan: Plan) -> list[Problem]:
     return [
         Problem(
             f"version {row.version}",
-            f"was applied on {row.applied_at} UTC ({row.description}), but its file is gone",
+            f"was applied on {row.applied_at} UTC ({row.file or row.description}), but its file is "
+            "gone",
             "Restore the file; or accept with `migrator repair` that it is gone.",
         )
         for row in plan.missing
@@ -274,11 +284,12 @@ def _missing(plan: Plan) -> list[Problem]:
 
 
 def _out_of_order(plan: Plan) -> list[Problem]:
+    newest = max([plan.current, *(migration.version for migration in plan.pending)])
     return [
         Problem(
             migration.file,
             f"is pending, but version {plan.current} is applied already",
-            f"Give it a number above {plan.current}; or apply it out of order with "
+            f"Give it a number above {newest}; or apply it out of order with "
             "MIGRATOR_OUT_OF_ORDER=allow.",
         )
         for migration in plan.out_of_order

@@ -942,7 +942,9 @@ class TestJson:
         assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["applied_at"])
 
     def test_status(self, migrate: Migrate, folder: Folder, one_applied: Database) -> None:
-        one_applied.execute("UPDATE schema_migrations SET version = 1, checksum = 'x', file = NULL")
+        one_applied.execute(
+            "UPDATE schema_migrations SET version = 1, checksum = 'x', statements_checksum = NULL"
+        )
         folder.write("bad.sql", "SELECT 1;")
         data = self.answer(migrate, "status")
         assert data["pending"] == 2

@@ -110,6 +110,11 @@ def baseline(migrate: Migrate, folder: Folder, _database: Database) -> Run:
     return migrate("baseline", "1")
 
 
+def adopting_again(migrate: Migrate, folder: Folder, database: Database) -> Run:
+    check(adopting(migrate, folder, database))
+    return migrate("adopt", "--yes", "--skip-verify", "--drop-old")
+
+
 def reset(migrate: Migrate, folder: Folder, database: Database) -> Run:
     folder.write("001_a.sql", "CREATE TABLE a ();")
     assert migrate().status == 0
@@ -199,6 +204,7 @@ SCENES: dict[str, tuple[Callable[[Migrate, Folder, Database], Run], int, list[st
     "ahead": (ahead, 0, ["connected", "the database is ahead of the files", "up to date"]),
     "baseline": (baseline, 0, ["baseline"]),
     "adopting": (adopting, 0, ["adopted"]),
+    "adopting again": (adopting_again, 0, ["other history dropped"]),
     "reset": (reset, 0, ["everything dropped", "connected", "applied", "up to date"]),
     "failing": (failing, FAILED, ["connected", "applied", "migration failed"]),
     "blocked": (blocked, LOCKED, ["connected", "trying again", "migration failed"]),
