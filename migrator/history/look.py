@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.history.progress import progress_table, rows_sql
 from migrator.process.errors import Problem
-from migrator.process.names import literal, server_time
+from migrator.process.names import identifier, literal, server_time
 from migrator.server.session import PRIVATE
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # The types that the column `version` may have, each with its largest value.
 LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 _TIMES = ("timestamp without time zone", "timestamp with time zone")
-_CURSOR = "migrator history"
 # What a relation is by its `relkind` (PostgreSQL documentation, "pg_class"). A history may be an
 # ordinary table or a partitioned one.
 _NOT_A_TABLE = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -38,14 +37,12 @@ class Facts(NamedTuple):
         persistence: its `relpersistence`; `p` is a table that survives a crash.
         hidden: whether row security may hide rows of it from the current role.
         has_key: whether `version` alone is a primary key, or unique.
-        columns: its columns, each with its type.
     """
 
     kind: str
     persistence: str
     hidden: bool
     has_key: bool
-    columns: Mapping[str, str]
 
 
 class Sight(NamedTuple):
@@ -54,19 +51,16 @@ class Sight(NamedTuple):
     Attributes:
         history: the history table; None when there is none.
         progress: the progress table; None when there is none.
+        columns: the columns of the history table, each with its type; empty without a table.
         rows: of the history, ordered by version; empty when the table is not fit to be read.
         begun: the rows of the progress table that `rows_sql` returns.
     """
 
     history: Facts | None
     progress: Facts | None
+    columns: Mapping[str, str]
     rows: list[Any]
     begun: list[Any]
-
-    @property
-    def columns(self) -> Mapping[str, str]:
-        """The columns of the history table, each with its type; empty without a table."""
-        return self.history.columns if self.history else {}
 
 
 def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
@@ -84,17 +78,22 @@ def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
     """
     table = session.settings.table
     limit = server_time(session.settings.lock_timeout)
+    # The cursor has the name of the table: when somebody has locked the table, the names in the
+    # message that failed say whom to look for.
+    cursor = identifier(table.name)
     # Outside a transaction the message is a transaction of its own (PostgreSQL documentation,
     # "Multiple Statements in a Simple Query"), so the limit and the cursor end with the message.
     rows = session.query(
         f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
-        f' {_look_sql(table, always, added)}; FETCH ALL FROM "{_CURSOR}"'
+        f" {_look_sql(table, always, added)}; FETCH ALL FROM {cursor}"
     )
     report = json.loads(session.notices.take())
     if session.in_transaction:
-        session.execute(f'CLOSE "{_CURSOR}"')
+        session.execute(f"CLOSE {cursor}")
     facts = {is_history: Facts(*rest) for is_history, *rest in report["tables"] or ()}
-    return Sight(facts.get(True), facts.get(False), rows, report["begun"] or [])
+    return Sight(
+        facts.get(True), facts.get(False), report["columns"] or {}, rows, report["begun"] or []
+    )
 
 
 def unfit(table: Table, sight: Sight) -> list[Problem]:
@@ -106,15 +105,14 @@ def unfit(table: Table, sight: Sight) -> list[Problem]:
     """
     problems = []
     if sight.history:
-        problems += _strange(table, sight.history) or _untrusted(table, sight.history)
+        problems += _strange(table, sight.columns) or _untrusted(table, sight.history)
     if sight.progress:
         problems += _untrusted(progress_table(table), sight.progress)
     return problems
 
 
-def _strange(table: Table, facts: Facts) -> list[Problem]:
+def _strange(table: Table, columns: Mapping[str, str]) -> list[Problem]:
     """Return the problem of a table of another tool."""
-    columns = facts.columns or {}
     is_ours = columns.get("version") in LARGEST and columns.get("applied_at") in _TIMES
     if is_ours and "description" in columns:
         return []
@@ -181,11 +179,14 @@ def _look_sql(table: Table, always: str, added: Mapping[str, str]) -> str:
     the block may be run in a transaction that later runs a file.
     """
     progress = progress_table(table)
-    wanted = ", ".join(
-        f"({place}, {literal(name)}, {literal(expression)})"
-        for place, (name, expression) in enumerate(added.items())
+    # Each column that the table does not have is read as NULL. This is an expression and not one
+    # more query of the catalog, because most runs have nothing else to do than this look.
+    columns = " || ".join(
+        f"CASE WHEN {literal(name)} = ANY (names) THEN {literal(f', {expression}')}"
+        " ELSE ', NULL' END"
+        for name, expression in added.items()
     )
-    types = ", ".join(map(literal, LARGEST))
+    versions = ", ".join(map(literal, LARGEST))
     times = ", ".join(map(literal, _TIMES))
     return f"""
 DO $migrator$
@@ -194,42 +195,38 @@ DECLARE
   progress pg_catalog.oid := pg_catalog.to_regclass({literal(progress.quoted)});
   path pg_catalog.text := pg_catalog.current_setting('search_path');
   security pg_catalog.text := pg_catalog.current_setting('row_security');
+  names pg_catalog.text[];
+  types pg_catalog.text[];
   tables pg_catalog.json;
   begun pg_catalog.json;
-  columns pg_catalog.text;
-  applied pg_catalog.refcursor := '{_CURSOR}';
+  applied pg_catalog.refcursor := {literal(table.name)};
 BEGIN
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true),
     pg_catalog.set_config('row_security', 'off', true);
+  SELECT array_agg(a.attname::text ORDER BY a.attnum),
+    array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum)
+  INTO names, types
+  FROM pg_attribute a WHERE a.attrelid = history AND a.attnum > 0 AND NOT a.attisdropped;
   tables := (
     SELECT json_agg(json_build_array(c.oid = history, c.relkind, c.relpersistence,
       row_security_active(c.oid),
       EXISTS (
-        SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
-        WHERE i.indrelid = c.oid AND a.attname = 'version' AND i.indnkeyatts = 1 AND i.indisunique
-          AND i.indisvalid AND i.indpred IS NULL),
-      (SELECT json_object_agg(a.attname, format_type(a.atttypid, NULL) ORDER BY a.attnum)
-        FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)))
+        SELECT FROM pg_index i
+        WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1
+          AND i.indpred IS NULL AND i.indkey[0] = (
+            SELECT a.attnum FROM pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attname = 'version'))))
     FROM pg_class c WHERE c.oid IN (history, progress));
   IF has_table_privilege(progress, 'SELECT') AND NOT row_security_active(progress) THEN
     begun := ({rows_sql(table)});
   END IF;
-  RAISE INFO '{PRIVATE}%', json_build_object('tables', tables, 'begun', begun);
-  SELECT string_agg(', ' || CASE WHEN a.attname IS NULL THEN 'NULL' ELSE w.expression END, ''
-    ORDER BY w.place)
-  INTO columns
-  FROM (VALUES {wanted}) AS w (place, name, expression)
-  LEFT JOIN pg_attribute a
-    ON a.attrelid = history AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped;
-  IF NOT row_security_active(history) AND 3 = (
-    SELECT count(*) FROM pg_attribute a
-    WHERE a.attrelid = history AND a.attnum > 0 AND NOT a.attisdropped
-      AND (a.attname = 'description'
-        OR a.attname = 'version' AND format_type(a.atttypid, NULL) IN ({types})
-        OR a.attname = 'applied_at' AND format_type(a.atttypid, NULL) IN ({times})))
+  RAISE INFO '{PRIVATE}%', json_build_object(
+    'tables', tables, 'columns', json_object(names, types), 'begun', begun);
+  IF NOT row_security_active(history) AND 'description' = ANY (names)
+    AND types[array_position(names, 'version')] IN ({versions})
+    AND types[array_position(names, 'applied_at')] IN ({times})
   THEN
-    OPEN applied FOR EXECUTE {literal(f"SELECT {always}")} || columns
+    OPEN applied FOR EXECUTE {literal(f"SELECT {always}")} || {columns}
       || {literal(f" FROM {table.quoted} ORDER BY version")};
   ELSE
     OPEN applied FOR SELECT 0 WHERE false;

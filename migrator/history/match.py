@@ -33,11 +33,9 @@ class Moves(NamedTuple):
 def same_text(migration: Migration, row: Row) -> bool:
     """Return whether a file has the text of a row, whatever blanks either has at its end.
 
-    A row without a checksum has nothing to compare, so the name decides, if there is one.
+    A row without a checksum has nothing to compare and is trusted.
     """
-    if row.checksum is None:
-        return same_name(migration, row)
-    return row.checksum == migration.checksum or row.checksum in migration.checksums
+    return row.checksum in (None, migration.checksum) or row.checksum in migration.checksums
 
 
 def same_statements(migration: Migration, row: Row) -> bool:
@@ -64,8 +62,7 @@ def find_moves(migrations: Sequence[Migration], rows: Sequence[Row]) -> Moves:
     at_home = {
         migration.version
         for migration in migrations
-        if (row := recorded.get(migration.version))
-        and (same_text(migration, row) or same_statements(migration, row))
+        if (row := recorded.get(migration.version)) and _is_of(migration, row)
     }
     homeless = [row for row in rows if row.version not in at_home]
     strays = [migration for migration in migrations if migration.version not in at_home]
@@ -81,6 +78,13 @@ def find_moves(migrations: Sequence[Migration], rows: Sequence[Row]) -> Moves:
         blocked |= stuck
         to = {version: migration for version, migration in to.items() if version not in stuck}
     return Moves(to, frozenset(blocked))
+
+
+def _is_of(migration: Migration, row: Row) -> bool:
+    """Return whether a row is of the file of its number, without a look at the other files."""
+    if row.checksum is None:
+        return same_name(migration, row)
+    return same_text(migration, row) or same_statements(migration, row)
 
 
 def _pair(rows: Sequence[Row], migrations: Sequence[Migration]) -> Iterator[tuple[int, Migration]]:

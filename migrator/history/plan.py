@@ -275,8 +275,7 @@ def _missing(plan: Plan) -> list[Problem]:
     return [
         Problem(
             f"version {row.version}",
-            f"was applied on {row.applied_at} UTC ({row.file or row.description}), but its file is "
-            "gone",
+            f"was applied on {row.applied_at} UTC ({row.description}), but its file is gone",
             "Restore the file; or accept with `migrator repair` that it is gone.",
         )
         for row in plan.missing

@@ -112,7 +112,8 @@ def baseline(migrate: Migrate, folder: Folder, _database: Database) -> Run:
 
 def adopting_again(migrate: Migrate, folder: Folder, database: Database) -> Run:
     check(adopting(migrate, folder, database))
-    return migrate("adopt", "--yes", "--skip-verify", "--drop-old")
+    database.execute(f"ALTER TABLE alembic_version OWNER TO {OWNER}")
+    return migrate("adopt", "--version", "1", "--skip-verify", "--yes", "--drop-old")
 
 
 def reset(migrate: Migrate, folder: Folder, database: Database) -> Run:

@@ -161,13 +161,13 @@ def test_every_file_and_every_row_has_exactly_one_state(
             [row(2, "old"), row(3, "other")],
             {2: "replaced", 3: "edited"},
         ),
-        # Without a checksum the name decides.
+        # Without a checksum the name decides, if another file has it; else the row is trusted.
         (
             [file(2, "new", "y"), file(3, "old")],
             [row(2, None, "002_x.sql")],
             {2: "pending", 3: "renumbered"},
         ),
-        ([file(2, "new", "y")], [row(2, None, "002_x.sql")], {2: "replaced"}),
+        ([file(2, "new", "y")], [row(2, None, "002_x.sql")], {2: "applied"}),
         ([file(2, "new", "y")], [row(2, None)], {2: "applied"}),
     ],
 )
