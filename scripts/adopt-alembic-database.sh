@@ -65,8 +65,17 @@ after_failure() {
         say "Back:  set the images to the previous release, then scripts/restore-database.sh --no-start $backup"
 }
 
+# is_adopted: prints t when the history has a row. An empty history says nothing.
 is_adopted() {
-    sql "$database" <<<"SELECT to_regclass('public.schema_migrations') IS NOT NULL;"
+    sql "$database" <<'SQL'
+SELECT to_regclass('public.schema_migrations') IS NOT NULL AS has_history
+\gset
+\if :has_history
+SELECT EXISTS (SELECT FROM public.schema_migrations);
+\else
+SELECT false;
+\endif
+SQL
 }
 
 drop_scratch() {

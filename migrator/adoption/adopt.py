@@ -15,7 +15,7 @@ from migrator.process.names import Table, identifier
 from migrator.server import retry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from migrator.adoption.tools import ForeignHistory
     from migrator.files.migration import Migration
@@ -35,6 +35,9 @@ class Adoption:
         drop: whether the other tool's history is dropped.
         new_name: the new name of the other tool's history, when its table has the name that our
             history needs; None when the table keeps its name.
+        compared: whether the schema is compared with that of the files before they are recorded;
+            then their checksums are recorded.
+        times: by version, when the other tool has applied it, UTC, where it records that.
     """
 
     foreign: ForeignHistory
@@ -42,6 +45,8 @@ class Adoption:
     recorded: tuple[Migration, ...]
     drop: bool
     new_name: Table | None
+    compared: bool
+    times: Mapping[int, str]
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -145,6 +150,7 @@ def prepare(
     version: int,
     *,
     drop: bool,
+    compared: bool,
 ) -> Adoption:
     """Return the changes to make, without making them.
 
@@ -154,6 +160,7 @@ def prepare(
         migrations: all migrations on disk, ordered by version.
         version: the version whose schema the database has.
         drop: whether the other tool's history is dropped.
+        compared: whether the schema will be compared with that of the files.
 
     Raises:
         UsageError: there is no migration with this version, our history is not empty and lacks
@@ -173,8 +180,26 @@ def prepare(
             f"Rename or drop {new_name}; or name another history table in MIGRATOR_TABLE.",
         )
     return Adoption(
-        foreign, version, () if rows else files, drop, new_name if taken and not drop else None
+        foreign,
+        version,
+        () if rows else files,
+        drop,
+        new_name if taken and not drop else None,
+        compared,
+        _times(foreign, migrations, version),
     )
+
+
+def _times(
+    foreign: ForeignHistory, migrations: Sequence[Migration], version: int
+) -> dict[int, str]:
+    """Return when each version was applied, if the other tool's versions are those of the files."""
+    try:
+        same = version_of(foreign, migrations) == version
+    except UsageError:
+        same = False
+    known = {number: foreign.time_of(number) for number in foreign.numbers or ()} if same else {}
+    return {number: time for number, time in known.items() if time is not None}
 
 
 def adopt(session: Session, adoption: Adoption, tool: str) -> None:
@@ -189,6 +214,10 @@ def adopt(session: Session, adoption: Adoption, tool: str) -> None:
         UsageError: one of the histories has changed since `prepare`; nothing was changed.
     """
     retry.until_it_succeeds(session, lambda _: _adopt(session, adoption, tool))
+    if not adoption.recorded:
+        foreign = adoption.foreign
+        log.info("other history dropped", tool=foreign.tool, table=str(foreign.table))
+        return
     log.info(
         "adopted",
         tool=adoption.foreign.tool,
@@ -217,7 +246,9 @@ def _adopt(session: Session, adoption: Adoption, tool: str) -> None:
     elif adoption.new_name:
         _rename(session, table, adoption.new_name)
     if adoption.recorded:
-        baseline.record_first(session, adoption.recorded, tool)
+        baseline.record_first(
+            session, adoption.recorded, tool, compared=adoption.compared, times=adoption.times
+        )
     session.execute("COMMIT")
 
 

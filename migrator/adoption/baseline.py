@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import structlog
@@ -9,11 +10,11 @@ import structlog
 from migrator.history import lock
 from migrator.history.progress import forget_sql
 from migrator.history.table import baseline_sql, ensure_history, read_history
-from migrator.process.errors import UsageError
+from migrator.process.errors import MigratorError, UsageError
 from migrator.server import retry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from migrator.files.migration import Migration
     from migrator.server.session import Session
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def baseline(session: Session, migrations: Sequence[Migration], version: int, tool: str) -> int:
+def baseline(
+    session: Session,
+    migrations: Sequence[Migration],
+    version: int,
+    tool: str,
+    *,
+    compared: bool = False,
+) -> int:
     """Record the files up to a version as applied without running them.
 
     Args:
@@ -29,6 +37,8 @@ def baseline(session: Session, migrations: Sequence[Migration], version: int, to
         migrations: all migrations on disk, ordered by version.
         version: the last version to record.
         tool: this program, its version and host, which the history records next to the role.
+        compared: whether the schema was compared with that of the files; then their checksums are
+            recorded.
 
     Returns:
         How many migrations were recorded.
@@ -41,7 +51,7 @@ def baseline(session: Session, migrations: Sequence[Migration], version: int, to
 
     def attempt(_: int) -> None:
         lock.begin_own(session)
-        record_first(session, recorded, tool)
+        record_first(session, recorded, tool, compared=compared)
         session.execute("COMMIT")
 
     retry.until_it_succeeds(session, attempt)
@@ -77,11 +87,28 @@ def require_empty(session: Session) -> None:
         )
 
 
-def record_first(session: Session, migrations: Sequence[Migration], tool: str) -> None:
+def record_first(
+    session: Session,
+    migrations: Sequence[Migration],
+    tool: str,
+    *,
+    compared: bool,
+    times: Mapping[int, str] = MappingProxyType({}),
+) -> None:
     """Record files in a history that must be empty, in the open transaction, under the lock.
+
+    Args:
+        session: in a transaction that holds the lock.
+        migrations: the files.
+        tool: this program, its version and host, which the history records next to the role.
+        compared: whether the schema was compared with that of the files; then their checksums are
+            recorded.
+        times: by version, when the file was applied, UTC, where that is known.
 
     Raises:
         UsageError: the history is not empty; the transaction was rolled back.
+        MigratorError: the history does not keep what is written to it; the transaction was rolled
+            back.
     """
     ensure_history(session, migrations[-1].version)
     try:
@@ -92,4 +119,25 @@ def record_first(session: Session, migrations: Sequence[Migration], tool: str) -
     # What is recorded now is applied, however far a run had come with it.
     session.execute(forget_sql(session.settings.table, migrations[-1].version))
     for migration in migrations:
-        session.execute(baseline_sql(session.settings.table, migration, applied_by=tool))
+        session.execute(
+            baseline_sql(
+                session.settings.table,
+                migration,
+                applied_by=tool,
+                compared=compared,
+                applied_at=times.get(migration.version),
+            )
+        )
+    kept = [(row.version, row.file) for row in read_history(session).rows]
+    if kept != [(migration.version, migration.file) for migration in migrations]:
+        session.rollback()
+        raise MigratorError(*not_kept(session))
+
+
+def not_kept(session: Session) -> tuple[str, str]:
+    """Return what is wrong, and what to do, when the history is not what was written to it."""
+    table = session.settings.table
+    return (
+        f"{table} does not keep what is written to it; nothing was changed",
+        f"A trigger or a rule on {table} changes or drops rows: drop it, and run this again.",
+    )

@@ -29,6 +29,8 @@ class ForeignHistory:
         numbers: the versions of the applied migrations; None when the names are not numbers.
         floor: every version up to this one is also applied, although the history does not list it.
         failed: what the tool left half done, and what to do, in words; empty when nothing.
+        times: when each of `applied` was applied, UTC, as SQL reads a timestamp; empty where the
+            tool does not record it.
     """
 
     tool: str
@@ -37,6 +39,11 @@ class ForeignHistory:
     numbers: tuple[int, ...] | None = None
     floor: int = 0
     failed: str = ""
+    times: tuple[str | None, ...] = ()
+
+    def time_of(self, version: int) -> str | None:
+        """Return when a version was applied, UTC; None when the tool does not record it."""
+        return dict(zip(self.numbers or (), self.times, strict=False)).get(version)
 
     @property
     def table(self) -> Table:
@@ -149,10 +156,31 @@ def _existing(session: Session, tables: Sequence[Table]) -> list[Table]:
 
 
 def _with_applied(
-    foreign: ForeignHistory, applied: Sequence[str], failed: str = "", floor: int = 0
+    foreign: ForeignHistory,
+    applied: Sequence[str],
+    failed: str = "",
+    floor: int = 0,
+    times: Sequence[str | None] = (),
 ) -> ForeignHistory:
     return ForeignHistory(
-        foreign.tool, foreign.tables, tuple(applied), numbers_of(applied), floor, failed
+        foreign.tool,
+        foreign.tables,
+        tuple(applied),
+        numbers_of(applied),
+        floor,
+        failed,
+        tuple(times),
+    )
+
+
+def _utc(column: str) -> str:
+    """Return the expression for a time of a `timestamptz`, or of a local `timestamp`, in UTC.
+
+    Tools that write a `timestamp` write `now()` into it, so it is in the time zone of the server,
+    unless the tool or its role has set another one.
+    """
+    return (
+        f"pg_catalog.to_char({column}::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
     )
 
 
@@ -166,12 +194,13 @@ def _alembic(session: Session, foreign: ForeignHistory) -> ForeignHistory:
 
 def _flyway(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     rows = session.query(
-        f"SELECT version, type, success, script FROM {foreign.table.quoted} ORDER BY installed_rank"
+        f"SELECT version, type, success, script, {_utc('installed_on')}"
+        f" FROM {foreign.table.quoted} ORDER BY installed_rank"
     )
-    applied: list[str] = []
+    applied: dict[str, str] = {}
     floor = 0
     failed = ""
-    for version, kind, success, script in rows:
+    for version, kind, success, script, time in rows:
         if not success:
             failed = (
                 f"its migration {script} failed halfway: repair what it left in the database, and "
@@ -180,12 +209,12 @@ def _flyway(session: Session, foreign: ForeignHistory) -> ForeignHistory:
         elif version is None:
             continue  # a repeatable migration, or the row about the creation of the schema
         elif kind.startswith("UNDO") or kind == "DELETE":
-            applied = [other for other in applied if other != version]
+            applied.pop(version, None)
         elif kind == "BASELINE" and version.isdecimal():
             floor = int(version)
         else:
-            applied.append(version)
-    return _with_applied(foreign, applied, failed, floor)
+            applied[version] = time
+    return _with_applied(foreign, list(applied), failed, floor, list(applied.values()))
 
 
 def _golang_migrate(session: Session, foreign: ForeignHistory) -> ForeignHistory:
@@ -211,39 +240,48 @@ def _goose(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     # Older versions of goose wrote a row for a rollback too. Version 0 says that goose has created
     # the table.
     rows = session.query(
-        f"SELECT version_id FROM (SELECT DISTINCT ON (version_id) version_id, is_applied"
+        f"SELECT version_id, {_utc('tstamp')}"
+        " FROM (SELECT DISTINCT ON (version_id) version_id, is_applied, tstamp"
         f" FROM {foreign.table.quoted} WHERE version_id > 0 ORDER BY version_id, id DESC) latest"
         " WHERE is_applied ORDER BY 1"
     )
-    return _with_applied(foreign, [str(version) for (version,) in rows])
+    return _with_applied(
+        foreign, [str(version) for version, _ in rows], times=[time for _, time in rows]
+    )
 
 
 def _sqlx(session: Session, foreign: ForeignHistory) -> ForeignHistory:
-    rows = session.query(f"SELECT version, success FROM {foreign.table.quoted} ORDER BY version")
-    failed = [str(version) for version, success in rows if not success]
+    rows = session.query(
+        f"SELECT version, success, {_utc('installed_on')} FROM {foreign.table.quoted}"
+        " ORDER BY version"
+    )
+    failed = [str(version) for version, success, _ in rows if not success]
     return _with_applied(
         foreign,
-        [str(version) for version, success in rows if success],
+        [str(version) for version, success, _ in rows if success],
         f"its version {', '.join(failed)} failed halfway: undo its changes and remove its row, or "
         "complete its changes and set success"
         if failed
         else "",
+        times=[time for _, success, time in rows if success],
     )
 
 
 def _yoyo(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     rows = session.query(
-        f"SELECT migration_id FROM {foreign.table.quoted} ORDER BY applied_at_utc, migration_id"
+        "SELECT migration_id, pg_catalog.to_char(applied_at_utc, 'YYYY-MM-DD HH24:MI:SS.US')"
+        f" FROM {foreign.table.quoted} ORDER BY applied_at_utc, migration_id"
     )
     lock = Table(foreign.table.schema, "yoyo_lock")
     held = session.query(f"SELECT pid FROM {lock.quoted}") if lock in foreign.tables else []
     return _with_applied(
         foreign,
-        [name for (name,) in rows],
+        [name for name, _ in rows],
         f"its process {held[0][0]} holds its lock: let it finish; if there is no such process, "
         "repair what it left half done and run yoyo break-lock"
         if held
         else "",
+        times=[time for _, time in rows],
     )
 
 
@@ -255,7 +293,7 @@ def _django(session: Session, foreign: ForeignHistory) -> ForeignHistory:
 
 def _prisma(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     rows = session.query(
-        f"SELECT migration_name, finished_at IS NOT NULL FROM {foreign.table.quoted}"
+        f"SELECT migration_name, {_utc('finished_at')} FROM {foreign.table.quoted}"
         " WHERE rolled_back_at IS NULL ORDER BY started_at"
     )
     failed = [name for name, finished in rows if not finished]
@@ -266,6 +304,7 @@ def _prisma(session: Session, foreign: ForeignHistory) -> ForeignHistory:
         "the database, and run prisma migrate resolve"
         if failed
         else "",
+        times=[finished for _, finished in rows if finished],
     )
 
 

@@ -180,6 +180,10 @@ def _plan(
     state.pending = len(plan.pending)
     if problems := plan_problems(plan, session.settings):
         raise ProblemsFound(problems)
+    if plan.reworded:
+        log.warning(
+            "comments were changed", files=[migration.file for migration, _ in plan.reworded]
+        )
     if plan.ahead:
         log.warning(
             "the database is ahead of the files",

@@ -77,7 +77,14 @@ def execute(context: Context) -> int:
         version = options.version
         if version is None:
             version = adopt.version_of(history, migrations)
-        todo = adopt.prepare(session, history, migrations, version, drop=options.drop_old)
+        todo = adopt.prepare(
+            session,
+            history,
+            migrations,
+            version,
+            drop=options.drop_old,
+            compared=not options.skip_verify,
+        )
         if not todo.steps:
             context.say("Nothing to do: the database was adopted before.\n")
             return OK
@@ -90,7 +97,10 @@ def execute(context: Context) -> int:
             context.say(f"Leave {history.table} as it is.\n")
         context.agree("This changes the database.")
         adopt.adopt(session, todo, applied_by())
-    context.say(f"Adopted: the database is at version {version}.\n")
+    if todo.recorded:
+        context.say(f"Adopted: the database is at version {version}.\n")
+    else:
+        context.say(f"Dropped {history.table}; it was adopted before.\n")
     return OK
 
 

@@ -22,7 +22,8 @@ PAGE = Page(
     Record every file up to version N as applied without running it: for a database that has
     their schema already. Files above N stay pending. The history has to be empty.
 
-    The rows have no checksum, because the migrator did not run the files.
+    With --verify the rows have the checksums of the files that were compared. Without it they
+    have none, because the migrator neither ran nor compared the files.
     """,
     "recorded",
     ("4", "5", "6"),
@@ -56,7 +57,9 @@ def execute(context: Context) -> int:
             files = up_to(migrations, options.version)
             require_empty(session)
             require_schema(context, session, files)
-        recorded = baseline(session, migrations, options.version, applied_by())
+        recorded = baseline(
+            session, migrations, options.version, applied_by(), compared=options.verify
+        )
     context.say(f"Recorded {count(recorded, 'migration')} as applied without running them.\n")
     return OK
 

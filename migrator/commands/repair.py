@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 PAGE = Page(
     """
-    Make the history agree with the files: record the checksum that an edited file has now,
-    remove the rows whose file is gone, and let a half-done no-transaction file that was edited
-    continue. Every change is shown first, and you have to agree to it, at the terminal or with
-    --yes. The schema itself is never changed.
+    Make the history agree with the files: record the checksum that an edited file has now, move
+    the row of a renumbered file to its new version, accept that a file is gone, and let a
+    half-done no-transaction file that was edited continue. What was applied stays applied: no row
+    is removed, and a file is never recorded in place of another one. Every change is shown first,
+    and you have to agree to it, at the terminal or with --yes. The schema itself is never changed.
     """,
     "repaired, or there was nothing to repair",
     ("4", "5", "6"),
@@ -41,6 +42,7 @@ def execute(context: Context) -> int:
 
     Raises:
         UsageError: they were not agreed to.
+        ProblemsFound: files and history disagree in a way that must not be accepted.
     """
     migrations = context.migrations()
     with context.connect(write=True) as session:
@@ -51,7 +53,12 @@ def execute(context: Context) -> int:
         for change in repairs:
             context.say(f"{visible(change.text)}\n")
         context.agree("This changes the history.")
-        repair.repair(session, repairs, lambda: context.plan(session, migrations))
+        repair.repair(
+            session,
+            repairs,
+            lambda: context.plan(session, migrations),
+            max(migration.version for migration in migrations),
+        )
     context.say("Repaired.\n")
     return OK
 
@@ -59,7 +66,7 @@ def execute(context: Context) -> int:
 COMMAND = Command(
     name="repair",
     order=120,
-    summary="accept edited and missing files into the history, after asking",
+    summary="accept edited, renumbered and missing files, after asking",
     page=PAGE,
     run=execute,
     add_options=add_options,

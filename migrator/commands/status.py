@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 PAGE = Page(
     f"""
     List every file and every row of the history with its state: applied, pending, out of order,
-    edited, missing or ahead. For a half-done no-transaction file, show how many statements are
-    done, and what the failed statement has left in the database, if our role may read
-    schema_migrations_progress. Long cells are shortened on a narrow terminal, and nowhere else.
+    edited, renumbered, replaced, missing, gone or ahead. For a half-done no-transaction file, show
+    how many statements are done, and what the failed statement has left in the database, if our
+    role may read schema_migrations_progress. Long cells are shortened on a narrow terminal, and
+    nowhere else.
 
     {READS} {ANSWER}
     """,
@@ -84,7 +85,10 @@ def data(
     entries = [
         *(_entry("applied", migration, row) for migration, row in plan.applied),
         *(_entry("edited", migration, row) for migration, row in plan.edited),
+        *(_entry("renumbered", migration, row) for migration, row in plan.renumbered),
+        *(_entry("replaced", migration, row) for migration, row in plan.replaced),
         *(_entry("missing", None, row) for row in plan.missing),
+        *(_entry("gone", None, row) for row in plan.gone),
         *(_entry("ahead", None, row) for row in plan.ahead),
         *(
             _entry(
@@ -149,6 +153,10 @@ def _entry(
         "execution_ms": row.execution_ms if row else None,
         "applied_by": row.applied_by if row else None,
         "checksum": migration.checksum if migration else row.checksum if row else None,
+        "statements_checksum": row.statements_checksum if row else None,
+        "gone_at": row.gone_at if row else None,
+        "recorded_version": row.version if row else None,
+        "recorded_file": row.file if row else None,
         "statements": len(migration.statements) if migration else None,
         "statements_done": half_done.statements if half_done else None,
         "left": left or None,
@@ -156,6 +164,8 @@ def _entry(
 
 
 def _state(entry: dict[str, Any]) -> str:
+    if entry["recorded_version"] not in (None, entry["version"]):
+        return f"{entry['state']}, was {entry['recorded_version']}"
     if entry["statements_done"] is None:
         return str(entry["state"])
     total = count(entry["statements"], "statement")

@@ -234,6 +234,11 @@ def for_failure(clues: Clues, table: Table) -> str:
             f"A migration may record only itself. Remove the statements that change {table}; if "
             f"the file is a dump, make it with --exclude-table='{table.name}*'."
         )
+    if clues.sqlstate == sqlstate.NOT_KEPT:
+        return (
+            f"A trigger on {table} changes or drops what is written to it. Drop the trigger, and "
+            "run the migrator again."
+        )
     if clues.sqlstate == sqlstate.DUPLICATE_TABLE and f'"{table.name}"' in clues.message:
         return (
             f"It is the migrator's own history table, which exists before the first file runs. "

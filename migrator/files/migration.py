@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 NAME = re.compile(r"([0-9]+)_(\w[\w-]*)\.sql")
 MAX_VERSION = 2**63 - 1  # the largest bigint
 _ISOLATION = {"repeatable-read": "REPEATABLE READ", "serializable": "SERIALIZABLE"}
+_BLANKS = b" \t\n\r\f\v"
+# The ends of a text that `Migration.checksums` tries: up to four blanks of any kind, and more of
+# one kind.
+_ENDS = (
+    *(bytes(end) for length in range(5) for end in itertools.product(b" \t\n", repeat=length)),
+    *(blank * length for blank in (b" ", b"\t", b"\n") for length in range(5, 33)),
+)
+_LONGEST = 100_000  # characters
 _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 
 
@@ -84,6 +93,44 @@ class Migration(NamedTuple):
             settings.statement_timeout if own_statement_timeout is None else own_statement_timeout,
         )
 
+    @property
+    def words(self) -> str:
+        """The file's name without its number and its ending."""
+        return words_of(self.file)
+
+    @property
+    def checksums(self) -> frozenset[str]:
+        """The checksums of this text, whatever blanks it had at its end.
+
+        An editor or a formatter changes these blanks without being asked. A history has only the
+        checksum of the text as it was, so the usual ends are tried.
+        """
+        text = _normalised(self.script.source.encode())
+        begin = hashlib.sha256(text.rstrip(_BLANKS))
+        found = {self.checksum}
+        for end in _ENDS:
+            whole = begin.copy()
+            whole.update(end)
+            found.add(whole.hexdigest())
+        return frozenset(found)
+
+    @property
+    def statements_checksum(self) -> str | None:
+        """SHA-256 of the statements alone: their tokens and rows, without comments and blanks.
+
+        None for a file without a statement, and for a large one, because reading every token takes
+        long: half a second for a million characters.
+        """
+        source, statements = self.script.source, self.script.statements
+        if not statements or len(source) > _LONGEST:
+            return None
+        hashed = hashlib.sha256()
+        for statement in statements:
+            text = scanner.bare(source, statement.start, statement.end)
+            rows = source[slice(*statement.copy_data)] if statement.copy_data else ""
+            hashed.update(_normalised(f"{text};\n{rows}\n".encode()))
+        return hashed.hexdigest()
+
     def place(self, offset: int) -> tuple[int, int]:
         """Return the 1-based line and column of a character of the text."""
         return scanner.place(self.script.source, offset)
@@ -101,16 +148,23 @@ def parse_name(name: str) -> tuple[int, str] | None:
     return int(match[1]), match[2].replace("_", " ")
 
 
+def words_of(name: str) -> str:
+    """Return a file's name without its number and its ending: `add_pets` of `002_add_pets.sql`."""
+    return name.lstrip("0123456789").removeprefix("_").removesuffix(".sql")
+
+
 def checksum(data: bytes) -> str:
     """Return the SHA-256 of a file's text in hexadecimal.
 
     A copy with other line endings, or with a byte-order mark, has the same checksum, because
     version control and editors change these without being asked.
     """
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(_normalised(data.removeprefix(b"\xef\xbb\xbf"))).hexdigest()
+
+
+def _normalised(data: bytes) -> bytes:
+    """Return a text with its line endings as LF."""
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
 
 
 def read_description(header: Iterable[tuple[int, str]]) -> str:

@@ -135,6 +135,7 @@ _RESTRICT = re.compile(r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)
 _COMMAND = re.compile(r"\\([;:]|[^\s\\]*+)")
 _COPY_COMMAND = re.compile(r"(?i)\\copy\s[^\n]*\sfrom\s+stdin\b")
 UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
+_OPERATOR = frozenset("+-*/<>=~!@#%^&|`?:.")  # what the server may read as one token
 _LOOK = 100_000  # how many characters `mentions` searches at a time
 FALSE = frozenset({"FALSE", "OFF", "NO", "0"})  # the words that mean false to the server
 
@@ -398,12 +399,33 @@ def _comment_end(source: str, pos: int, end: int) -> int:
 
 def tokens_between(source: str, pos: int, end: int) -> Iterator[str]:
     """Yield the tokens of a part of a source, as they are written, without the comments."""
+    for start, after in _token_spans(source, pos, end):
+        yield source[start:after]
+
+
+def bare(source: str, pos: int, end: int) -> str:
+    """Return the tokens of a part of a source in one text, each after a NUL character.
+
+    Two parts that differ only in comments, and in the blanks between tokens, have the same text.
+    The characters of an operator stay together, because `<-` is one operator and `< -` are two.
+    """
+    pieces: list[str] = []
+    last = pos
+    for start, after in _token_spans(source, pos, end):
+        joined = start == last > pos and {source[last - 1], source[start]} <= _OPERATOR
+        pieces.append(source[start:after] if joined else f"\0{source[start:after]}")
+        last = after
+    return "".join(pieces)
+
+
+def _token_spans(source: str, pos: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the start and the end of each token of a part of a source."""
     token = re.compile(_TOKEN)
     while (pos := gap(source, pos, end)) < end and not source.startswith("/*", pos, end):
         after = _after(token, source, pos, end)
         if source[pos] == "$" and after > pos + 1:
             after = _quote_end(source, pos, after, end) or end
-        yield source[pos:after]
+        yield pos, after
         pos = after
 
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import rules
+from migrator.history import match
 from migrator.history.progress import HalfDone, Progress, edited_half_way
 from migrator.process.errors import Problem
 
@@ -20,18 +21,25 @@ if TYPE_CHECKING:
 class Plan(NamedTuple):
     """The files and the rows of the history, sorted by how they agree.
 
-    Every file and every row is in exactly one of the first five tuples. Each tuple is ordered by
+    Every file and every row is in exactly one of the first eight tuples. Each tuple is ordered by
     version.
 
     Attributes:
-        applied: files with a row whose checksum is the same or absent.
-        pending: files without a row.
-        edited: files with a row whose checksum differs.
+        applied: files with a row that they agree with, or that has nothing to compare.
+        pending: files without a row of their own.
+        edited: files whose row has another text.
         missing: rows without a file, older than the newest file.
         ahead: rows without a file, newer than every file.
+        renumbered: files whose text is recorded under another version, with the row of that
+            version.
+        replaced: files with the version of another migration, with the row of that migration.
+        gone: rows without a file, which `migrator repair` has accepted.
         current: the highest version in the history; 0 when the history is empty.
         half_done: by version, the pending files that earlier runs began and did not finish.
         progress: by version, what the progress table says of pending files.
+        reworded: those of `applied` in which only comments and blanks have changed.
+        lagging: the oldest file, when none of the files is applied and there may have been others
+            between it and the newest row of the history; otherwise None.
     """
 
     applied: tuple[tuple[Migration, Row], ...]
@@ -39,9 +47,14 @@ class Plan(NamedTuple):
     edited: tuple[tuple[Migration, Row], ...]
     missing: tuple[Row, ...]
     ahead: tuple[Row, ...]
+    renumbered: tuple[tuple[Migration, Row], ...]
+    replaced: tuple[tuple[Migration, Row], ...]
+    gone: tuple[Row, ...]
     current: int
     half_done: Mapping[int, HalfDone] = MappingProxyType({})
     progress: Mapping[int, Progress] = MappingProxyType({})
+    reworded: tuple[tuple[Migration, Row], ...] = ()
+    lagging: Migration | None = None
 
     @property
     def out_of_order(self) -> tuple[Migration, ...]:
@@ -63,41 +76,87 @@ def make_plan(
     """
     # A file that has recorded itself before its end is not applied.
     unfinished = {
-        migration.version: begun
+        migration.version
         for migration in migrations
         if (begun := progress.get(migration.version)) and begun.begun
     }
-    recorded = {row.version: row for row in rows if row.version not in unfinished}
-    on_disk = {migration.version for migration in migrations}
-    newest_file = max(on_disk, default=0)
-    without_file = [row for row in rows if row.version not in on_disk]
-    applied, edited, pending = [], [], []
+    rows = [row for row in rows if row.version not in unfinished]
+    moves = match.find_moves(migrations, rows)
+    recorded = {row.version: row for row in rows if row.version not in moves.to}
+    moved = {migration.version for migration in moves.to.values()}
+    applied, edited, replaced, reworded, pending = [], [], [], [], []
     for migration in migrations:
-        row = recorded.get(migration.version)
+        row = recorded.pop(migration.version, None)
+        if migration.version in moved:
+            continue
         if row is None:
             pending.append(migration)
-        elif row.checksum in (None, migration.checksum):
+        elif match.same_text(migration, row):
             applied.append((migration, row))
+        elif match.same_statements(migration, row):
+            applied.append((migration, row))
+            reworded.append((migration, row))
+        elif row.version in moves.blocked or not match.same_name(migration, row):
+            replaced.append((migration, row))
         else:
             edited.append((migration, row))
+    newest_file = max((migration.version for migration in migrations), default=0)
+    without_file = [row for row in recorded.values() if row.gone_at is None]
+    current = max((row.version for row in rows), default=0)
     return Plan(
         applied=tuple(applied),
         pending=tuple(pending),
         edited=tuple(edited),
         missing=tuple(row for row in without_file if row.version < newest_file),
         ahead=tuple(row for row in without_file if row.version > newest_file),
-        current=max(recorded, default=0),
-        half_done={
-            migration.version: HalfDone(begun.statements, edited=begun.is_edited(migration))
-            for migration in pending
-            if (begun := unfinished.get(migration.version))
-        },
+        renumbered=tuple(
+            sorted(
+                ((moves.to[row.version], row) for row in rows if row.version in moves.to),
+                key=lambda pair: pair[0].version,
+            )
+        ),
+        replaced=tuple(replaced),
+        gone=tuple(row for row in recorded.values() if row.gone_at is not None),
+        current=current,
+        half_done=_half_done(pending, progress),
         progress={
             migration.version: progress[migration.version]
             for migration in pending
             if migration.version in progress
         },
+        reworded=tuple(reworded),
+        lagging=_lagging(migrations, pending, current),
     )
+
+
+def _half_done(
+    pending: Sequence[Migration], progress: Mapping[int, Progress]
+) -> dict[int, HalfDone]:
+    """Return the pending files that earlier runs began, also those with another number by now."""
+    files = {migration.version: migration for migration in pending}
+    texts = {migration.checksum: migration.version for migration in pending}
+    half_done = {}
+    for version, begun in progress.items():
+        if not begun.begun:
+            continue
+        now = texts.get(begun.checksum)
+        if version in files and not begun.is_edited(files[version]):
+            half_done[version] = HalfDone(begun.statements, edited=False)
+        elif now is not None and now not in progress:
+            half_done[now] = HalfDone(begun.statements, edited=False, moved_from=version)
+        elif version in files:
+            half_done[version] = HalfDone(begun.statements, edited=True)
+    return half_done
+
+
+def _lagging(
+    migrations: Sequence[Migration], pending: Sequence[Migration], current: int
+) -> Migration | None:
+    """Return the oldest file, if nothing shows that it follows on what is applied."""
+    nothing_applied = len(pending) == len(migrations)
+    if migrations and current and nothing_applied and migrations[0].version > current + 1:
+        return migrations[0]
+    return None
 
 
 def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
@@ -110,10 +169,13 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
         plan: what `make_plan` returned.
         settings: which disagreements are accepted.
     """
-    problems = [*_edited(plan), *_missing(plan)]
-    if not settings.allow_out_of_order:
+    problems = [*unrepairable(plan), *_renumbered(plan, settings), *_edited(plan)]
+    problems += _missing(plan) if plan.lagging is None else []
+    # Of renumbered files it is said what is out of order after the repair.
+    if not settings.allow_out_of_order and not plan.renumbered:
         problems += _out_of_order(plan)
     problems += [problem for migration in plan.pending for problem in rules.obstacles(migration)]
+    problems += _renumbered_half_way(plan)
     problems += [
         edited_half_way(migration, half_done.statements)
         for migration in plan.pending
@@ -122,6 +184,94 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
     if settings.refuse_ahead and plan.ahead:
         problems.append(_ahead(plan, settings))
     return tuple(problems)
+
+
+def unrepairable(plan: Plan) -> list[Problem]:
+    """Return the disagreements that `migrator repair` must not accept."""
+    problems = [
+        Problem(
+            migration.file,
+            f"is another migration than {_named(row)}, which was applied on {row.applied_at} UTC "
+            f"with version {row.version}",
+            f"Restore {row.file or 'the file that was applied'} as it was, with the number that it "
+            f"had; and give {migration.file} the next free number.",
+        )
+        for migration, row in plan.replaced
+    ]
+    if plan.lagging:
+        problems.append(_lags(plan, plan.lagging))
+    return problems
+
+
+def _lags(plan: Plan, oldest: Migration) -> Problem:
+    newest = max((*plan.missing, *plan.gone), key=lambda row: row.version)
+    return Problem(
+        oldest.file,
+        f"is the oldest file here, but the database is at version {newest.version}, and nothing "
+        "says whether there were versions between the two",
+        f"Deploy the last release that still has {_named(newest)} first, then this one; if that is "
+        f"done and there were none between, put that file back until {oldest.file} is applied.",
+    )
+
+
+def _named(row: Row) -> str:
+    """Return the file of a row, or what is known of it."""
+    description = f" ({row.description})" if row.description else ""
+    return row.file or f"version {row.version}{description}"
+
+
+def _applied_as(row: Row) -> str:
+    """Return under which name a row was applied, as the end of a phrase; may be empty."""
+    if row.file:
+        return f" as {row.file}"
+    return f' as "{row.description}"' if row.description else ""
+
+
+def _renumbered(plan: Plan, settings: Settings) -> list[Problem]:
+    if not plan.renumbered:
+        return []
+    later = _after_repair(plan, settings)
+    return [
+        Problem(
+            migration.file,
+            f"was renumbered: version {row.version} was applied on {row.applied_at} UTC"
+            f"{_applied_as(row)}, and its text is {migration.file} now",
+            f"Run `migrator repair`: it moves the row to version {migration.version}.{later}",
+        )
+        for migration, row in plan.renumbered
+    ]
+
+
+def _after_repair(plan: Plan, settings: Settings) -> str:
+    """Return what is to be done about files that are out of order once the rows are moved."""
+    moved = [migration.version for migration, _ in plan.renumbered]
+    stay = [row.version for _, row in (*plan.applied, *plan.edited, *plan.replaced)]
+    newest = max(*moved, *stay, *(row.version for row in (*plan.missing, *plan.ahead, *plan.gone)))
+    late = [migration.file for migration in plan.pending if migration.version < newest]
+    if not late:
+        return ""
+    files = ", ".join(late)
+    if settings.allow_out_of_order:
+        return f" Then {files} is applied out of order, as MIGRATOR_OUT_OF_ORDER=allow says."
+    number = max(newest, *(migration.version for migration in plan.pending)) + 1
+    return (
+        f" Then {files} is out of order here: apply it with MIGRATOR_OUT_OF_ORDER=allow for that "
+        f"run; or, if no database has applied it yet, give it the next number, {number}."
+    )
+
+
+def _renumbered_half_way(plan: Plan) -> list[Problem]:
+    return [
+        Problem(
+            migration.file,
+            f"was renumbered after {half_done.statements} of its statements were done as version "
+            f"{half_done.moved_from}",
+            f"Run `migrator repair`: it moves what is recorded of it to version "
+            f"{migration.version}, and the next run goes on there.",
+        )
+        for migration in plan.pending
+        if (half_done := plan.half_done.get(migration.version)) and half_done.moved_from
+    ]
 
 
 def _edited(plan: Plan) -> list[Problem]:
@@ -142,18 +292,19 @@ def _missing(plan: Plan) -> list[Problem]:
         Problem(
             f"version {row.version}",
             f"was applied on {row.applied_at} UTC ({row.description}), but its file is gone",
-            "Restore the file; or remove the version from the history with `migrator repair`.",
+            "Restore the file; or accept with `migrator repair` that it is gone.",
         )
         for row in plan.missing
     ]
 
 
 def _out_of_order(plan: Plan) -> list[Problem]:
+    newest = max([plan.current, *(migration.version for migration in plan.pending)])
     return [
         Problem(
             migration.file,
             f"is pending, but version {plan.current} is applied already",
-            f"Give it a number above {plan.current}; or apply it out of order with "
+            f"Give it a number above {newest}; or apply it out of order with "
             "MIGRATOR_OUT_OF_ORDER=allow.",
         )
         for migration in plan.out_of_order

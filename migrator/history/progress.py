@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.process.errors import Problem, ProblemsFound
 from migrator.process.names import literal
-from migrator.server.session import PRIVATE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from migrator.files.migration import Migration
     from migrator.process.names import Table
     from migrator.server.session import Session
@@ -22,10 +22,12 @@ class HalfDone(NamedTuple):
     Attributes:
         statements: how many of its statements are done.
         edited: whether the file has been edited since.
+        moved_from: the version that the file had then, if it has another number now.
     """
 
     statements: int
     edited: bool
+    moved_from: int | None = None
 
 
 def edited_half_way(migration: Migration, statements: int) -> Problem:
@@ -193,34 +195,21 @@ DO $migrator$ DECLARE other record; BEGIN
 END $migrator$"""
 
 
-def report_sql(table: Table) -> str:
-    """Return the SQL that reports the progress of all files, for `reported`.
-
-    The progress table is created when the first no-transaction file is applied, and a query of
-    a table that does not exist is an error. So the SQL is a block that looks for the table first
-    and reports its rows as a notice.
-
-    A role that has no right to read the table gets an empty report.
+def rows_sql(table: Table) -> str:
+    """Return the query for the progress of all files as one JSON value, for `progress_of`.
 
     Args:
-        table: the history table.
+        table: the history table; its progress table must exist.
     """
-    name = progress_table(table).quoted
-    return f"""
-DO $migrator$ BEGIN
-  IF pg_catalog.has_table_privilege(pg_catalog.to_regclass({literal(name)}), 'SELECT') THEN
-    RAISE INFO '{PRIVATE}%', (
-      SELECT coalesce(pg_catalog.json_agg(
-        pg_catalog.json_build_array({_READ})), '[]')
-      FROM {name} p);
-  END IF;
-END $migrator$"""
+    return (
+        f"SELECT pg_catalog.json_agg(pg_catalog.json_build_array({_READ}))"
+        f" FROM {progress_table(table).quoted} p"
+    )
 
 
-def reported(session: Session) -> dict[int, Progress]:
-    """Return the progress of each file, by version, from the report of `report_sql`."""
-    report = session.notices.take()
-    return {version: Progress(*progress) for version, *progress in json.loads(report or "[]")}
+def progress_of(rows: Iterable[Sequence[Any]]) -> dict[int, Progress]:
+    """Return the progress of each file, by version, from the rows of `rows_sql`."""
+    return {version: Progress(*progress) for version, *progress in rows}
 
 
 def read_progress(session: Session, migration: Migration) -> Progress:

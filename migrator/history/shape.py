@@ -7,33 +7,33 @@ from typing import TYPE_CHECKING
 from migrator.process.errors import Problem, ProblemsFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from migrator.process.names import Table
 
+_TEXTS = ("description", "checksum", "applied_by", "file", "statements_checksum")
 _NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 
 
-def require_types(table: Table, columns: Iterable[tuple[str, str, str]]) -> None:
-    """Refuse columns of types that the migrator does not write.
+def wrong_types(
+    table: Table, columns: Mapping[str, str], categories: Mapping[str, str]
+) -> list[Problem]:
+    """Return the problems of columns of types that the migrator does not write.
 
     Args:
         table: the history table, which has the first three columns.
-        columns: for each column its name, its type, and the category of the type, which is S for
-            all kinds of text (PostgreSQL documentation, "pg_type", "typcategory Codes").
-
-    Raises:
-        ProblemsFound: a column has another type.
+        columns: the columns, each with its type.
+        categories: the same columns, each with the category of its type, which is S for all kinds
+            of text (PostgreSQL documentation, "pg_type", "typcategory Codes").
     """
     problems = []
-    for name, kind, category in columns:
-        if name in ("description", "checksum", "applied_by") and category != "S":
+    for name, kind in columns.items():
+        if name in _TEXTS and categories[name] != "S":
             value = f"convert_from({name}, 'UTF8')" if kind == "bytea" else f"{name}::text"
             problems.append(_wrong_type(table, name, kind, "text", value))
         elif name == "execution_ms" and kind not in _NUMBERS:
             problems.append(_wrong_type(table, name, kind, "integer", "NULL"))
-    if problems:
-        raise ProblemsFound(problems)
+    return problems
 
 
 def _wrong_type(table: Table, column: str, kind: str, wanted: str, value: str) -> Problem:

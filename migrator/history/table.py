@@ -12,13 +12,14 @@ from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from migrator.history.progress import Progress, read_only_sql, report_sql, reported
-from migrator.process.errors import Problem, ProblemsFound
-from migrator.process.names import Table, literal, server_time
+from migrator.history.look import LARGEST, TEXTS, Sight, look, unfit
+from migrator.history.progress import Progress, progress_of, read_only_sql
+from migrator.process.errors import ProblemsFound
+from migrator.process.names import Table, literal
 from migrator.process.version import __version__
 from migrator.server import sqlstate
 from migrator.server.session import ServerError
-from migrator.server.sqlstate import CHANGED_HISTORY
+from migrator.server.sqlstate import CHANGED_HISTORY, NOT_KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,31 +34,21 @@ COLUMNS = {
     "checksum": "text",
     "execution_ms": "integer",
     "applied_by": "text",
+    "file": "text",
+    "statements_checksum": "text",
+    "gone_at": "timestamp",
 }
-_ADDED = ("checksum", "execution_ms", "applied_by")
-# The types that the column `version` may have, each with its largest value.
-_LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
-_TIMES = ("timestamp without time zone", "timestamp with time zone")
 # The expression goes through the seconds since 1970, so it does not depend on TimeZone, which is
 # not set before the history is read. It is right for both types of the column: a `timestamptz` is
 # an instant, and a `timestamp` that the migrator wrote is UTC.
 _SHOWN_TIME = (
-    "pg_catalog.to_char(pg_catalog.to_timestamp(extract(epoch FROM applied_at))"
+    "pg_catalog.to_char(pg_catalog.to_timestamp(extract(epoch FROM {}))"
     " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
 )
+# The migrator's own columns, which a history table of another version may not have.
+_ADDED = ("checksum", "execution_ms", "applied_by", "file", "statements_checksum", "gone_at")
 # An instant that is written into a `timestamp` column becomes the local time of the session's zone.
 _IN_UTC = "SET LOCAL TimeZone TO 'UTC'"
-# These numbers are fixed in the source of PostgreSQL, pg_type.dat.
-_TYPE_OIDS = {21: "smallint", 23: "integer", 20: "bigint"}
-_TEXT_OIDS = frozenset({25, 1042, 1043})  # text, char(n), varchar(n)
-_USUAL_OIDS = {
-    "version": frozenset(_TYPE_OIDS),
-    "description": _TEXT_OIDS,
-    "applied_at": frozenset({1114, 1184}),  # timestamp, timestamptz
-    "checksum": _TEXT_OIDS,
-    "execution_ms": frozenset({20, 21, 23, 700, 701, 1700}),  # numbers
-    "applied_by": _TEXT_OIDS,
-}
 
 
 class Row(NamedTuple):
@@ -71,6 +62,12 @@ class Row(NamedTuple):
             hand or by a baseline; the file is trusted then.
         execution_ms: how long the migration took, in milliseconds.
         applied_by: the role, the version of the migrator and the machine.
+        file: the name of the file. None when the row was recorded by hand, or by a version of the
+            migrator that did not record names.
+        statements_checksum: the checksum of the file's statements without comments and blanks;
+            None where it was not recorded.
+        gone_at: when `migrator repair` accepted that the file is gone, in the form of `applied_at`;
+            None when it did not.
     """
 
     version: int
@@ -79,6 +76,9 @@ class Row(NamedTuple):
     checksum: str | None
     execution_ms: int | None
     applied_by: str | None
+    file: str | None = None
+    statements_checksum: str | None = None
+    gone_at: str | None = None
 
 
 class Fingerprint(NamedTuple):
@@ -128,10 +128,10 @@ class History(NamedTuple):
 def read_history(session: Session) -> History:
     """Read the history and the progress of no-transaction files.
 
-    One round trip is enough when the table has all columns and no session has locked the table.
+    One round trip is enough when no session has locked the table.
 
     Raises:
-        ProblemsFound: the table of that name is not a history table.
+        ProblemsFound: a table is not fit for what it is for; the problems say why.
         LockUnavailable: another session locked the table for all of `lock_wait`.
         ServerError: another session locked the table for all of `lock_timeout`, and the session is
             in a transaction, so that the read cannot be repeated.
@@ -155,7 +155,7 @@ def ensure_history(session: Session, highest: int) -> None:
         highest: the highest version that will be recorded.
 
     Raises:
-        ProblemsFound: the table of that name is not a history table.
+        ProblemsFound: a table is not fit for what it is for; the problems say why.
     """
     table = session.settings.table
     exists, schema_exists = session.query(
@@ -168,9 +168,9 @@ def ensure_history(session: Session, highest: int) -> None:
         columns = ", ".join(f"{name} {definition}" for name, definition in COLUMNS.items())
         session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
         return
-    columns_now = _check_shape(session)
+    columns_now = _look(session).columns
     changes = [f"ADD COLUMN {name} {COLUMNS[name]}" for name in _ADDED if name not in columns_now]
-    if highest > _LARGEST[columns_now["version"]]:
+    if highest > LARGEST[columns_now.get("version", "bigint")]:
         changes.append("ALTER COLUMN version TYPE bigint")
     if changes:
         session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
@@ -190,7 +190,8 @@ def record_sql(
 
     A file may have recorded itself; then the description of that row is kept. Any other change that
     the file made to the versions in the history is an error with the SQLSTATE `CHANGED_HISTORY`.
-    The server does this check, so that the record and the check cost no round trip of their own.
+    A row that is not there as it was written, because of a trigger, is one with `NOT_KEPT`. The
+    server does these checks, so that the record and the checks cost no round trip of their own.
 
     Args:
         table: the history table.
@@ -206,15 +207,22 @@ def record_sql(
     return f"""
 {_IN_UTC};
 INSERT INTO {table.quoted} AS h
-  (version, applied_at, description, checksum, execution_ms, applied_by)
+  (version, applied_at, description, checksum, execution_ms, applied_by, file, statements_checksum)
 VALUES ({version}, clock_timestamp(), {literal(migration.description)},
   {literal(migration.checksum)}, least({milliseconds}, 2147483647),
-  session_user || {literal(applied_by)})
+  session_user || {literal(applied_by)}, {literal(migration.file)},
+  {literal(migration.statements_checksum)})
 ON CONFLICT (version) DO UPDATE SET
   applied_at = excluded.applied_at, description = coalesce(h.description, excluded.description),
   checksum = excluded.checksum, execution_ms = excluded.execution_ms,
-  applied_by = excluded.applied_by;
+  applied_by = excluded.applied_by, file = excluded.file,
+  statements_checksum = excluded.statements_checksum;
 DO $migrator$ BEGIN
+  IF NOT ({_recorded_sql(table, migration)}) THEN
+    RAISE EXCEPTION 'the record of {migration.file} is not in {table} as it was written'
+      USING ERRCODE = '{NOT_KEPT}',
+      HINT = 'A trigger on {table} changes or drops what is written to it: drop the trigger.';
+  END IF;
   IF NOT ({expected_sql(table, others, without=version)}) THEN
     RAISE EXCEPTION 'the file changed other versions in the history table {table}'
       USING ERRCODE = '{CHANGED_HISTORY}';
@@ -222,16 +230,45 @@ DO $migrator$ BEGIN
 END $migrator$"""
 
 
-def baseline_sql(table: Table, migration: Migration, *, applied_by: str) -> str:
-    """Return the SQL that records a migration that was not run; the row has no checksum.
+def _recorded_sql(table: Table, migration: Migration) -> str:
+    """Return the query that is true when the file's row has what the file was recorded with."""
+    return (
+        f"SELECT count(*) = 1 FROM {table.quoted} WHERE version = {migration.version}"
+        f" AND checksum = {literal(migration.checksum)} AND file = {literal(migration.file)}"
+        f" AND statements_checksum IS NOT DISTINCT FROM {literal(migration.statements_checksum)}"
+    )
+
+
+def baseline_sql(
+    table: Table,
+    migration: Migration,
+    *,
+    applied_by: str,
+    compared: bool = False,
+    applied_at: str | None = None,
+) -> str:
+    """Return the SQL that records a migration that was not run.
 
     The SQL sets the time zone of the transaction to UTC.
+
+    Args:
+        table: the history table.
+        migration: the file.
+        applied_by: the text behind the role, as `applied_by` returns it.
+        compared: whether the schema was found to be that of the files; only then does the row have
+            the checksum of the file.
+        applied_at: when another tool has applied it, UTC, as SQL reads a timestamp; None for now.
     """
+    checksums = "NULL, NULL"
+    if compared:
+        checksums = f"{literal(migration.checksum)}, {literal(migration.statements_checksum)}"
+    time = "clock_timestamp()" if applied_at is None else f"{literal(applied_at)}::timestamp"
     return f"""
 {_IN_UTC};
-INSERT INTO {table.quoted} (version, applied_at, description, applied_by)
-VALUES ({migration.version}, clock_timestamp(),
-  {literal(migration.description)}, session_user || {literal(applied_by)})"""
+INSERT INTO {table.quoted}
+  (version, applied_at, description, applied_by, file, checksum, statements_checksum)
+VALUES ({migration.version}, {time}, {literal(migration.description)},
+  session_user || {literal(applied_by)}, {literal(migration.file)}, {checksums})"""
 
 
 def fingerprint_sql(table: Table) -> str:
@@ -263,64 +300,14 @@ def read_fingerprint(columns: Sequence[object]) -> Fingerprint:
 
 def _read(session: Session) -> History:
     """Read the history, whichever of the columns the table has."""
-    try:
-        return _read_columns(session, COLUMNS)
-    except ServerError as error:
-        if error.sqlstate in (sqlstate.UNDEFINED_TABLE, sqlstate.INVALID_SCHEMA_NAME):
-            return History()
-        if error.sqlstate not in (sqlstate.UNDEFINED_COLUMN, sqlstate.UNDEFINED_FUNCTION):
-            raise
-    return _read_columns(session, _check_shape(session))
-
-
-def _read_columns(session: Session, columns: Mapping[str, str]) -> History:
-    """Read the history in one message; the columns that the table does not have are NULL.
-
-    The message also returns the types of all columns: a second column for each has no values.
-    """
-    names = Row._fields
-    selected = ", ".join(
-        [_selected(name, columns, bytewise=session.counts_bytes) for name in names]
-        + [f"CASE WHEN false THEN {name if name in columns else 'NULL'} END" for name in names]
-    )
-    settings = session.settings
-    limit = server_time(settings.lock_timeout)
-    # Outside a transaction the message is a transaction of its own (PostgreSQL documentation,
-    # "Multiple Statements in a Simple Query"), so the limit ends with the message.
-    rows = session.query(
-        f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
-        f" {report_sql(settings.table)};"
-        f" SELECT {selected} FROM {settings.table.quoted} ORDER BY version",
-        what="the history",
-    )
-    types = dict(zip(names, session.column_types[len(names) :], strict=True))
-    if any(types[name] not in _USUAL_OIDS[name] for name in names if name in columns):
-        _check_shape(session)
-    kind = _TYPE_OIDS.get(types["version"])
+    sight = _look(session)
+    columns = sight.columns
     return History(
-        rows=_rows(settings.table, rows),
+        rows=_rows(session.settings.table, sight.rows),
         ready=all(name in columns for name in _ADDED),
-        largest=_LARGEST[kind or "smallint"],
-        progress=reported(session),
+        largest=LARGEST[columns["version"]] if columns else 0,
+        progress=progress_of(sight.begun),
     )
-
-
-def _selected(name: str, columns: Mapping[str, str], *, bytewise: bool) -> str:
-    """Return the expression that reads a column.
-
-    Args:
-        name: the column.
-        columns: the columns that the table has.
-        bytewise: whether the database has no encoding, so that its text may be of any, and only
-            bytes can be sent to us.
-    """
-    if name not in columns:
-        return "NULL"
-    if name == "applied_at":
-        return _SHOWN_TIME
-    if bytewise and _USUAL_OIDS[name] is _TEXT_OIDS:
-        return f"pg_catalog.convert_to({name}, 'SQL_ASCII')"
-    return name
 
 
 def _rows(table: Table, rows: Sequence[Sequence[Any]]) -> tuple[Row, ...]:
@@ -334,7 +321,7 @@ def _rows(table: Table, rows: Sequence[Sequence[Any]]) -> tuple[Row, ...]:
         from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
 
         raise shape.without_version(table, without)
-    return tuple(Row(*map(_value, row[: len(Row._fields)])) for row in rows)
+    return tuple(Row(*map(_value, row)) for row in rows)
 
 
 def _value(value: Any) -> Any:  # noqa: ANN401
@@ -346,33 +333,30 @@ def _value(value: Any) -> Any:  # noqa: ANN401
     return round(value) if isfinite(value) else None
 
 
-def _check_shape(session: Session) -> dict[str, str]:
-    """Return the columns of the table and their types, or refuse a table of another tool."""
-    table = session.settings.table
-    found = session.query(
-        "SELECT a.attname::text, format_type(a.atttypid, NULL), t.typcategory::text"
-        " FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
-        " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
-        (table.quoted,),
-    )
-    columns = {name: kind for name, kind, _ in found}
-    is_ours = columns.get("version") in _LARGEST and columns.get("applied_at") in _TIMES
-    if is_ours and "description" in columns:
-        from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
+def _look(session: Session) -> Sight:
+    """Look at the tables, and refuse those that the migrator must not trust."""
+    expressions = {name: _expression(name, bytewise=session.counts_bytes) for name in Row._fields}
+    always = ", ".join(expression for name, expression in expressions.items() if name not in _ADDED)
+    added = {name: expressions[name] for name in _ADDED}
+    sight = look(session, always, added)
+    if problems := unfit(session.settings.table, sight):
+        raise ProblemsFound(problems)
+    return sight
 
-        shape.require_types(table, found)
-        return columns
-    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    raise ProblemsFound(
-        [
-            Problem(
-                str(table),
-                f"is not a history table of migrator: it has the columns {listed}",
-                "If it belongs to another tool, take over from it with `migrator adopt`; or name "
-                "another table in MIGRATOR_TABLE.",
-            )
-        ]
-    )
+
+def _expression(name: str, *, bytewise: bool) -> str:
+    """Return the expression that reads a column.
+
+    Args:
+        name: the column.
+        bytewise: whether the database has no encoding, so that its text may be of any, and only
+            bytes can be sent to us.
+    """
+    if name in ("applied_at", "gone_at"):
+        return _SHOWN_TIME.format(name)
+    if bytewise and name in TEXTS:
+        return f"pg_catalog.convert_to({name}, 'SQL_ASCII')"
+    return name
 
 
 def applied_by() -> str:

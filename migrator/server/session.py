@@ -436,11 +436,6 @@ class Session:
         return count if count >= 0 else None
 
     @property
-    def column_types(self) -> tuple[int, ...]:
-        """The OID of the type of each column that the last statement returned."""
-        return tuple(int(column.type_code) for column in self.cursor.description)
-
-    @property
     def target(self) -> dict[str, object]:
         """The server and the database, for the log; behind a pooler, the version that it claims."""
         info = self.connection.info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -214,13 +215,19 @@ MAKERS: dict[str, tuple[Make, str, str]] = {
 TAKEN = ("dbmate", "golang-migrate")  # their table has the name of ours
 
 
+def checksum_of(folder: Folder, name: str) -> str:
+    return hashlib.sha256((folder.path / name).read_bytes()).hexdigest()
+
+
 def tables(database: Database) -> set[str]:
     rows = database.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return {name for (name,) in rows}
 
 
 @pytest.mark.parametrize("tool", MAKERS)
-def test_a_tool(migrate: Migrate, database: Database, tmp_path: Path, tool: str) -> None:
+def test_a_tool(
+    migrate: Migrate, folder: Folder, database: Database, tmp_path: Path, tool: str
+) -> None:
     """What it has applied is recorded, and the rest can be applied."""
     make, table, state = MAKERS[tool]
     make(database, tmp_path)
@@ -236,14 +243,55 @@ def test_a_tool(migrate: Migrate, database: Database, tmp_path: Path, tool: str)
     adopted = run.event("adopted")
     assert (adopted["tool"], adopted["table"]) == (tool, f"public.{table}")
     assert adopted["renamed"] == (f"public.{renamed}" if tool in TAKEN else None)
-    assert database.execute("SELECT version, checksum FROM schema_migrations ORDER BY 1") == [
-        (1, None),
-        (2, None),
+    # The files were compared with the schema, so an edit of them is found from now on.
+    assert database.execute("SELECT version, checksum, file FROM schema_migrations ORDER BY 1") == [
+        (1, checksum_of(folder, "001_people.sql"), "001_people.sql"),
+        (2, checksum_of(folder, "002_pets.sql"), "002_pets.sql"),
     ]
     assert [event["file"] for event in migrate().events if event["event"] == "applied"] == [
         "003_toys.sql"
     ]
     assert migrate("verify").status == 0  # the other history is not part of the schema
+
+
+# Of the tools that record times: what makes all of them early, and the time of version 2 in UTC.
+EARLY = "2025-03-04 05:06:07"
+TIMES = {
+    "goose": f"UPDATE goose_db_version SET tstamp = '{EARLY}'",
+    "sqlx": f"UPDATE _sqlx_migrations SET installed_on = '{EARLY}+00'",
+    "flyway": f"UPDATE flyway_schema_history SET installed_on = '{EARLY}'",
+    "prisma": f"UPDATE _prisma_migrations SET finished_at = '{EARLY}+00' WHERE id <> 'b'",
+    "yoyo": f"UPDATE _yoyo_migration SET applied_at_utc = '{EARLY}'",
+}
+
+
+@pytest.mark.parametrize("tool", TIMES)
+def test_times_are_carried_over(
+    migrate: Migrate, database: Database, tmp_path: Path, tool: str
+) -> None:
+    MAKERS[tool][0](database, tmp_path)
+    database.execute(f"ALTER DATABASE {database.name} SET timezone = 'Europe/Berlin'")
+    database.execute(TIMES[tool])
+    assert migrate("adopt", "--yes").status == 0
+    # A time without a zone is that of the server, which is an hour ahead of UTC in March.
+    expected = "2025-03-04 04:06:07" if tool in ("goose", "flyway") else EARLY
+    rows = database.execute("SELECT applied_at::text FROM schema_migrations WHERE version = 2")
+    assert rows == [(expected,)]
+
+
+def test_times_of_other_versions_are_not_carried_over(
+    migrate: Migrate, folder: Folder, database: Database, tmp_path: Path
+) -> None:
+    """When --version says which schema it is, the numbers are not those of the files."""
+    MAKERS["goose"][0](database, tmp_path)
+    database.execute(TIMES["goose"])
+    folder.write("001_people.sql", f"{PEOPLE}; {PETS};")
+    folder.remove("002_pets.sql")
+    assert migrate("adopt", "--version", "1", "--yes").status == 0
+    assert database.execute(
+        "SELECT abs(extract(epoch FROM applied_at - now() AT TIME ZONE 'UTC')) < 600"
+        " FROM schema_migrations"
+    ) == [(True,)]
 
 
 @pytest.mark.parametrize("tool", ["dbmate", "goose", "yoyo"])
@@ -257,7 +305,8 @@ def test_its_history_can_be_dropped(
     assert "The schema was not compared with the files (--skip-verify).\n" in run.out
     assert f"Drop public.{table}" in run.out
     assert tables(database) - {"people", "pets"} == {"schema_migrations"}
-    assert database.execute("SELECT count(*) FROM schema_migrations") == [(2,)]
+    # Nothing was compared, so there is nothing to say about the text of the files.
+    assert database.execute("SELECT count(*), count(checksum) FROM schema_migrations") == [(2, 0)]
 
 
 def test_it_can_be_dropped_later(migrate: Migrate, database: Database, tmp_path: Path) -> None:
@@ -270,8 +319,22 @@ def test_it_can_be_dropped_later(migrate: Migrate, database: Database, tmp_path:
         run = migrate("adopt", "--yes", "--drop-old")
         assert run.status == 0
         assert expected in run.out
+        assert "Adopted" not in run.out
     assert tables(database) == {"people", "pets", "schema_migrations"}
     assert migrate("--current").out.startswith("Current schema version: 2\n")
+
+
+def test_an_empty_history_of_ours_is_not_an_adopted_one(
+    migrate: Migrate, database: Database, tmp_path: Path
+) -> None:
+    yoyo(database, tmp_path)
+    database.execute(
+        f"SET ROLE {database.user}; CREATE TABLE schema_migrations (version int PRIMARY KEY,"
+        " applied_at timestamp NOT NULL DEFAULT now(), description text)"
+    )
+    run = migrate("adopt", "--yes")
+    assert run.out.endswith("Adopted: the database is at version 2.\n")
+    assert database.execute("SELECT count(*) FROM schema_migrations") == [(2,)]
 
 
 def test_another_history_table_leaves_theirs_where_it_is(

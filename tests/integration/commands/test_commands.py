@@ -505,7 +505,7 @@ class TestRepair:
         self.before = snapshot(database)
 
     def accepted(self, database: Database) -> None:
-        assert versions(database) == [1, 10, 11]
+        assert versions(database) == [1, 2, 10, 11]
         rows = database.execute("SELECT checksum, description FROM schema_migrations LIMIT 1")
         text = b"-- Add people\nCREATE TABLE people (id bigint);"
         assert (checksum(text), "Add people") in database.execute(
@@ -522,7 +522,7 @@ class TestRepair:
         edited, missing, last = run.out.splitlines()
         assert edited.startswith("001_people.sql: record the checksum of the file as it is now")
         assert missing.startswith("version 2 (Add pets, applied ")
-        assert missing.endswith("from the history; its changes in the database stay")
+        assert missing.endswith("accept that its file is gone; the version stays applied")
         assert last == "Repaired."
         changes = [event["change"] for event in run.events if event["event"] == "repaired"]
         assert changes == [edited, missing]
@@ -844,7 +844,7 @@ class TestCommandLine:
             rf"migrator {re.escape(__version__)}\n"
             r"psycopg2 \d+(\.\d+)+, libpq \d+\.\d+, Python 3\.\d+\.\d+\n"
             r"history table: version, applied_at, description, checksum, execution_ms,"
-            r" applied_by\n",
+            r" applied_by, file, statements_checksum, gone_at\n",
             run.out,
         )
 
@@ -913,7 +913,10 @@ def documented(command: str) -> dict[str, str]:
 
 
 TYPES = {"integer": int, "boolean": bool, "string": str}
-ROW = {"version", "description", "applied_at", "checksum", "execution_ms", "applied_by"}
+ROW = {
+    *("version", "description", "applied_at", "checksum", "execution_ms", "applied_by"),
+    *("file", "statements_checksum", "gone_at"),
+}
 PROBLEM = {"file", "message", "hint", "line", "column", "source"}
 
 
@@ -942,11 +945,14 @@ class TestJson:
         assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["applied_at"])
 
     def test_status(self, migrate: Migrate, folder: Folder, one_applied: Database) -> None:
-        one_applied.execute("UPDATE schema_migrations SET version = 1, checksum = 'x'")
+        one_applied.execute(
+            "UPDATE schema_migrations SET version = 1, checksum = 'x', statements_checksum = NULL"
+        )
         folder.write("bad.sql", "SELECT 1;")
         data = self.answer(migrate, "status")
         assert data["pending"] == 2
-        keys = ROW | {"file", "state", "statements", "statements_done", "left"}
+        more = {"state", "statements", "statements_done", "left"}
+        keys = ROW | more | {"recorded_version", "recorded_file"}
         assert all(entry.keys() == keys for entry in data["migrations"])
         assert [entry["state"] for entry in data["migrations"]] == ["edited", "pending", "pending"]
         assert len(data["problems"]) == 2

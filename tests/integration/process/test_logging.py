@@ -98,9 +98,22 @@ def ahead(migrate: Migrate, folder: Folder, database: Database) -> Run:
     return migrate()
 
 
+def reworded(migrate: Migrate, folder: Folder, _database: Database) -> Run:
+    folder.write("001_a.sql", "SELECT 1;")
+    assert migrate().status == 0
+    folder.write("001_a.sql", "-- One\nSELECT 1;")
+    return migrate()
+
+
 def baseline(migrate: Migrate, folder: Folder, _database: Database) -> Run:
     folder.write("001_a.sql", "SELECT 1;")
     return migrate("baseline", "1")
+
+
+def adopting_again(migrate: Migrate, folder: Folder, database: Database) -> Run:
+    check(adopting(migrate, folder, database))
+    database.execute(f"ALTER TABLE alembic_version OWNER TO {OWNER}")
+    return migrate("adopt", "--version", "1", "--skip-verify", "--yes", "--drop-old")
 
 
 def reset(migrate: Migrate, folder: Folder, database: Database) -> Run:
@@ -188,9 +201,11 @@ SCENES: dict[str, tuple[Callable[[Migrate, Folder, Database], Run], int, list[st
     ),
     "stepwise": (stepwise, 0, ["connected", "resuming", "statement done", "applied", "up to date"]),
     "strange": (strange, 0, ["unknown setting", "connected", "applied", "up to date"]),
+    "reworded": (reworded, 0, ["connected", "comments were changed", "up to date"]),
     "ahead": (ahead, 0, ["connected", "the database is ahead of the files", "up to date"]),
     "baseline": (baseline, 0, ["baseline"]),
     "adopting": (adopting, 0, ["adopted"]),
+    "adopting again": (adopting_again, 0, ["other history dropped"]),
     "reset": (reset, 0, ["everything dropped", "connected", "applied", "up to date"]),
     "failing": (failing, FAILED, ["connected", "applied", "migration failed"]),
     "blocked": (blocked, LOCKED, ["connected", "trying again", "migration failed"]),

@@ -800,3 +800,25 @@ def test_a_large_file_is_read_in_little_memory() -> None:
 )
 def test_a_statement_that_sets_the_encoding(statement: str, encoding: str | None) -> None:
     assert sets_encoding(statement) == encoding
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("SELECT 1", "SELECT  -- one\n 1", True),
+        ("SELECT f(a,b)", "SELECT f ( a, b )", True),
+        ("SELECT a /* /* x */ */ + 1", "SELECT a+1", True),
+        ("SELECT 'a  b'", "SELECT 'a b'", False),
+        ("SELECT ab", "SELECT a b", False),
+        ("SELECT 1 <- 2", "SELECT 1 < - 2", False),
+        ("SELECT 'a''b'", "SELECT 'a' 'b'", False),
+        ("SELECT $$a -- b$$", "SELECT $$a$$", False),
+        ("SELECT E'a'", "SELECT E 'a'", False),
+        ("SELECT 1.5", "SELECT 1 . 5", False),
+    ],
+)
+def test_bare_text_is_the_same_where_only_comments_and_blanks_differ(
+    one: str, other: str, *, same: bool
+) -> None:
+    texts = [scanner.bare(text, 0, len(text)) for text in (one, other)]
+    assert (texts[0] == texts[1]) == same

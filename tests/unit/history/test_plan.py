@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 TABLE = Table("public", "schema_migrations")
 
 
-def file(version: int, checksum: str = "same") -> Migration:
-    name = f"{version:03}_x.sql"
+def file(version: int, checksum: str | None = None, words: str = "x") -> Migration:
+    name = f"{version:03}_{words}.sql"
     script = scanner.read("")
+    checksum = checksum or f"text {version}"
     return Migration(version, name, Path(name), "x", checksum, Directives(), script, ())
 
 
-def row(version: int, checksum: str | None = "same") -> Row:
-    return Row(version, "did x", "2026-01-31 09:30:00", checksum, None, None)
+def row(version: int, checksum: str | None = "", name: str | None = None) -> Row:
+    checksum = f"text {version}" if checksum == "" else checksum
+    return Row(version, "did x", "2026-01-31 09:30:00", checksum, None, None, name)
 
 
 def with_way_down(version: int) -> Migration:
@@ -44,6 +46,8 @@ def states(plan: Plan) -> dict[int, str]:
         *((migration.version, "applied") for migration, _ in plan.applied),
         *((migration.version, "pending") for migration in plan.pending),
         *((migration.version, "edited") for migration, _ in plan.edited),
+        *((migration.version, "renumbered") for migration, _ in plan.renumbered),
+        *((migration.version, "replaced") for migration, _ in plan.replaced),
         *((row.version, "missing") for row in plan.missing),
         *((row.version, "ahead") for row in plan.ahead),
     ]
@@ -92,26 +96,102 @@ def test_state(
     assert plan.current == current
 
 
-@settings(deadline=None)
-@given(
-    st.dictionaries(st.integers(1, 12), st.sampled_from(["a", "b"])),
-    st.dictionaries(st.integers(1, 12), st.sampled_from(["a", "b", None])),
+FILES = st.dictionaries(
+    st.integers(1, 12), st.tuples(st.sampled_from("abcde"), st.sampled_from("xy"))
 )
-def test_every_version_has_exactly_one_state_and_the_order_is_kept(
-    on_disk: dict[int, str], recorded: dict[int, str | None]
+ROWS = st.dictionaries(
+    st.integers(1, 12),
+    st.tuples(st.sampled_from(["a", "b", "c", "d", None]), st.sampled_from(["x", "y", None])),
+)
+
+
+@settings(deadline=None)
+@given(FILES, ROWS)
+def test_every_file_and_every_row_has_exactly_one_state(
+    on_disk: dict[int, tuple[str, str]], recorded: dict[int, tuple[str | None, str | None]]
 ) -> None:
-    plan = make_plan(
-        [file(version, on_disk[version]) for version in sorted(on_disk)],
-        [row(version, recorded[version]) for version in sorted(recorded)],
+    files = [file(version, *on_disk[version]) for version in sorted(on_disk)]
+    rows = [
+        row(version, checksum, words and f"{version:03}_{words}.sql")
+        for version, (checksum, words) in sorted(recorded.items())
+    ]
+    plan = make_plan(files, rows)
+    pairs = [*plan.applied, *plan.edited, *plan.renumbered, *plan.replaced]
+    assert sorted([m.version for m, _ in pairs] + [m.version for m in plan.pending]) == sorted(
+        on_disk
     )
-    found_states = states(plan)
-    assert found_states.keys() == on_disk.keys() | recorded.keys()
-    for version, state in found_states.items():
-        assert (state == "pending") == (version not in recorded)
-        assert (state in ("missing", "ahead")) == (version not in on_disk)
+    alone = [*plan.missing, *plan.ahead, *plan.gone]
+    assert sorted([r.version for _, r in pairs] + [r.version for r in alone]) == sorted(recorded)
+    assert all(r.version not in on_disk for r in alone)
+    for migration, old in plan.renumbered:
+        assert migration.version != old.version
+        # The row can be moved there: no row that stays has this version.
+        stay = {r.version for r in rows} - {r.version for _, r in plan.renumbered}
+        assert migration.version not in stay
     pending = [migration.version for migration in plan.pending]
     assert pending == sorted(pending)
     assert [m.version for m in plan.out_of_order] == [v for v in pending if v < plan.current]
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "expected"),
+    [
+        # Without names: the text decides, and what it does not decide is edited.
+        ([file(2, "new"), file(3, "old")], [row(2, "old")], {2: "pending", 3: "renumbered"}),
+        ([file(2, "new")], [row(2, "old")], {2: "edited"}),
+        # With names.
+        ([file(2, "new", "y")], [row(2, "old", "002_x.sql")], {2: "replaced"}),
+        ([file(2, "new")], [row(2, "old", "2_x.sql")], {2: "edited"}),
+        ([file(2, "old", "y")], [row(2, "old", "002_x.sql")], {2: "applied"}),
+        # A text that two files have is that of the file with the name.
+        (
+            [file(2, "new"), file(3, "old", "y"), file(4, "old")],
+            [row(2, "old", "002_x.sql")],
+            {2: "pending", 3: "pending", 4: "renumbered"},
+        ),
+        # The text of an applied file is not looked for elsewhere.
+        (
+            [file(1, "old"), file(2, "new")],
+            [row(1, "old"), row(2, "old")],
+            {1: "applied", 2: "edited"},
+        ),
+        # The number is taken by a row that stays, so the first row cannot be moved to it.
+        (
+            [file(2, "new"), file(3, "old")],
+            [row(2, "old"), row(3, "other")],
+            {2: "replaced", 3: "edited"},
+        ),
+        # Without a checksum the name decides, if another file has it; else the row is trusted.
+        (
+            [file(2, "new", "y"), file(3, "old")],
+            [row(2, None, "002_x.sql")],
+            {2: "pending", 3: "renumbered"},
+        ),
+        ([file(2, "new", "y")], [row(2, None, "002_x.sql")], {2: "applied"}),
+        ([file(2, "new", "y")], [row(2, None)], {2: "applied"}),
+    ],
+)
+def test_which_file_a_row_is_of(
+    files: list[Migration], rows: list[Row], expected: dict[int, str]
+) -> None:
+    assert states(make_plan(files, rows)) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "lags"),
+    [
+        ([5], [1, 2, 3], True),
+        ([4], [1, 2, 3], False),
+        ([3, 5], [1, 2, 3], False),
+        ([5], [], False),
+        ([5], [7], False),
+    ],
+)
+def test_a_database_lags_where_nothing_shows_that_the_files_follow_on_it(
+    files: list[int], rows: list[int], *, lags: bool
+) -> None:
+    plan = make_plan([file(version) for version in files], [row(version) for version in rows])
+    assert (plan.lagging is not None) == lags
 
 
 def test_nothing_is_wrong_with_pending_and_applied_files() -> None:

@@ -1,0 +1,259 @@
+"""Looks at the migrator's own tables in one message: are they there and fit, what is in them.
+
+The message has a block that looks for the tables in the catalog first, so a database without them
+gets no error in the server's log. The block reports what it found as a notice, and opens a cursor
+on the history; the last statement of the message fetches the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from migrator.history.progress import progress_table, rows_sql
+from migrator.process.errors import Problem
+from migrator.process.names import identifier, literal, server_time
+from migrator.server.session import PRIVATE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from migrator.process.names import Table
+    from migrator.server.session import Session
+
+# The columns that have text.
+TEXTS = ("description", "checksum", "applied_by", "file", "statements_checksum")
+# The types that the column `version` may have, each with its largest value.
+LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+_TIMES = ("timestamp without time zone", "timestamp with time zone")
+# What a relation is by its `relkind` (PostgreSQL documentation, "pg_class"). A history may be an
+# ordinary table or a partitioned one.
+_NOT_A_TABLE = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+
+
+class Facts(NamedTuple):
+    """What the catalog says about one of the migrator's tables.
+
+    Attributes:
+        kind: its `relkind`.
+        persistence: its `relpersistence`; `p` is a table that survives a crash.
+        hidden: whether row security may hide rows of it from the current role.
+        has_key: whether `version` alone is a primary key, or unique.
+    """
+
+    kind: str
+    persistence: str
+    hidden: bool
+    has_key: bool
+
+
+class Sight(NamedTuple):
+    """What one look at the migrator's tables has found.
+
+    Attributes:
+        history: the history table; None when there is none.
+        progress: the progress table; None when there is none.
+        columns: the columns of the history table, each with its type; empty without a table.
+        categories: the same columns, each with the category of its type, which is S for all kinds
+            of text and N for numbers (PostgreSQL documentation, "pg_type", "typcategory Codes").
+        rows: of the history, ordered by version; empty when the table is not fit to be read.
+        begun: the rows of the progress table that `rows_sql` returns.
+    """
+
+    history: Facts | None
+    progress: Facts | None
+    columns: Mapping[str, str]
+    categories: Mapping[str, str]
+    rows: list[Any]
+    begun: list[Any]
+
+
+def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
+    """Look at the history table and the progress table.
+
+    Args:
+        session: outside a transaction, where this is one round trip, or in one.
+        always: the first columns of each row, as a SELECT list.
+        added: the expressions of the other columns by the name of the column; where the table does
+            not have the column, the value is NULL.
+
+    Raises:
+        ServerError: another session locked a table for all of `lock_timeout`, or the role may not
+            read the history.
+    """
+    table = session.settings.table
+    limit = server_time(session.settings.lock_timeout)
+    # The cursor has the name of the table: when somebody has locked the table, the names in the
+    # message that failed say whom to look for.
+    cursor = identifier(table.name)
+    # Outside a transaction the message is a transaction of its own (PostgreSQL documentation,
+    # "Multiple Statements in a Simple Query"), so the limit and the cursor end with the message.
+    rows = session.query(
+        f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
+        f" {_look_sql(table, always, added)}; FETCH ALL FROM {cursor}",
+        what="the history",
+    )
+    report = json.loads(session.notices.take())
+    if session.in_transaction:
+        session.execute(f"CLOSE {cursor}")
+    facts = {is_history: Facts(*rest) for is_history, *rest in report["tables"] or ()}
+    return Sight(
+        facts.get(True),
+        facts.get(False),
+        report["columns"] or {},
+        report["categories"] or {},
+        rows,
+        report["begun"] or [],
+    )
+
+
+def unfit(table: Table, sight: Sight) -> list[Problem]:
+    """Return why the migrator must not trust its tables as they are.
+
+    Args:
+        table: the history table.
+        sight: what `look` has returned.
+    """
+    problems = []
+    if sight.history:
+        problems += _strange(table, sight) or _untrusted(table, sight.history)
+    if sight.progress:
+        problems += _untrusted(progress_table(table), sight.progress)
+    return problems
+
+
+def _strange(table: Table, sight: Sight) -> list[Problem]:
+    """Return the problems of a table of another tool, or with columns of other types."""
+    columns = sight.columns
+    is_ours = columns.get("version") in LARGEST and columns.get("applied_at") in _TIMES
+    if is_ours and "description" in columns:
+        usual = all(sight.categories.get(name, "S") == "S" for name in TEXTS)
+        if usual and columns.get("execution_ms", "integer") == "integer":
+            return []
+        from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
+
+        return shape.wrong_types(table, columns, sight.categories)
+    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    return [
+        Problem(
+            str(table),
+            f"is not a history table of migrator: it has the columns {listed}",
+            "If it belongs to another tool, take over from it with `migrator adopt`; or name "
+            "another table in MIGRATOR_TABLE.",
+        )
+    ]
+
+
+def _untrusted(table: Table, facts: Facts) -> list[Problem]:
+    """Return why what is recorded in a table could get lost, doubled or hidden."""
+    name = str(table)
+    if facts.kind not in "rp":
+        kind = _NOT_A_TABLE.get(facts.kind, "no table")
+        return [
+            Problem(
+                name,
+                f"is {kind}, so what is recorded may not be what is read",
+                f"Rename it, and make a table {name} with the same columns and rows, and with "
+                "version as the primary key.",
+            )
+        ]
+    problems = []
+    if facts.persistence != "p":
+        problems.append(
+            Problem(
+                name,
+                "is unlogged: a crash of the server would empty it, and what is applied would be "
+                "applied again",
+                f"Let its owner run ALTER TABLE {table.quoted} SET LOGGED;",
+            )
+        )
+    if not facts.has_key:
+        problems.append(
+            Problem(
+                name,
+                "has no primary key on version, so it may have a version twice",
+                f"Let its owner run ALTER TABLE {table.quoted} ADD PRIMARY KEY (version);",
+            )
+        )
+    if facts.hidden:
+        problems.append(
+            Problem(
+                name,
+                "has row security that applies to our role: rows may be hidden from it, and what "
+                "is applied would be applied again",
+                f"Let its owner run ALTER TABLE {table.quoted} DISABLE ROW LEVEL SECURITY; or "
+                "connect with a role that has BYPASSRLS.",
+            )
+        )
+    return problems
+
+
+def _look_sql(table: Table, always: str, added: Mapping[str, str]) -> str:
+    """Return the block that reports the facts and opens the cursor.
+
+    Everything in it is looked up in pg_catalog, whatever `search_path` is. Row security makes the
+    server refuse the read instead of hiding rows. Both settings are put back at the end, because
+    the block may be run in a transaction that later runs a file.
+    """
+    progress = progress_table(table)
+    # Each column that the table does not have is read as NULL. This is an expression and not one
+    # more query of the catalog, because most runs have nothing else to do than this look.
+    columns = " || ".join(
+        f"CASE WHEN {literal(name)} = ANY (names) THEN {literal(f', {expression}')}"
+        " ELSE ', NULL' END"
+        for name, expression in added.items()
+    )
+    versions = ", ".join(map(literal, LARGEST))
+    times = ", ".join(map(literal, _TIMES))
+    texts = ", ".join(map(literal, TEXTS))
+    return f"""
+DO $migrator$
+DECLARE
+  history pg_catalog.oid := pg_catalog.to_regclass({literal(table.quoted)});
+  progress pg_catalog.oid := pg_catalog.to_regclass({literal(progress.quoted)});
+  path pg_catalog.text := pg_catalog.current_setting('search_path');
+  security pg_catalog.text := pg_catalog.current_setting('row_security');
+  names pg_catalog.text[];
+  types pg_catalog.text[];
+  categories pg_catalog.text[];
+  tables pg_catalog.json;
+  begun pg_catalog.json;
+  applied pg_catalog.refcursor := {literal(table.name)};
+BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true),
+    pg_catalog.set_config('row_security', 'off', true);
+  SELECT array_agg(a.attname::text ORDER BY a.attnum),
+    array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum),
+    array_agg(t.typcategory::text ORDER BY a.attnum)
+  INTO names, types, categories
+  FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+  WHERE a.attrelid = history AND a.attnum > 0 AND NOT a.attisdropped;
+  tables := (
+    SELECT json_agg(json_build_array(c.oid = history, c.relkind, c.relpersistence,
+      row_security_active(c.oid),
+      EXISTS (
+        SELECT FROM pg_index i
+        WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1
+          AND i.indpred IS NULL AND i.indkey[0] = (
+            SELECT a.attnum FROM pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attname = 'version'))))
+    FROM pg_class c WHERE c.oid IN (history, progress));
+  IF has_table_privilege(progress, 'SELECT') AND NOT row_security_active(progress) THEN
+    begun := ({rows_sql(table)});
+  END IF;
+  RAISE INFO '{PRIVATE}%', json_build_object(
+    'tables', tables, 'columns', json_object(names, types),
+    'categories', json_object(names, categories), 'begun', begun);
+  IF NOT row_security_active(history) AND 'description' = ANY (names)
+    AND types[array_position(names, 'version')] IN ({versions})
+    AND types[array_position(names, 'applied_at')] IN ({times})
+    AND NOT EXISTS (SELECT FROM unnest(names, categories) c (name, category)
+      WHERE c.name IN ({texts}) AND c.category <> 'S')
+  THEN
+    OPEN applied FOR EXECUTE {literal(f"SELECT {always}")} || {columns}
+      || {literal(f" FROM {table.quoted} ORDER BY version")};
+  ELSE
+    OPEN applied FOR SELECT 0 WHERE false;
+  END IF;
+  PERFORM set_config('search_path', path, true), set_config('row_security', security, true);
+END $migrator$"""
