@@ -116,7 +116,11 @@ def unfit(table: Table, sight: Sight) -> list[Problem]:
     """
     problems = []
     if sight.history:
-        problems += _strange(table, sight) or _untrusted(table, sight.history)
+        problems += (
+            _strange(table, sight)
+            or _without_version(table, sight)
+            or _untrusted(table, sight.history)
+        )
     if sight.progress:
         problems += _untrusted(progress_table(table), sight.progress)
     return problems
@@ -142,6 +146,16 @@ def _strange(table: Table, sight: Sight) -> list[Problem]:
             "another table in MIGRATOR_TABLE.",
         )
     ]
+
+
+def _without_version(table: Table, sight: Sight) -> list[Problem]:
+    """Return the problem of rows without a version, which keep a primary key from being added."""
+    rows = sum(row[0] is None for row in sight.rows)
+    if not rows:
+        return []
+    from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
+
+    return [shape.without_version(table, rows)]
 
 
 def _untrusted(table: Table, facts: Facts) -> list[Problem]:

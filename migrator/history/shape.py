@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migrator.process.errors import Problem, ProblemsFound
+from migrator.process.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,20 +45,16 @@ def _wrong_type(table: Table, column: str, kind: str, wanted: str, value: str) -
     )
 
 
-def without_version(table: Table, rows: int) -> ProblemsFound:
-    """Return the error for rows that have no version, which say of no file that it is applied.
+def without_version(table: Table, rows: int) -> Problem:
+    """Return the problem of rows that have no version, which say of no file that it is applied.
 
     Args:
         table: the history table.
         rows: how many such rows there are.
     """
-    return ProblemsFound(
-        [
-            Problem(
-                str(table),
-                f"has {rows} row{'s' if rows > 1 else ''} whose version is NULL",
-                f"Give them their versions, or remove them: DELETE FROM {table.quoted} WHERE "
-                f"version IS NULL; then ALTER TABLE {table.quoted} ADD PRIMARY KEY (version).",
-            )
-        ]
+    return Problem(
+        str(table),
+        f"has {rows} row{'s' if rows > 1 else ''} whose version is NULL",
+        f"Give them their versions, or remove them: DELETE FROM {table.quoted} WHERE "
+        f"version IS NULL; then ALTER TABLE {table.quoted} ADD PRIMARY KEY (version).",
     )

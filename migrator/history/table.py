@@ -303,25 +303,11 @@ def _read(session: Session) -> History:
     sight = _look(session)
     columns = sight.columns
     return History(
-        rows=_rows(session.settings.table, sight.rows),
+        rows=tuple(Row(*map(_value, row)) for row in sight.rows),
         ready=all(name in columns for name in _ADDED),
         largest=LARGEST[columns["version"]] if columns else 0,
         progress=progress_of(sight.begun),
     )
-
-
-def _rows(table: Table, rows: Sequence[Sequence[Any]]) -> tuple[Row, ...]:
-    """Return the rows of the history from the values that the server sent.
-
-    Raises:
-        ProblemsFound: a row has no version.
-    """
-    without = sum(row[0] is None for row in rows)
-    if without:
-        from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
-
-        raise shape.without_version(table, without)
-    return tuple(Row(*map(_value, row)) for row in rows)
 
 
 def _value(value: Any) -> Any:  # noqa: ANN401

@@ -357,7 +357,7 @@ class TestStateAfterAFailure:
             "and rows with a key that is there already are rejected; DROP INDEX CONCURRENTLY "
             "public.busy_id removes it; the next run drops it before it builds it again"
         )
-        assert failure["state"] == f"{left}; the next run of 001_a.sql goes on at statement 1"
+        assert failure["state"] == f"{left}; the next run of 001_a.sql continues at statement 1"
         with pytest.raises(psycopg2.errors.UniqueViolation):
             database.execute("INSERT INTO busy VALUES (1)")
         status = migrate("status")
@@ -418,7 +418,7 @@ class TestStateAfterAFailure:
     ) -> None:
         folder.write("001_a.sql", f"{NO_TRANSACTION}{BUILD.replace('(id)', '(misspelt)')}")
         assert migrate().event("migration failed")["state"] == (
-            "nothing of it was done; the next run of 001_a.sql goes on at statement 1"
+            "nothing of it was done; the next run of 001_a.sql continues at statement 1"
         )
 
     def test_that_was_made_by_hand_can_be_recorded(
