@@ -127,7 +127,7 @@ def _accept_progress(table: Table, migration: Migration, half_done: HalfDone) ->
     if half_done.moved_from:
         return Repair(
             f"{migration.file}: move what is recorded of its statements from version "
-            f"{half_done.moved_from} to version {migration.version}; the next run goes on there",
+            f"{half_done.moved_from} to version {migration.version}; the next run continues there",
             f"UPDATE {progress} SET version = {migration.version}"
             f" WHERE version = {half_done.moved_from}"
             f" AND checksum = {literal(migration.checksum)}",

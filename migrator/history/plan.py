@@ -267,7 +267,7 @@ def _renumbered_half_way(plan: Plan) -> list[Problem]:
             f"was renumbered after {half_done.statements} of its statements were done as version "
             f"{half_done.moved_from}",
             f"Run `migrator repair`: it moves what is recorded of it to version "
-            f"{migration.version}, and the next run goes on there.",
+            f"{migration.version}, and the next run continues there.",
         )
         for migration in plan.pending
         if (half_done := plan.half_done.get(migration.version)) and half_done.moved_from
