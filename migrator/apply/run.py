@@ -100,6 +100,8 @@ def _over_connections(
     except ConnectionLost as lost:
         log.warning("connection lost", **_loss(lost, state))
         raise _given_up(lost, state) from None
+    except Unanswered:  # `apply_pending` has other words for it
+        raise
     except DatabaseUnavailable as away:
         if not state.known:
             raise
