@@ -89,11 +89,7 @@ def _wait(context: Context) -> Plan:
             pause=_CHECK_EVERY,
             reason="pending",
             event="waiting for migrations",
-            facts=lambda: {
-                "pending": len(pending),
-                "next": pending[0].file,
-                "left_s": round(deadline - time.monotonic(), 1),
-            },
+            facts=lambda: {"pending": len(pending), "next": pending[0].file},
         )
 
     return until_done(attempt, again, context.stop, deadline)

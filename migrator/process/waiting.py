@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import isinf
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import structlog
@@ -29,7 +30,8 @@ class Again(NamedTuple):
         reason: why the try failed. A line is logged when the reason differs from that of the try
             before. While the reason stays the same, a line is logged every ten seconds.
         event: the event of the log line.
-        facts: returns the other keys of the log line; called only when the line is logged.
+        facts: returns the other keys of the log line; called only when the line is logged. The time
+            that is left is added to them.
         warn: whether the log line is a warning.
     """
 
@@ -131,4 +133,10 @@ class _Tries(Generic[T]):
             return
         self._logged, self._logged_at = again.reason, now
         write = log.warning if again.warn else log.info
-        write(again.event, **again.facts())
+        write(again.event, **again.facts(), **self._left())
+
+    def _left(self) -> dict[str, float]:
+        """Return the key of the log with the time that is left; none without a deadline."""
+        if isinf(self._deadline):
+            return {}
+        return {"left_s": round(max(0.0, self._deadline - time.monotonic()), 1)}

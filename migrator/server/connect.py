@@ -158,7 +158,6 @@ def within_wait(attempt: Callable[[float], T], settings: Settings, stop: Stop) -
                 "reason": error.reason,
                 "detail": error.detail,
                 "attempt": tries,
-                "left_s": round(max(0.0, deadline - time.monotonic()), 1),
             },
         )
 
