@@ -13,7 +13,7 @@ from migrator.apply import statements, traces
 from migrator.failure.place import StatementFailed
 from migrator.files.statement import not_in_transaction, target
 from migrator.history import lock
-from migrator.history.progress import progress_sql
+from migrator.history.progress import Reached, progress_sql
 from migrator.process.errors import MigratorError
 from migrator.process.names import server_time
 from migrator.process.waiting import Again, until_done
@@ -75,9 +75,8 @@ def run_alone(
     now = _look(session, migration, index, command)
     before = found_then or now
     note = before.json if before else None
-    _record_progress(
-        session, migration, index, done=index, running=index, before=note, kept=index + 1
-    )
+    begun = Reached(index, running=index, before=note, kept=index + 1)
+    _record_progress(session, migration, index, begun)
     files = impact.relation_files(session) if _REWRITING.match(statement) else {}
     started = time.monotonic()
     try:
@@ -90,10 +89,11 @@ def run_alone(
     except StatementFailed as failed:
         # A block may have committed something before its error, so a block stays recorded as begun.
         again = None if command or failed.sqlstate == sqlstate.ACTIVE_SQL_TRANSACTION else index
-        _record_progress(session, migration, index, done=index, running=again, before=note)
+        failed_at = Reached(index, running=again, before=note)
+        _record_progress(session, migration, index, failed_at)
         raise
     rewritten = impact.rewritten(session, files, time.monotonic() - started)
-    _record_progress(session, migration, index, done=index + 1)
+    _record_progress(session, migration, index, Reached(index + 1))
     return rewritten
 
 
@@ -153,7 +153,6 @@ def _wait_for_others(session: Session, migration: Migration, index: int, command
                 "file": migration.file,
                 "line": line,
                 "blocked_by": [str(blocker) for blocker in error.others],
-                "left_s": round(max(0.0, deadline - time.monotonic()), 1),
             },
         )
 
@@ -278,40 +277,13 @@ def find_invalid_index(session: Session, migration: Migration) -> tuple[int, str
     return None
 
 
-def commit_progress_sql(
-    table: Table,
-    migration: Migration,
-    done: int,
-    running: int | None = None,
-    *,
-    before: str | None = None,
-    kept: int | None = None,
-) -> str:
-    """Return the SQL that records how far a file has come and commits the transaction.
-
-    Args:
-        table: the history table.
-        migration: the file.
-        done: how many of its statements are done.
-        running: the statement, from 0, that will now run outside a transaction; None for none.
-        before: what that statement finds in the database, as JSON.
-        kept: how many statements must not be edited from now on; None for those that are done.
-    """
-    progress = progress_sql(table, migration, done, running, before=before, kept=kept)
+def commit_progress_sql(table: Table, migration: Migration, reached: Reached) -> str:
+    """Return the SQL that records how far a file has come and commits the transaction."""
+    progress = progress_sql(table, migration, reached)
     return f"{_AS_OURSELVES}; {lock.check_sql(table)}; {progress}; COMMIT"
 
 
-def _record_progress(
-    session: Session,
-    migration: Migration,
-    index: int,
-    *,
-    done: int,
-    running: int | None = None,
-    before: str | None = None,
-    kept: int | None = None,
-) -> None:
+def _record_progress(session: Session, migration: Migration, index: int, reached: Reached) -> None:
     """Record in a transaction of its own how far a file has come."""
-    table = session.settings.table
-    commit = commit_progress_sql(table, migration, done, running, before=before, kept=kept)
+    commit = commit_progress_sql(session.settings.table, migration, reached)
     _execute_own(session, migration, index, f"{BEGIN}; {commit}")

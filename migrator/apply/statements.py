@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from migrator.apply.batches import Batch, batches
 from migrator.failure.place import StatementFailed
-from migrator.server import sqlstate
+from migrator.server import limits, sqlstate
 from migrator.server.session import Diagnosis, ServerError, Session
 from migrator.watch import observer
 
@@ -52,6 +52,18 @@ class Unplaced(Exception):
     def __init__(self, error: ServerError) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+def limits_sql(session: Session, migration: Migration, *, local: bool) -> str:
+    """Return the statement that sets the limits of a file, and names the file to a DBA.
+
+    Args:
+        session: the session that the statement will run in.
+        migration: the file.
+        local: whether the limits end with the transaction.
+    """
+    label = f"migrator: {migration.file}"
+    return limits.limits_sql(session, label, *migration.limits(session.settings), local=local)
 
 
 def send(

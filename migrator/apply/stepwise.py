@@ -26,11 +26,10 @@ from migrator.files.statement import (
     sometimes_not_in_transaction,
 )
 from migrator.history import lock
-from migrator.history.progress import finish_sql, read_progress, take_back_sql
+from migrator.history.progress import Reached, finish_sql, read_progress, take_back_sql
 from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
 from migrator.process.errors import Interrupted, Problem, ProblemsFound
 from migrator.server import retry
-from migrator.server.limits import limits_sql
 from migrator.server.session import RESET_SETTINGS, RESET_STATE, ConnectionLost
 from migrator.server.sqlstate import ACTIVE_SQL_TRANSACTION, INVALID_TRANSACTION_TERMINATION
 from migrator.watch import impact
@@ -93,7 +92,7 @@ def resume(
         columns = session.query(f"SELECT {fingerprint_sql(table)}")[0]
         if read_fingerprint(columns) != fingerprint:
             return None
-        _set_limits(session, migration)
+        session.execute(statements.limits_sql(session, migration, local=False))
         progress = retry.until_it_succeeds(session, lambda _: read_progress(session, migration))
         if _take_back(session, migration):
             return None
@@ -190,12 +189,6 @@ def _clean_up(session: Session) -> None:
         if session.in_transaction:
             session.execute("ROLLBACK")
         session.execute("DISCARD ALL")
-
-
-def _set_limits(session: Session, migration: Migration) -> None:
-    lock_timeout, statement_timeout = migration.limits(session.settings)
-    label = f"migrator: {migration.file}"
-    session.execute(limits_sql(session, label, lock_timeout, statement_timeout, local=False))
 
 
 def _take_back(session: Session, migration: Migration) -> bool:
@@ -334,7 +327,9 @@ def _run_in_transaction(session: Session, migration: Migration, index: int) -> I
     times = impact.LockTimes()
     try:
         statements.send_alone(session, migration, index)
-        commit = concurrently.commit_progress_sql(session.settings.table, migration, index + 1)
+        commit = concurrently.commit_progress_sql(
+            session.settings.table, migration, Reached(index + 1)
+        )
         # A deferred constraint fails at the end of the transaction; its error belongs to this
         # statement.
         statements.send_tail(session, migration, f"{impact.REPORT_SQL}; {commit}", index)

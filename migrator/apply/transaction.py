@@ -29,7 +29,6 @@ from migrator.history.table import (
     record_sql,
 )
 from migrator.server import retry
-from migrator.server.limits import limits_sql
 from migrator.server.session import RESET_OURS, RESET_SETTINGS, RESET_STATE
 from migrator.server.sqlstate import NOT_CLAIMED
 from migrator.watch import impact, observer
@@ -255,7 +254,9 @@ def _send_at_once(session: Session, migration: Migration, fingerprint: Fingerpri
     """
     table = session.settings.table
     claim = lock.claim_sql(
-        session, _limits_sql(session, migration), expected_sql(table, fingerprint)
+        session,
+        statements.limits_sql(session, migration, local=True),
+        expected_sql(table, fingerprint),
     )
     times = impact.LockTimes()
     started = time.monotonic()
@@ -291,7 +292,7 @@ def _send_in_steps(
         lock.acquire(session)
     columns = lock.begin(
         session,
-        _limits_sql(session, group[0]),
+        statements.limits_sql(session, group[0], local=True),
         fingerprint_sql(table),
         first=impact.first_sql(group[0]),
         isolation=isolation or "READ COMMITTED",
@@ -334,12 +335,5 @@ def _following_sql(session: Session, migration: Migration | None) -> str:
     if migration is None:
         return "COMMIT"
     # The record is written with a search_path and a time zone that are not meant for files.
-    limits = _limits_sql(session, migration)
+    limits = statements.limits_sql(session, migration, local=True)
     return f"{RESET_OURS}; {limits};\n{impact.first_sql(migration, later=True)}"
-
-
-def _limits_sql(session: Session, migration: Migration) -> str:
-    """Return the statement that sets the limits of a migration for its transaction."""
-    lock_timeout, statement_timeout = migration.limits(session.settings)
-    label = f"migrator: {migration.file}"
-    return limits_sql(session, label, lock_timeout, statement_timeout, local=True)

@@ -266,20 +266,9 @@ def _copies_out(script: scanner.Script, statement: scanner.Statement) -> tuple[s
     if script.source[statement.start : statement.start + 4].upper() != "COPY":
         return None
     text = script.text(statement)
-    if not _writes_rows(scanner.words(text, len(text))):
+    if not scanner.copies_through_client(scanner.words(text, len(text)), "TO"):
         return None
     return (
         "COPY … TO STDOUT: no program reads the rows",
         "Remove it, or copy into a table or to a file on the server.",
     )
-
-
-def _writes_rows(words: Sequence[str]) -> bool:
-    """Return whether a COPY writes to STDOUT, which can also be spelled TO STDIN."""
-    depth, previous = 0, ""
-    for word in words:
-        if not depth and previous == "TO":
-            return word in ("STDIN", "STDOUT")
-        depth += {"(": 1, ")": -1}.get(word, 0)
-        previous = word
-    return False

@@ -17,7 +17,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 
 class Fault(NamedTuple):
@@ -202,7 +202,9 @@ def read(source: str) -> Script:
             if source.startswith("\\", piece.stop, end):
                 pos, problem = _psql_command(source, piece, end)
                 problems += problem
-            elif verb == "COPY" and _reads_rows(words_between(source, piece.start, piece.end)):
+            elif verb == "COPY" and copies_through_client(
+                words_between(source, piece.start, piece.end), "FROM"
+            ):
                 end = end if resume else _line_end(source, piece.stop, end)
                 rows = _rows(source, resume or end + 1)
                 resume = _line_end(source, rows[1], len(source)) + 1
@@ -448,11 +450,18 @@ def _line_end(source: str, pos: int, end: int) -> int:
     return end if newline < 0 else newline
 
 
-def _reads_rows(tokens: Iterator[str]) -> bool:
-    """Return whether a COPY reads from STDIN, which can also be spelled FROM STDOUT."""
+def copies_through_client(tokens: Iterable[str], direction: str) -> bool:
+    """Return whether a COPY gets its rows from the client, or sends them there.
+
+    The server takes STDIN and STDOUT for the same, whatever the direction is.
+
+    Args:
+        tokens: the words and signs of the statement, in upper case.
+        direction: FROM or TO.
+    """
     depth, previous = 0, ""
     for token in tokens:
-        if not depth and previous == "FROM":
+        if not depth and previous == direction:
             return token in ("STDIN", "STDOUT")
         depth += {"(": 1, ")": -1}.get(token, 0)
         previous = token

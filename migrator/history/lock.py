@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from migrator.process.errors import LockUnavailable, MigratorError
 from migrator.process.waiting import Again, until_done
 from migrator.server import blockers
+from migrator.server.activity import wait_hint
 from migrator.server.limits import limits_sql
 from migrator.server.session import READ_ONLY, READ_ONLY_HINT, ServerReadOnly, Session
 from migrator.server.sqlstate import LOCK_GIVEN_AWAY, NOT_CLAIMED
@@ -190,8 +191,7 @@ def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
     def facts(tries: int) -> dict[str, object]:
         nonlocal holder
         holder = _holder(session) or holder
-        left = round(deadline - time.monotonic(), 1)
-        return {"holder": str(holder or ""), "attempt": tries, "left_s": left}
+        return {"holder": str(holder or ""), "attempt": tries}
 
     def again(error: MigratorError, tries: int) -> Again | None:
         if not isinstance(error, _Held):
@@ -207,10 +207,9 @@ def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
         return until_done(attempt_once, again, session.stop, deadline)
     except _Held:
         holder = _holder(session) or holder
-        end = f", or end it with {holder.ending_sql}" if holder else ""
         raise LockUnavailable(
             f"another migrator still held the lock after {budget:g} s: {holder or 'unknown'}",
-            f"Let it finish{end}; or raise MIGRATOR_LOCK_WAIT to wait longer.",
+            wait_hint(holder),
         ) from None
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TEXTS = ("description", "checksum", "applied_by", "file", "statements_checksum")
 # The types that the column `version` may have, each with its largest value.
 LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+_NUMBERS = (*LARGEST, "numeric", "real", "double precision")  # for `execution_ms`
 _TIMES = ("timestamp without time zone", "timestamp with time zone")
 # What a relation is by its `relkind` (PostgreSQL documentation, "pg_class"). A history may be an
 # ordinary table or a partitioned one.
@@ -131,12 +132,17 @@ def _strange(table: Table, sight: Sight) -> list[Problem]:
     columns = sight.columns
     is_ours = columns.get("version") in LARGEST and columns.get("applied_at") in _TIMES
     if is_ours and "description" in columns:
-        usual = all(sight.categories.get(name, "S") == "S" for name in TEXTS)
-        if usual and columns.get("execution_ms", "integer") == "integer":
+        wrong = [
+            (name, kind)
+            for name, kind in columns.items()
+            if (name in TEXTS and sight.categories[name] != "S")
+            or (name == "execution_ms" and kind not in _NUMBERS)
+        ]
+        if not wrong:
             return []
         from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
 
-        return shape.wrong_types(table, columns, sight.categories)
+        return [shape.wrong_type(table, name, kind) for name, kind in wrong]
     listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     return [
         Problem(

@@ -252,15 +252,24 @@ def _ensure_table(session: Session, table: Table) -> None:
         session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
 
 
-def progress_sql(
-    table: Table,
-    migration: Migration,
-    statements: int,
-    running: int | None = None,
-    *,
-    before: str | None = None,
-    kept: int | None = None,
-) -> str:
+class Reached(NamedTuple):
+    """How far a run has come with a no-transaction file, to be recorded.
+
+    Attributes:
+        statements: how many of its statements are done.
+        running: the statement, from 0, that will now run outside a transaction; None for none.
+        before: what that statement finds in the database, as JSON.
+        kept: how many of the first statements must not be edited from now on; None for those that
+            are done.
+    """
+
+    statements: int
+    running: int | None = None
+    before: str | None = None
+    kept: int | None = None
+
+
+def progress_sql(table: Table, migration: Migration, reached: Reached) -> str:
     """Return the SQL that records how far a no-transaction file has come.
 
     A file may have recorded itself in the history before its end. Nobody may take it for applied
@@ -269,12 +278,9 @@ def progress_sql(
     Args:
         table: the history table.
         migration: the file.
-        statements: how many of its statements are done.
-        running: the statement, from 0, that will now run outside a transaction; None for none.
-        before: what that statement finds in the database, as JSON.
-        kept: how many of the first statements must not be edited from now on; None for those that
-            are done.
+        reached: how far the file has come.
     """
+    statements, running, before, kept = reached
     now = "pg_catalog.statement_timestamp() AT TIME ZONE 'UTC'"
     unchanged = texts_checksum(migration, statements if kept is None else kept)
     return (

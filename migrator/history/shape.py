@@ -7,36 +7,22 @@ from typing import TYPE_CHECKING
 from migrator.process.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from migrator.process.names import Table
 
-_TEXTS = ("description", "checksum", "applied_by", "file", "statements_checksum")
-_NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 
-
-def wrong_types(
-    table: Table, columns: Mapping[str, str], categories: Mapping[str, str]
-) -> list[Problem]:
-    """Return the problems of columns of types that the migrator does not write.
+def wrong_type(table: Table, column: str, kind: str) -> Problem:
+    """Return the problem of a column of a type that the migrator does not write.
 
     Args:
-        table: the history table, which has the first three columns.
-        columns: the columns, each with its type.
-        categories: the same columns, each with the category of its type, which is S for all kinds
-            of text (PostgreSQL documentation, "pg_type", "typcategory Codes").
+        table: the history table.
+        column: `execution_ms`, or the name of a column that should have text.
+        kind: the type of the column.
     """
-    problems = []
-    for name, kind in columns.items():
-        if name in _TEXTS and categories[name] != "S":
-            value = f"convert_from({name}, 'UTF8')" if kind == "bytea" else f"{name}::text"
-            problems.append(_wrong_type(table, name, kind, "text", value))
-        elif name == "execution_ms" and kind not in _NUMBERS:
-            problems.append(_wrong_type(table, name, kind, "integer", "NULL"))
-    return problems
-
-
-def _wrong_type(table: Table, column: str, kind: str, wanted: str, value: str) -> Problem:
+    wanted, value = "text", f"{column}::text"
+    if column == "execution_ms":
+        wanted, value = "integer", "NULL"
+    elif kind == "bytea":
+        value = f"convert_from({column}, 'UTF8')"
     return Problem(
         str(table),
         f"has a column {column} of type {kind}, in which a history cannot be kept",

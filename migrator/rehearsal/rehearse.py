@@ -25,7 +25,6 @@ from migrator.rehearsal import verdict
 from migrator.rehearsal.step import Rehearsal, Rehearsed, Relation, Seen, Step
 from migrator.server import blockers, lock_modes, sqlstate
 from migrator.server.connect import connect
-from migrator.server.limits import limits_sql
 from migrator.server.lock_modes import MODES
 from migrator.server.session import RESET_OURS, RESET_SETTINGS, RESET_STATE, Session, sendable
 from migrator.watch import impact, observer
@@ -167,8 +166,7 @@ class _Transaction:
         if migration.directives.isolation:
             self._isolated.append(file)
         session = self._session
-        limits = migration.limits(session.settings)
-        session.execute(limits_sql(session, f"migrator: {file}", *limits, local=True))
+        session.execute(statements.limits_sql(session, migration, local=True))
         began = time.monotonic()
         steps: list[Step] = []
         starts: list[float] = []

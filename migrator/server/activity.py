@@ -67,6 +67,16 @@ class Blocker:
         return f"SELECT pg_terminate_backend({self.pid})"
 
 
+def wait_hint(blocker: Blocker | None) -> str:
+    """Return the advice when a lock that the migrator needs was not free in time.
+
+    Args:
+        blocker: who has it; None when that is not known.
+    """
+    end = f", or end it with {blocker.ending_sql}" if blocker else ""
+    return f"Let it finish{end}; or raise MIGRATOR_LOCK_WAIT to wait longer."
+
+
 @dataclass(slots=True)
 class Activity:
     """A statement of a migration while it runs.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from migrator.process.errors import LockUnavailable
 from migrator.process.waiting import Again, until_done
 from migrator.server import blockers, sqlstate
+from migrator.server.activity import wait_hint
 from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
@@ -86,7 +87,6 @@ def until_it_succeeds(
                 "blocked_by": [str(blocker) for blocker in seen] if blocked else None,
                 "attempt": tries,
                 "pause_s": round(seconds, 1),
-                "left_s": round(max(0.0, deadline - time.monotonic()), 1),
             },
             warn=True,
         )
@@ -101,10 +101,9 @@ def until_it_succeeds(
 
 def _unavailable(budget: float, in_the_way: tuple[Blocker, ...]) -> LockUnavailable:
     holders = "; ".join(str(blocker) for blocker in in_the_way) or "unknown"
-    end = f", or end it with {in_the_way[0].ending_sql}" if in_the_way else ""
     return LockUnavailable(
         f"a lock was not free within {budget:g} s; the migrator waited for: {holders}",
-        f"Let it finish{end}; or raise MIGRATOR_LOCK_WAIT to wait longer.",
+        wait_hint(in_the_way[0] if in_the_way else None),
     )
 
 
