@@ -16,7 +16,7 @@ from migrator.history import lock
 from migrator.history.progress import Reached, progress_sql
 from migrator.process.errors import MigratorError
 from migrator.process.names import server_time
-from migrator.process.waiting import Again, until_done
+from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers, sqlstate
 from migrator.server.session import Diagnosis, ServerError
 from migrator.watch import impact, observer
@@ -146,7 +146,7 @@ def _wait_for_others(session: Session, migration: Migration, index: int, command
         if not isinstance(error, _Busy):
             return None
         return Again(
-            pause=min(0.05 * 1.2 ** min(tries, 50), 1.0),
+            pause=short_pause(tries),
             reason=[blocker.pid for blocker in error.others],
             event="waiting for another change of the table",
             facts=lambda: {

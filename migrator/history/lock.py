@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from migrator.process.errors import LockUnavailable, MigratorError
-from migrator.process.waiting import Again, until_done
+from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers
 from migrator.server.activity import wait_hint
 from migrator.server.limits import limits_sql
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from migrator.server.activity import Blocker
 
 T = TypeVar("T")
-
-_FIRST_PAUSE = 0.05  # seconds
-# The longest pause grows by this factor with every try, so that a pause stays a small part of the
-# time that was waited already.
-_GROWTH = 1.2
-_LONGEST_PAUSE = 1.0
 
 
 @cache
@@ -226,5 +220,4 @@ def _pause(tries: int) -> float:
 
     The pause is random, so that many migrators do not try at the same instants.
     """
-    longest = min(_FIRST_PAUSE * _GROWTH ** min(tries - 1, 50), _LONGEST_PAUSE)
-    return random.uniform(0, longest)  # noqa: S311 - jitter
+    return random.uniform(0, short_pause(tries))  # noqa: S311 - jitter

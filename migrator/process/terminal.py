@@ -35,6 +35,17 @@ def cells(text: str) -> int:
     )
 
 
+def one_line(text: str, longest: int) -> str:
+    """Return the beginning of a text on one line, with an ellipsis in place of what is left out.
+
+    Args:
+        text: of any length; little more than is shown of it is read.
+        longest: characters of the result.
+    """
+    line = " ".join(text[: 4 * longest].split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
 def shown(character: str) -> str:
     """Return one character as `visible` shows it."""
     if character == "\t":

@@ -20,6 +20,9 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 _LOG_AGAIN = 10.0  # seconds between two log lines about the same reason
+_FIRST_PAUSE = 0.05  # seconds
+_GROWTH = 1.2
+_LONGEST_PAUSE = 1.0
 
 
 class Again(NamedTuple):
@@ -71,6 +74,14 @@ def until_done(
         if not tries.is_worth_another(error):
             raise
         return tries.try_again(error)
+
+
+def short_pause(tries: int) -> float:
+    """Return a pause for a wait that may end at any moment, in seconds.
+
+    It grows with every try, so that it stays a small part of the time that was waited already.
+    """
+    return min(_FIRST_PAUSE * _GROWTH ** min(tries - 1, 50), _LONGEST_PAUSE)
 
 
 class _Tries(Generic[T]):

@@ -21,6 +21,7 @@ from migrator.history.progress import own_tables
 from migrator.history.table import ensure_history, read_history, record_sql
 from migrator.process.errors import ProblemsFound
 from migrator.process.log import redact
+from migrator.process.terminal import one_line
 from migrator.rehearsal import verdict
 from migrator.rehearsal.step import Rehearsal, Rehearsed, Relation, Seen, Step
 from migrator.server import blockers, lock_modes, sqlstate
@@ -239,7 +240,7 @@ class _Transaction:
         return Step(
             statement=index + 1,
             line=migration.place(statement.start)[0],
-            text=redact(_shortened(migration.script.text(statement))),
+            text=redact(one_line(migration.script.text(statement), _LONGEST_TEXT)),
             duration_ms=_ms(duration),
             rows=rows,
             locks=_locks(self._catalog, before, self._seen),
@@ -388,11 +389,6 @@ def _longest(migration: Rehearsed) -> int:
     """Return for how many milliseconds a migration held a lock that blocks reads or writes."""
     locks = (table_lock for step in migration.steps for table_lock in step.locks)
     return max((table_lock.held_ms for table_lock in locks if table_lock.blocks), default=0)
-
-
-def _shortened(statement: str) -> str:
-    line = " ".join(statement[: 4 * _LONGEST_TEXT].split())
-    return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
 
 
 def _ms(seconds: float) -> int:

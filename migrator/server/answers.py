@@ -18,6 +18,7 @@ import structlog
 
 from migrator.process.errors import DatabaseUnavailable
 from migrator.process.signals import in_child
+from migrator.process.terminal import one_line
 from migrator.server.driver import extensions, psycopg2
 
 if TYPE_CHECKING:
@@ -175,5 +176,4 @@ class _Waiting:
         """The beginning of the message, on one line."""
         start = self._message[: 4 * _LONGEST]
         text = start if isinstance(start, str) else start.decode(errors="replace")
-        words = " ".join(text.split())
-        return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+        return one_line(text, _LONGEST)
