@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.support.migrator import NO_TRANSACTION
 from tests.support.sessions import invalid_indexes
 from tests.support.vanish import vanish
 
@@ -31,7 +32,6 @@ FILES = 8
 LENGTHS = {"no-transaction": (230, 60), "pooled": (48, 9), "two": (12, 4)}
 LENGTH = (95, 20)
 COMMIT = re.compile(r"\bCOMMIT\b")  # not READ COMMITTED
-NO_TRANSACTION = "-- migrator: no-transaction\n"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
     from tests.support.database import Database
 
+NO_TRANSACTION = "-- migrator: no-transaction\n"
+BOTH_WAYS = pytest.mark.parametrize(
+    "header", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
+)
 # A shorter one would be found in ordinary words.
 SHORTEST_SECRET = 6
 

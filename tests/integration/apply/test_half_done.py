@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg2.errors
 import pytest
 
+from tests.support.migrator import NO_TRANSACTION
 from tests.support.sessions import (
     Session,
     blocked,
@@ -19,10 +21,11 @@ from tests.support.sessions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Run
 
-NO_TRANSACTION = "-- migrator: no-transaction\n"
 SELF_RECORD = "INSERT INTO schema_migrations (version, description) VALUES (1, 'add index');"
 BUILD = "CREATE INDEX CONCURRENTLY busy_id ON busy (id);"
 ENDED = "the statement had ended before"
@@ -255,6 +258,30 @@ class TestNames:
         finished(database)
 
 
+@contextmanager
+def somebody_builds(database: Database, statement: str) -> Iterator[Callable[[], None]]:
+    """Have a DBA build an index as long as an application uses the table.
+
+    Yields:
+        What lets the build come to its end.
+    """
+    with (
+        Session(database.admin_url, "the application") as application,
+        Session(database.admin_url, "the DBA") as dba,
+    ):
+        application.run(WRITES)
+        dba.connection.autocommit = True
+        build = dba.run_later(statement)
+        eventually(lambda: invalid_indexes(database))
+
+        def let_end() -> None:
+            application.end()
+            build.join(20)
+            assert not build.is_alive()
+
+        yield let_end
+
+
 class TestSomebodyElse:
     """What another session is building looks like what a killed one has left."""
 
@@ -263,20 +290,11 @@ class TestSomebodyElse:
         self, migrate: Migrate, folder: Folder, database: Database, written: str
     ) -> None:
         folder.write("001_a.sql", f"{NO_TRANSACTION}{written}")
-        with (
-            Session(database.admin_url, "the application") as application,
-            Session(database.admin_url, "the DBA") as dba,
-        ):
-            application.run(WRITES)
-            dba.connection.autocommit = True
-            build = dba.run_later(BUILD)
-            eventually(lambda: invalid_indexes(database))
+        with somebody_builds(database, BUILD) as let_end:
             [(before,)] = database.execute("SELECT 'busy_id'::regclass::oid")
             process = migrate.start()
             process.expect(WAITING)
-            application.end()
-            build.join(20)
-            assert not build.is_alive()
+            let_end()
             run = process.wait()
         assert "the DBA" in run.event(WAITING)["blocked_by"][0]
         if written == BUILD:
@@ -291,22 +309,14 @@ class TestSomebodyElse:
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
         folder.write("001_a.sql", f"{NO_TRANSACTION}{BUILD}")
-        with (
-            Session(database.admin_url, "the application") as application,
-            Session(database.admin_url, "the DBA") as dba,
-        ):
-            application.run(WRITES)
-            dba.connection.autocommit = True
-            build = dba.run_later(BUILD)
-            eventually(lambda: invalid_indexes(database))
+        with somebody_builds(database, BUILD) as let_end:
             run = migrate("--lock-wait", "1s")
             assert run.status == 6
             failure = run.event("migration failed")
             assert "another session was changing the table" in failure["message"]
             assert "the DBA" in failure["blockers"][0]["application"]
             assert "busy_id is being changed by another session" in failure["state"]
-            application.end()
-            build.join(20)
+            let_end()
         assert invalid_indexes(database) == []
 
     def test_who_rebuilds_an_index_of_the_table_is_waited_for(
@@ -314,19 +324,10 @@ class TestSomebodyElse:
     ) -> None:
         database.execute("CREATE INDEX busy_id ON busy (id)")
         folder.write("001_a.sql", f"{NO_TRANSACTION}REINDEX TABLE CONCURRENTLY busy;")
-        with (
-            Session(database.admin_url, "the application") as application,
-            Session(database.admin_url, "the DBA") as dba,
-        ):
-            application.run(WRITES)
-            dba.connection.autocommit = True
-            build = dba.run_later("REINDEX INDEX CONCURRENTLY busy_id")
-            eventually(lambda: invalid_indexes(database))
+        with somebody_builds(database, "REINDEX INDEX CONCURRENTLY busy_id") as let_end:
             process = migrate.start()
             process.expect(WAITING)
-            application.end()
-            build.join(20)
-            assert not build.is_alive()
+            let_end()
             run = process.wait()
         applied(run)
         assert "dropping an invalid index" not in run.err

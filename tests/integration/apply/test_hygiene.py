@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.support.migrator import NO_TRANSACTION
 from tests.support.sessions import nothing_left, role
 
 if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
-
-NO_TRANSACTION = "-- migrator: no-transaction\n"
 
 
 class Dirt(NamedTuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2.errors
 import pytest
 
+from tests.support.migrator import NO_TRANSACTION
 from tests.support.proxy import Proxy
 from tests.support.sessions import (
     Session,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Process, Run
 
-NO_TRANSACTION = "-- migrator: no-transaction\n"
 BUILD = "CREATE INDEX CONCURRENTLY busy_id ON busy (id);"
 FAILS_ONCE = (
     "DO $$ BEGIN IF nextval('tries') = 1 THEN RAISE EXCEPTION 'the first time'; END IF; END $$;"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.database import Database, empty_database
-from tests.support.migrator import Folder, Migrate, Process, Run
+from tests.support.migrator import BOTH_WAYS, NO_TRANSACTION, Folder, Migrate, Process, Run
 from tests.support.postgres import Server, free_port
 from tests.support.proxy import Proxy
 from tests.support.sessions import (
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-NO_TRANSACTION = "-- migrator: no-transaction\n"
-BOTH_WAYS = pytest.mark.parametrize(
-    "header", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
-)
 # What a message contains that ends with the COMMIT of a migration and its record.
 RECORD = 'INSERT INTO "public"."schema_migrations"'
 

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.migrator import BOTH_WAYS
 from tests.support.sessions import Session, blocked, nothing_left, running
 
 if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Run
 
-NO_TRANSACTION = "-- migrator: no-transaction\n"
-BOTH_WAYS = pytest.mark.parametrize(
-    "header", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
-)
 LOCK_TIMEOUT, DEADLOCK, SERIALIZATION = "55P03", "40P01", "40001"
 
 

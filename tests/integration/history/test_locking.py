@@ -10,7 +10,7 @@ import pytest
 
 from migrator.history import lock
 from migrator.process.names import Table
-from tests.support.migrator import Folder, Migrate
+from tests.support.migrator import BOTH_WAYS, NO_TRANSACTION, Folder, Migrate
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, backends, nothing_left, running
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from tests.support.postgres import Server
 
 HISTORY = Table("public", "schema_migrations")
-NO_TRANSACTION = "-- migrator: no-transaction\n"
-BOTH_WAYS = pytest.mark.parametrize(
-    "header", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
-)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from tests.support.migrator import BOTH_WAYS, NO_TRANSACTION
 from tests.support.postgres import free_port
 from tests.support.proxy import Proxy
 from tests.support.sessions import (
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Process, Run
 
-NO_TRANSACTION = "-- migrator: no-transaction\n"
-BOTH_WAYS = pytest.mark.parametrize(
-    "header", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
-)
 BOTH_SIGNALS = pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.integration.watch.test_impact import AE, NO_TRANSACTION, SCHEMA, SRE, SUE
+from tests.integration.watch.test_impact import AE, SCHEMA, SRE, SUE
+from tests.support.migrator import NO_TRANSACTION
 from tests.support.sessions import Session, nothing_left, running
 
 if TYPE_CHECKING:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.migrator import NO_TRANSACTION
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
 
-NO_TRANSACTION = "-- migrator: no-transaction\n"
 PASSWORD = "second-Wd53"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.migrator import NO_TRANSACTION
 from tests.support.pgbouncer import Pooler, pgbouncer
 from tests.support.proxy import Proxy
 from tests.support.sessions import (
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
-
-NO_TRANSACTION = "-- migrator: no-transaction\n"
 
 
 @pytest.fixture(params=[1, 2, 20], ids=["one connection", "two connections", "twenty"])

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from tests.support.database import OWNER, Database
-from tests.support.migrator import Migrate
+from tests.support.migrator import NO_TRANSACTION, Migrate
 from tests.support.sessions import Session, blocked, running
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ CREATE MATERIALIZED VIEW sums AS SELECT sum(id) FROM teams;
 CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
 RESET ROLE;
 """
-NO_TRANSACTION = "-- migrator: no-transaction\n"
 SUE, SRE, AE = "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 
+from tests.support.migrator import NO_TRANSACTION
 from tests.support.proxy import Proxy
 from tests.support.sessions import Session, backends, blocked, eventually, nothing_left, running
 from tests.support.terminal import at_terminal
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Run
 
-NO_TRANSACTION = "-- migrator: no-transaction\n"
 OFTEN = {"MIGRATOR_HEARTBEAT": "100ms"}
 
 
