@@ -251,11 +251,10 @@ def for_failure(clues: Clues, table: Table) -> str:
             f"The file has an invisible character here, {invisible[0]}. Such characters often come "
             "from a web page or a document. Replace it with a space, or remove it."
         )
-    ends = [blocker.ending_sql for blocker in clues.blockers if blocker.pid or blocker.prepared]
-    if clues.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and ends:
+    if clues.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and clues.blockers:
         return (
-            f"Let that transaction end, or end it ({ends[0]}), and run the migrator again. "
-            "MIGRATOR_LOCK_WAIT sets how long the migrator keeps trying."
+            f"Let that transaction end, or end it ({clues.blockers[0].ending_sql}), and run the "
+            "migrator again. MIGRATOR_LOCK_WAIT sets how long the migrator keeps trying."
         )
     if clues.sqlstate in _EXISTING and not clues.is_first:  # `baseline` is refused then
         record = (

@@ -32,14 +32,16 @@ _STOPS_READERS = frozenset(
 # The port of a session on a Unix socket is -1. It is NULL where the server hides it, and for a
 # process of the server itself (PostgreSQL documentation, "pg_stat_activity").
 _SESSION = f"""
-  a.pid, coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend')),
+  coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend')),
   a.usename::text, CASE a.client_port WHEN -1 THEN 'local' ELSE host(a.client_addr) END, a.state,
   extract(epoch FROM clock_timestamp() - a.xact_start)::int, {sendable("a.query")}"""
 # The rest of a SELECT of every table lock in the database, held or waited for. A prepared
 # transaction has no process, so its lock on its own transaction id leads to its identifier. A lock
 # of the mode SIReadLock records what a serializable transaction has read; it stops no session.
+# The server does not read its views at one instant. So a session may be in pg_locks only; then its
+# process is all that is known. A prepared transaction without an identifier has just ended.
 _HOLDERS = f"""
-SELECT {_SESSION}, p.gid, {sendable("c.oid::regclass::text")}, l.mode, l.granted
+SELECT l.pid, {_SESSION}, p.gid, {sendable("c.oid::regclass::text")}, l.mode, l.granted
 FROM pg_catalog.pg_locks l
 JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind <> 'i'
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
@@ -47,6 +49,7 @@ LEFT JOIN (
     pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
   ) ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
 WHERE l.locktype = 'relation' AND l.mode <> 'SIReadLock'
+  AND (l.pid IS NOT NULL OR p.gid IS NOT NULL)
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"""
 _ORDER = "ORDER BY NOT l.granted, a.xact_start, l.pid, l.mode"
 # The locks on each table that the statement names, on the table of each index that it names, and on
@@ -70,11 +73,11 @@ _OF_WAITING = f"""{_HOLDERS}
     WHERE w.pid = %(pid)s AND NOT w.granted AND w.locktype IN ('relation', 'tuple', 'extend'))
 {_ORDER}"""
 _BY_PID = f"""
-SELECT {_SESSION}, NULL, NULL, NULL, true
+SELECT a.pid, {_SESSION}, NULL, NULL, NULL, true
 FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY (%(pids)s)
 ORDER BY a.xact_start"""
 _OF_ADVISORY_LOCK = f"""
-SELECT {_SESSION}, NULL, NULL, %(name)s, true
+SELECT a.pid, {_SESSION}, NULL, NULL, %(name)s, true
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
@@ -87,7 +90,7 @@ _CHANGING = f"""{_HOLDERS}
   AND l.pid IS DISTINCT FROM pg_backend_pid() AND a.usesysid IS NOT NULL
 {_ORDER}"""
 _TRANSACTIONS = f"""
-SELECT {_SESSION}, NULL, NULL, NULL, true
+SELECT a.pid, {_SESSION}, NULL, NULL, NULL, true
 FROM pg_catalog.pg_stat_activity a
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
 ORDER BY a.xact_start"""

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg2
 import pytest
 
+from migrator.process.settings import load_settings
+from migrator.process.signals import Stop
+from migrator.server.blockers import find
+from migrator.server.session import Session
 from tests.support.database import Database, create_owner, empty_database
 from tests.support.migrator import Migrate
 from tests.support.postgres import embedded
+from tests.support.sessions import Session as OtherSession
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,3 +170,24 @@ def test_a_prepared_transaction_has_a_name_and_no_process(folder: Folder, tmp_pa
             assert "ROLLBACK PREPARED 'it''s here';" in hint
             database.execute("ROLLBACK PREPARED 'it''s here'")
             assert migrate(env=IMPATIENT).status == 0
+
+
+def test_a_session_that_is_seen_in_one_of_the_two_views_only_is_a_session(
+    database: Database,
+) -> None:
+    """The server reads pg_locks and pg_stat_activity one after the other.
+
+    In a transaction it reads the second one only once (PostgreSQL documentation, "Viewing
+    Statistics"), so that a session which comes later is never there.
+    """
+    database.execute("CREATE TABLE busy (id int)")
+    with closing(psycopg2.connect(database.admin_url)) as connection:
+        session = Session(connection, load_settings({}), Stop())
+        session.execute("BEGIN")
+        session.query("SELECT count(*) FROM pg_catalog.pg_stat_activity")
+        with OtherSession(database.admin_url, "the newcomer") as newcomer:
+            newcomer.run("SELECT FROM busy")
+            [blocker] = find(session, "ALTER TABLE busy ADD COLUMN more int")
+    assert blocker.pid == newcomer.pid
+    assert str(blocker).startswith(f"pid {newcomer.pid} (unnamed) holds ACCESS SHARE on busy")
+    assert blocker.ending_sql == f"SELECT pg_terminate_backend({newcomer.pid})"

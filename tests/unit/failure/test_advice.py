@@ -109,9 +109,7 @@ def test_tells_a_dump_s_history_table_from_any_table() -> None:
 
 
 def test_names_the_process_that_is_in_the_way() -> None:
-    advice = for_failure(
-        failure("55P03", blockers=(blocker(None), blocker(4711), blocker(42))), TABLE
-    )
+    advice = for_failure(failure("55P03", blockers=(blocker(4711), blocker(42))), TABLE)
     assert "SELECT pg_terminate_backend(4711)" in advice
     assert "pg_terminate_backend" not in for_failure(failure("55P03"), TABLE)
 
