@@ -145,7 +145,7 @@ class Context:
         try:
             metrics.write(path, metrics.of(result, ended=time.time(), seconds=seconds))
         except OSError as error:
-            log.warning("metrics not written", file=str(path), reason=error.strerror)
+            log.warning("metrics not written", file=path, reason=error.strerror)
 
     @property
     def width(self) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from migrator.commands.command import Command, Page
@@ -54,7 +55,7 @@ def execute(context: Context) -> int:
     Raises:
         UsageError: the file cannot be named or created.
     """
-    directory = context.settings.directory
+    directory = Path(context.settings.directory)
     try:
         names = [entry.name for entry in directory.iterdir()]
         path = directory / next_name(names, context.options.description, datetime.now(UTC))

@@ -25,18 +25,17 @@ from migrator.process.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 log = structlog.get_logger()
 
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 # A name that somebody may have meant for a migration: it begins like one, or has `.sql` in it.
 _NEAR_MISS = re.compile(r"\d+_|.*\.sql", re.IGNORECASE | re.DOTALL)
-_OTHER_DIGITS = re.compile(r"\d*[^\D0-9]\d*_")  # such as those of Arabic
+_OTHER_DIGITS = r"\d*[^\D0-9]\d*_"  # such as those of Arabic
 # What pg_dump writes, and how people write the same.
-_ENCODING = re.compile(
-    rb"\bSET\s+(?:LOCAL\s+|SESSION\s+)?(?:CLIENT_ENCODING\s*(?:=|\bTO\b)|NAMES\b)\s*['\"]?(?!UTF)([A-Za-z][\w-]*)",
-    re.IGNORECASE,
+_ENCODING = (
+    rb"(?i)\bSET\s+(?:LOCAL\s+|SESSION\s+)?(?:CLIENT_ENCODING\s*(?:=|\bTO\b)|NAMES\b)\s*"
+    rb"['\"]?(?!UTF)([A-Za-z][\w-]*)"
 )
 _ELSEWHERE = (
     "Move its files up into the folder of the migrations; or, if they are no migrations, move it "
@@ -60,14 +59,14 @@ class Folder(NamedTuple):
     problems: tuple[Problem, ...]
 
 
-def load_folder(directory: Path, *, pending: bool = False) -> Folder:
+def load_folder(directory: str | os.PathLike[str], *, pending: bool = False) -> Folder:
     """Read and check every migration in a folder.
 
     Hidden files and folders, and files whose name does not end in `.sql`, are ignored. A name that
     looks as if it was meant for a migration is ignored with a warning in the log.
 
     Args:
-        directory: the folder.
+        directory: the path of the folder.
         pending: whether every migration counts as pending, so that obstacles are problems. Without
             it, obstacles are left to the plan, which knows which migrations are pending.
 
@@ -75,11 +74,11 @@ def load_folder(directory: Path, *, pending: bool = False) -> Folder:
         UsageError: the folder does not exist, cannot be read, or has no migration in it.
     """
     entries = _list(directory)
-    names = [entry.name for entry in entries if _is_sql(entry.name)]
+    files = [entry for entry in entries if _is_sql(entry.name)]
     others = [entry for entry in entries if not _is_sql(entry.name)]
-    _warn_of_near_misses(others, names)
+    _warn_of_near_misses(others, [entry.name for entry in files])
     subfolders = [entry.name for entry in others if entry.is_dir() and _has_sql(entry.path)]
-    if not names:
+    if not files:
         where = f"; its subfolder {written(subfolders[0])} has some" if subfolders else ""
         raise UsageError(
             f"no migrations in {_full(directory)}: it has no file named *.sql{where}",
@@ -90,8 +89,8 @@ def load_folder(directory: Path, *, pending: bool = False) -> Folder:
         Problem(written(name), "is a subfolder with .sql files, which are not read", _ELSEWHERE)
         for name in subfolders
     ]
-    for name in names:
-        loaded = _load_file(directory / name)
+    for entry in files:
+        loaded = _load_file(entry)
         if isinstance(loaded, Migration):
             migrations.append(loaded)
             problems += rules.check(loaded)
@@ -109,8 +108,8 @@ def written(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _full(directory: Path) -> str:
-    return written(str(directory.resolve()))
+def _full(directory: str | os.PathLike[str]) -> str:
+    return written(os.path.realpath(directory))
 
 
 def _is_sql(name: str) -> bool:
@@ -145,7 +144,7 @@ def _warn_of_near_misses(others: Sequence[os.DirEntry[str]], names: Sequence[str
             )
 
 
-def _list(directory: Path) -> list[os.DirEntry[str]]:
+def _list(directory: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
     """Return what is in a folder and not hidden, ordered by name."""
     try:
         with os.scandir(directory) as found:
@@ -164,19 +163,21 @@ def _list(directory: Path) -> list[os.DirEntry[str]]:
     )
 
 
-def _load_file(path: Path) -> Migration | Problem:
-    version_and_words = parse_name(path.name)
+def _load_file(entry: os.DirEntry[str]) -> Migration | Problem:
+    name = entry.name
+    version_and_words = parse_name(name)
     if version_and_words is None:
-        return _bad_name(path.name)
+        return _bad_name(name)
     try:
         # Opening a FIFO waits for a writer, and opening a device may do anything.
-        kind = stat.S_IFMT(path.stat().st_mode)
+        kind = stat.S_IFMT(entry.stat().st_mode)
         if kind in _KINDS:
             reason = f"cannot be read: it is {_KINDS[kind]}"
-            return Problem(path.name, reason, "Put an ordinary file in its place.")
-        data = path.read_bytes()
+            return Problem(name, reason, "Put an ordinary file in its place.")
+        with open(entry.path, "rb") as file:  # noqa: PTH123 - pathlib takes 4 ms to import
+            data = file.read()
     except OSError as error:
-        return Problem(path.name, f"cannot be read: {error.strerror}")
+        return Problem(name, f"cannot be read: {error.strerror}")
     try:
         source = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -184,7 +185,7 @@ def _load_file(path: Path) -> Migration | Problem:
         start = data.rfind(b"\n", 0, error.start) + 1
         column = len(data[start : error.start].decode("utf-8")) + 1
         message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
-        return Problem(path.name, message, _save_as_utf8(data), line, column)
+        return Problem(name, message, _save_as_utf8(data), line, column)
     version, words = version_and_words
     digest = checksum(data)
     del data  # so that the bytes of a large file are not in memory while its text is scanned
@@ -192,8 +193,7 @@ def _load_file(path: Path) -> Migration | Problem:
     directives = read_directives(script.header)[0]
     return Migration(
         version=version,
-        file=path.name,
-        path=path,
+        file=name,
         description=read_description(script.header) or words,
         checksum=digest,
         directives=directives,
@@ -204,7 +204,7 @@ def _load_file(path: Path) -> Migration | Problem:
 
 def _save_as_utf8(data: bytes) -> str:
     """Return what to do about a file that is not UTF-8."""
-    setting = _ENCODING.search(data)
+    setting = re.search(_ENCODING, data)
     if setting is None:
         return "Save the file as UTF-8."
     encoding = setting[1].decode()
@@ -219,7 +219,7 @@ def _bad_name(name: str) -> Problem:
         return Problem(written(name), "has a name that is not UTF-8", f"Rename the file. {_NAMING}")
     match = NAME.fullmatch(name)
     if match is None:
-        if _OTHER_DIGITS.match(name):
+        if re.match(_OTHER_DIGITS, name):
             hint = f"The digits of the number are 0 to 9. {_NAMING}"
         elif name.endswith((".up.sql", ".down.sql")):
             hint = "There are no down files; undo a migration with a new one. " + _NAMING

@@ -13,7 +13,6 @@ from migrator.process.settings import Settings, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 
 NAME = re.compile(r"([0-9]+)_(\w[\w-]*)\.sql")
@@ -57,7 +56,6 @@ class Migration(NamedTuple):
     Attributes:
         version: the number that the file's name begins with.
         file: the file's name.
-        path: the file's path.
         description: the first comment line that is not for a tool, or the words of the file's name.
         checksum: SHA-256 of the text, line endings normalised to LF, without a byte-order mark.
         directives: how the file asks to be run.
@@ -68,7 +66,6 @@ class Migration(NamedTuple):
 
     version: int
     file: str
-    path: Path
     description: str
     checksum: str
     directives: Directives

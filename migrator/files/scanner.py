@@ -91,14 +91,14 @@ _IDENTIFIER = r'"(?>[^"]++|"")*+"'
 # The fast way: this pattern matches most statements as a whole, without a look at every token. It
 # does not match a statement in which it cannot be sure where the end is: one with a dollar quote
 # that has a tag, a comment in a comment, a string directly after a word that ends in E, parentheses
-# nested more than four times, or a command of psql.
+# nested more than three times, or a command of psql.
 _CERTAIN = (
     rf"'(?<![eE]'){_STRING[1:]}|'(?<={_NO_WORD_PART}[eE]'){_ESCAPES[1:]}|{_IDENTIFIER}|-(?!-)"
     rf"|/(?!\*)|\$(?<!{_WORD_PART}\$)\$(?>[^$]++|\$(?!\$))*+\$\$"
 )
 _INSIDE = rf"[^'\"$\-/()\\]++|{_CERTAIN}|{_COMMENT}"
 _PARENTHESES = "(?!)"
-for _ in range(4):
+for _ in range(3):
     _PARENTHESES = rf"\((?>{_INSIDE}|{_PARENTHESES})*+\)"
 _REPLACE = rf"(?>(?i:OR){SPACE}++(?i:REPLACE){SPACE}++)?+"
 _ROUTINE = rf"{SPACE}++{_REPLACE}(?!(?i:OR|FUNCTION|PROCEDURE){WORD_END}){_TAG_PART}"
@@ -131,9 +131,9 @@ _TOKEN = (
     rf"|{_NUMBER}(?>\.{_NUMBER})?+|{_TAG}|[\s\S]"
 )
 _ROWS_END = re.compile(r"\n\\\.\r?+(?=\n|\Z)")
-_RESTRICT = re.compile(r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)")
-_COMMAND = re.compile(r"\\([;:]|[^\s\\]*+)")
-_COPY_COMMAND = re.compile(r"(?i)\\copy\s[^\n]*\sfrom\s+stdin\b")
+_RESTRICT = r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)"
+_COMMAND = r"\\([;:]|[^\s\\]*+)"
+_COPY_COMMAND = r"(?i)\\copy\s[^\n]*\sfrom\s+stdin\b"
 UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
 _OPERATOR = frozenset("+-*/<>=~!@#%^&|`?:.")  # what the server may read as one token
 _LOOK = 100_000  # how many characters `mentions` searches at a time
@@ -487,16 +487,16 @@ def _continued(piece: _Piece) -> Iterator[Fault]:
 
 def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Fault, ...]]:
     """Return where the command that begins with a backslash ends, and what is wrong with it."""
-    if piece.start == piece.end and _RESTRICT.match(source, piece.stop, end):
+    if piece.start == piece.end and re.compile(_RESTRICT).match(source, piece.stop, end):
         return _line_end(source, piece.stop, end) + 1, ()
-    match = _COMMAND.match(source, piece.stop, end)
+    match = re.compile(_COMMAND).match(source, piece.stop, end)
     name = match[1] if match else ""
     message = f"\\{name} is a command of psql, not SQL"
     problem = Fault(piece.stop, message, _COMMAND_HINTS.get(name, _COMMAND_HINT))
     if name in (";", ":"):
         return piece.stop + 2, (problem,)
     line_end = _line_end(source, piece.stop, end)
-    if _COPY_COMMAND.match(source, piece.stop, line_end):
+    if re.compile(_COPY_COMMAND).match(source, piece.stop, line_end):
         line_end = _line_end(source, _rows(source, line_end + 1)[1], len(source))
     return line_end + 1, (problem,)
 

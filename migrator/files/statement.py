@@ -309,12 +309,9 @@ class _Reader:
                 escape = self._tokens[self._at][1:-1]
                 self._at += 1
             return _without_escapes(token[3:-1], escape)
-        if not _IDENTIFIER.match(token):
+        if not re.match(rf"{scanner.WORD}|\"", token):
             raise ValueError(token)
         return token
-
-
-_IDENTIFIER = re.compile(rf"{scanner.WORD}|\"")
 
 
 def _without_escapes(quoted: str, escape: str) -> str:

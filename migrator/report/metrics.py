@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.apply.outcome import MigrationFailed
@@ -14,7 +15,6 @@ from migrator.watch.impact import worst
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from migrator.apply.outcome import Applied
     from migrator.apply.state import Outcome
@@ -104,12 +104,13 @@ def _labels(**values: object) -> str:
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}"
 
 
-def check(path: Path) -> None:
+def check(name: str) -> None:
     """See that a file can be written, before anything is applied.
 
     Raises:
         UsageError: its folder does not exist or cannot be written to, or it is no file.
     """
+    path = Path(name)
     problem = ""
     if path.is_dir():
         problem = "it is a folder"
@@ -119,21 +120,23 @@ def check(path: Path) -> None:
         problem = f"the folder {path.parent} cannot be written to"
     if problem:
         raise UsageError(
-            f"MIGRATOR_METRICS_FILE={str(path)!r}: {problem}",
+            f"MIGRATOR_METRICS_FILE={name!r}: {problem}",
             "Name a file in a folder that exists, with the ending .prom for node_exporter.",
         )
 
 
-def write(path: Path, run: Run) -> None:
+def write(name: str, run: Run) -> None:
     """Write the file, so that whoever reads it finds the previous one or all of this one.
 
     Args:
-        path: the file; a new one beside it, whose name ends in `.tmp`, is renamed to it.
+        name: the path of the file; a new file beside it, whose name ends in `.tmp`, is renamed to
+            it.
         run: what it is to say.
 
     Raises:
         OSError: it cannot be written.
     """
+    path = Path(name)
     # In containers that share the folder, every migrator is process 1.
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from migrator.adoption import tools
@@ -23,7 +24,7 @@ from migrator.schema.snapshot import take_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+    from os import PathLike
 
     from migrator.files.migration import Migration
     from migrator.process.settings import Settings
@@ -71,7 +72,7 @@ def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
     return tuple(migration for migration, _ in plan.applied)
 
 
-def accepted(directory: Path) -> tuple[str, ...]:
+def accepted(directory: str | PathLike[str]) -> tuple[str, ...]:
     """Read the patterns of accepted differences from a folder's file `.verify-ignore`.
 
     The file has one pattern a line. A line that begins with `#` is a comment.
@@ -79,7 +80,7 @@ def accepted(directory: Path) -> tuple[str, ...]:
     Raises:
         UsageError: the file exists, but cannot be read.
     """
-    path = directory / ACCEPTED
+    path = Path(directory, ACCEPTED)
     try:
         lines = path.read_text("utf-8").splitlines()
     except FileNotFoundError:

@@ -38,7 +38,7 @@ _AFTER_A_LOSS = (
     "run the command again."
 )
 # libpq adds this guess even when the server has said why it closes the connection.
-_GUESS = re.compile(r"This probably means the server terminated abnormally\s+before or .*\.")
+_GUESS = r"This probably means the server terminated abnormally\s+before or .*\."
 
 
 def no_transaction_timeout(*, local: bool) -> str:
@@ -415,7 +415,7 @@ class Session:
         """
         said = self.connection.info.error_message or ""
         words = said if str(error).strip() in said else f"{said}\n{error}"
-        lines = (" ".join(line.split()) for line in _GUESS.sub("", words).splitlines())
+        lines = (" ".join(line.split()) for line in re.sub(_GUESS, "", words).splitlines())
         return "; ".join(filter(None, lines))
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ def migration(source: str) -> Migration:
     script = scanner.read(source)
     assert script.problems == ()
     name = "001_a.sql"
-    return Migration(1, name, Path(name), "a", "", Directives(), script, script.statements)
+    return Migration(1, name, "a", "", Directives(), script, script.statements)
 
 
 def divided(source: str, *, one_by_one: bool = False) -> list[tuple[int, bool]]:

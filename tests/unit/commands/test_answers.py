@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from migrator.commands import check, current, plan, status, validate
@@ -26,9 +24,7 @@ def migration(version: int, source: str = "SELECT 1;", *, transaction: bool = Tr
     script = scanner.read(source)
     directives = Directives(transaction=transaction)
     words = f"Step {version}"
-    return Migration(
-        version, name, Path(name), words, f"sum {version}", directives, script, script.statements
-    )
+    return Migration(version, name, words, f"sum {version}", directives, script, script.statements)
 
 
 class TestCurrent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +31,7 @@ BLOCK = "PL/pgSQL function inline_code_block line %d at RAISE"
 def migration(source: str) -> Migration:
     script = scanner.read(source)
     name = "002_b.sql"
-    return Migration(2, name, Path(name), "b", "", Directives(), script, script.statements)
+    return Migration(2, name, "b", "", Directives(), script, script.statements)
 
 
 def failed(

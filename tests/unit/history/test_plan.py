@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +26,7 @@ def file(version: int, checksum: str | None = None, words: str = "x") -> Migrati
     name = f"{version:03}_{words}.sql"
     script = scanner.read("")
     checksum = checksum or f"text {version}"
-    return Migration(version, name, Path(name), "x", checksum, Directives(), script, ())
+    return Migration(version, name, "x", checksum, Directives(), script, ())
 
 
 def row(version: int, checksum: str | None = "", name: str | None = None) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -26,10 +26,13 @@ from migrator.process.settings import (
 )
 from migrator.process.url import normalise_url
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DEFAULTS = Settings(
     url="",
     password=None,
-    directory=Path("migrations"),
+    directory="migrations",
     wait=60,
     lock_wait=600,
     lock_timeout=3,
@@ -168,7 +171,7 @@ class TestLoad:
         [
             ("DATABASE_URL", "postgres://h/d", DEFAULTS._replace(url="postgresql://h/d")),
             ("POSTGRES_PASSWORD", "p@:/%#?w", DEFAULTS._replace(password="p@:/%#?w")),
-            ("MIGRATIONS_DIR", "/sql", DEFAULTS._replace(directory=Path("/sql"))),
+            ("MIGRATIONS_DIR", "/sql", DEFAULTS._replace(directory="/sql")),
             ("MIGRATOR_WAIT", "0", DEFAULTS._replace(wait=0)),
             ("MIGRATOR_LOCK_WAIT", "2h", DEFAULTS._replace(lock_wait=7200)),
             ("MIGRATOR_LOCK_TIMEOUT", "250ms", DEFAULTS._replace(lock_timeout=0.25)),
@@ -181,7 +184,7 @@ class TestLoad:
             ("MIGRATOR_AHEAD", "Refuse", DEFAULTS._replace(refuse_ahead=True)),
             ("MIGRATOR_OUT_OF_ORDER", "allow", DEFAULTS._replace(allow_out_of_order=True)),
             ("MIGRATOR_POOLER", "session", DEFAULTS._replace(session_pooler=True)),
-            ("MIGRATOR_METRICS_FILE", "/m.prom", DEFAULTS._replace(metrics_file=Path("/m.prom"))),
+            ("MIGRATOR_METRICS_FILE", "/m.prom", DEFAULTS._replace(metrics_file="/m.prom")),
             (
                 "MIGRATOR_SCRATCH_URL",
                 "postgres://h",
