@@ -85,8 +85,7 @@ _NAMED = {"dbmate": re.compile(r"schema_migrations(_dbmate)?"), "django": re.com
 # Other tables of a tool, next to its history.
 _COMPANIONS = {"yoyo": ("_yoyo_log", "_yoyo_version", "yoyo_lock")}
 _TABLES = r"""
-SELECT n.nspname::text, c.relname::text, array_agg(a.attname::text),
-  pg_catalog.to_regclass(pg_catalog.quote_ident(c.relname)) = c.oid AS visible
+SELECT n.nspname::text, c.relname::text, array_agg(a.attname::text)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
@@ -94,8 +93,9 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 GROUP BY n.nspname, c.relname, c.oid
 HAVING array_agg(a.attname::text)
   && '{version_num,version,version_id,migration_hash,migration_name,applied}'
-ORDER BY visible DESC NULLS LAST, 1, 2
+ORDER BY array_position(%s::text[], n.nspname::text), 1, 2
 """
+_PATH = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]"
 
 
 def find(session: Session) -> tuple[ForeignHistory, ...]:
@@ -104,9 +104,9 @@ def find(session: Session) -> tuple[ForeignHistory, ...]:
     Args:
         session: outside a transaction, or in one that did not fail.
     """
-    rows = session.query(_TABLES)
+    [(path,)] = session.query_names(_PATH)
     histories = []
-    for schema, name, columns, _ in rows:
+    for schema, name, columns in session.query(_TABLES, (path,)):
         tool = tool_of(name, set(columns))
         if tool is None:
             continue

@@ -18,7 +18,7 @@ from migrator.process.errors import MigratorError
 from migrator.process.names import server_time
 from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers, sqlstate
-from migrator.server.session import Diagnosis, ServerError
+from migrator.server.session import SAFE_PATH, Diagnosis, ServerError
 from migrator.watch import impact, observer
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from migrator.apply.traces import Before
     from migrator.files.migration import Migration
-    from migrator.process.names import Table
     from migrator.server.activity import Blocker
     from migrator.server.session import Session
     from migrator.watch.impact import Impact
@@ -214,13 +213,14 @@ def _finalize(session: Session, migration: Migration, index: int) -> None:
             index,
             f"""
 SELECT pg_catalog.set_config('statement_timeout',
-  coalesce(nullif(pg_catalog.current_setting('lock_timeout'), '0'),
-    pg_catalog.current_setting('statement_timeout')), true);
+  CASE WHEN pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.=) '0'
+    THEN pg_catalog.current_setting('statement_timeout')
+    ELSE pg_catalog.current_setting('lock_timeout') END, true);
 DO $migrator$ BEGIN
   {_CONCURRENTLY.sub("FINALIZE", statement)};
 EXCEPTION WHEN query_canceled THEN
-  IF pg_catalog.clock_timestamp() < pg_catalog.statement_timestamp()
-      + pg_catalog.current_setting('statement_timeout')::interval THEN
+  IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) (pg_catalog.statement_timestamp()
+      OPERATOR(pg_catalog.+) pg_catalog.current_setting('statement_timeout')::interval) THEN
     RAISE;
   END IF;
   RAISE lock_not_available USING MESSAGE = 'canceling statement due to lock timeout';
@@ -277,13 +277,16 @@ def find_invalid_index(session: Session, migration: Migration) -> tuple[int, str
     return None
 
 
-def commit_progress_sql(table: Table, migration: Migration, reached: Reached) -> str:
+def commit_progress_sql(session: Session, migration: Migration, reached: Reached) -> str:
     """Return the SQL that records how far a file has come and commits the transaction."""
+    table = session.settings.table
     progress = progress_sql(table, migration, reached)
-    return f"{_AS_OURSELVES}; {lock.check_sql(table)}; {progress}; COMMIT"
+    return (
+        f"{_AS_OURSELVES}; {SAFE_PATH}; {session.guard}{lock.check_sql(table)}; {progress}; COMMIT"
+    )
 
 
 def _record_progress(session: Session, migration: Migration, index: int, reached: Reached) -> None:
     """Record in a transaction of its own how far a file has come."""
-    commit = commit_progress_sql(session.settings.table, migration, reached)
+    commit = commit_progress_sql(session, migration, reached)
     _execute_own(session, migration, index, f"{BEGIN}; {commit}")

@@ -30,7 +30,13 @@ from migrator.history.progress import Reached, finish_sql, read_progress, take_b
 from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
 from migrator.process.errors import Interrupted, Problem, ProblemsFound
 from migrator.server import retry
-from migrator.server.session import RESET_SETTINGS, RESET_STATE, ConnectionLost
+from migrator.server.session import (
+    RESET_SETTINGS,
+    RESET_STATE,
+    SAFE_PATH,
+    ConnectionLost,
+    on_safe_path,
+)
 from migrator.server.sqlstate import ACTIVE_SQL_TRANSACTION, INVALID_TRANSACTION_TERMINATION
 from migrator.watch import impact
 from migrator.watch.impact import Done, Impact
@@ -92,7 +98,7 @@ def resume(
         columns = session.query(f"SELECT {fingerprint_sql(table)}")[0]
         if read_fingerprint(columns) != fingerprint:
             return None
-        session.execute(statements.limits_sql(session, migration, local=False))
+        session.query(statements.limits_sql(session, migration, local=False))
         progress = retry.until_it_succeeds(session, lambda _: read_progress(session, migration))
         if _take_back(session, migration):
             return None
@@ -123,7 +129,8 @@ def _record(
     # Resetting the session releases the session's lock, so the transaction takes the lock, too.
     session.execute(
         f"{concurrently.BEGIN}; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
-        f" {RESET_SETTINGS}; {RESET_STATE}; {finish_sql(table, migration, record)}; COMMIT"
+        f" {RESET_SETTINGS}; {session.guard}{RESET_STATE};"
+        f" {finish_sql(table, migration, record)}; COMMIT"
     )
 
 
@@ -202,7 +209,7 @@ def _take_back(session: Session, migration: Migration) -> bool:
     if not session.query(f"SELECT EXISTS (SELECT {where})")[0][0]:
         return False
     log.warning("the record of an unfinished file was removed", file=migration.file)
-    session.execute(take_back_sql(table, migration))
+    session.query(session.guard + take_back_sql(table, migration))
     return True
 
 
@@ -323,16 +330,15 @@ def _run_in_transaction(session: Session, migration: Migration, index: int) -> I
         The impact of the statement. None when the server refuses the statement in a transaction,
         because it is a block that commits, or for its object; then nothing of it was done.
     """
-    session.execute(f"{concurrently.BEGIN}; {impact.cursor_sql()}")
+    session.execute(f"{concurrently.BEGIN}; {on_safe_path(impact.cursor_sql())}")
     times = impact.LockTimes()
     try:
         statements.send_alone(session, migration, index)
-        commit = concurrently.commit_progress_sql(
-            session.settings.table, migration, Reached(index + 1)
-        )
+        commit = concurrently.commit_progress_sql(session, migration, Reached(index + 1))
         # A deferred constraint fails at the end of the transaction; its error belongs to this
-        # statement.
-        statements.send_tail(session, migration, f"{impact.REPORT_SQL}; {commit}", index)
+        # statement, and its functions run on the path of the file.
+        tail = f"SET CONSTRAINTS ALL IMMEDIATE; {SAFE_PATH}; {impact.REPORT_SQL}; {commit}"
+        statements.send_tail(session, migration, tail, index)
     except StatementFailed as failed:
         if session.in_transaction:
             session.execute("ROLLBACK")

@@ -14,16 +14,18 @@ from migrator.server import blockers
 from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from migrator.files.statement import Target
-    from migrator.server.session import Session
+    from migrator.server.session import Arguments, Session
 
 CREATE_INDEX = "CREATE INDEX CONCURRENTLY"
 DROP_INDEX = "DROP INDEX CONCURRENTLY"
 REINDEX = "REINDEX CONCURRENTLY"
 DETACH = "ALTER TABLE ... DETACH CONCURRENTLY"
 
+# The schemas of the usual path, or of the path that a file has set.
+_PATH = "SELECT pg_catalog.unnest(pg_catalog.current_schemas(true))::pg_catalog.text"
 # A name as the server has it: folded, and shortened to 63 bytes.
 _LAST = (
     "(pg_catalog.parse_ident(%(name)s))"
@@ -46,6 +48,8 @@ _DATABASE = _shared("pg_database", "datname")
 _TABLESPACE = _shared("pg_tablespace", "spcname")
 _SUBSCRIPTION = _shared("pg_subscription", "subname", _HERE)
 _CREATE_SUBSCRIPTION = "CREATE SUBSCRIPTION ... WITH (create_slot = true)"
+# Finds a relation on the path of the file.
+_OID = "SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid::bigint"
 # The queries for the columns of `Before`, by the name of the command. There is no row when the
 # statement cannot succeed, because its table is not there.
 _LOOK = {
@@ -54,26 +58,25 @@ _LOOK = {
         " FROM pg_catalog.pg_class t LEFT JOIN ("
         "  pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid)"
         f" ON i.indrelid = t.oid AND c.relname = {_LAST}"
-        " WHERE t.oid = pg_catalog.to_regclass(%(table)s)::oid"
+        " WHERE t.oid = %(table_oid)s::oid"
     ),
     DROP_INDEX: (
         "SELECT i.indrelid::bigint, c.relname::text, c.oid::bigint,"
         " pg_catalog.pg_get_indexdef(c.oid)"
         " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
-        " WHERE c.oid = pg_catalog.to_regclass(%(name)s)::oid"
+        " WHERE c.oid = %(name_oid)s::oid"
     ),
     REINDEX: (
         "SELECT t.oid::bigint, t.relname::text, NULL, NULL FROM pg_catalog.pg_class t"
         " WHERE t.relkind <> 'i' AND t.oid IN ("
-        "  SELECT pg_catalog.to_regclass(%(name)s)::oid UNION SELECT i.indrelid"
-        "  FROM pg_catalog.pg_index i WHERE i.indexrelid = pg_catalog.to_regclass(%(name)s)::oid)"
+        "  SELECT %(name_oid)s::oid UNION SELECT i.indrelid"
+        "  FROM pg_catalog.pg_index i WHERE i.indexrelid = %(name_oid)s::oid)"
     ),
     DETACH: (
         "SELECT h.inhparent::bigint, c.relname::text, c.oid::bigint,"
         " pg_catalog.pg_get_expr(c.relpartbound, c.oid)"
         " FROM pg_catalog.pg_inherits h JOIN pg_catalog.pg_class c ON c.oid = h.inhrelid"
-        " WHERE h.inhparent = pg_catalog.to_regclass(%(table)s)::oid"
-        " AND h.inhrelid = pg_catalog.to_regclass(%(name)s)::oid"
+        " WHERE h.inhparent = %(table_oid)s::oid AND h.inhrelid = %(name_oid)s::oid"
     ),
     "CREATE DATABASE": _DATABASE,
     "DROP DATABASE": _DATABASE,
@@ -189,7 +192,12 @@ def look(session: Session, command: str, target: Target | None) -> Before | None
     """
     if target is None:
         return None
-    rows = _asked(session, _LOOK[command], target._asdict())
+    arguments = target._asdict()
+    for name in ("name", "table"):
+        if f"%({name}_oid)s" in _LOOK[command]:
+            found = _asked(session.query_names, _OID, (arguments[name],))
+            arguments[f"{name}_oid"] = found[0][0] if found else None
+    rows = _asked(session.query, _LOOK[command], arguments)
     return Before(command, *rows[0]) if rows else Before(command, None, target.name, None, None)
 
 
@@ -210,7 +218,8 @@ def find(session: Session, before: Before | None) -> list[Found]:
     """
     if before is None or before.command not in _FIND:
         return []
-    return [Found(*row) for row in _asked(session, _FIND[before.command], before._asdict())]
+    rows = _asked(session.query, _FIND[before.command], before._asdict())
+    return [Found(*row) for row in rows]
 
 
 def has_ended(session: Session, before: Before) -> bool:
@@ -255,13 +264,18 @@ def left(session: Session, before: Before | None) -> str:
     return f"index {first.name} is there and invalid: {effect}; {undo}; the next run {next_run}"
 
 
-def _asked(session: Session, sql: str, arguments: Mapping[str, object]) -> list[Any]:
+def _asked(ask: Callable[..., list[Any]], sql: str, arguments: Arguments) -> list[Any]:
     """Return the rows of a look; none when the server cannot look.
 
     A look must not fail a statement: when a name is not one, the server says it best itself.
+
+    Args:
+        ask: a method of the session that sends a query.
+        sql: the query.
+        arguments: for its placeholders.
     """
     try:
-        return session.query(sql, dict(arguments))
+        return ask(sql, arguments)
     except ServerError:
         return []
 
@@ -273,13 +287,14 @@ def sources(session: Session, procedure: str) -> list[str]:
         session: outside a transaction; its search_path is that of the file.
         procedure: the name, with its schema if the statement has that.
     """
+    path = [schema for (schema,) in _asked(session.query_names, _PATH, ())]
     rows = _asked(
-        session,
+        session.query,
         "SELECT p.prosrc FROM pg_catalog.pg_proc p"
         " JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace,"
         " pg_catalog.parse_ident(%(name)s) AS written(parts)"
         f" WHERE p.prokind = 'p' AND p.proname = {_LAST} AND CASE pg_catalog.array_length(parts, 1)"
-        " WHEN 1 THEN pg_catalog.pg_function_is_visible(p.oid) ELSE n.nspname = parts[1]::name END",
-        {"name": procedure},
+        " WHEN 1 THEN n.nspname = ANY (%(path)s::name[]) ELSE n.nspname = parts[1]::name END",
+        {"name": procedure, "path": path},
     )
     return [str(source) for (source,) in rows]

@@ -28,8 +28,15 @@ from migrator.history.table import (
     read_fingerprint,
     record_sql,
 )
+from migrator.process.errors import ProblemsFound
 from migrator.server import retry
-from migrator.server.session import RESET_OURS, RESET_SETTINGS, RESET_STATE
+from migrator.server.session import (
+    GIVE_PATH_BACK,
+    RESET_OURS,
+    RESET_SETTINGS,
+    RESET_STATE,
+    USUAL_PATH,
+)
 from migrator.server.sqlstate import NOT_CLAIMED
 from migrator.watch import impact, observer
 from migrator.watch.impact import Done
@@ -74,11 +81,14 @@ def apply_each(
         False when another migrator has changed the history, so that a new plan is needed.
 
     Raises:
-        ProblemsFound: a pooler makes some of the files impossible; nothing was applied.
+        ProblemsFound: a pooler makes some of the files impossible, or code of another role would
+            run when the history is written; nothing was applied.
         MigrationFailed: a statement failed; its migration was rolled back, or, of a no-transaction
             file, its earlier statements stay done.
         LockUnavailable: a lock was not available for the whole budget.
     """
+    if history.refusals:
+        raise ProblemsFound(history.refusals)
     stepwise.require_session(session, plan.pending)
     highest = plan.pending[-1].version
     if not history.ready or highest > history.largest:
@@ -265,7 +275,7 @@ def _send_at_once(session: Session, migration: Migration, fingerprint: Fingerpri
         session,
         migration,
         range(len(migration.statements)),
-        f"{claim};\n{impact.first_sql(migration)}",
+        f"{claim};\n{session.guard}{impact.first_sql(migration)};\n{USUAL_PATH}",
         _end_sql(table, migration, fingerprint, "COMMIT"),
     )
     seconds = time.monotonic() - started
@@ -290,10 +300,10 @@ def _send_in_steps(
         # The snapshot of the transaction must be younger than the lock. The end of the file gives
         # the session's lock back, and the transaction has taken the lock, too.
         lock.acquire(session)
-    columns = lock.begin(
+    _, *columns = lock.begin(
         session,
         statements.limits_sql(session, group[0], local=True),
-        fingerprint_sql(table),
+        f"{GIVE_PATH_BACK}, {fingerprint_sql(table)}",
         first=impact.first_sql(group[0]),
         isolation=isolation or "READ COMMITTED",
     )
@@ -334,6 +344,6 @@ def _following_sql(session: Session, migration: Migration | None) -> str:
     """
     if migration is None:
         return "COMMIT"
-    # The record is written with a search_path and a time zone that are not meant for files.
     limits = statements.limits_sql(session, migration, local=True)
-    return f"{RESET_OURS}; {limits};\n{impact.first_sql(migration, later=True)}"
+    # The record is written with a search_path and a time zone that are not meant for files.
+    return f"{limits};\n{impact.first_sql(migration, later=True)};\n{RESET_OURS}"

@@ -19,7 +19,13 @@ from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers
 from migrator.server.activity import wait_hint
 from migrator.server.limits import limits_sql
-from migrator.server.session import READ_ONLY, READ_ONLY_HINT, ServerReadOnly, Session
+from migrator.server.session import (
+    READ_ONLY,
+    READ_ONLY_HINT,
+    SAFE_PATH,
+    ServerReadOnly,
+    Session,
+)
 from migrator.server.sqlstate import LOCK_GIVEN_AWAY, NOT_CLAIMED
 
 if TYPE_CHECKING:
@@ -46,7 +52,7 @@ def begin(
     first: str = "SELECT",
     isolation: str = "READ COMMITTED",
 ) -> tuple[Any, ...]:
-    """Begin a transaction that holds the lock.
+    """Begin a transaction that holds the lock, on the safe path.
 
     One message begins the transaction, sets the limits, tries to take the lock and reads the
     columns. Each statement of the message has its own snapshot, so the columns include everything
@@ -68,17 +74,16 @@ def begin(
         LockUnavailable: another migrator held the lock for all of `lock_wait`.
         ServerReadOnly: the transaction could not write.
     """
-    message = f"""BEGIN ISOLATION LEVEL {isolation};
-{limits};
+    message = f"""{limits};
 SELECT pg_catalog.set_config('migrator.locked',
   pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)})::text, true);
-{first};
+{session.guard}{first};
 SELECT pg_catalog.current_setting('migrator.locked') = 'true',
   pg_catalog.current_setting('transaction_read_only') = 'on',
   pg_catalog.pg_backend_pid(){", " + columns if columns else ""}"""
 
     def attempt() -> tuple[Any, ...] | None:
-        locked, read_only, session.server_pid, *values = session.query(message)[0]
+        locked, read_only, session.server_pid, *values = session.begin(message, isolation)[0]
         if read_only:
             session.rollback()
             raise ServerReadOnly(READ_ONLY, READ_ONLY_HINT)
@@ -104,7 +109,7 @@ def claim_sql(session: Session, limits: str, expected: str) -> str:
     """
     # Each statement of the block sees what was committed before it began (PostgreSQL documentation,
     # "Function Volatility Categories").
-    return f"""BEGIN ISOLATION LEVEL READ COMMITTED;
+    return f"""BEGIN ISOLATION LEVEL READ COMMITTED; {SAFE_PATH};
 {limits};
 DO $migrator$ BEGIN
   IF NOT pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)}) THEN

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from migrator.history.ownership import Guest, guest_sql, plainly_ours_sql
 from migrator.history.progress import progress_table, rows_sql
 from migrator.process.errors import Problem
 from migrator.process.names import identifier, literal, server_time
@@ -54,6 +55,7 @@ class Sight(NamedTuple):
     Attributes:
         history: the history table; None when there is none.
         progress: the progress table; None when there is none.
+        guests: those of the two tables that are in the hands of another role.
         columns: the columns of the history table, each with its type; empty without a table.
         categories: the same columns, each with the category of its type, which is S for all kinds
             of text and N for numbers (PostgreSQL documentation, "pg_type", "typcategory Codes").
@@ -63,6 +65,7 @@ class Sight(NamedTuple):
 
     history: Facts | None
     progress: Facts | None
+    guests: Mapping[Table, Guest]
     columns: Mapping[str, str]
     categories: Mapping[str, str]
     rows: list[Any]
@@ -88,19 +91,25 @@ def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
     # message that failed say whom to look for.
     cursor = identifier(table.name)
     # Outside a transaction the message is a transaction of its own (PostgreSQL documentation,
-    # "Multiple Statements in a Simple Query"), so the limit and the cursor end with the message.
+    # "Multiple Statements in a Simple Query"), so the settings and the cursor end with the message.
+    # Row security makes the server refuse the read then, instead of hiding rows.
     rows = session.query(
-        f"SELECT pg_catalog.set_config('lock_timeout', '{limit}', true);"
+        f"SET LOCAL lock_timeout TO '{limit}'; SET LOCAL row_security TO off;"
         f" {_look_sql(table, always, added)}; FETCH ALL FROM {cursor}",
         what="the history",
     )
     report = json.loads(session.notices.take())
     if session.in_transaction:
-        session.execute(f"CLOSE {cursor}")
+        session.execute(f"CLOSE {cursor}; SET LOCAL row_security TO DEFAULT")
     facts = {is_history: Facts(*rest) for is_history, *rest in report["tables"] or ()}
     return Sight(
         facts.get(True),
         facts.get(False),
+        {
+            table if is_history else progress_table(table): Guest(*found)
+            for is_history, found in report["guests"] or ()
+            if any(found)
+        },
         report["columns"] or {},
         report["categories"] or {},
         rows,
@@ -209,13 +218,10 @@ def _untrusted(table: Table, facts: Facts) -> list[Problem]:
 
 
 def _look_sql(table: Table, always: str, added: Mapping[str, str]) -> str:
-    """Return the block that reports the facts and opens the cursor.
+    """Return the block that reports the facts and opens the cursor; it needs the safe path.
 
-    Everything in it is looked up in pg_catalog, whatever `search_path` is. Row security makes the
-    server refuse the read instead of hiding rows. Both settings are put back at the end, because
-    the block may be run in a transaction that later runs a file.
+    A relation that is no table is not read, because reading a view runs the functions in it.
     """
-    progress = progress_table(table)
     # Each column that the table does not have is read as NULL. This is an expression and not one
     # more query of the catalog, because most runs have nothing else to do than this look.
     columns = " || ".join(
@@ -226,54 +232,67 @@ def _look_sql(table: Table, always: str, added: Mapping[str, str]) -> str:
     versions = ", ".join(map(literal, LARGEST))
     times = ", ".join(map(literal, _TIMES))
     texts = ", ".join(map(literal, TEXTS))
+    plain = "c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid)"
+    landlord = "(SELECT n.nspowner FROM pg_namespace n WHERE n.oid = c.relnamespace)"
     return f"""
 DO $migrator$
 DECLARE
-  history pg_catalog.oid := pg_catalog.to_regclass({literal(table.quoted)});
-  progress pg_catalog.oid := pg_catalog.to_regclass({literal(progress.quoted)});
-  path pg_catalog.text := pg_catalog.current_setting('search_path');
-  security pg_catalog.text := pg_catalog.current_setting('row_security');
-  names pg_catalog.text[];
-  types pg_catalog.text[];
-  categories pg_catalog.text[];
-  tables pg_catalog.json;
-  begun pg_catalog.json;
-  applied pg_catalog.refcursor := {literal(table.name)};
+  history oid := to_regclass({literal(table.quoted)});
+  progress oid := to_regclass({literal(progress_table(table).quoted)});
+  names text[];
+  types text[];
+  categories text[];
+  known boolean;
+  readable boolean;
+  readable_progress boolean;
+  ours boolean;
+  tables json;
+  guests json;
+  begun json;
+  applied refcursor := {literal(table.name)};
 BEGIN
-  PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true),
-    pg_catalog.set_config('row_security', 'off', true);
-  SELECT array_agg(a.attname::text ORDER BY a.attnum),
-    array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum),
-    array_agg(t.typcategory::text ORDER BY a.attnum)
-  INTO names, types, categories
-  FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-  WHERE a.attrelid = history AND a.attnum > 0 AND NOT a.attisdropped;
-  tables := (
-    SELECT json_agg(json_build_array(c.oid = history, c.relkind, c.relpersistence,
+  SELECT array_agg(attname), array_agg(kind), array_agg(typcategory),
+    count(*) FILTER (WHERE attname = 'description'
+      OR attname = 'version' AND kind IN ({versions})
+      OR attname = 'applied_at' AND kind IN ({times})) = 3
+    AND bool_and(typcategory = 'S' OR attname NOT IN ({texts}))
+  INTO names, types, categories, known
+  FROM (
+    SELECT a.attname::text, format_type(a.atttypid, NULL) AS kind, t.typcategory::text
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = history AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum) a;
+  SELECT json_agg(json_build_array(c.oid = history, c.relkind, c.relpersistence,
       row_security_active(c.oid),
       EXISTS (
         SELECT FROM pg_index i
         WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1
           AND i.indpred IS NULL AND i.indkey[0] = (
             SELECT a.attnum FROM pg_attribute a
-            WHERE a.attrelid = c.oid AND a.attname = 'version'))))
-    FROM pg_class c WHERE c.oid IN (history, progress));
-  IF has_table_privilege(progress, 'SELECT') AND NOT row_security_active(progress) THEN
+            WHERE a.attrelid = c.oid AND a.attname = 'version')))),
+    bool_or(c.oid = history AND {plain}),
+    bool_or(c.oid = progress AND {plain} AND has_table_privilege(c.oid, 'SELECT')),
+    bool_and({plainly_ours_sql("c.relowner", landlord)})
+  INTO tables, readable, readable_progress, ours
+  FROM pg_class c WHERE c.oid IN (history, progress);
+  IF NOT ours THEN
+    guests := (SELECT json_agg(json_build_array(k.oid = history, {guest_sql("k.oid")}))
+      FROM pg_class k WHERE k.oid IN (history, progress));
+    -- Reading a type of another role as JSON may run a cast of that role.
+    readable_progress := readable_progress AND NOT EXISTS (
+      SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+      WHERE a.attrelid = progress AND t.typnamespace <> 'pg_catalog'::regnamespace);
+  END IF;
+  IF readable_progress THEN
     begun := ({rows_sql(table)});
   END IF;
   RAISE INFO '{PRIVATE}%', json_build_object(
-    'tables', tables, 'columns', json_object(names, types),
+    'tables', tables, 'guests', guests, 'columns', json_object(names, types),
     'categories', json_object(names, categories), 'begun', begun);
-  IF NOT row_security_active(history) AND 'description' = ANY (names)
-    AND types[array_position(names, 'version')] IN ({versions})
-    AND types[array_position(names, 'applied_at')] IN ({times})
-    AND NOT EXISTS (SELECT FROM unnest(names, categories) c (name, category)
-      WHERE c.name IN ({texts}) AND c.category <> 'S')
-  THEN
+  IF known AND readable THEN
     OPEN applied FOR EXECUTE {literal(f"SELECT {always}")} || {columns}
       || {literal(f" FROM {table.quoted} ORDER BY version")};
   ELSE
     OPEN applied FOR SELECT 0 WHERE false;
   END IF;
-  PERFORM set_config('search_path', path, true), set_config('row_security', security, true);
 END $migrator$"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from migrator.history import ownership
 from migrator.process.errors import Problem, ProblemsFound
 from migrator.process.names import literal
 
@@ -245,11 +246,12 @@ def _ensure_table(session: Session, table: Table) -> None:
     }
     if not columns:
         definitions = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-        session.execute(f"CREATE TABLE {table.quoted} ({definitions}); {read_only_sql(table)}")
+        session.query(f"CREATE TABLE {table.quoted} ({definitions}); {read_only_sql(table)}")
         return
+    ownership.require(session, table)
     changes = [f"ADD COLUMN {name} {kind}" for name, kind in _ADDED.items() if name not in columns]
     if changes:
-        session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
+        session.query(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
 
 
 class Reached(NamedTuple):

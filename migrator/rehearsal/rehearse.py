@@ -167,7 +167,10 @@ class _Transaction:
         if migration.directives.isolation:
             self._isolated.append(file)
         session = self._session
-        session.execute(statements.limits_sql(session, migration, local=True))
+        # The transaction is on the safe path now. What is asked between the statements of a file
+        # needs no path.
+        limits = statements.limits_sql(session, migration, local=True)
+        session.execute(f"{limits}; {RESET_OURS}")
         began = time.monotonic()
         steps: list[Step] = []
         starts: list[float] = []
@@ -280,7 +283,7 @@ class _Transaction:
             others=self._fingerprint,
         )
         self._fingerprint = self._fingerprint.plus([migration])
-        tail = f"{RESET_SETTINGS}; {RESET_STATE}; {record}; {RESET_OURS}"
+        tail = f"{RESET_SETTINGS}; {RESET_STATE}; {record}"
         if not session.reads_utf8:
             session.execute("RESET client_encoding")
         statements.send_tail(session, migration, tail)

@@ -165,7 +165,7 @@ def drop_everything(session: Session) -> int:
     with session.at_length():
         count, large_objects = retry.until_it_succeeds(session, attempt)
         for start in range(0, len(large_objects), _BATCH):
-            session.execute(
+            session.query(
                 "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata"
                 " WHERE oid = ANY (%s::oid[])",
                 (large_objects[start : start + _BATCH],),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.process.names import Table, server_time
 from migrator.schema.queries import QUERIES
-from migrator.server.session import no_transaction_timeout
+from migrator.server.session import SAFE_PATH, no_transaction_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
 
 
-# The settings that decide how the server writes an expression, a date constant or a name.
+# The settings that decide how the server writes an expression, a date constant or a name; the path
+# is set apart.
 _SETTINGS = {
-    "search_path": "pg_catalog",
     "quote_all_identifiers": "off",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
@@ -87,10 +87,7 @@ def take_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
     Raises:
         ServerError: the server reported an error.
     """
-    session.execute(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-        f" SELECT {no_transaction_timeout(local=True)}"
-    )
+    session.begin(f"SELECT {no_transaction_timeout(local=True)}", "REPEATABLE READ READ ONLY")
     snapshot = read_snapshot(session, left_out)
     session.execute("COMMIT")
     return snapshot
@@ -106,7 +103,8 @@ def read_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
     limit = server_time(session.settings.lock_timeout)
     limits = {"lock_timeout": limit, "statement_timeout": "0", "jit": "off"}
     settings = {**_SETTINGS, **limits}
-    session.execute("; ".join(f"SET LOCAL {key} TO '{value}'" for key, value in settings.items()))
+    changes = [f"SET LOCAL {key} TO '{value}'" for key, value in settings.items()]
+    session.execute("; ".join([SAFE_PATH, *changes]))
     names = [table.quoted for table in left_out]
     oids = session.query(
         "SELECT to_regclass(name)::oid FROM unnest(%s::text[]) name"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from migrator.server import lock_modes
 from migrator.server.activity import Blocker
-from migrator.server.session import sendable
+from migrator.server.session import relation_name, sendable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,9 +41,10 @@ _SESSION = f"""
 # The server does not read its views at one instant. So a session may be in pg_locks only; then its
 # process is all that is known. A prepared transaction without an identifier has just ended.
 _HOLDERS = f"""
-SELECT l.pid, {_SESSION}, p.gid, {sendable("c.oid::regclass::text")}, l.mode, l.granted
+SELECT l.pid, {_SESSION}, p.gid, {relation_name("n.nspname", "c.relname")}, l.mode, l.granted
 FROM pg_catalog.pg_locks l
 JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind <> 'i'
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 LEFT JOIN (
     pg_catalog.pg_locks x JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid

@@ -63,7 +63,8 @@ def leash_sql(server_version: int, *, local: bool) -> str:
         server_version: as libpq gives it: 150018 is 15.18.
         local: whether the settings end with the transaction.
     """
-    on_linux = "CASE WHEN pg_catalog.version() LIKE '%linux%' THEN"
+    # The operator is that of LIKE. These settings are also set on the path of a file.
+    on_linux = "CASE WHEN pg_catalog.version() OPERATOR(pg_catalog.~~) '%linux%' THEN"
     scope = "true" if local else "false"
     return ", ".join(
         f"pg_catalog.set_config('{name}', {on_linux} '{value}' ELSE '0' END, {scope})"

@@ -56,13 +56,40 @@ def no_transaction_timeout(*, local: bool) -> str:
     )
 
 
+# The path on which the migrator's own SQL finds operators, functions and types. On the usual path,
+# whoever may create objects in one of its schemas could create an operator that fits our SQL better
+# than the server's own, and its function would run with our rights (CVE-2018-1058). pg_temp is the
+# last one, because the server looks there first for tables and types when it is not named.
+SAFE_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp"
+# A file runs on the usual path, that of the role and the database. These two give it back: a
+# statement, and an expression for the last SELECT of a message.
+USUAL_PATH = "SET LOCAL search_path TO DEFAULT"
+GIVE_PATH_BACK = "pg_catalog.set_config('search_path', NULL, true)"
+
+
+def on_safe_path(sql: str) -> str:
+    """Return SQL of the migrator for between two statements of a file, in their transaction.
+
+    The file may have set a path of its own, which is given back.
+
+    Args:
+        sql: statements whose rows nobody needs.
+    """
+    path = "pg_catalog.current_setting('search_path')"
+    return (
+        f"SELECT pg_catalog.set_config('migrator.path', {path}, true); {SAFE_PATH}; {sql};"
+        " SELECT pg_catalog.set_config('search_path',"
+        " pg_catalog.current_setting('migrator.path'), true)"
+    )
+
+
 # These two undo everything that a migration may have set in the session. Together they do what
 # DISCARD ALL does, which itself is refused in a transaction (PostgreSQL documentation, "DISCARD").
 # Both run in the migration's own transaction, because a pooler may hand the connection on to
 # another client right after the commit.
 RESET_SETTINGS = (
     "SET CONSTRAINTS ALL IMMEDIATE; SET SESSION AUTHORIZATION DEFAULT; RESET ALL;"
-    " SET LOCAL search_path TO pg_catalog; SET LOCAL lock_timeout TO '10s';"
+    f" {SAFE_PATH}; SET LOCAL lock_timeout TO '10s';"
     f" SELECT {no_transaction_timeout(local=True)}"  # RESET ALL has brought back the role's limit
 )
 RESET_STATE = (
@@ -97,6 +124,19 @@ def sendable(expression: str) -> str:
         "CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII'"
         f" THEN pg_catalog.encode(pg_catalog.convert_to({expression}, 'SQL_ASCII'), 'escape')"
         f" ELSE {expression} END"
+    )
+
+
+def relation_name(schema: str, name: str) -> str:
+    """Return an SQL expression for a relation's name, with its schema unless that is `public`.
+
+    Args:
+        schema: the expression for the name of the schema.
+        name: the expression for the name of the relation.
+    """
+    return sendable(
+        f"(CASE {schema} WHEN 'public' THEN '' ELSE pg_catalog.quote_ident({schema}) || '.' END"
+        f" || pg_catalog.quote_ident({name}))"
     )
 
 
@@ -263,6 +303,8 @@ class Session:
             The statements of a migration have no such limit; the observer tells of them.
         server_pid: the server's process in which the last transaction was begun. Behind a pooler
             the driver knows another number.
+        guard: SQL for the beginning of every transaction that writes into the migrator's tables,
+            when these belong to another role; otherwise empty.
         may_have_committed: whether the server has not answered the last message, and that message
             ended with COMMIT.
     """
@@ -293,6 +335,7 @@ class Session:
         self.exceeded = ""
         self.cancelled = False
         self.server_pid: int = connection.info.backend_pid
+        self.guard = ""
         self.may_have_committed = False
         self.cursor = connection.cursor()
         self.patience = usual_patience(settings) if patience is None else patience
@@ -300,7 +343,10 @@ class Session:
         self._answers = connection.answers if watched else Answers(connection, told=True)
 
     def query(self, sql: str, arguments: Arguments | None = None, *, what: str = "") -> list[Any]:
-        """Send one message and return the rows of its last statement.
+        """Send one message of the migrator's own SQL and return the rows of its last statement.
+
+        Outside a transaction, the message runs on the safe path. A transaction has a path already:
+        the safe one, until the first statement of a file.
 
         Args:
             sql: one or more statements; `%` is not special without arguments.
@@ -314,15 +360,55 @@ class Session:
             Unanswered: the answer to a message of the migrator itself did not come in time.
             ServerError: the server reported an error.
         """
-        with self._guarded(what or sql):
+        # Several statements in one message are a transaction (PostgreSQL documentation, "Multiple
+        # Statements in a Simple Query"), so the path ends with the message.
+        safe = sql if self.in_transaction else f"{SAFE_PATH}; {sql}"
+        return self._rows(safe, arguments, what or sql)
+
+    def query_names(self, sql: str, arguments: Arguments | None = None) -> list[Any]:
+        """Ask the server what the usual path finds, with SQL that needs no path.
+
+        Args:
+            sql: one statement with the full names of functions and types, and without operators.
+            arguments: for the placeholders.
+
+        Raises:
+            Interrupted: a signal has arrived; the statement was cancelled.
+            ConnectionLost: the connection broke.
+            Unanswered: the answer to a message of the migrator itself did not come in time.
+            ServerError: the server reported an error.
+        """
+        return self._rows(sql, arguments, sql)
+
+    def begin(self, sql: str, isolation: str = "READ COMMITTED") -> list[Any]:
+        """Begin a transaction on the safe path, and return the rows of the last statement.
+
+        Args:
+            sql: one or more statements.
+            isolation: the isolation level, and perhaps READ ONLY.
+
+        Raises:
+            Interrupted: a signal has arrived; the statement was cancelled.
+            ConnectionLost: the connection broke.
+            Unanswered: the answer to a message of the migrator itself did not come in time.
+            ServerError: the server reported an error.
+        """
+        begin = f"BEGIN ISOLATION LEVEL {isolation}"
+        return self._rows(f"{begin}; {SAFE_PATH};\n{sql}", None, begin)
+
+    def _rows(self, sql: str, arguments: Arguments | None, what: str) -> list[Any]:
+        with self._guarded(what):
             self.cursor.execute(sql, arguments)
         return self.cursor.fetchall() if self.cursor.description else []
 
     def execute(self, sql: str | bytes, arguments: Arguments | None = None) -> None:
-        """Send one message, as `query` does, and return no rows.
+        """Send one message as it is, and return no rows.
+
+        This is for the statements of files; for commands that begin or end a transaction, or that
+        cannot be in one; and for the migrator's own SQL in a transaction on the safe path.
 
         Args:
-            sql: one or more statements; bytes are sent as they are.
+            sql: one or more statements.
             arguments: for the placeholders.
 
         Raises:

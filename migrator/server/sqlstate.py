@@ -31,6 +31,7 @@ CHANGED_HISTORY = "MG001"
 LOCK_GIVEN_AWAY = "MG002"
 NOT_CLAIMED = "MG003"
 NOT_KEPT = "MG004"
+RUNS_CODE = "MG005"
 
 # Another transaction was in the way; the same transaction may succeed later.
 RETRYABLE = frozenset({LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, SERIALIZATION_FAILURE})

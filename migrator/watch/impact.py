@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import scanner
 from migrator.server import lock_modes
-from migrator.server.session import PRIVATE, Session, sendable
+from migrator.server.session import PRIVATE, Session, relation_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,8 +36,11 @@ _COPY_WORDS = 5000  # enough to name all columns of a table, which has at most 1
 _REPORTED_SQL = ", ".join(
     f"'{name}'" for name, mode in lock_modes.SERVER_MODES.items() if mode in lock_modes.REPORTED
 )
+# This is asked on the path of a file too, between two of its statements, so it names the schema of
+# the operators.
 OWN_LOCKS = """pg_catalog.pg_lock_status() l
-WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted"""
+WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+AND l.locktype OPERATOR(pg_catalog.=) 'relation' AND l.granted"""
 # A relation is older than this transaction when another transaction has written the entry of its
 # first column in pg_attribute: no command that changes a relation writes this entry again. The
 # first column of a table is a system column; views and indexes have no system columns.
@@ -46,15 +49,7 @@ _OLDER = """EXISTS (SELECT FROM pg_catalog.pg_attribute a, pg_catalog.pg_class c
     AND a.attnum = CASE WHEN c.relkind IN ('i', 'I', 'v') THEN 1 ELSE -6 END)"""
 
 
-def _name_sql(schema: str, name: str) -> str:
-    """Return an SQL expression for a relation's name, with its schema unless that is `public`."""
-    return sendable(
-        f"(CASE {schema} WHEN 'public' THEN '' ELSE pg_catalog.quote_ident({schema}) || '.' END"
-        f" || pg_catalog.quote_ident({name}))"
-    )
-
-
-NAME_SQL = _name_sql("n.nspname", "c.relname")
+NAME_SQL = relation_name("n.nspname", "c.relname")
 # Leaves out the catalogs, the TOAST tables, which are used only with their table, and temporary
 # tables, which no other session uses.
 USERS_SQL = "c.relkind <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
@@ -80,7 +75,7 @@ BEGIN
     -- An index that is dropped is locked with its table.
     CONTINUE WHEN class.relkind IN ('i', 'I') AND file IS NULL;
     found_all := found_all || pg_catalog.json_build_object(
-      'relation', class.oid::bigint, 'name', {_name_sql("one.namespace", "class.relname")},
+      'relation', class.oid::bigint, 'name', {relation_name("one.namespace", "class.relname")},
       'kind', class.relkind, 'mode', one.mode, 'rewritten', class.relfilenode <> file,
       'bytes', CASE WHEN class.relfilenode <> file
         THEN pg_catalog.pg_table_size(class.oid::pg_catalog.regclass) END,
@@ -95,7 +90,8 @@ _FILES_SQL = f"""
 SELECT c.oid::bigint, {NAME_SQL}, pg_catalog.pg_relation_filenode(c.oid)::bigint
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND {USERS_SQL}"""
-_PROBE_SQL = f"SELECT l.relation::bigint, l.mode FROM {OWN_LOCKS} AND l.mode IN ({_REPORTED_SQL})"
+_PROBE_SQL = f"""SELECT l.relation::bigint, l.mode FROM {OWN_LOCKS}
+AND l.mode OPERATOR(pg_catalog.=) ANY (ARRAY[{_REPORTED_SQL}]::pg_catalog.text[])"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +291,9 @@ def rewritten(session: Session, before: dict[int, tuple[str, int]], seconds: flo
 
 def table_size(session: Session, relation: int) -> int:
     """Return the size in bytes of the table that has the oid `relation`."""
-    return int(session.query("SELECT pg_catalog.pg_table_size(%s::oid)", (relation,))[0][0])
+    return int(
+        session.query("SELECT pg_catalog.pg_table_size(%s::pg_catalog.oid)", (relation,))[0][0]
+    )
 
 
 def merged(impacts: Sequence[Impact]) -> Impact:

@@ -23,7 +23,7 @@ from migrator.server import blockers, lock_modes
 from migrator.server.activity import Activity
 from migrator.server.connect import connect_once_more, within_wait
 from migrator.server.limits import leash_sql
-from migrator.server.session import ConnectionLost, Refused, ServerError, Session, sendable
+from migrator.server.session import ConnectionLost, Refused, ServerError, Session
 from migrator.watch import impact
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ _COPY = """
 _LOOK = f"""
 SELECT a.state, a.wait_event_type || '/' || a.wait_event, pg_catalog.pg_blocking_pids(a.pid),
   p.command,
-  {sendable("p.relid::regclass::text")}, p.phase, p.done::float8, p.total::float8
+  coalesce((SELECT {impact.NAME_SQL} FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = p.relid), p.relid::text),
+  p.phase, p.done::float8, p.total::float8
 FROM pg_catalog.pg_stat_activity a LEFT JOIN (
   SELECT pid, command, relid, phase,
     CASE WHEN phase ~ '^waiting' THEN lockers_done WHEN blocks_total > 0 THEN blocks_done
@@ -372,7 +374,7 @@ class _Observer:
             # The server shall notice when the migrator is gone. The settings of a pooler's
             # connection are left alone.
             if not session.through_pooler:
-                session.execute(f"SELECT {leash_sql(session.server_version, local=False)}")
+                session.query(f"SELECT {leash_sql(session.server_version, local=False)}")
         except Exception:
             session.close()
             raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from migrator.server.session import SAFE_PATH
 from tests.support.pgbouncer import pgbouncer
 from tests.support.proxy import Proxy
 from tests.support.sessions import nothing_left, running
@@ -27,6 +28,7 @@ ALONE = "-- migrator: no-transaction\n"
 # The wait, of at least five seconds, and the time to wait for a lock; a second to cancel in vain.
 SHORT = ("--wait", "0", "--lock-timeout", "500ms")
 SECONDS = 5.5
+LOOK = "SET LOCAL lock_timeout"  # the beginning of the look at the history
 MOST_SECONDS = 12
 
 
@@ -36,11 +38,11 @@ def proxy(database: Database) -> Iterator[Proxy]:
         yield proxy
 
 
-def stall_at(proxy: Proxy, beginning: str) -> None:
-    """Have a message that begins so never answered, nor anything after it."""
+def stall_at(proxy: Proxy, *beginnings: str) -> None:
+    """Have a message that begins like one of these never answered, nor anything after it."""
 
     def strike(text: str) -> None:
-        if text.lstrip().startswith(beginning):
+        if text.removeprefix(f"{SAFE_PATH}; ").lstrip().startswith(beginnings):
             proxy.on_query = None
             proxy.stall()
 
@@ -61,7 +63,7 @@ def reason(run: Run) -> str:
 @pytest.mark.parametrize(
     ("beginning", "sql", "told"),
     [
-        ("SELECT pg_catalog.set_config", WORKS, "waited for: the history; this run has applied"),
+        (LOOK, WORKS, "waited for: the history; this run has applied"),
         ("BEGIN", WORKS, "waited for: BEGIN ISOLATION LEVEL READ COMMITTED"),
         ("ROLLBACK", FAILS, "waited for: ROLLBACK"),
         ("SELECT pg_catalog.pg_try_advisory_lock", ALONE + WORKS, "waited for: SELECT pg_catalog"),
@@ -109,7 +111,7 @@ def test_ends_every_command(
     migrate: Migrate, folder: Folder, database: Database, proxy: Proxy, command: str
 ) -> None:
     folder.write("001_a.sql", WORKS)
-    stall_at(proxy, "SELECT")
+    stall_at(proxy, "SELECT", LOOK)
     arguments = (command, "1") if command == "baseline" else (command,)
     run = migrate(*SHORT, *arguments, env={"DATABASE_URL": proxy.url(database.url)})
     first = "SELECT to_regclass" if command == "baseline" else "the history"
@@ -120,7 +122,7 @@ def test_is_told_every_ten_seconds(
     migrate: Migrate, folder: Folder, database: Database, proxy: Proxy
 ) -> None:
     folder.write("001_a.sql", WORKS)
-    stall_at(proxy, "SELECT")
+    stall_at(proxy, LOOK)
     process = migrate.start("--wait", "1min", env={"DATABASE_URL": proxy.url(database.url)})
     process.expect('"waited_s": 2', 30)
     proxy.resume()
