@@ -28,7 +28,6 @@ from migrator.history.table import (
     read_fingerprint,
     record_sql,
 )
-from migrator.process.errors import ProblemsFound
 from migrator.server import retry
 from migrator.server.session import (
     GIVE_PATH_BACK,
@@ -82,13 +81,11 @@ def apply_each(
 
     Raises:
         ProblemsFound: a pooler makes some of the files impossible, or code of another role would
-            run when the history is written; nothing was applied.
+            run when the migrator writes into its tables; nothing was applied.
         MigrationFailed: a statement failed; its migration was rolled back, or, of a no-transaction
             file, its earlier statements stay done.
         LockUnavailable: a lock was not available for the whole budget.
     """
-    if history.refusals:
-        raise ProblemsFound(history.refusals)
     stepwise.require_session(session, plan.pending)
     highest = plan.pending[-1].version
     if not history.ready or highest > history.largest:

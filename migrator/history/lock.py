@@ -14,6 +14,7 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from migrator.history import ownership
 from migrator.process.errors import LockUnavailable, MigratorError
 from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers
@@ -71,9 +72,11 @@ def begin(
         The values of the columns.
 
     Raises:
+        ProblemsFound: we must not write into the migrator's tables.
         LockUnavailable: another migrator held the lock for all of `lock_wait`.
         ServerReadOnly: the transaction could not write.
     """
+    ownership.refuse(session)
     message = f"""{limits};
 SELECT pg_catalog.set_config('migrator.locked',
   pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)})::text, true);
@@ -139,8 +142,10 @@ def acquire(session: Session) -> None:
     """Take the lock for the session instead of a transaction.
 
     Raises:
+        ProblemsFound: we must not write into the migrator's tables.
         LockUnavailable: another migrator held the lock for all of `lock_wait`.
     """
+    ownership.refuse(session)
     number = key(session.settings.table)
 
     def attempt() -> tuple[Any, ...] | None:

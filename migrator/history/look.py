@@ -55,7 +55,7 @@ class Sight(NamedTuple):
     Attributes:
         history: the history table; None when there is none.
         progress: the progress table; None when there is none.
-        guests: those of the two tables that are in the hands of another role.
+        guests: those of the two tables in which another role has a hand.
         columns: the columns of the history table, each with its type; empty without a table.
         categories: the same columns, each with the category of its type, which is S for all kinds
             of text and N for numbers (PostgreSQL documentation, "pg_type", "typcategory Codes").
@@ -233,7 +233,6 @@ def _look_sql(table: Table, always: str, added: Mapping[str, str]) -> str:
     times = ", ".join(map(literal, _TIMES))
     texts = ", ".join(map(literal, TEXTS))
     plain = "c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid)"
-    landlord = "(SELECT n.nspowner FROM pg_namespace n WHERE n.oid = c.relnamespace)"
     return f"""
 DO $migrator$
 DECLARE
@@ -262,7 +261,7 @@ BEGIN
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = history AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum) a;
-  SELECT json_agg(json_build_array(c.oid = history, c.relkind, c.relpersistence,
+  SELECT json_agg(json_build_array(c.oid IS NOT DISTINCT FROM history, c.relkind, c.relpersistence,
       row_security_active(c.oid),
       EXISTS (
         SELECT FROM pg_index i
@@ -272,11 +271,12 @@ BEGIN
             WHERE a.attrelid = c.oid AND a.attname = 'version')))),
     bool_or(c.oid = history AND {plain}),
     bool_or(c.oid = progress AND {plain} AND has_table_privilege(c.oid, 'SELECT')),
-    bool_and({plainly_ours_sql("c.relowner", landlord)})
+    bool_and({plainly_ours_sql("c")})
   INTO tables, readable, readable_progress, ours
   FROM pg_class c WHERE c.oid IN (history, progress);
   IF NOT ours THEN
-    guests := (SELECT json_agg(json_build_array(k.oid = history, {guest_sql("k.oid")}))
+    guests := (
+      SELECT json_agg(json_build_array(k.oid IS NOT DISTINCT FROM history, {guest_sql("k.oid")}))
       FROM pg_class k WHERE k.oid IN (history, progress));
     -- Reading a type of another role as JSON may run a cast of that role.
     readable_progress := readable_progress AND NOT EXISTS (

@@ -248,7 +248,7 @@ def _ensure_table(session: Session, table: Table) -> None:
         definitions = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
         session.query(f"CREATE TABLE {table.quoted} ({definitions}); {read_only_sql(table)}")
         return
-    ownership.require(session, table)
+    ownership.look_again(session, table)
     changes = [f"ADD COLUMN {name} {kind}" for name, kind in _ADDED.items() if name not in columns]
     if changes:
         session.query(f"ALTER TABLE {table.quoted} {', '.join(changes)}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from migrator.history import ownership
 from migrator.history.look import LARGEST, TEXTS, Sight, look, unfit
 from migrator.history.progress import Progress, progress_of, read_only_sql
-from migrator.process.errors import Problem, ProblemsFound
+from migrator.process.errors import ProblemsFound
 from migrator.process.names import Table, literal
 from migrator.process.version import __version__
 from migrator.server import sqlstate
@@ -107,14 +107,12 @@ class History(NamedTuple):
         ready: whether the table has all the columns that recording needs.
         largest: the highest version that the table can hold.
         progress: by version, how far earlier runs came with no-transaction files.
-        refusals: why we must not write into these tables.
     """
 
     rows: tuple[Row, ...] = ()
     ready: bool = False
     largest: int = 0
     progress: Mapping[int, Progress] = MappingProxyType({})
-    refusals: tuple[Problem, ...] = ()
 
     @property
     def applied(self) -> tuple[Row, ...]:
@@ -171,10 +169,11 @@ def ensure_history(session: Session, highest: int) -> None:
         columns = ", ".join(f"{name} {definition}" for name, definition in COLUMNS.items())
         session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
         return
-    sight = _look(session)
-    if refusals := _refusals(sight):
-        raise ProblemsFound(refusals)
-    columns_now = sight.columns
+    columns_now = _look(session).columns
+    # The transaction may have begun before anybody had looked.
+    ownership.refuse(session)
+    if session.guard:
+        session.execute(session.guard)
     changes = [f"ADD COLUMN {name} {COLUMNS[name]}" for name in _ADDED if name not in columns_now]
     if highest > LARGEST[columns_now.get("version", "bigint")]:
         changes.append("ALTER COLUMN version TYPE bigint")
@@ -313,14 +312,7 @@ def _read(session: Session) -> History:
         ready=all(name in columns for name in _ADDED),
         largest=LARGEST[columns["version"]] if columns else 0,
         progress=progress_of(sight.begun),
-        refusals=_refusals(sight),
     )
-
-
-def _refusals(sight: Sight) -> tuple[Problem, ...]:
-    """Return why we must not write into the tables."""
-    found = [ownership.problem(table, guest) for table, guest in sight.guests.items()]
-    return tuple(refusal for refusal in found if refusal)
 
 
 def _value(value: Any) -> Any:  # noqa: ANN401
@@ -341,6 +333,7 @@ def _look(session: Session) -> Sight:
     if problems := unfit(session.settings.table, sight):
         raise ProblemsFound(problems)
     session.guard = ownership.guard_sql(tuple(sight.guests))
+    session.refusals = ownership.problems(sight.guests)
     return sight
 
 

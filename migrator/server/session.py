@@ -17,6 +17,7 @@ from migrator.server.driver import extensions, psycopg2
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from migrator.process.errors import Problem
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
     from migrator.server.activity import Activity, Blocker
@@ -304,7 +305,8 @@ class Session:
         server_pid: the server's process in which the last transaction was begun. Behind a pooler
             the driver knows another number.
         guard: SQL for the beginning of every transaction that writes into the migrator's tables,
-            when these belong to another role; otherwise empty.
+            when another role has a hand in them; otherwise empty.
+        refusals: why we must not write into the migrator's tables at all.
         may_have_committed: whether the server has not answered the last message, and that message
             ended with COMMIT.
     """
@@ -336,6 +338,7 @@ class Session:
         self.cancelled = False
         self.server_pid: int = connection.info.backend_pid
         self.guard = ""
+        self.refusals: tuple[Problem, ...] = ()
         self.may_have_committed = False
         self.cursor = connection.cursor()
         self.patience = usual_patience(settings) if patience is None else patience
