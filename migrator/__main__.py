@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 
 _GARBAGE = 50_000  # objects, instead of 700: the imports make some ten thousand, and no garbage
@@ -16,6 +17,9 @@ _GARBAGE = 50_000  # objects, instead of 700: the imports make some ten thousand
 def run() -> None:
     """Run the command line of this process and end it."""
     gc.set_threshold(_GARBAGE)
+    # A process with PID 1 would ignore a signal until it has a handler. A blocked signal waits, and
+    # `Stop.watch` finds it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     from migrator.cli import main  # noqa: PLC0415 - after the line above
     from migrator.process import errors, log  # noqa: PLC0415 - after the line above
 

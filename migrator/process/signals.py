@@ -2,7 +2,8 @@
 
 libpq blocks the interpreter while a statement runs, so a Python signal handler would be called only
 when the statement has ended. And a process with PID 1 ignores a signal that it has no handler for.
-A thread of its own, which waits for the signals with `sigwait`, solves both problems.
+A thread of its own, which waits for the signals with `sigwait`, solves both problems. The signals
+are blocked from the first lines of `__main__` on, in the image already before Python starts.
 """
 
 from __future__ import annotations

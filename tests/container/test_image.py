@@ -120,7 +120,8 @@ def test_it_imports_nothing_in_vain() -> None:
 def test_its_configuration() -> None:
     config = image(MIGRATOR_IMAGE)["Config"]
     assert config["User"] == "65532:65532"
-    assert config["Entrypoint"] == ["migrator"]
+    blocked = ["--block-signal=INT", "--block-signal=TERM"]
+    assert config["Entrypoint"] == ["env", *blocked, "migrator"]
     assert config["StopSignal"] == "SIGTERM"
     assert "MIGRATIONS_DIR=/migrations" in config["Env"]
     labels = config["Labels"]

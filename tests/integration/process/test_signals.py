@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Process, Run
 
+DOCKERFILE = Path(__file__).parents[3] / "Dockerfile.migrator"
 BOTH_SIGNALS = pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )
@@ -411,3 +414,38 @@ def test_as_the_first_process_of_a_container(
     assert "interrupted" in (tmp_path / "err").read_text()
     nothing_left(database)
     assert database.execute("SELECT to_regclass('a')") == [(None,)]
+
+
+@BOTH_SIGNALS
+@pytest.mark.parametrize("seconds", [0, 0.01, 0.03, 0.06, 0.1])
+def test_that_comes_while_the_first_process_starts(
+    migrate: Migrate, folder: Folder, *, signum: int, status: int, seconds: float
+) -> None:
+    """The image blocks the signals before the interpreter starts, so that they wait."""
+    folder.write("001_a.sql", "CREATE TABLE a (id int); SELECT pg_sleep(60);")
+    rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    [entrypoint] = re.findall(r"^ENTRYPOINT (.*)", DOCKERFILE.read_text(), re.MULTILINE)
+    *blocked, program = json.loads(entrypoint)
+    assert program == "migrator"
+    process = subprocess.Popen(
+        ["unshare", *rights, "--pid", "--fork", *blocked, sys.executable, "-m", "migrator"],
+        stderr=subprocess.PIPE,
+        env=migrate._environment({}),
+        cwd=migrate.scratch,
+    )
+    try:
+        first = eventually(lambda: next(iter(psutil.Process(process.pid).children()), None))
+        # `unshare` itself blocks nothing.
+        eventually(lambda: first.name() != "unshare" and _blocks(first.pid, signum))
+        time.sleep(seconds)
+        first.send_signal(signum)
+        assert process.wait(20) == status
+    finally:
+        process.kill()
+        _, err = process.communicate()
+    assert b"interrupted" in err
+
+
+def _blocks(pid: int, signum: int) -> bool:
+    [mask] = re.findall(r"^SigBlk:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) & 1 << (signum - 1))
