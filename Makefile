@@ -63,10 +63,12 @@ check: .venv/.check ## Run every linter and the type checker
 	@$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/*.yaml
 	@echo 'check-jsonschema'
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	@echo 'actionlint'
 	@$(BIN)/actionlint -config-file .github/actionlint.yaml -shellcheck $(BIN)/shellcheck $(WORKFLOWS)
 	@echo 'zizmor'
-	@$(BIN)/zizmor --quiet --offline --no-progress --min-severity medium --config .github/zizmor.yml $(WORKFLOWS)
+	@$(BIN)/zizmor --quiet --offline --no-progress --min-severity medium --config .github/zizmor.yml \
+		$(WORKFLOWS) .github/dependabot.yml
 WORKFLOWS = .github/workflows/*.yml examples/ci/*.yml
 
 format: .venv/.check ## Format the Python code and mend what ruff can mend
