@@ -57,7 +57,7 @@ check: .venv/.check ## Run every linter and the type checker
 	@$(BIN)/squawk migrations/*.sql
 	@echo 'yamllint'
 	@$(FILES) '*.yml' '*.yaml' | tr '\n' '\0' | xargs -0 $(BIN)/yamllint --strict \
-		--config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable, truthy: {check-keys: false}}}'
+		--config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable, truthy: {check-keys: false}, comments: {min-spaces-from-content: 1}}}'
 	@echo 'kubernetes-validate'
 	@$(BIN)/kubernetes-validate --quiet --strict --kubernetes-version 1.31 deploy/kubernetes/*.yaml
 	@$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/*.yaml

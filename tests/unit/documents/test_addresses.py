@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from migrator.process.url import EXAMPLE_URL
-from tests.unit.documents.test_configuration import FILES, ROOT
+from scripts.configuration import ROOT
+from tests.unit.documents.test_configuration import FILES
 
 # Hosts of examples that are on this machine, or on the private network of containers.
 PRIVATE = {"localhost", "127.0.0.1", "postgres", "rehearsal"}
