@@ -57,16 +57,18 @@ check: .venv/.check ## Run every linter and the type checker
 	@$(BIN)/squawk migrations/*.sql
 	@echo 'yamllint'
 	@$(FILES) '*.yml' '*.yaml' | tr '\n' '\0' | xargs -0 $(BIN)/yamllint --strict \
-		--config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable, truthy: {check-keys: false}}}'
+		--config-data '{extends: default, rules: {line-length: {max: 120}, document-start: disable, truthy: {check-keys: false}, comments: {min-spaces-from-content: 1}}}'
 	@echo 'kubernetes-validate'
 	@$(BIN)/kubernetes-validate --quiet --strict --kubernetes-version 1.31 deploy/kubernetes/*.yaml
 	@$(BIN)/kubernetes-validate --quiet --strict deploy/kubernetes/*.yaml
 	@echo 'check-jsonschema'
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	@echo 'actionlint'
 	@$(BIN)/actionlint -config-file .github/actionlint.yaml -shellcheck $(BIN)/shellcheck $(WORKFLOWS)
 	@echo 'zizmor'
-	@$(BIN)/zizmor --quiet --offline --no-progress --min-severity medium --config .github/zizmor.yml $(WORKFLOWS)
+	@$(BIN)/zizmor --quiet --offline --no-progress --min-severity medium --config .github/zizmor.yml \
+		$(WORKFLOWS) .github/dependabot.yml
 WORKFLOWS = .github/workflows/*.yml examples/ci/*.yml
 
 format: .venv/.check ## Format the Python code and mend what ruff can mend

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from migrator.process.errors import UsageError
 from migrator.process.names import IDENTIFIER, Table
-from migrator.process.url import normalise_url
+from migrator.process.url import EXAMPLE_URL, normalise_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,12 +181,15 @@ class Settings(NamedTuple):
     url: str = _setting(
         "DATABASE_URL",
         _URL,
-        "The address of the database: "
-        "postgresql://user:password@host:5432/database?sslmode=require. postgres:// and "
-        "SQLAlchemy's postgresql+driver:// also work. In the user name and the password, "
-        "percent-encode @ : / % # and ?. Without DATABASE_URL, the migrator uses libpq's own PG* "
-        "variables (PGHOST, PGUSER, PGPASSWORD, PGDATABASE, PGSERVICE, PGSSLMODE, ...). There is "
-        "no flag for the address, because other users of the machine can see a command line.",
+        f"The address of the database: {EXAMPLE_URL}. sslmode=verify-full encrypts the connection "
+        "and refuses a server without a certificate for the name of the host. sslrootcert says who "
+        "may have issued the certificate: an authority that the image trusts (system), or one "
+        "whose own certificate is in a file (sslrootcert=/run/secrets/ca.pem). Leave both out only "
+        "on a private network, such as that of a Compose file. postgres:// and SQLAlchemy's "
+        "postgresql+driver:// also work. In the user name and the password, percent-encode @ : / % "
+        "# and ?. Without DATABASE_URL, the migrator uses libpq's own PG* variables (PGHOST, "
+        "PGUSER, PGPASSWORD, PGDATABASE, PGSERVICE, PGSSLMODE, ...). There is no flag for the "
+        "address, because other users of the machine can see a command line.",
     )
     password: str | None = _setting(
         "POSTGRES_PASSWORD",
@@ -404,8 +407,8 @@ def require_database(settings: Settings, environ: Mapping[str, str]) -> None:
     ):
         raise UsageError(
             "no database is given",
-            "Set DATABASE_URL (postgresql://user:password@host:5432/database), DATABASE_URL_FILE, "
-            "or PGHOST, PGUSER, PGPASSWORD and PGDATABASE.",
+            f"Set DATABASE_URL ({EXAMPLE_URL}), DATABASE_URL_FILE, or "
+            "PGHOST, PGUSER, PGPASSWORD and PGDATABASE.",
         )
 
 

@@ -6,6 +6,10 @@ import re
 
 from migrator.process.errors import UsageError
 
+# For a hint. By default libpq does not check who the server is, so an example without these
+# parameters would give the password to whoever answers.
+EXAMPLE_URL = "postgresql://user:password@host:5432/database?sslmode=verify-full&sslrootcert=system"
+
 _SCHEME = re.compile(r"(postgres(?:ql)?)(\+\w+)?://", re.ASCII)
 _URL = re.compile(
     r"""(?: (?P<user>[^:@/]*) (?: :(?P<password>[^@/]*) )? @ )?
@@ -43,7 +47,7 @@ def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
             return url
         raise UsageError(
             f"{name} does not begin with postgresql:// or postgres://",
-            "Write postgresql://user:password@host:5432/database.",
+            f"Write {EXAMPLE_URL}.",
         )
     rest = url[scheme.end() :]
     match = _URL.fullmatch(rest)
@@ -59,7 +63,7 @@ def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
         # does not show that text.
         raise UsageError(
             f"{name} has a port that is not a number",
-            "Write postgresql://user:password@host:5432/database.",
+            f"Write {EXAMPLE_URL}.",
         )
     if scheme[2] == "+asyncpg":
         rest = re.sub(r"([?&])ssl=", r"\1sslmode=", rest)

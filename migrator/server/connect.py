@@ -13,6 +13,7 @@ from migrator.process.errors import DatabaseUnavailable, MigratorError, UsageErr
 from migrator.process.log import hide
 from migrator.process.settings import FromFile
 from migrator.process.signals import Stop
+from migrator.process.url import EXAMPLE_URL
 from migrator.process.waiting import Again, until_done
 from migrator.server.answers import WatchedConnection
 from migrator.server.driver import extensions, psycopg2
@@ -222,7 +223,7 @@ def _parsed(url: str) -> dict[str, Any]:
         problem = f"libpq has no option {option[1]!r}" if option else "libpq cannot read it"
         raise UsageError(
             f"DATABASE_URL is not valid: {problem}",
-            "Write postgresql://user:password@host:5432/database?sslmode=require.",
+            f"Write {EXAMPLE_URL}.",
         ) from None
 
 

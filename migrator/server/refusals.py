@@ -102,8 +102,23 @@ _REFUSALS = (
         "owner may read the key.",
     ),
     _Refusal(
-        r"does not support SSL|certificate verify failed|certificate \"|sslmode"
-        r"|SSL error(?!: unexpected eof)",
+        r"certificate verify failed",
+        "the server's certificate is not trusted",
+        final=True,
+        hint="Let sslrootcert in DATABASE_URL name a file with the certificate of the authority "
+        "that issued the server's, or be `system` for the authorities that the image trusts. "
+        "Outside of the image, `system` is the file that SSL_CERT_FILE names. If nobody has "
+        "changed anything, somebody else may be answering in the place of the server.",
+    ),
+    _Refusal(
+        r"server does not support SSL",
+        "client and server could not agree on TLS",
+        final=True,
+        hint="Give the server a certificate (`ssl = on`). Only on a private network, take sslmode "
+        "and sslrootcert out of DATABASE_URL instead.",
+    ),
+    _Refusal(
+        r"certificate \"|sslmode|SSL error(?!: unexpected eof)",
         "client and server could not agree on TLS",
         final=True,
         hint="Check sslmode and sslrootcert.",
@@ -127,6 +142,14 @@ _REFUSALS = (
         final=True,
         hint="Check PGSERVICE, or `service` in DATABASE_URL, and the file that has the services: "
         "PGSERVICEFILE names it, else it is ~/.pg_service.conf.",
+    ),
+    _Refusal(
+        r"server requested a cleartext password",
+        "the server asks for the password in clear",
+        final=True,
+        hint="The password was not sent, because require_auth in DATABASE_URL forbids it. If the "
+        "server is yours, let pg_hba.conf (or the pooler) ask by scram-sha-256. If it does so "
+        "already, somebody else is answering in its place.",
     ),
     _Refusal(
         r"authentication method requirement|channel binding required|encryption required but",

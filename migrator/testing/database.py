@@ -123,7 +123,7 @@ def _created(server_url: str, name: str, source: str | None = None) -> Iterator[
     if match is None:
         raise UsageError(
             "the server's URL cannot be read",
-            "Write postgresql://user:password@host:5432/postgres.",
+            "Write postgresql://user:password@localhost:5432/postgres.",
         )
     _execute(server_url, f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{source}"' if source else ""))
     try:

@@ -41,8 +41,8 @@ def migrator_server_url(pytestconfig: pytest.Config) -> str:
     if not url:
         pytest.fail(
             f"migrated_database needs a server: set {_URL_VARIABLE} or the ini option "
-            f"{_SERVER_URL} to postgresql://user:password@host:5432/postgres, with a role that may "
-            f"create databases; or override the fixture {_SERVER_URL}",
+            f"{_SERVER_URL} to postgresql://user:password@localhost:5432/postgres, with a role "
+            f"that may create databases; or override the fixture {_SERVER_URL}",
             pytrace=False,
         )
     return url

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.container.compose import ENGINE_IMAGE, MIGRATOR_IMAGE, docker, run
+from tests.container.compose import ENGINE_IMAGE, MIGRATOR_IMAGE, ROOT, docker, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("images")
 
-PYTHON = "python:3.13-slim"
+PYTHON = re.findall(r"(?m)^FROM (\S+) AS base$", (ROOT / "Dockerfile.migrator").read_text("utf-8"))[
+    0
+]
 MOST_BYTES = 25_000_000
 # The engine makes these when a container is created.
 OF_THE_ENGINE = re.compile(
@@ -124,6 +126,8 @@ def test_its_configuration() -> None:
     assert config["Entrypoint"] == ["env", *blocked, "migrator"]
     assert config["StopSignal"] == "SIGTERM"
     assert "MIGRATIONS_DIR=/migrations" in config["Env"]
+    # Else sslrootcert=system would trust nobody.
+    assert "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt" in config["Env"]
     labels = config["Labels"]
     assert labels["org.opencontainers.image.title"] == "migrator"
     assert labels["org.opencontainers.image.licenses"] == "MIT"
@@ -134,6 +138,11 @@ def test_it_works_without_a_network_or_anything_to_write_to() -> None:
     secured += ["--security-opt=no-new-privileges:true"]
     answer = docker("run", "--rm", *secured, MIGRATOR_IMAGE, "validate", "--json")
     assert json.loads(answer)["migrations"][0]["version"] == 1
+
+
+def test_it_has_the_certificates_that_sslrootcert_system_means() -> None:
+    read = 'grep -c "BEGIN CERTIFICATE" "$SSL_CERT_FILE"'
+    assert int(docker("run", "--rm", "--entrypoint=sh", MIGRATOR_IMAGE, "-c", read)) > 50
 
 
 def test_the_engine_alone_has_no_migrations() -> None:

@@ -176,22 +176,37 @@ class TestRefusedForGood:
         assert 'role "nobody1" does not exist' in event["message"]
 
     def test_by_pg_hba_conf(self, there: Migrate, second: LocalServer) -> None:
-        file = second.folder / "data" / "pg_hba.conf"
-        usual = file.read_text()
-        file.write_text(f"host all {there.database.user} all reject\n{usual}")
-        second.execute("SELECT pg_reload_conf()")
-        try:
-            eventually(lambda: "rejects" in login_error(there.database.url))
+        with logins(second, there.database, "reject", "rejects"):
             run = there()
-        finally:
-            file.write_text(usual)
-            second.execute("SELECT pg_reload_conf()")
-            eventually(lambda: not login_error(there.database.url))
         assert run.status == UNREACHABLE
         [event] = run.events
         assert event["message"].startswith(
             "the server's pg_hba.conf does not allow the connection: "
         )
+
+
+@contextmanager
+def logins(second: LocalServer, database: Database, method: str, sign: str) -> Iterator[None]:
+    """Let the second server log the owner of a database in by another method.
+
+    Args:
+        second: the server.
+        database: whose owner it is.
+        method: the method's name in pg_hba.conf.
+        sign: words with which a client that only does SCRAM is refused then.
+    """
+    file = second.folder / "data" / "pg_hba.conf"
+    usual = file.read_text()
+    strict = f"{database.url}?require_auth=scram-sha-256"
+    file.write_text(f"host all {database.user} all {method}\n{usual}")
+    second.execute("SELECT pg_reload_conf()")
+    try:
+        eventually(lambda: sign in login_error(strict))
+        yield
+    finally:
+        file.write_text(usual)
+        second.execute("SELECT pg_reload_conf()")
+        eventually(lambda: not login_error(strict))
 
 
 def at_a_service(tmp_path: Path, text: str | None) -> dict[str, str | None]:
@@ -245,6 +260,41 @@ class TestWhatTheClientFinds:
         event = self.told(migrate, env, "the server does not log in as the settings demand")
         assert "require_auth" in event["hint"]
 
+    def test_the_login_that_the_settings_demand_is_no_obstacle(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        with Proxy(database.server.host, database.server.port) as proxy:
+            url = f"{proxy.url(database.url)}?sslmode=disable&require_auth=scram-sha-256"
+            assert migrate(env={"DATABASE_URL": url}).status == 0
+        # SCRAM is two messages, neither of them with the password (RFC 5802).
+        assert proxy.counts["p"] == 2 * proxy.counts["startup"]
+        assert database.execute("SELECT version FROM schema_migrations") == [(1,)]
+
+    def test_a_server_that_asks_for_the_password_in_clear(
+        self, there: Migrate, second: LocalServer
+    ) -> None:
+        with (
+            logins(second, there.database, "password", "cleartext"),
+            Proxy(second.host, second.port) as proxy,
+        ):
+            url = f"{proxy.url(there.database.url)}?sslmode=disable"
+            assert there("wait", env={"DATABASE_URL": url}).status == 0
+            # This is what require_auth is for: libpq gives the password to whoever asks.
+            assert (proxy.counts["startup"], proxy.counts["p"]) == (1, 1)
+            proxy.counts.clear()
+            strict: dict[str, str | None] = {"DATABASE_URL": f"{url}&require_auth=scram-sha-256"}
+            event = self.told(there, strict, "the server asks for the password in clear")
+            assert (proxy.counts["startup"], proxy.counts["p"]) == (1, 0)
+        assert "scram-sha-256" in event["hint"]
+
+    def test_a_server_that_lets_everybody_in(self, there: Migrate, second: LocalServer) -> None:
+        """Somebody who does not know what SCRAM proves can only do without it."""
+        env: dict[str, str | None] = {
+            "DATABASE_URL": f"{there.database.url}?require_auth=scram-sha-256"
+        }
+        with logins(second, there.database, "trust", "did not complete authentication"):
+            self.told(there, env, "the server does not log in as the settings demand")
+
     def test_an_option_that_the_server_does_not_know(
         self, migrate: Migrate, database: Database
     ) -> None:
@@ -277,6 +327,18 @@ class TestWhatTheClientFinds:
             url.replace("verify-full", "verify-ca"),
         ):
             assert there("wait", env={"DATABASE_URL": cured}).status == 0
+
+    def test_a_certificate_of_an_authority_that_is_not_trusted(
+        self, there: Migrate, certificate: Path, tmp_path: Path
+    ) -> None:
+        """`system` is what SSL_CERT_FILE names; the image sets it."""
+        url = there.database.url.replace("@127.0.0.1:", "@elsewhere.example:")
+        url += "?sslmode=verify-full&sslrootcert=system&hostaddr=127.0.0.1"
+        env: dict[str, str | None] = {"DATABASE_URL": url, "SSL_CERT_FILE": str(tmp_path / "none")}
+        event = self.told(there, env, "the server's certificate is not trusted")
+        assert "SSL_CERT_FILE" in event["hint"]
+        env["SSL_CERT_FILE"] = str(certificate)
+        assert there("wait", env=env).status == 0
 
     @pytest.mark.parametrize("text", [None, "no certificate"], ids=["missing", "unreadable"])
     def test_a_root_certificate(

@@ -1,4 +1,4 @@
-"""The workflows: what they may do, what they cover, and what a release says.
+"""The workflows: what they may do, what they pin and cover, and what a release says.
 
 `make check` has their schema and their security; this is what those do not know.
 """
@@ -22,6 +22,27 @@ FILES = [*ROOT.glob(".github/workflows/*.yml"), *ROOT.glob("examples/ci/*.yml")]
 WORKFLOWS: dict[str, dict[str, Any]] = {
     path.name: yaml.safe_load(path.read_text("utf-8")) for path in FILES
 }
+# What a job may do besides reading the repository, which the whole workflow may.
+SIGNS = {"id-token": "write", "attestations": "write"}
+MORE = {
+    "release.yml": {
+        "image": {"contents": "read", **SIGNS},
+        "publish": {"contents": "write", **SIGNS},
+    }
+}
+DOCKERFILE = (ROOT / "Dockerfile.migrator").read_text("utf-8")
+# The stages of the Dockerfile: what each begins with, and its name.
+STAGES = re.findall(r"(?m)^FROM (\S+)(?: AS (\S+))?$", DOCKERFILE)
+
+
+def steps(workflow: str, job: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = WORKFLOWS[workflow]["jobs"][job]["steps"]
+    return found
+
+
+def step_of(job: str, action: str) -> dict[str, Any]:
+    [found] = [s for s in steps("release.yml", job) if s.get("uses", "").startswith(f"{action}@")]
+    return found
 
 
 def test_they_are_all_here() -> None:
@@ -32,28 +53,134 @@ def test_they_are_all_here() -> None:
 class TestEach:
     def test_may_read_and_no_more(self, name: str) -> None:
         assert WORKFLOWS[name]["permissions"] == {"contents": "read"}
-        more = [job for job, spec in WORKFLOWS[name]["jobs"].items() if "permissions" in spec]
-        assert more == (["publish"] if name == "release.yml" else [])
+        jobs = WORKFLOWS[name]["jobs"].items()
+        more = {job: spec["permissions"] for job, spec in jobs if "permissions" in spec}
+        assert more == MORE.get(name, {})
 
     def test_ends(self, name: str) -> None:
         jobs = WORKFLOWS[name]["jobs"].values()
         assert [job for job in jobs if "uses" not in job and "timeout-minutes" not in job] == []
-
-    def test_names_the_full_version_of_each_action(self, name: str) -> None:
-        used = [
-            step["uses"]
-            for job in WORKFLOWS[name]["jobs"].values()
-            for step in job.get("steps", [])
-            if "uses" in step
-        ]
-        assert used
-        assert [action for action in used if not re.search(r"@v\d+\.\d+\.\d+$", action)] == []
 
     def test_leaves_no_token_in_a_checkout(self, name: str) -> None:
         for job in WORKFLOWS[name]["jobs"].values():
             for step in job.get("steps", []):
                 if step.get("uses", "").startswith("actions/checkout@"):
                     assert step["with"]["persist-credentials"] is False
+
+
+class TestActions:
+    def test_are_pinned_by_commit_with_the_version_behind_it(self) -> None:
+        """Dependabot renews the comment with the commit; without it nobody could read the pin."""
+        pins: dict[str, set[str]] = {}
+        for file in FILES:
+            for line in re.findall(r"(?m)^ +(?:- )?uses: (.*)$", file.read_text("utf-8")):
+                if line.startswith("./"):  # a workflow of the same commit
+                    continue
+                match = re.fullmatch(r"([\w-]+/[\w-]+)@([0-9a-f]{40} # v\d+\.\d+\.\d+)", line)
+                assert match, f"{file.name}: {line}"
+                pins.setdefault(match[1], set()).add(match[2])
+        assert "actions/checkout" in pins
+        assert {action: found for action, found in pins.items() if len(found) > 1} == {}
+
+
+class TestBaseImage:
+    def test_is_an_argument_of_every_stage(self) -> None:
+        [(tag, base), *others] = STAGES
+        assert re.fullmatch(r"python:3\.\d+-slim", tag)
+        assert re.findall(r"(?m)^ARG PYTHON_IMAGE=(.*)$", DOCKERFILE) == [base]
+        names = {name for _, name in others}
+        assert {start for start, _ in others} - names == {"$PYTHON_IMAGE"}
+        copied = set(re.findall(r"--from=(\S+)", DOCKERFILE))
+        assert copied <= names
+
+    def test_is_named_once_where_the_image_is_built(self) -> None:
+        assert len(re.findall(r"python:\d", DOCKERFILE)) == 1
+        files = [
+            *FILES,
+            ROOT / "Makefile",
+            *ROOT.glob("*.yml"),
+            *ROOT.glob("scripts/*"),
+            *ROOT.glob("deploy/**/*"),
+        ]
+        texts = [file.read_text("utf-8") for file in files if file.is_file()]
+        assert not [text for text in texts if re.search(r"python:\d", text)]
+
+    def test_is_the_same_in_the_documents_the_tests_and_the_example(self) -> None:
+        """Dependabot changes Dockerfiles only: the rest of its pull request is a person's."""
+        found = {
+            str(file.relative_to(ROOT)): set(re.findall(r"python:[\d.]+-slim", text))
+            for folder in ("docs", "examples", "tests")
+            for file in (ROOT / folder).rglob("*")
+            if file.suffix in {"", ".md", ".py"} and file.is_file()
+            if "-slim" in (text := file.read_text("utf-8", errors="replace"))
+        }
+        assert {"docs/image.md", "tests/images/prepare"} <= set(found)
+        assert {file: tags for file, tags in found.items() if tags - {STAGES[0][0]}} == {}
+
+    def test_of_a_release_is_named_by_the_digest_that_the_registry_tells(self) -> None:
+        [finding] = [s for s in steps("release.yml", "image") if s.get("id") == "base"]
+        looked_for = finding["run"].splitlines()[0]
+        assert looked_for.startswith("name=")
+        name = subprocess.run(
+            ["bash", "-c", f'{looked_for}; echo "$name"'],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert name == f"{STAGES[0][0]}\n"
+        assert "imagetools inspect \"$name\" --format '{{.Manifest.Digest}}'" in finding["run"]
+        built = step_of("image", "docker/build-push-action")["with"]
+        assert built["file"] == "Dockerfile.migrator"
+        argument = "${{ steps.base.outputs.name }}@${{ steps.base.outputs.digest }}"
+        assert f"PYTHON_IMAGE={argument}" in built["build-args"].splitlines()
+
+    def test_of_every_other_build_is_the_tag(self) -> None:
+        for file in (ROOT / "Makefile", *ROOT.glob("*.yml"), ROOT / ".github/workflows/ci.yml"):
+            assert "PYTHON_IMAGE" not in file.read_text("utf-8")
+
+
+class TestProvenance:
+    """BuildKit's is not signed; these are."""
+
+    def test_of_the_image_is_signed(self) -> None:
+        built = step_of("image", "docker/build-push-action")
+        signed = step_of("image", "actions/attest-build-provenance")["with"]
+        assert signed == {
+            "subject-name": "${{ vars.IMAGE }}",
+            "subject-digest": f"${{{{ steps.{built['id']}.outputs.digest }}}}",
+        }
+        # Only what has been pushed has a digest.
+        assert built["with"]["push"] is True
+        order = [step.get("uses", "").partition("@")[0] for step in steps("release.yml", "image")]
+        assert order.index("docker/build-push-action") < order.index(
+            "actions/attest-build-provenance"
+        )
+
+    def test_of_the_wheel_is_signed(self) -> None:
+        signed = step_of("publish", "actions/attest-build-provenance")["with"]
+        assert signed == {"subject-path": "dist/*.whl"}
+
+
+class TestDependabot:
+    """`make check` has the schema."""
+
+    UPDATES = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text("utf-8"))["updates"]
+
+    def folders(self, ecosystem: str) -> list[str]:
+        [found] = [u for u in self.UPDATES if u["package-ecosystem"] == ecosystem]
+        return sorted(found["directories"])
+
+    def test_renews_every_workflow(self) -> None:
+        # It takes "/" for .github/workflows, and any other folder for itself.
+        folders = {f"/{file.parent.relative_to(ROOT)}" for file in FILES}
+        expected = {"/" if folder == "/.github/workflows" else folder for folder in folders}
+        assert self.folders("github-actions") == sorted(expected)
+
+    def test_renews_every_base_image_with_a_tag(self) -> None:
+        files = [*ROOT.glob("Dockerfile*"), *ROOT.glob("examples/**/Dockerfile*")]
+        folders = {f"/{file.parent.relative_to(ROOT)}".replace("/.", "/") for file in files}
+        assert self.folders("docker") == sorted(folders)
 
 
 def test_ci_covers_every_server_and_python() -> None:
