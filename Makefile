@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FILES := git ls-files --cached --others --exclude-standard --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs lock chaos bench clean secrets build up down current logs \
+.PHONY: help demo test check format docs lock chaos prove bench clean secrets build up down current logs \
 	backup restore reset adopt
 
 help: ## List the targets
@@ -90,6 +90,13 @@ UV_ARGS = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-
 
 chaos: .venv/.test ## Strike at migrators at random moments (RUNS=1000)
 	@CHAOS_RUNS=$(RUNS) $(BIN)/python -m pytest --timeout=0 $(PYTEST_ARGS) tests/chaos
+
+# Each as TEST_POSTGRES is: docker, embedded, or a folder of programs.
+SERVERS ?= docker embedded
+prove: .venv/.test ## The same as often as the promises need it, on several servers (RUNS=1000 SERVERS='docker embedded')
+	@for server in $(SERVERS); do \
+		TEST_POSTGRES=$$server CHAOS_RUNS=$(or $(RUNS),1000) $(BIN)/python -m pytest -n 3 --timeout=0 tests/chaos || exit 1; \
+	done
 
 bench: .venv/.test ## Measure beside other tools: docs/performance.md (BENCH_ARGS='--quick --workload noop')
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

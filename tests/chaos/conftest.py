@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 # A random one by default, printed at the end and with every failure.
 SEED = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(10**9))
-TALLY: Counter[str] = Counter()
+KIND = "kind"  # the property of a test that has the kind of its run
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many runs there were of each kind, and which seed makes them again."""
     terminalreporter.write_line(f"chaos: CHAOS_SEED={SEED}")
-    for kind, count in sorted(TALLY.items()):
+    reports = [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]
+    kinds = [dict(report.user_properties).get(KIND) for report in reports]
+    for kind, count in sorted(Counter(kind for kind in kinds if kind).items()):
         terminalreporter.write_line(f"chaos: {count:5} {kind}")
 
 

@@ -23,13 +23,42 @@ if TYPE_CHECKING:
     from tests.support.migrator import Folder, Process
     from tests.support.proxy import Proxy
 
-STRIKES = ("kill", "term", "terminate", "restart", "cut", "stall")
-SETTINGS = ("alone", "no-transaction", "pooled", "loaded", "two")
+STRIKES = ("kill", "term", "terminate", "restart", "cut", "stall", "half-close", "promote")
+SETTINGS = (
+    "alone",
+    "no-transaction",
+    "pooled",
+    "loaded",
+    "two",
+    "limited",  # by MIGRATOR_LOCK_HOLD_MAX
+    "recording",  # the files record themselves
+    "committing",  # some statements are blocks that commit
+    "role",  # the role has settings that get in the way
+    "two images",  # the other migrator is an earlier one
+)
+# What a database may set for its sessions, and no run may come to harm by.
+ROLE = {
+    "statement_timeout": "2s",
+    "lock_timeout": "50ms",
+    "idle_in_transaction_session_timeout": "200ms",
+    "default_transaction_isolation": "serializable",
+    "row_security": "off",
+    "standard_conforming_strings": "off",
+    "datestyle": "German",
+    "timezone": "Asia/Kathmandu",
+}
+SINCE_17 = {"transaction_timeout": "300ms"}
 MOMENTS = ("before a message", "after a message", "before a COMMIT", "after a COMMIT", "reply lost")
 STALLS = ("for a while", "until cut", "for good")
 FILES = 8
 # How many messages, and COMMITs among them, a run has that nothing strikes, or nearly so many.
-LENGTHS = {"no-transaction": (230, 60), "pooled": (48, 9), "two": (12, 4)}
+LENGTHS = {
+    "no-transaction": (230, 60),
+    "committing": (230, 60),
+    "pooled": (48, 9),
+    "two": (12, 4),
+    "two images": (12, 4),
+}
 LENGTH = (95, 20)
 COMMIT = re.compile(r"\bCOMMIT\b")  # not READ COMMITTED
 
@@ -48,6 +77,7 @@ class Plan:
         stall_seconds: how long a stall lasts that is not for good.
         pool_size: how many connections the pooler makes.
         behind_pooler: whether the proxy is between the pooler and the server.
+        to_server: which side is told of a half-closed connection.
     """
 
     strike: str
@@ -59,6 +89,7 @@ class Plan:
     stall_seconds: float
     pool_size: int
     behind_pooler: bool
+    to_server: bool
 
     @property
     def kind(self) -> str:
@@ -68,9 +99,9 @@ class Plan:
 
 
 def draw(seed: str, number: int) -> Plan:
-    """Draw a run's plan. Six strikes and five settings: 30 runs have each pair once."""
+    """Draw a run's plan. Eight strikes and ten settings: 80 runs have each pair once."""
     chance = random.Random(f"{seed}/{number}")  # noqa: S311 - chance that can be had again
-    setting = SETTINGS[number % len(SETTINGS)]
+    setting = SETTINGS[(number + number // len(STRIKES)) % len(SETTINGS)]
     moment = chance.choice(MOMENTS)
     messages, commits = LENGTHS.get(setting, LENGTH)
     return Plan(
@@ -84,6 +115,7 @@ def draw(seed: str, number: int) -> Plan:
         stall_seconds=chance.uniform(0.05, 2),
         pool_size=chance.choice((1, 2, 20)),
         behind_pooler=chance.random() < 0.5,
+        to_server=chance.random() < 0.5,
     )
 
 
@@ -94,14 +126,10 @@ class Step(NamedTuple):
     row: int = 0
 
 
-def steps(number: int, *, alone: bool, load: bool) -> list[Step]:
-    """Return a file's statements.
-
-    Args:
-        number: the file's.
-        alone: whether it is a no-transaction file.
-        load: whether there is a table that others update all the time.
-    """
+def steps(number: int, plan: Plan) -> list[Step]:
+    """Return the statements of the file with this number."""
+    alone = is_alone(plan, number)
+    load = plan.setting == "loaded"
     table = f"t{number}"
     found = [
         Step(f"INSERT INTO audit VALUES ({number}, 1)", 1),
@@ -124,6 +152,14 @@ def steps(number: int, *, alone: bool, load: bool) -> list[Step]:
             Step(f"CREATE UNIQUE INDEX i{number} ON {table} (id)"),
             Step(f"INSERT INTO audit VALUES ({number}, 2)", 2),
         ]
+    if plan.setting == "recording":
+        itself = f"INSERT INTO schema_migrations (version, description) VALUES ({number}, 'itself')"
+        found.insert(1, Step(itself))
+    if plan.setting == "committing" and alone:
+        # What is run again after a kill has to bear it.
+        marks = "INSERT INTO marks VALUES ({}, {}) ON CONFLICT DO NOTHING; COMMIT;"
+        block = f"{marks.format(number, 1)} PERFORM pg_sleep(0.02); {marks.format(number, 2)}"
+        found.insert(2, Step(f"DO $$BEGIN {block} END$$"))
     if load and alone:
         found.append(Step(f"CREATE INDEX CONCURRENTLY l{number} ON pgbench_accounts (bid)"))
     elif load:
@@ -137,16 +173,28 @@ def is_alone(plan: Plan, number: int) -> bool:
     """Tell which files of a run are no-transaction files."""
     if plan.setting == "pooled":
         return False
-    return number % 2 == 0 if plan.setting == "no-transaction" else number == FILES // 2
+    many = plan.setting in ("no-transaction", "committing")
+    return number % 2 == 0 if many else number == FILES // 2
 
 
 def write(plan: Plan, folder: Folder) -> None:
     """Write the run's files."""
     for number in range(1, FILES + 1):
-        alone = is_alone(plan, number)
-        found = steps(number, alone=alone, load=plan.setting == "loaded")
-        text = "".join(f"{step.sql};\n" for step in found)
-        folder.write(f"{number:03}_step.sql", (NO_TRANSACTION if alone else "") + text)
+        text = "".join(f"{step.sql};\n" for step in steps(number, plan))
+        header = NO_TRANSACTION if is_alone(plan, number) else ""
+        folder.write(f"{number:03}_step.sql", header + text)
+
+
+def prepare(plan: Plan, database: Database) -> None:
+    """Create the tables that the files write into, and make the settings of the database."""
+    database.execute(
+        f"SET ROLE {database.user}; CREATE TABLE audit (number int, row int);"
+        "CREATE TABLE marks (number int, row int, PRIMARY KEY (number, row))"
+    )
+    if plan.setting == "role":
+        newer = SINCE_17 if database.server.version >= 17 else {}
+        for name, value in {**ROLE, **newer}.items():
+            database.execute(f"ALTER DATABASE {database.name} SET {name} TO '{value}'")
 
 
 @dataclass
@@ -211,7 +259,7 @@ class Striker:
 
     def _strike(self) -> None:
         self.struck = self.process.poll() is None
-        getattr(self, f"_{self.plan.strike}")()
+        getattr(self, f"_{self.plan.strike.replace('-', '_')}")()
 
     def _kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -227,6 +275,18 @@ class Striker:
 
     def _restart(self) -> None:
         self.database.server.restart("immediate")
+
+    def _promote(self) -> None:
+        """Let the server be a standby for a while, as after a failover, and then the primary."""
+        server = self.database.server
+        # A program of the server runs in the server's own folder.
+        server.execute("COPY (SELECT) TO PROGRAM 'touch standby.signal'")
+        server.restart("immediate")
+        time.sleep(self.plan.stall_seconds)
+        server.execute("SELECT pg_promote()")
+
+    def _half_close(self) -> None:
+        self.proxy.half_close(to_server=self.plan.to_server)
 
     def _cut(self) -> None:
         self.proxy.cut()
@@ -256,7 +316,7 @@ def check_agreement(plan: Plan, database: Database) -> set[int]:
     audit = sorted(database.execute("SELECT number, row FROM audit"))
     expected = []
     for number in range(1, FILES + 1):
-        found = steps(number, alone=is_alone(plan, number), load=plan.setting == "loaded")
+        found = steps(number, plan)
         done = len(found) if number in applied else progress.get(number, 0)
         expected += [(number, step.row) for step in found[:done] if step.row]
     assert audit == expected, f"applied {sorted(applied)}, progress {progress}, audit {audit}"
@@ -278,6 +338,14 @@ def check_all(plan: Plan, database: Database) -> None:
         )
         assert indexes == [(f"i{number}",)]
     assert invalid_indexes(database) == []
+    if plan.setting == "recording":
+        assert database.execute("SELECT DISTINCT description FROM schema_migrations") == [
+            ("itself",)
+        ]
+    if plan.setting == "committing":
+        alone = [number for number in range(1, FILES + 1) if is_alone(plan, number)]
+        marks = database.execute("SELECT number, row FROM marks ORDER BY 1, 2")
+        assert marks == [(number, row) for number in alone for row in (1, 2)]
 
 
 def rows(database: Database, table: str, columns: str) -> list[tuple[Any, ...]]:

@@ -13,21 +13,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.conftest import SEED, TALLY
+from tests.chaos.conftest import KIND, SEED
 from tests.chaos.load import updates
-from tests.chaos.scene import FILES, Plan, Striker, check_agreement, check_all, draw, write
+from tests.chaos.scene import (
+    FILES,
+    Plan,
+    Striker,
+    check_agreement,
+    check_all,
+    draw,
+    prepare,
+    write,
+)
 from tests.support.database import Database, empty_database
-from tests.support.migrator import Folder, Migrate, Run
+from tests.support.migrator import EARLIER, Folder, Migrate, Run
 from tests.support.pgbouncer import pgbouncer
 from tests.support.proxy import Proxy
 from tests.support.sessions import nothing_left
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.postgres import Server
 
-RUNS = int(os.environ.get("CHAOS_RUNS", "18"))
+RUNS = int(os.environ.get("CHAOS_RUNS", "24"))
 LONGEST = 60  # seconds until a migrator hangs
 # A killed client is noticed within a second, one that vanished in about eleven.
 LET_GO_SECONDS = 15
@@ -41,22 +51,25 @@ PLANS = [draw(SEED, number) for number in range(RUNS)]
     ids=[f"{number}-{plan.strike}-{plan.setting}" for number, plan in enumerate(PLANS)],
 )
 def test_after_a_strike_everything_is_there_once(
-    victim: Server, tmp_path: Path, plan: Plan
+    victim: Server, tmp_path: Path, plan: Plan, record_property: Callable[[str, object], None]
 ) -> None:
     try:
         with empty_database(victim) as database:
-            run(plan, database, tmp_path)
+            struck = run(plan, database, tmp_path)
     except BaseException as error:
         number = PLANS.index(plan)
         error.add_note(f"{plan}\nagain with: CHAOS_SEED={SEED} CHAOS_RUNS={RUNS} -k '[{number}-'")
         raise
+    record_property(KIND, plan.kind if struck else f"{plan.kind}: ended before")
 
 
-def run(plan: Plan, database: Database, path: Path) -> None:
-    """Strike once, look, apply the rest in peace, and look again."""
-    database.execute(
-        "CREATE TABLE audit (number int, row int); ALTER TABLE audit OWNER TO app_owner"
-    )
+def run(plan: Plan, database: Database, path: Path) -> bool:
+    """Strike once, look, apply the rest in peace, and look again.
+
+    Returns:
+        Whether the migrator ran when it was struck.
+    """
+    prepare(plan, database)
     for name in ("migrations", "scratch"):
         (path / name).mkdir()
     folder = Folder(path / "migrations")
@@ -69,13 +82,16 @@ def run(plan: Plan, database: Database, path: Path) -> None:
             stack.enter_context(updates(database))
         proxy, url = connect(plan, database, stack)
         migrate = stack.enter_context(Migrate(database, folder, path / "scratch"))
-        process = migrate.start(env={**SETTINGS, "DATABASE_URL": url})
+        limited = {"MIGRATOR_LOCK_HOLD_MAX": "20s"} if plan.setting == "limited" else {}
+        process = migrate.start(env={**SETTINGS, **limited, "DATABASE_URL": url})
         striker = Striker(plan, process, proxy, database)
         proxy.on_query = striker.look
-        others = [migrate.start(env=SETTINGS)] if plan.setting == "two" else []
+        others = []
+        if plan.setting.startswith("two"):
+            image = EARLIER if plan.setting == "two images" else {}
+            others.append(migrate.start(env={**SETTINGS, **image}))
         first = process.wait(LONGEST)
         striker.end()
-        TALLY[plan.kind if striker.struck else f"{plan.kind}: ended before"] += 1
         check_status(plan, first, struck=striker.struck)
         for other in others:
             check_status(plan, other.wait(LONGEST), struck=False)
@@ -87,6 +103,7 @@ def run(plan: Plan, database: Database, path: Path) -> None:
         assert second.event("up to date")["applied"] == FILES - len(applied)
         check_all(plan, database)
         nothing_left(database, idle_may_stay=idle_may_stay)
+        return striker.struck
 
 
 def connect(plan: Plan, database: Database, stack: ExitStack) -> tuple[Proxy, str]:

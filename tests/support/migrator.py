@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -17,7 +18,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -27,6 +27,9 @@ NO_TRANSACTION = "-- migrator: no-transaction\n"
 BOTH_WAYS = pytest.mark.parametrize(
     "header", ["", NO_TRANSACTION], ids=["transaction", "no-transaction"]
 )
+# The environment in which an earlier program runs in the place of this one: as it was when the
+# history had no name of a file, and a no-transaction file no record of what it had found.
+EARLIER = {"PYTHONPATH": str(Path(__file__).with_name("earlier.zip"))}
 # A shorter one would be found in ordinary words.
 SHORTEST_SECRET = 6
 

@@ -121,6 +121,14 @@ class Proxy:
         """Reset all connections (RST to clients and server), and return how many there were."""
         return self._in_loop(self._cut())
 
+    def half_close(self, *, to_server: bool) -> None:
+        """Say on all connections that nothing more comes from one side, and nothing to that side.
+
+        Args:
+            to_server: whether the server is told so, of its clients; otherwise the clients are.
+        """
+        self._in_loop(self._half_close(to_server=to_server))
+
     def stall(self) -> None:
         """Pass nothing on in either direction, and keep all connections open."""
         self._in_loop(self._set_flowing(on=False))
@@ -251,6 +259,11 @@ class Proxy:
         for link in self._links:
             link.reset = True
         return await self._close_links()
+
+    async def _half_close(self, *, to_server: bool) -> None:
+        for link in self._links:
+            with suppress(OSError):  # it is closed already
+                (link.server if to_server else link.client).shutdown(socket.SHUT_WR)
 
     async def _close_links(self) -> int:
         tasks = list(self._links.values())

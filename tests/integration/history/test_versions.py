@@ -6,17 +6,14 @@ file, and a file without a transaction no record of what it had found.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests import support
-from tests.support.migrator import NO_TRANSACTION
+from tests.support.migrator import EARLIER, NO_TRANSACTION
 
 if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
 
-EARLIER = {"PYTHONPATH": str(Path(str(support.__file__)).with_name("earlier.zip"))}
 BUILDS = f"""{NO_TRANSACTION}CREATE INDEX CONCURRENTLY i ON a (id);
 CREATE INDEX CONCURRENTLY j ON b (id);
 CREATE INDEX CONCURRENTLY k ON c (id);
