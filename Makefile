@@ -95,7 +95,7 @@ chaos: .venv/.test ## Strike at migrators at random moments (RUNS=1000)
 SERVERS ?= docker embedded
 prove: .venv/.test ## The same as often as the promises need it, on several servers (RUNS=1000 SERVERS='docker embedded')
 	@for server in $(SERVERS); do \
-		TEST_POSTGRES=$$server CHAOS_RUNS=$(or $(RUNS),1000) $(BIN)/python -m pytest -n 3 --timeout=0 tests/chaos || exit 1; \
+		TEST_POSTGRES=$$server CHAOS_RUNS=$(RUNS) $(BIN)/python -m pytest -n 3 --timeout=0 tests/chaos || exit 1; \
 	done
 
 bench: .venv/.test ## Measure beside other tools: docs/performance.md (BENCH_ARGS='--quick --workload noop')
