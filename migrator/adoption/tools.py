@@ -84,15 +84,19 @@ TOOLS = tuple(sorted([*_SHAPES, *_EXACT_SHAPES]))
 _NAMED = {"dbmate": re.compile(r"schema_migrations(_dbmate)?"), "django": re.compile("django_.*")}
 # Other tables of a tool, next to its history.
 _COMPANIONS = {"yoyo": ("_yoyo_log", "_yoyo_version", "yoyo_lock")}
+# A table with a type of another role is not the history of a tool, and reading it may run a cast of
+# that role.
 _TABLES = r"""
 SELECT n.nspname::text, c.relname::text, array_agg(a.attname::text)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 GROUP BY n.nspname, c.relname, c.oid
 HAVING array_agg(a.attname::text)
   && '{version_num,version,version_id,migration_hash,migration_name,applied}'
+  AND bool_and(t.typnamespace = 'pg_catalog'::regnamespace)
 ORDER BY array_position(%s::text[], n.nspname::text), 1, 2
 """
 _PATH = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]"

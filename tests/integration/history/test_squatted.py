@@ -185,6 +185,23 @@ def test_progress_is_not_read_as_a_view_nor_with_a_type_of_another_role(
     assert run().status == 0
 
 
+def test_a_history_of_another_tool_with_a_type_of_another_role_is_none(
+    run: Callable[..., Run], folder: Folder, mallory: Mallory
+) -> None:
+    folder.write("001_a.sql", "CREATE TABLE a ();")
+    mallory(
+        "CREATE TYPE mood AS ENUM ('1'); CREATE FUNCTION struck_text(mood) RETURNS text"
+        " LANGUAGE plpgsql AS $$BEGIN PERFORM nextval('public.calls'); RETURN '1'; END$$;"
+        "CREATE CAST (mood AS text) WITH FUNCTION struck_text(mood);"
+        "CREATE TABLE schema_migrations (version mood PRIMARY KEY);"
+        "INSERT INTO schema_migrations VALUES ('1'); GRANT ALL ON schema_migrations TO PUBLIC"
+    )
+    refused = run("adopt", "--version", "1", "--yes", "--allow-differences")
+    assert refused.status == 5
+    mallory("ALTER TABLE schema_migrations ALTER version TYPE varchar USING '1'")
+    assert run("adopt", "--version", "1", "--yes", "--allow-differences").status == 0
+
+
 def test_a_plain_table_is_written(
     run: Callable[..., Run], folder: Folder, mallory: Mallory, database: Database
 ) -> None:
