@@ -13,7 +13,15 @@ from migrator import commands
 from migrator.commands.context import Context
 from migrator.process import errors
 from migrator.process.errors import Interrupted, MigratorError
-from migrator.process.log import configure_log, finish, get_logger, is_console, redact, say
+from migrator.process.log import (
+    configure_log,
+    finish,
+    get_logger,
+    is_console,
+    redact,
+    redact_answer,
+    say,
+)
 from migrator.process.settings import (
     VARIABLES,
     LogSettings,
@@ -119,7 +127,7 @@ def _warn_of(unknown: Sequence[str]) -> None:
 
 def _unexpected(error: Exception) -> MigratorError:
     return MigratorError(
-        f"unexpected {type(error).__name__}: {error}",
+        f"unexpected {type(error).__name__}: {redact(str(error))}",
         "This is a bug in migrator; MIGRATOR_LOG_LEVEL=debug shows where. The history has every "
         "migration that was applied; migrator status lists them.",
     )
@@ -127,13 +135,12 @@ def _unexpected(error: Exception) -> MigratorError:
 
 def _worded(error: MigratorError) -> MigratorError:
     """Give an error of the server that is about no file its advice."""
-    if error.hint:
+    if error.status != errors.UNREACHABLE:
         return error
-    # Only an error of the server has no hint, and then the driver has been imported.
+    # Only a connection ends in such an error, and then the driver has been imported.
     from migrator.failure.describe import describe_refusal  # noqa: PLC0415
-    from migrator.server.session import ServerError  # noqa: PLC0415
 
-    return describe_refusal(error) if isinstance(error, ServerError) else error
+    return describe_refusal(error)
 
 
 def _leave(interrupted: Interrupted, logging: LogSettings) -> None:
@@ -146,7 +153,7 @@ def _explain(error: MigratorError, logging: LogSettings) -> None:
     """Tell a person or the log why the command fails, and leave the reason for Kubernetes."""
     from migrator.report import failures, kubernetes  # noqa: PLC0415 - only an error needs them
 
-    text = redact(failures.error(error))
+    text = redact_answer(failures.error(error))
     kubernetes.leave_reason(text)
     if is_console(logging):
         say(text + "\n")

@@ -188,8 +188,7 @@ def _parameters(settings: Settings) -> dict[str, Any]:
     parameters["client_encoding"] = "UTF8"
     names = {parameters.get("user"), parameters.get("dbname"), parameters.get("host")}
     for secret in (parameters.get("password"), os.environ.get("PGPASSWORD")):
-        if secret not in names:  # hiding `postgres` would make every message unreadable
-            hide(secret)
+        hide(secret, is_name=secret in names)
     return parameters
 
 

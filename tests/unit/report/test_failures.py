@@ -129,7 +129,7 @@ class TestWorkflowCommands:
     def test_escape_what_would_end_them(self) -> None:
         error = UsageError("100%\r\n::warning::x", "a,b:c")
         assert github.workflow_commands(error, self.FOLDER) == [
-            "::error::100%25%0D%0A::warning::x%0Aa,b:c"
+            "::error::100%25%0A<U+003A>:warning::x%0Aa,b:c"
         ]
         found = ProblemsFound([Problem("00,1:x%.sql", "is bad")])
         assert github.workflow_commands(found, PurePosixPath()) == [

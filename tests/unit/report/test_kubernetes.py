@@ -8,7 +8,7 @@ from migrator.report.kubernetes import reason
 
 
 def test_may_name_what_is_not_utf_8() -> None:
-    assert reason("größe " + os.fsdecode(b"\xf6")) == "größe \\udcf6".encode()
+    assert reason("größe " + os.fsdecode(b"\xf6")) == "größe <U+DCF6>".encode()
 
 
 def test_is_cut_between_two_characters() -> None:
