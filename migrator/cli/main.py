@@ -17,6 +17,7 @@ from migrator.process.log import (
     configure_log,
     finish,
     get_logger,
+    hide,
     is_console,
     redact,
     redact_answer,
@@ -30,10 +31,14 @@ from migrator.process.settings import (
     load_settings,
 )
 from migrator.process.signals import Stop
+from migrator.process.terminal import lines
+from migrator.process.url import secret_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Mapping, Sequence
+
+    from migrator.process.settings import Settings
 
 
 # What the parser returns for a command line without arguments. No parser is made for that one,
@@ -73,7 +78,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             raise wrong
         _warn_of(check_names(environ))
         merged = {**environ, **_overrides(options)}
-        context = Context(options, load_settings(merged), merged, stop, _command_line)
+        settings = load_settings(merged)
+        _hide_passwords(settings, environ)
+        context = Context(options, settings, merged, stop, _command_line)
         status = commands.load(options.command).run(context)
     except MigratorError as error:
         worded = _worded(error)
@@ -87,9 +94,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         status = worded.status
     except BrokenPipeError:  # whoever read the answer has gone
         status = errors.FAILED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - told as a mistake of ours
         if logging.level == "debug":
-            raise
+            import traceback  # noqa: PLC0415 - only a mistake of ours needs it
+
+            say(lines(redact("".join(traceback.format_exception(error)))))
         _explain(_unexpected(error), logging)
         status = errors.FAILED
     finally:
@@ -117,6 +126,18 @@ def _overrides(options: SimpleNamespace) -> dict[str, str]:
         if variable.flag
         and (value := getattr(options, variable.flag.strip("-").replace("-", "_"), None))
     }
+
+
+def _hide_passwords(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Hide the passwords from now on, since a file that is refused may have one in it."""
+    names: frozenset[str] = frozenset()
+    passwords = {settings.password or "", environ.get("PGPASSWORD", "")}
+    for url in filter(None, (settings.url, settings.scratch_url)):
+        password, beside = secret_of(url)
+        names |= beside
+        passwords.add(password)
+    for secret in passwords:
+        hide(secret, is_name=secret in names)
 
 
 def _warn_of(unknown: Sequence[str]) -> None:

@@ -30,21 +30,23 @@ def kind(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "")
 
 
-def write(path: str, data: bytes, *, append: bool) -> None:
-    """Write into a file that exists.
+def write(path: str, data: bytes, *, append: bool, create: bool = False) -> None:
+    """Write into a file.
 
     Args:
         path: the path of the file.
         data: what is written.
         append: whether what is in the file stays.
+        create: whether the file is made if nothing has its name.
 
     Raises:
         OSError: it cannot be written, or it is not a regular file with a single name.
     """
     # Without O_TRUNC, because at that time it is not known what was opened.
-    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_APPEND * append
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags |= os.O_APPEND * append | os.O_CREAT * create
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, flags, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a symbolic link", path) from None

@@ -41,7 +41,7 @@ def summarise(environ: Mapping[str, str], result: Outcome | MigratorError) -> No
     """
     if path := environ.get("GITHUB_STEP_SUMMARY"):
         try:
-            outside.write(path, redact_answer(summary(result)).encode(), append=True)
+            outside.write(path, redact_answer(summary(result)).encode(), append=True, create=True)
         except OSError as error:
             log.warning("summary not written", file=path, reason=error.strerror)
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from migrator.process.errors import DatabaseUnavailable, MigratorError, UsageError
-from migrator.process.log import hide
+from migrator.process.log import hide, redact
 from migrator.process.settings import FromFile
 from migrator.process.signals import Stop
 from migrator.process.waiting import Again, until_done
@@ -237,7 +237,9 @@ def _connect(
     except (psycopg2.OperationalError, UnicodeDecodeError) as error:
         message = _message(error)
         if message.startswith("invalid "):  # libpq refuses the parameters and does not connect
-            raise UsageError(f"the connection settings are not valid: {message.strip()}") from None
+            raise UsageError(
+                f"the connection settings are not valid: {redact(message.strip())}"
+            ) from None
         from migrator.server.refusals import refused  # noqa: PLC0415 - few servers refuse us
 
         raise refused(message) from None

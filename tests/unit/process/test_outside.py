@@ -27,6 +27,15 @@ def test_a_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         outside.write(str(tmp_path / "file"), b"x", append=True)
     assert not list(tmp_path.iterdir())
+    outside.write(str(tmp_path / "file"), b"x", append=True, create=True)
+    assert (tmp_path / "file").read_text() == "x"
+
+
+def test_a_link_to_nothing_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").symlink_to(tmp_path / "ours")
+    with pytest.raises(OSError, match="link"):
+        outside.write(str(tmp_path / "file"), b"x", append=True, create=True)
+    assert not (tmp_path / "ours").exists()
 
 
 @pytest.mark.parametrize("append", [True, False])
