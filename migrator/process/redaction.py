@@ -29,7 +29,9 @@ _PLACEHOLDER = "[password]"
 _RANDOM = 8  # characters of a password that does not consist of words
 _LONG = 24  # characters of a password that is hidden everywhere though it consists of words
 _TOKEN = 4  # characters of a password that is hidden as a word of its own
+_ALL_SPELLED = 200  # characters of a password whose letters and digits may be escaped too
 _CUT = 6  # characters of a password that are hidden at the end of a text that was cut
+_CUT_WORDS = 16  # the same, when they consist of words
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")  # what is only changed into a spelling with % or \\
 _ENDINGS = ("...", "…")  # how the server and we mark the end of a text that was cut
 # What stands before a password. Group 1 stays.
@@ -50,15 +52,16 @@ class _Range(NamedTuple):
 class Secret:
     """A password, and where it is hidden.
 
-    Args:
-        text: the password.
+    Attributes:
+        text: the password, without blanks around it.
         is_name: whether it is also a name that messages need.
+        is_random: whether it is hidden everywhere.
     """
 
     def __init__(self, text: str, *, is_name: bool = False) -> None:
         self.text = text.strip()
         self.is_random = not is_name and _is_random(self.text)
-        self._is_name = is_name
+        self.is_name = is_name
         self._longest_part = max(_PLAIN.findall(self.text), key=len, default="")
 
     def may_be_in(self, text: str) -> bool:
@@ -82,24 +85,32 @@ class Secret:
     @cached_property
     def in_quotes(self) -> str:
         """The pattern of further places, in texts of others."""
-        if self.is_random or self._is_name:
+        if self.is_random or self.is_name:
             return self.everywhere
         return f"{self.everywhere}|(?<!')('){self._spelled}(?='(?!'))"
 
     @cached_property
     def as_token(self) -> str:
         """The pattern of still further places, in texts of others that are no definitions."""
-        if self.is_random or self._is_name or len(self.text) < _TOKEN:
+        if self.is_random or self.is_name or len(self.text) < _TOKEN:
             return self.in_quotes
         begin = r"(?<!\w)" if _is_word(self.text[0]) else ""
         return f"{self.in_quotes}|{begin}{self._spelled}{self._end}"
 
     def cut_in(self, text: str) -> int:
-        """Return how many characters of a random password are at the end of a text that was cut."""
+        """Return how many characters of a random password are at the end of a text that was cut.
+
+        A few words at the beginning of a long password may be the end of a sentence.
+        """
         if not self.is_random:
             return 0
         return next(
-            (n for n in range(len(self.text) - 1, _CUT - 1, -1) if text.endswith(self.text[:n])), 0
+            (
+                n
+                for n in range(len(self.text) - 1, _CUT - 1, -1)
+                if text.endswith(self.text[:n]) and (n >= _CUT_WORDS or not _are_words(text[-n:]))
+            ),
+            0,
         )
 
     @property
@@ -108,8 +119,10 @@ class Secret:
 
     @cached_property
     def _spelled(self) -> str:
+        # A token of 2000 characters would take half a second to compile.
+        spelled = _spellings if len(self.text) <= _ALL_SPELLED else _usual_spellings
         words = re.split(r"\s+", self.text)
-        return _BLANKS.join("".join(map(_spellings, word)) for word in words)
+        return _BLANKS.join("".join(map(spelled, word)) for word in words)
 
 
 class Redactor:
@@ -130,8 +143,10 @@ class Redactor:
             secret: the password.
             is_name: whether it is also the name of the login, the database or the host.
         """
-        if secret.strip():
-            self.secrets[secret] = Secret(secret, is_name=is_name)
+        known = self.secrets.get(secret)
+        if secret.strip() and (known is None or known.is_name != is_name):
+            # Another thread may be going through the old ones.
+            self.secrets = {**self.secrets, secret: Secret(secret, is_name=is_name)}
 
     def ours(self, text: str) -> str:
         """Return a text of ours, or a name, with what is certainly a password replaced."""
@@ -202,7 +217,11 @@ def _is_random(secret: str) -> bool:
     """Return whether a password is so unlike words that it is hidden inside of words too."""
     if len(secret) >= _LONG:
         return True
-    return len(secret) >= _RANDOM and not all(map(_is_ordinary, re.split(r"[ _-]+", secret)))
+    return len(secret) >= _RANDOM and not _are_words(secret)
+
+
+def _are_words(text: str) -> bool:
+    return all(map(_is_ordinary, re.split(r"[ _-]+", text)))
 
 
 def _is_ordinary(word: str) -> bool:
@@ -230,10 +249,16 @@ def _spellings(character: str) -> str:
         spellings.append(rf"\\{re.escape(character)}")
     if character == "'":
         spellings.append("''")
-    if not character.isprintable():
+    if not character.isprintable() or character in "#:":
         spellings.append(rf"<U\+{code:04X}>")  # as `terminal.visible` writes it
     spellings.append(re.escape(character))
     return f"(?:{'|'.join(spellings)})"
+
+
+def _usual_spellings(character: str) -> str:
+    """Return a pattern of the spellings of one character; a letter or digit is never escaped."""
+    is_plain = character.isascii() and character.isalnum()
+    return character if is_plain else _spellings(character)
 
 
 def _utf16(character: str) -> list[int]:

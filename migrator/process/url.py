@@ -76,8 +76,6 @@ def secret_of(url: str) -> tuple[str, frozenset[str]]:
     Args:
         url: what `normalise_url` returned.
     """
-    from urllib.parse import unquote  # noqa: PLC0415 - commands without a URL do not need it
-
     if "://" not in url:
         fields = {match[1]: _unquoted(match[2]) for match in _FIELD.finditer(url)}
         beside = (fields.get(name, "") for name in ("user", "dbname", "host"))
@@ -88,7 +86,16 @@ def secret_of(url: str) -> tuple[str, frozenset[str]]:
     parameter = re.search(r"(?:^|&)password=([^&]*)", match["parameters"] or "")
     password = parameter[1] if parameter else match["password"] or ""
     names = (match["user"] or "", match["database"] or "", match["hosts"].partition(":")[0])
-    return unquote(password), frozenset(map(unquote, names))
+    return _decoded(password), frozenset(map(_decoded, names))
+
+
+def _decoded(text: str) -> str:
+    """Return a part of a URL without its percent-encoding."""
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote  # noqa: PLC0415 - few passwords need it
+
+    return unquote(text)
 
 
 def _unquoted(value: str) -> str:

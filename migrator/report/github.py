@@ -139,7 +139,7 @@ def _escaped(text: str, characters: str) -> str:
 
 def _cell(text: str) -> str:
     """Return a text for a cell of a Markdown table."""
-    return _MARKDOWN.sub(r"\\\g<0>", visible(text))
+    return _MARKDOWN.sub(r"\\\g<0>", visible(redact_answer(text)))
 
 
 def _code(text: str) -> str:

@@ -202,6 +202,9 @@ class TestNames:
         run = migrate("adopt", "--version", "1", "--yes", env=env)
         assert run.status in (FAILED, DIFFERENT)
         harmless(run)
+        run = migrate("adopt", "--version", "1", "--yes", "--allow-differences", env=env)
+        assert run.status == 0
+        assert not harmless(run)
 
     @pytest.mark.parametrize(
         "command", [("status",), ("--current",), ("status", "--json"), ("--current", "--json")]

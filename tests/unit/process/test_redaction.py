@@ -95,6 +95,20 @@ class TestRandom:
         redactor = knowing("a3f9c27b", "a3f9c27be81d", "x9#x9#x9")
         assert redactor.ours("(a3f9c27be81d, x9#x9#x9)") == "([password], [password])"
 
+    def test_that_is_a_long_token_is_hidden_in_the_usual_spellings(self) -> None:
+        token = "aX9/+é" * 300
+        redactor = knowing(token)
+        for spelling in (token, quote(token, safe=""), json.dumps(token)[1:-1]):
+            assert redactor.ours(f"<{spelling}>") == "<[password]>"
+
+    def test_that_is_long_is_not_told_by_the_end_of_a_sentence(self) -> None:
+        text = "the answer is correct"
+        assert knowing("correct horse battery staple").of_others(text) == text
+        cut = "the answer is correct horse batte"
+        assert knowing("correct horse battery staple").of_others(cut) == (
+            "the answer is [password]"
+        )
+
 
 class TestWord:
     @pytest.mark.parametrize(
