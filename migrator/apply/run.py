@@ -11,6 +11,7 @@ from migrator.apply.state import Outcome, RunState
 from migrator.history.plan import make_plan, plan_problems
 from migrator.history.table import read_history
 from migrator.process.errors import DatabaseUnavailable, Interrupted, Problem, ProblemsFound
+from migrator.process.log import redact
 from migrator.process.waiting import Again, until_done
 from migrator.server.answers import Unanswered
 from migrator.server.connect import connect
@@ -127,7 +128,7 @@ def _after_loss(lost: ConnectionLost, state: RunState) -> Again | None:
 
 
 def _loss(lost: ConnectionLost, state: RunState) -> dict[str, object]:
-    return {"reason": lost.words, "file": state.running or None}
+    return {"reason": redact(lost.words), "file": state.running or None}
 
 
 def _given_up(lost: ConnectionLost, state: RunState) -> DatabaseUnavailable:
@@ -137,7 +138,7 @@ def _given_up(lost: ConnectionLost, state: RunState) -> DatabaseUnavailable:
     times = "" if state.losses == 1 else f" {state.losses} times"
     during = f" while {state.running} was running" if state.running else ""
     return DatabaseUnavailable(
-        f"the connection was lost{times}{during}: {lost.words}; {state.unfinished}",
+        f"the connection was lost{times}{during}: {redact(lost.words)}; {state.unfinished}",
         lost_for_good(lost.words)
         or "Look for the reason in the server's log: a crash, memory, an administrator. Then run "
         "the migrator again.",

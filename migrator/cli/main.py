@@ -13,7 +13,16 @@ from migrator import commands
 from migrator.commands.context import Context
 from migrator.process import errors
 from migrator.process.errors import Interrupted, MigratorError
-from migrator.process.log import configure_log, finish, get_logger, is_console, redact, say
+from migrator.process.log import (
+    configure_log,
+    finish,
+    get_logger,
+    hide,
+    is_console,
+    redact,
+    redact_answer,
+    say,
+)
 from migrator.process.settings import (
     VARIABLES,
     LogSettings,
@@ -22,10 +31,14 @@ from migrator.process.settings import (
     load_settings,
 )
 from migrator.process.signals import Stop
+from migrator.process.terminal import lines
+from migrator.process.url import secret_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Mapping, Sequence
+
+    from migrator.process.settings import Settings
 
 
 # What the parser returns for a command line without arguments. No parser is made for that one,
@@ -65,7 +78,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             raise wrong
         _warn_of(check_names(environ))
         merged = {**environ, **_overrides(options)}
-        context = Context(options, load_settings(merged), merged, stop, _command_line)
+        settings = load_settings(merged)
+        _hide_passwords(settings, environ)
+        context = Context(options, settings, merged, stop, _command_line)
         status = commands.load(options.command).run(context)
     except MigratorError as error:
         worded = _worded(error)
@@ -79,9 +94,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         status = worded.status
     except BrokenPipeError:  # whoever read the answer has gone
         status = errors.FAILED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - told as a mistake of ours
         if logging.level == "debug":
-            raise
+            import traceback  # noqa: PLC0415 - only a mistake of ours needs it
+
+            say(lines(redact("".join(traceback.format_exception(error)))))
         _explain(_unexpected(error), logging)
         status = errors.FAILED
     finally:
@@ -111,6 +128,18 @@ def _overrides(options: SimpleNamespace) -> dict[str, str]:
     }
 
 
+def _hide_passwords(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Hide the passwords from now on, since a file that is refused may have one in it."""
+    names: frozenset[str] = frozenset()
+    passwords = {settings.password or "", environ.get("PGPASSWORD", "")}
+    for url in filter(None, (settings.url, settings.scratch_url)):
+        password, beside = secret_of(url)
+        names |= beside
+        passwords.add(password)
+    for secret in passwords:
+        hide(secret, is_name=secret in names)
+
+
 def _warn_of(unknown: Sequence[str]) -> None:
     """Log the variables that look like settings and are none."""
     for name in unknown:
@@ -119,7 +148,7 @@ def _warn_of(unknown: Sequence[str]) -> None:
 
 def _unexpected(error: Exception) -> MigratorError:
     return MigratorError(
-        f"unexpected {type(error).__name__}: {error}",
+        f"unexpected {type(error).__name__}: {redact(str(error))}",
         "This is a bug in migrator; MIGRATOR_LOG_LEVEL=debug shows where. The history has every "
         "migration that was applied; migrator status lists them.",
     )
@@ -127,13 +156,12 @@ def _unexpected(error: Exception) -> MigratorError:
 
 def _worded(error: MigratorError) -> MigratorError:
     """Give an error of the server that is about no file its advice."""
-    if error.hint:
+    if error.status != errors.UNREACHABLE:
         return error
-    # Only an error of the server has no hint, and then the driver has been imported.
+    # Only a connection ends in such an error, and then the driver has been imported.
     from migrator.failure.describe import describe_refusal  # noqa: PLC0415
-    from migrator.server.session import ServerError  # noqa: PLC0415
 
-    return describe_refusal(error) if isinstance(error, ServerError) else error
+    return describe_refusal(error)
 
 
 def _leave(interrupted: Interrupted, logging: LogSettings) -> None:
@@ -146,7 +174,7 @@ def _explain(error: MigratorError, logging: LogSettings) -> None:
     """Tell a person or the log why the command fails, and leave the reason for Kubernetes."""
     from migrator.report import failures, kubernetes  # noqa: PLC0415 - only an error needs them
 
-    text = redact(failures.error(error))
+    text = redact_answer(failures.error(error))
     kubernetes.leave_reason(text)
     if is_console(logging):
         say(text + "\n")

@@ -9,6 +9,7 @@ from migrator.commands.command import Command, Page
 from migrator.commands.comparing import add_allow_differences, add_ignore, require_schema
 from migrator.history.table import applied_by, read_history
 from migrator.process.errors import OK, UsageError
+from migrator.process.terminal import visible
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -73,7 +74,7 @@ def execute(context: Context) -> int:
         history = adopt.find(session, options.tool)
         if history is None:
             return _nothing_to_adopt(context, session)
-        context.say(f"Found {history.summary}.\n\n")
+        context.say(f"Found {visible(history.summary)}.\n\n")
         version = options.version
         if version is None:
             version = adopt.version_of(history, migrations)
@@ -92,15 +93,15 @@ def execute(context: Context) -> int:
             require_schema(context, session, todo.recorded)
         elif todo.recorded:
             context.say("The schema was not compared with the files (--skip-verify).\n\n")
-        context.say("".join(f"{step[0].upper()}{step[1:]}.\n" for step in todo.steps))
+        context.say("".join(f"{step[0].upper()}{step[1:]}.\n" for step in map(visible, todo.steps)))
         if not todo.drop and not todo.new_name:
-            context.say(f"Leave {history.table} as it is.\n")
+            context.say(f"Leave {visible(str(history.table))} as it is.\n")
         context.agree("This changes the database.")
         adopt.adopt(session, todo, applied_by())
     if todo.recorded:
         context.say(f"Adopted: the database is at version {version}.\n")
     else:
-        context.say(f"Dropped {history.table}; it was adopted before.\n")
+        context.say(f"Dropped {visible(str(history.table))}; it was adopted before.\n")
     return OK
 
 

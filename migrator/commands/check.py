@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import ANSWER, READS, Command, Page
 from migrator.process.errors import OK, PENDING, MigratorError, ProblemsFound
+from migrator.process.log import redact_answer
+from migrator.process.terminal import visible
 from migrator.process.waiting import Again, until_done
 from migrator.report import kubernetes
 
@@ -57,7 +59,7 @@ def execute(context: Context) -> int:
     answer = data(plan)
     context.show(answer, text(answer))
     if status == PENDING:
-        kubernetes.leave_reason(text(answer))
+        kubernetes.leave_reason(redact_answer(text(answer)))
     return status
 
 
@@ -113,7 +115,7 @@ def text(answer: dict[str, Any]) -> str:
     if answer["up_to_date"]:
         return f"Up to date at version {answer['version']}."
     pending = f"{len(answer['pending'])} pending"
-    files = ", ".join(answer["pending"])
+    files = visible(", ".join(answer["pending"]))
     return f"{pending}, the database is at version {answer['version']}: {files}"
 
 

@@ -76,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def execute(context: Context) -> int:
     """Print the script."""
-    context.say(script(context.command_line(), context.options.shell))
+    context.say(script(context.command_line(), context.options.shell), as_it_is=True)
     return OK
 
 

@@ -11,7 +11,9 @@ import structlog
 
 from migrator.files.folder import load_folder
 from migrator.process.errors import MigratorError, ProblemsFound, UsageError
+from migrator.process.log import redact_answer, redacted
 from migrator.process.settings import require_database
+from migrator.process.terminal import json_text, lines
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -162,16 +164,24 @@ class Context:
             text: the same answer for people.
         """
         if self.options.json:
-            text = json.dumps(data, ensure_ascii=False, indent=2)
-        self.say(text + "\n")
+            text = json.dumps(redacted(data), ensure_ascii=False, indent=2)
+            self.say(json_text(text) + "\n", as_it_is=True)
+        else:
+            self.say(text + "\n")
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, *, as_it_is: bool = False) -> None:
         """Print a part of the answer to a command.
+
+        Args:
+            text: the part; what others wrote in it is made harmless here.
+            as_it_is: whether it is printed as it is, because it is for a program.
 
         Raises:
             BrokenPipeError: nobody reads it any more.
             MigratorError: it cannot be written.
         """
+        if not as_it_is:
+            text = lines(redact_answer(text))
         try:
             with self.stop.writing():
                 sys.stdout.write(text)

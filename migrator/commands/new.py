@@ -11,6 +11,7 @@ from migrator.commands.command import Command, Page
 from migrator.files.migration import parse_name
 from migrator.files.rules import UNWRITTEN
 from migrator.process.errors import OK, UsageError
+from migrator.process.terminal import visible
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -65,7 +66,7 @@ def execute(context: Context) -> int:
         raise UsageError(
             f"cannot create a file in {directory.resolve()}: {error.strerror}"
         ) from None
-    context.say(f"{path}\n")
+    context.say(f"{visible(str(path))}\n")
     return OK
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import ANSWER, Command, Page
 from migrator.process.errors import OK
-from migrator.process.log import redacted
 from migrator.process.settings import require_database
+from migrator.process.terminal import visible
 from migrator.rehearsal.rehearse import rehearse
 from migrator.report.table import count, filled
 
@@ -60,7 +60,7 @@ def data(rehearsal: Rehearsal) -> dict[str, Any]:
         "version": rehearsal.version,
         "migrations": [asdict(migration) for migration in rehearsal.migrations],
         "notes": list(rehearsal.notes),
-        "failure": failure and redacted({"message": failure.message, **failure.fields()}),
+        "failure": failure and {"message": failure.message, **failure.fields()},
     }
 
 
@@ -74,18 +74,18 @@ def text(rehearsal: Rehearsal) -> str:
     ]
     for migration in rehearsal.migrations:
         if migration.skipped:
-            lines += ["", f"{migration.file}: not rehearsed: {migration.skipped}"]
+            lines += ["", f"{visible(migration.file)}: not rehearsed: {migration.skipped}"]
             continue
-        lines += ["", f"{migration.file}: {migration.duration_ms} ms"]
+        lines += ["", f"{visible(migration.file)}: {migration.duration_ms} ms"]
         for step in migration.steps:
             rows = "" if step.rows is None else f", {count(step.rows, 'row')}"
-            lines.append(f"  line {step.line}: {step.text}  ({step.duration_ms} ms{rows})")
+            lines.append(f"  line {step.line}: {visible(step.text)}  ({step.duration_ms} ms{rows})")
             lines += [
-                f"    {lock.mode}: {sentence}"
+                f"    {lock.mode}: {visible(sentence)}"
                 for lock, sentence in zip(step.locks, step.verdict, strict=True)
             ]
-            lines += [f"    instead: {step.instead}"] * bool(step.instead)
-    lines += [""] * bool(rehearsal.notes) + [filled(note) for note in rehearsal.notes]
+            lines += [f"    instead: {visible(step.instead)}"] * bool(step.instead)
+    lines += [""] * bool(rehearsal.notes) + [filled(visible(note)) for note in rehearsal.notes]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from migrator.commands.command import ANSWER, READS, Command, Page
 from migrator.files.folder import load_folder
 from migrator.process.errors import OK, ProblemsFound
+from migrator.process.terminal import visible
 from migrator.report.table import count, table
 
 if TYPE_CHECKING:
@@ -131,7 +132,9 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
     head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
     total = f"Current schema version: {answer['version']}, pending: {answer['pending']}"
     left = [
-        f"\n{entry['file']}: {entry['left']}." for entry in answer["migrations"] if entry["left"]
+        f"\n{visible(entry['file'])}: {visible(entry['left'])}."
+        for entry in answer["migrations"]
+        if entry["left"]
     ]
     return f"{table([head, *lines], width)}\n{''.join(left)}\n{total}"
 

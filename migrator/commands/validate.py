@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from migrator.commands.command import ANSWER, Command, Page
 from migrator.files.folder import load_folder
 from migrator.process.errors import OK, ProblemsFound
+from migrator.process.terminal import visible
 from migrator.report.table import count
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def text(answer: dict[str, Any]) -> str:
         answer: what `data` returned.
     """
     migrations = count(len(answer["migrations"]), "migration")
-    return f"{migrations}, all valid; the last is {answer['migrations'][-1]['file']}"
+    last = answer["migrations"][-1]["file"]
+    return f"{migrations}, all valid; the last is {visible(last)}"
 
 
 COMMAND = Command(

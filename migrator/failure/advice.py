@@ -245,7 +245,7 @@ def for_failure(clues: Clues, table: Table) -> str:
             f"Remove it from the file; if the file is a dump, make it with "
             f"--exclude-table='{table.name}*'."
         )
-    invisible = re.search(r"<U\+\w+>", "\n".join(clues.source))
+    invisible = re.search(r"<U\+(?!00(?:23|3A)>)\w+>", "\n".join(clues.source))
     if invisible and clues.sqlstate.startswith("42"):
         return (
             f"The file has an invisible character here, {invisible[0]}. Such characters often come "

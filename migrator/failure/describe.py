@@ -10,15 +10,19 @@ from migrator.failure.failure import Failure
 from migrator.failure.place import last_naming, offset_of
 from migrator.files.excerpt import excerpt
 from migrator.process.errors import DatabaseUnavailable
+from migrator.process.log import redact
 from migrator.server import sqlstate
+from migrator.server.session import ServerError
+from migrator.server.words import without_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from migrator.failure.place import StatementFailed
     from migrator.files.migration import Migration
+    from migrator.process.errors import MigratorError
     from migrator.process.names import Table
-    from migrator.server.session import Diagnosis, ServerError
+    from migrator.server.session import Diagnosis
 
 # The migrator's own statement after the file fails with these codes when the file has dropped or
 # changed the history table.
@@ -31,6 +35,7 @@ _HISTORY_IS_BROKEN = (
 # The statement that records the file fails with these codes when the role has no right to write the
 # history, or when the file's description has a character that the database's encoding lacks.
 _NOT_RECORDED = (sqlstate.INSUFFICIENT_PRIVILEGE, sqlstate.UNTRANSLATABLE_CHARACTER)
+_OURS = (sqlstate.CHANGED_HISTORY, sqlstate.NOT_KEPT)  # the migrator's SQL raises these errors
 _LONGEST = 2000  # characters of a text of the server
 
 
@@ -58,7 +63,8 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
     diagnosis, migration = failed.diagnosis, failed.migration
     index, offset = failed.index, offset_of(failed)
     changed_history = index is None and _is_about_history(diagnosis, situation.table)
-    message = _message(failed, changed_history=changed_history)
+    words = diagnosis.message.strip()
+    message = _message(failed, words, changed_history=changed_history)
     if changed_history:
         index, offset = last_naming(migration, situation.table.name) or (index, offset)
     place = _Place.of(migration, index, offset)
@@ -83,7 +89,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         statement=None if index is None else index + 1,
         statements=len(migration.statements),
         statement_line=place.statement_line,
-        message=_shortened(message),
+        message=_message(failed, _shown(diagnosis), changed_history=changed_history),
         advice=situation.advice.get(diagnosis.sqlstate)
         or advice.for_failure(clues, situation.table),
         state=situation.state,
@@ -129,11 +135,22 @@ def describe_broken(
     )
 
 
-def describe_refusal(error: ServerError) -> DatabaseUnavailable:
-    """Return the error to report when the server's error belongs to no file, with advice."""
-    diagnosis = error.diagnosis
-    hint = diagnosis.hint or advice.for_refusal(diagnosis.sqlstate, diagnosis.message)
-    return DatabaseUnavailable(error.message, hint)
+def describe_refusal(error: MigratorError) -> MigratorError:
+    """Return the error to report when the server's error belongs to no file, with advice.
+
+    Returns:
+        The error itself if it is not of the server. The words of the server have no passwords.
+    """
+    message = without_passwords(error)
+    if isinstance(error, ServerError):
+        diagnosis = error.diagnosis
+        hint = redact(diagnosis.hint)
+        return DatabaseUnavailable(
+            message, hint or advice.for_refusal(diagnosis.sqlstate, diagnosis.message)
+        )
+    if message != error.message:
+        return DatabaseUnavailable(message, error.hint)
+    return error
 
 
 class _Place(NamedTuple):
@@ -152,8 +169,15 @@ class _Place(NamedTuple):
         return cls(line, column, source, migration.place(start)[0])
 
 
-def _message(failed: StatementFailed, *, changed_history: bool) -> str:
-    message = failed.exceeded or failed.diagnosis.message.strip()
+def _message(failed: StatementFailed, words: str, *, changed_history: bool) -> str:
+    """Return what went wrong.
+
+    Args:
+        failed: the error.
+        words: the server's message, which becomes a part of ours.
+        changed_history: whether the file has changed the history.
+    """
+    message = failed.exceeded or words
     code = failed.diagnosis.sqlstate
     if changed_history:
         if code == sqlstate.CHANGED_HISTORY:
@@ -164,8 +188,15 @@ def _message(failed: StatementFailed, *, changed_history: bool) -> str:
     return message
 
 
+def _shown(diagnosis: Diagnosis) -> str:
+    """Return the server's message without passwords; a message of the migrator's SQL is ours."""
+    message = diagnosis.message.strip()
+    return message if diagnosis.sqlstate in _OURS else _shortened(message)
+
+
 def _shortened(text: str) -> str:
-    """Leave out the middle of a long text, since a message can quote a whole statement."""
+    """Leave out the passwords and, of a long text, the middle; it can quote a whole statement."""
+    text = redact(text)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from migrator.process.terminal import cells, shown, visible
+from migrator.process.log import redact_at
+from migrator.process.terminal import cells, shown, visible, without_commands
 
 _WIDTH = 96  # columns of a terminal for one line; of a longer line, only a part is shown
 _AFTER = 32  # how many of these columns are to the right of the caret, if the line is so long
@@ -38,8 +39,9 @@ def excerpt(source: str, offset: int, around: int = 2) -> tuple[str, ...]:
     column = offset - (source.rfind("\n", 0, offset) + 1)
     numbered = []
     for i, line in enumerate(lines[blank:], blank):
-        window, before = _window(line.rstrip("\r"), column if i == failing else 0)
-        numbered.append(f"{first + i:>{width}} | {window}".rstrip())
+        window, before = _window(*redact_at(line.rstrip("\r"), column if i == failing else 0))
+        # The mark of a command can lie on both sides of the column.
+        numbered.append(without_commands(f"{first + i:>{width}} | {window}".rstrip()))
         if i == failing:
             numbered.append(f"{'':>{width}} | {' ' * before}^")
     return tuple(numbered)

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from migrator.process import lazy
-from migrator.process.terminal import Terminal, cells, columns, has_colours, visible
+from migrator.process.redaction import Redactor
+from migrator.process.terminal import (
+    Terminal,
+    cells,
+    columns,
+    has_colours,
+    json_text,
+    lines,
+    visible,
+)
 
 if TYPE_CHECKING:
     from migrator.process.settings import LogSettings
@@ -29,7 +37,6 @@ with lazy.without("asyncio", "copy", "textwrap", "tokenize", "uuid"):
 get_logger = structlog.get_logger
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_REDACTED = "[password]"
 _LONGEST_END = 2.0  # seconds at the end of the process until the log is written
 # Events about changes to a database. If they were logged about a scratch database, a reader would
 # think that the target database was changed.
@@ -45,41 +52,15 @@ _DEEDS = frozenset(
 )
 
 
-class _Redactor:
-    """Replaces every known password by a placeholder, wherever the password is in a log line."""
+# The keys whose text is the server's, and has not been redacted where it came from.
+_OF_OTHERS = {"server notice": ("message",)}
 
-    def __init__(self) -> None:
-        self.secrets: set[str] = set()
-
-    def __call__(
-        self, _logger: object, _method: str, event: structlog.typing.EventDict
-    ) -> structlog.typing.EventDict:
-        # The event and the level are words of this package, so they contain no password. They are
-        # left alone, because a password such as "app" can be a part of such a word.
-        return {
-            key: value if key in ("event", "level") else self.clean(value)
-            for key, value in event.items()
-        }
-
-    def clean(self, value: object) -> object:
-        if isinstance(value, str):
-            # The longest first, because one password can be the beginning of another one.
-            longest_first = sorted(self.secrets, key=len, reverse=True)
-            pattern = "|".join(map(re.escape, longest_first))
-            return re.sub(pattern, _REDACTED, value) if pattern else value
-        if isinstance(value, list | tuple):
-            return [self.clean(item) for item in value]
-        if isinstance(value, dict):
-            return {key: self.clean(item) for key, item in value.items()}
-        return value
-
-
-_redactor = _Redactor()
+_redactor = Redactor()
 _terminal = Terminal()
 
 
 def say(text: str) -> None:
-    """Write a text for a person to stderr, as it is."""
+    """Write a text for a person to stderr; what others wrote in it is harmless already."""
     _terminal.write(text)
 
 
@@ -88,20 +69,53 @@ def finish() -> None:
     _terminal.writer.finish(_LONGEST_END)
 
 
-def hide(secret: str | None) -> None:
-    """Replace a password in everything that is logged, or passed to `redact`, from now on."""
+def hide(secret: str | None, *, is_name: bool = False) -> None:
+    """Hide a password in everything that is written from now on, as `redaction` says.
+
+    Args:
+        secret: the password; may be missing or empty.
+        is_name: whether it is also the name of the login, the database or the host.
+    """
     if secret:
-        _redactor.secrets.add(secret)
+        _redactor.hide(secret, is_name=is_name)
 
 
 def redact(text: str) -> str:
-    """Return the text with every hidden password replaced."""
-    return str(_redactor.clean(text))
+    """Return a text of others with every hidden password replaced.
+
+    Such texts are the messages of the server and of libpq, statements, and queries of other
+    sessions. A text has to be redacted before it is cut or put into a sentence of ours.
+    """
+    return _redactor.of_others(text)
 
 
-def redacted(data: dict[str, object]) -> dict[str, object]:
-    """Return the data with every hidden password replaced in its texts."""
-    return cast("dict[str, object]", _redactor.clean(data))
+def redact_at(text: str, offset: int) -> tuple[str, int]:
+    """Return a text as `redact` does, and where the character of an offset is then."""
+    return _redactor.of_others_at(text, offset)
+
+
+def redact_definition(text: str) -> str:
+    """Return the SQL that defines an object with its passwords replaced; its names stay."""
+    return _redactor.definition(text)
+
+
+def redact_answer(text: str) -> str:
+    """Return a text of ours, with names and redacted words of others in it, without passwords.
+
+    Nothing but a password is replaced: file names and our own words stay.
+    """
+    return _redactor.ours(text)
+
+
+def redacted(data: object) -> Any:  # noqa: ANN401 - as the data
+    """Return data with `redact_answer` applied to its texts."""
+    if isinstance(data, str):
+        return redact_answer(data)
+    if isinstance(data, list | tuple):
+        return [redacted(item) for item in data]
+    if isinstance(data, dict):
+        return {key: redacted(item) for key, item in data.items()}
+    return data
 
 
 def is_console(settings: LogSettings) -> bool:
@@ -121,7 +135,7 @@ def show_live(text: str) -> None:
         text: the line, which is cut to the terminal's width; an empty text removes the line.
     """
     if text:
-        text, width = visible(redact(text)), columns() - 1
+        text, width = visible(redact_answer(text)), columns() - 1
         if cells(text) > width:
             # A line that is wider than the terminal takes two rows, and only one can be erased.
             text = text[:width]
@@ -144,17 +158,18 @@ def configure_log(settings: LogSettings) -> None:
     if is_console(settings):
         processors += [
             _in_words,
-            _redactor,
+            _without_passwords,
+            _harmless,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(colors=has_colours(), pad_event_to=0, sort_keys=False),
         ]
     else:
         processors += [
             _as_data,
-            _redactor,
+            _without_passwords,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _common_keys_first,
-            structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+            _JSONRenderer(default=str, ensure_ascii=False),
         ]
     structlog.configure(
         processors=processors,
@@ -190,6 +205,40 @@ def _quiet_in_scratch(*, debug: bool) -> structlog.typing.Processor:
         return event
 
     return process
+
+
+def _without_passwords(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Replace the passwords in all values, except in the words that are always our own."""
+    of_others = _OF_OTHERS.get(event["event"], ())
+    return {
+        key: value
+        if key in ("event", "level")
+        else redact(value)
+        if key in of_others
+        else redacted(value)
+        for key, value in event.items()
+    }
+
+
+def _harmless(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Make the values harmless for a terminal; the renderer shows a line break as an escape."""
+    return {
+        key: value if value is None or isinstance(value, int | float) else lines(str(value))
+        for key, value in event.items()
+    }
+
+
+class _JSONRenderer(structlog.processors.JSONRenderer):
+    """Writes lines that are harmless for a terminal, and for a program that looks for commands."""
+
+    def __call__(
+        self, logger: object, method: str, event: structlog.typing.EventDict
+    ) -> str | bytes:
+        return json_text(str(super().__call__(logger, method, event)))
 
 
 def _in_words(

@@ -19,6 +19,7 @@ _URL = re.compile(
     re.VERBOSE,
 )
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?", re.ASCII)
+_FIELD = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODE = (
     "Percent-encode @ : / % # ? in the user name and the password (for example @ as %40, / as %2F, "
@@ -68,6 +69,43 @@ def normalise_url(url: str, name: str = "DATABASE_URL") -> str:
     if scheme[2] == "+asyncpg":
         rest = re.sub(r"([?&])ssl=", r"\1sslmode=", rest)
     return f"postgresql://{rest}"
+
+
+def secret_of(url: str) -> tuple[str, frozenset[str]]:
+    """Return the password of a URL, or of a keyword/value string, and the names beside it.
+
+    It is for hiding the password before a driver has read the URL, and is not as exact as the
+    driver: what it does not find is hidden when the migrator connects.
+
+    Args:
+        url: what `normalise_url` returned.
+    """
+    if "://" not in url:
+        fields = {match[1]: _unquoted(match[2]) for match in _FIELD.finditer(url)}
+        beside = (fields.get(name, "") for name in ("user", "dbname", "host"))
+        return fields.get("password", ""), frozenset(beside)
+    match = _URL.fullmatch(url.partition("://")[2])
+    if match is None:
+        return "", frozenset()
+    parameter = re.search(r"(?:^|&)password=([^&]*)", match["parameters"] or "")
+    password = parameter[1] if parameter else match["password"] or ""
+    names = (match["user"] or "", match["database"] or "", match["hosts"].partition(":")[0])
+    return _decoded(password), frozenset(map(_decoded, names))
+
+
+def _decoded(text: str) -> str:
+    """Return a part of a URL without its percent-encoding."""
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote  # noqa: PLC0415 - few passwords need it
+
+    return unquote(text)
+
+
+def _unquoted(value: str) -> str:
+    """Return a value of a keyword/value string without its quotes and escapes."""
+    inner = value[1:-1] if value.startswith("'") else value
+    return re.sub(r"\\(.)", r"\1", inner)
 
 
 def _is_text(escaped: str) -> bool:

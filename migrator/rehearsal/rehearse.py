@@ -51,6 +51,7 @@ _ADVICE = {
     )
 }
 _LONGEST_TEXT = 100  # how many characters of a statement are shown
+_MOST_READ = 50_000  # characters of it are searched for passwords; the rows of a COPY can be many
 _WORDS = 1000  # how many words of a statement are searched for the names of tables
 _PLAIN_READS = ("ACCESS SHARE", "ROW SHARE")  # the lock modes of SELECT, also with FOR UPDATE
 _NEXTVAL = ("ROW EXCLUSIVE", "S")  # the lock mode and pg_class.relkind, when nextval was called
@@ -243,7 +244,7 @@ class _Transaction:
         return Step(
             statement=index + 1,
             line=migration.place(statement.start)[0],
-            text=redact(one_line(migration.script.text(statement), _LONGEST_TEXT)),
+            text=one_line(redact(migration.script.text(statement)[:_MOST_READ]), _LONGEST_TEXT),
             duration_ms=_ms(duration),
             rows=rows,
             locks=_locks(self._catalog, before, self._seen),

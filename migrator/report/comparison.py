@@ -6,6 +6,9 @@ import difflib
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from migrator.process.log import redact_definition
+from migrator.process.terminal import lines as harmless_lines
+from migrator.process.terminal import visible
 from migrator.report.table import count, filled
 
 if TYPE_CHECKING:
@@ -45,10 +48,11 @@ def text(answer: dict[str, Any]) -> str:
         answer: what `data` returned.
     """
     blocks = ["\n".join(_lines(difference)) for difference in answer["differences"]]
+    last_file = visible(answer["files"][-1])
     if len(answer["files"]) == 1:
-        meant = f"what {answer['files'][0]} describes"
+        meant = f"what {last_file} describes"
     else:
-        meant = f"what the {len(answer['files'])} files up to {answer['files'][-1]} describe"
+        meant = f"what the {len(answer['files'])} files up to {last_file} describe"
     if answer["equal"]:
         last = f"The schema is {meant}."
     else:
@@ -72,7 +76,7 @@ def text(answer: dict[str, Any]) -> str:
             "hand. To accept a difference, put its first line, or a pattern such as 'index idx_*', "
             "into the file .verify-ignore next to the migrations, or give it with --ignore."
         )
-    return "\n\n".join([*blocks, "\n".join(map(filled, notes))])
+    return "\n\n".join([*blocks, "\n".join(filled(visible(note)) for note in notes)])
 
 
 def _difference(difference: Difference) -> dict[str, Any]:
@@ -82,14 +86,22 @@ def _difference(difference: Difference) -> dict[str, Any]:
         "name": difference.name,
         "state": difference.state,
         "parts": list(difference.parts),
-        "files": difference.files,
-        "database": difference.database,
+        "files": _redacted(difference.files),
+        "database": _redacted(difference.database),
     }
 
 
+def _redacted(sql: str | None) -> str | None:
+    """Return the SQL of one side; the options of a server or a subscription may have a password."""
+    return sql and redact_definition(sql)
+
+
 def _lines(difference: dict[str, Any]) -> Iterator[str]:
-    yield difference["title"]
-    files, database = difference["files"], difference["database"]
+    """Yield the lines of a difference; those of its SQL are indented, and harmless."""
+    yield visible(difference["title"])
+    files, database = (
+        side and harmless_lines(side) for side in (difference["files"], difference["database"])
+    )
     if difference["state"] != "different":
         yield textwrap.indent(files or database, "  ")
     elif min(files.count("\n"), database.count("\n")) < _LONG - 1:

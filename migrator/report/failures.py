@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from migrator.apply.outcome import MigrationFailed
 from migrator.process.errors import MigratorError, Problem, ProblemsFound
+from migrator.process.terminal import lines as harmless_lines
 from migrator.process.terminal import visible
 from migrator.report.table import filled
 
@@ -20,8 +21,9 @@ def error(raised: MigratorError) -> str:
     if isinstance(raised, MigrationFailed):
         return failure(raised.failure)
     if isinstance(raised, ProblemsFound):
-        return f"{problems(raised.problems)}\n\nerror: {raised.message}"
-    return f"error: {raised.message}\n{filled(raised.hint)}".rstrip()
+        return f"{problems(raised.problems)}\n\nerror: {visible(raised.message)}"
+    message = _below(harmless_lines(f"error: {raised.message}"), "  ")
+    return f"{message}\n{_advice(raised.hint)}".rstrip()
 
 
 def problems(listed: Sequence[Problem]) -> str:
@@ -29,8 +31,8 @@ def problems(listed: Sequence[Problem]) -> str:
     lines = []
     for problem in listed:
         lines.append(visible(f"{problem.place}: {problem.message}"))
-        lines += [f"  {line}" for line in problem.source]
-        lines += [f"    {line}" for line in filled(problem.hint).splitlines()]
+        lines += [f"  {visible(line)}" for line in problem.source]
+        lines += [f"    {line}" for line in _advice(problem.hint).splitlines()]
     return "\n".join(lines)
 
 
@@ -46,13 +48,24 @@ def failure(failed: Failure) -> str:
         ("now", _now(failed)),
         ("next", filled(failed.advice)),
     )
-    lines = [f"{failed.place}: error: {visible(failed.message)}{code(failed)}"]
-    lines += [f"  {line}" for line in failed.source]
+    message = _below(harmless_lines(f"{visible(failed.place)}: error: {failed.message}"), "  ")
+    lines = [f"{message}{code(failed)}"]
+    lines += [f"  {visible(line)}" for line in failed.source]
     lines.append("")
     for name, text in facts:
-        for number, line in enumerate(text.splitlines()):
-            lines.append(f"  {'' if number else name + ':':<9}{visible(line)}")
+        for number, line in enumerate(harmless_lines(text).splitlines()):
+            lines.append(f"  {'' if number else name + ':':<9}{line}".rstrip())
     return "\n".join(lines)
+
+
+def _advice(hint: str) -> str:
+    """Return advice as a paragraph; names in it are harmless."""
+    return "\n".join(map(visible, filled(hint).splitlines()))
+
+
+def _below(text: str, indent: str) -> str:
+    """Return a text whose lines after the first one are indented, so that none looks like ours."""
+    return text.replace("\n", f"\n{indent}")
 
 
 def code(failed: Failure) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+import structlog
+
 from migrator.apply.outcome import MigrationFailed
+from migrator.process import outside
 from migrator.process.errors import MigratorError, ProblemsFound
-from migrator.process.log import redact
-from migrator.process.terminal import visible
+from migrator.process.log import redact_answer
+from migrator.process.terminal import lines, visible
 from migrator.report import failures
 from migrator.report.table import count
 from migrator.watch.impact import worst
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from migrator.apply.state import Outcome
 
 
+log = structlog.get_logger()
+
+# What means something in Markdown as GitHub reads it, links, mentions and formulas included.
+_MARKDOWN = re.compile(r"[\\`*_|<>\[\]{}&~$#!:@]|(?<=www)\.", re.IGNORECASE)
 _ESCAPED = "%\r\n"  # in workflow commands, the percent sign first; in properties also : and ,
 
 
@@ -33,11 +40,10 @@ def summarise(environ: Mapping[str, str], result: Outcome | MigratorError) -> No
         result: what the run did, or the error that ended it.
     """
     if path := environ.get("GITHUB_STEP_SUMMARY"):
-        with (
-            suppress(OSError),
-            Path(path).open("a", encoding="utf-8", errors="backslashreplace") as file,
-        ):
-            file.write(redact(summary(result)))
+        try:
+            outside.write(path, redact_answer(summary(result)).encode(), append=True, create=True)
+        except OSError as error:
+            log.warning("summary not written", file=path, reason=error.strerror)
 
 
 def annotate(environ: Mapping[str, str], error: MigratorError) -> None:
@@ -50,7 +56,7 @@ def annotate(environ: Mapping[str, str], error: MigratorError) -> None:
     directory = PurePath(environ.get("MIGRATIONS_DIR") or "migrations")
     with suppress(OSError):
         for line in workflow_commands(error, directory):
-            sys.stdout.write(redact(line) + "\n")
+            sys.stdout.write(redact_answer(line) + "\n")
         sys.stdout.flush()
 
 
@@ -61,7 +67,7 @@ def summary(result: Outcome | MigratorError) -> str:
         result: what it did, or the error that ended it.
     """
     if isinstance(result, MigratorError):
-        text, fence = failures.error(result), "```"
+        text, fence = lines(failures.error(result)), "```"
         while fence in text:
             fence += "`"
         head = f"### migrator: {result.event}, exit status {result.status}"
@@ -69,18 +75,18 @@ def summary(result: Outcome | MigratorError) -> str:
     if not result.applied:
         return f"### migrator: up to date at version {result.current}\n"
     migrations = count(len(result.applied), "migration")
-    lines = [
+    rows = [
         f"### migrator: {migrations} applied, the database is at version {result.current}",
         "",
         "| version | file | description | took | locks |",
         "| ---: | --- | --- | ---: | --- |",
     ]
-    lines += [
-        f"| {done.version} | `{done.file}` | {_cell(done.description)} | {done.duration_ms} ms "
-        f"| {_cell('; '.join(map(str, worst(done.impact.locks))))} |"
+    rows += [
+        f"| {done.version} | {_code(done.file)} | {_cell(done.description)} "
+        f"| {done.duration_ms} ms | {_cell('; '.join(map(str, worst(done.impact.locks))))} |"
         for done in result.applied
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(rows) + "\n"
 
 
 def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
@@ -118,11 +124,11 @@ def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
 def _annotation(message: str, file: str = "", line: int = 0, column: int = 0) -> str:
     properties = {"file": file, "line": line, "col": column}
     given = ",".join(
-        f"{name}={_escaped(str(value), _ESCAPED + ':,')}"
+        f"{name}={_escaped(visible(str(value)), _ESCAPED + ':,')}"
         for name, value in properties.items()
         if value
     )
-    return f"::error {given}".rstrip() + f"::{_escaped(message, _ESCAPED)}"
+    return f"::error {given}".rstrip() + f"::{_escaped(lines(message), _ESCAPED)}"
 
 
 def _escaped(text: str, characters: str) -> str:
@@ -133,4 +139,10 @@ def _escaped(text: str, characters: str) -> str:
 
 def _cell(text: str) -> str:
     """Return a text for a cell of a Markdown table."""
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", visible(text))
+    return _MARKDOWN.sub(r"\\\g<0>", visible(redact_answer(text)))
+
+
+def _code(text: str) -> str:
+    """Return a name for a cell of a Markdown table, as code if nothing in it would end the code."""
+    shown = visible(text)
+    return _cell(text) if re.search(r"[`|\\]", shown) else f"`{shown}`"

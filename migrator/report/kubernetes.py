@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import structlog
+
+from migrator.process import outside
+from migrator.process.terminal import lines
+
+log = structlog.get_logger()
 
 # Kubernetes makes the file and shows what is in it (pod.spec.containers.terminationMessagePath).
 _TERMINATION_LOG = "/dev/termination-log"
@@ -15,9 +20,12 @@ def leave_reason(text: str) -> None:
     Args:
         text: what a person is told.
     """
-    with suppress(OSError), open(_TERMINATION_LOG, "r+b") as file:  # noqa: PTH123 - not created
-        file.truncate()
-        file.write(reason(text))
+    try:
+        outside.write(_TERMINATION_LOG, reason(text), append=False)
+    except FileNotFoundError:
+        pass  # this is no container of Kubernetes
+    except OSError as error:
+        log.warning("reason not written", file=_TERMINATION_LOG, reason=error.strerror)
 
 
 def reason(text: str) -> bytes:
@@ -26,7 +34,7 @@ def reason(text: str) -> bytes:
     Args:
         text: what a person is told.
     """
-    data = text.encode(errors="backslashreplace")  # a path may have bytes that are not UTF-8
+    data = lines(text).encode()
     if len(data) <= _LONGEST_REASON:
         return data
     ending = " …".encode()

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.apply.outcome import MigrationFailed
+from migrator.process import outside
 from migrator.process.errors import FAILED, MigratorError, UsageError
+from migrator.process.log import redact_answer
+from migrator.process.terminal import visible
 from migrator.process.version import __version__
 from migrator.watch.impact import worst
 
@@ -98,7 +101,7 @@ def text(run: Run) -> str:
 
 def _labels(**values: object) -> str:
     escaped = {
-        name: str(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        name: visible(redact_answer(str(value))).replace("\\", r"\\").replace('"', r"\"")
         for name, value in values.items()
     }
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped.items()) + "}"
@@ -107,13 +110,16 @@ def _labels(**values: object) -> str:
 def check(name: str) -> None:
     """See that a file can be written, before anything is applied.
 
+    A link is no problem, because the new file replaces the link and not what the link leads to.
+
     Raises:
-        UsageError: its folder does not exist or cannot be written to, or it is no file.
+        UsageError: its folder does not exist or cannot be written to, or in its place is something
+            else, such as a FIFO or a device, which a new file would replace.
     """
     path = Path(name)
     problem = ""
-    if path.is_dir():
-        problem = "it is a folder"
+    if found := _found(path):
+        problem = f"it is {found}"
     elif not path.parent.is_dir():
         problem = f"there is no folder {path.parent}"
     elif not os.access(path.parent, os.W_OK | os.X_OK):
@@ -123,6 +129,16 @@ def check(name: str) -> None:
             f"MIGRATOR_METRICS_FILE={name!r}: {problem}",
             "Name a file in a folder that exists, with the ending .prom for node_exporter.",
         )
+
+
+def _found(path: Path) -> str:
+    """Return in words what is in the place of the file; empty for nothing, a file or a link."""
+    try:
+        mode = path.lstat().st_mode
+        # A link to a folder is more likely a mistake than a file to replace.
+        return "a folder" if path.is_dir() else "" if path.is_symlink() else outside.kind(mode)
+    except OSError:
+        return ""
 
 
 def write(name: str, run: Run) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from migrator.process.errors import DatabaseUnavailable, LockUnavailable, UsageError
+from migrator.process.log import redact
 from migrator.process.names import literal
 from migrator.schema import reset
 from migrator.schema.snapshot import take_snapshot
@@ -16,6 +17,7 @@ from migrator.server import sqlstate
 from migrator.server.answers import Unanswered
 from migrator.server.connect import connect, url_of
 from migrator.server.session import ConnectionLost, ServerError
+from migrator.server.words import without_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,7 +186,7 @@ def _copy_setting(session: Session, name: str, setting: str) -> None:
         )
     except ServerError as error:
         session.rollback()
-        log.warning("setting not copied", setting=key, reason=error.diagnosis.message)
+        log.warning("setting not copied", setting=key, reason=redact(error.diagnosis.message))
 
 
 def _drop(session: Session, name: str) -> None:
@@ -200,7 +202,10 @@ def _drop(session: Session, name: str) -> None:
         except (ServerError, ConnectionLost, Unanswered) as error:
             if isinstance(error, ServerError) and error.sqlstate == sqlstate.QUERY_CANCELED:
                 continue  # the cancel that the signal had caused before
-            reason = error.diagnosis.message if isinstance(error, ServerError) else error.message
+            if isinstance(error, ServerError):
+                reason = redact(error.diagnosis.message)
+            else:
+                reason = without_passwords(error)
             log.warning("scratch database left behind", scratch=name, reason=reason)
         break
     session.stop.cancel = cancel
@@ -228,7 +233,7 @@ def _sweep(session: Session) -> None:
                 session.execute(f"DROP DATABASE IF EXISTS {name}")
         except ServerError as error:
             log.warning(
-                "scratch database left behind", scratch=name, reason=error.diagnosis.message
+                "scratch database left behind", scratch=name, reason=redact(error.diagnosis.message)
             )
         else:
             log.info("scratch database of a killed run dropped", scratch=name)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from migrator.process.errors import DatabaseUnavailable
+from migrator.process.log import redact
 from migrator.process.signals import in_child
 from migrator.process.terminal import one_line
 from migrator.server.driver import extensions, psycopg2
@@ -174,6 +175,6 @@ class _Waiting:
     @property
     def name(self) -> str:
         """The beginning of the message, on one line."""
-        start = self._message[: 4 * _LONGEST]
-        text = start if isinstance(start, str) else start.decode(errors="replace")
-        return one_line(text, _LONGEST)
+        message = self._message
+        text = message if isinstance(message, str) else message.decode(errors="replace")
+        return one_line(redact(text), _LONGEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from migrator.process.log import redact
 from migrator.server import lock_modes
 from migrator.server.activity import Blocker
 from migrator.server.session import relation_name, sendable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _MOST = 5  # blockers are returned
+_LONGEST_LINE = 200  # characters of a query that are shown
 _SEARCHED = 20_000  # characters of a statement are searched for the names of tables
 # A name or a keyword is in the group. Comments and strings have no group, since no word in them
 # names a table.
@@ -192,5 +194,6 @@ def _blockers(rows: Iterable[tuple[Any, ...]]) -> tuple[Blocker, ...]:
 
 
 def _first_line(query: str | None) -> str | None:
-    lines = (query or "").strip().splitlines()
-    return lines[0][:200] if lines and lines[0] != _HIDDEN else None
+    """Return the first line of another session's query without passwords, or the start of it."""
+    lines = redact(query or "").strip().splitlines()
+    return lines[0][:_LONGEST_LINE] if lines and lines[0] != _HIDDEN else None

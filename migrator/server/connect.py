@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from migrator.process.errors import DatabaseUnavailable, MigratorError, UsageError
-from migrator.process.log import hide
+from migrator.process.log import hide, redact
 from migrator.process.settings import FromFile
 from migrator.process.signals import Stop
 from migrator.process.url import EXAMPLE_URL
@@ -189,8 +189,7 @@ def _parameters(settings: Settings) -> dict[str, Any]:
     parameters["client_encoding"] = "UTF8"
     names = {parameters.get("user"), parameters.get("dbname"), parameters.get("host")}
     for secret in (parameters.get("password"), os.environ.get("PGPASSWORD")):
-        if secret not in names:  # hiding `postgres` would make every message unreadable
-            hide(secret)
+        hide(secret, is_name=secret in names)
     return parameters
 
 
@@ -239,7 +238,9 @@ def _connect(
     except (psycopg2.OperationalError, UnicodeDecodeError) as error:
         message = _message(error)
         if message.startswith("invalid "):  # libpq refuses the parameters and does not connect
-            raise UsageError(f"the connection settings are not valid: {message.strip()}") from None
+            raise UsageError(
+                f"the connection settings are not valid: {redact(message.strip())}"
+            ) from None
         from migrator.server.refusals import refused  # noqa: PLC0415 - few servers refuse us
 
         raise refused(message) from None

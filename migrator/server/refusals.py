@@ -242,7 +242,7 @@ _UNKNOWN = _Refusal(
 
 def refused(message: str) -> Refused:
     """Return the error for the message with which libpq refused a connection."""
-    detail = redact(" ".join(message.split()))
+    detail = " ".join(redact(message).split())
     # With several hosts the message has a line for each; one host that may come up is enough to
     # wait for.
     refusals = [_refusal(part) for part in re.split(rf"\n(?={'|'.join(_REACHING)})", message)]

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from migrator.process.errors import LockUnavailable
+from migrator.process.log import redact
 from migrator.process.waiting import Again, until_done
 from migrator.server import blockers, sqlstate
 from migrator.server.activity import wait_hint
@@ -83,7 +84,7 @@ def until_it_succeeds(
                 "file": error.file,
                 "line": error.line,
                 "sqlstate": error.sqlstate,
-                "reason": error.diagnosis.message,
+                "reason": redact(error.diagnosis.message),
                 "blocked_by": [str(blocker) for blocker in seen] if blocked else None,
                 "attempt": tries,
                 "pause_s": round(seconds, 1),

@@ -61,14 +61,14 @@ def migrated_template(migrator_server_url: str, migrator_directory: Path) -> Ite
     """A database to which every migration was applied, once in the session."""
     # Only tests that use the fixture pay for these imports.
     from migrator import testing  # noqa: PLC0415
-    from migrator.process.log import redact  # noqa: PLC0415
+    from migrator.process.log import redact_answer  # noqa: PLC0415
     from migrator.report import failures  # noqa: PLC0415
 
     try:
         with testing.template(migrator_server_url, migrator_directory) as template:
             yield template
     except testing.MigratorError as error:
-        pytest.fail(redact(failures.error(error)), pytrace=False)
+        pytest.fail(redact_answer(failures.error(error)), pytrace=False)
 
 
 @pytest.fixture

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from migrator.process.errors import DatabaseUnavailable
-from migrator.process.log import is_live, show_live
+from migrator.process.errors import DatabaseUnavailable, MigratorError
+from migrator.process.log import is_live, redact, show_live
 from migrator.server import blockers, lock_modes
 from migrator.server.activity import Activity
 from migrator.server.connect import connect_once_more, within_wait
 from migrator.server.limits import leash_sql
 from migrator.server.session import ConnectionLost, Refused, ServerError, Session
+from migrator.server.words import without_passwords
 from migrator.watch import impact
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class _Observer:
             within_wait(lambda _: self._try_session(), self._settings, self._watched.stop)
         except (DatabaseUnavailable, ServerError) as error:
             raise DatabaseUnavailable(
-                f"MIGRATOR_LOCK_HOLD_MAX needs a second connection: {error.message}",
+                f"MIGRATOR_LOCK_HOLD_MAX needs a second connection: {without_passwords(error)}",
                 f"{error.hint} Or unset MIGRATOR_LOCK_HOLD_MAX.".lstrip(),
             ) from None
 
@@ -290,7 +291,7 @@ class _Observer:
 
         When there is a limit to keep, this is a warning, though not at every failure.
         """
-        reason = " ".join(f"{error or type(error).__name__}".split())
+        reason = " ".join(_words(error).split())
         now = time.monotonic()
         if self._limit and now >= self._blind_said_at + _AFTER_FAILURE:
             self._blind_said_at = now
@@ -384,6 +385,13 @@ class _Observer:
         if self._own is not None:
             self._own.close()
             self._own = None
+
+
+def _words(error: Exception) -> str:
+    """Return the message of an error without passwords; if it has none, the name of its class."""
+    if isinstance(error, MigratorError):
+        return without_passwords(error)
+    return redact(str(error)) or type(error).__name__
 
 
 def _described(activity: Activity, row: list[Any]) -> tuple[str | None, float | None]:

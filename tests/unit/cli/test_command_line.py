@@ -15,6 +15,7 @@ import pytest
 import migrator
 from migrator import commands
 from migrator.cli import arguments, main
+from tests.support.github import commands as commands_in
 
 HELLO = '''
 """`migrator hello`: greet somebody."""
@@ -82,8 +83,9 @@ class TestAddingACommand:
         self.package = package
         return package
 
-    def run(self, *args: str, status: int = 0) -> str:
+    def run(self, *args: str, status: int = 0, level: str = "info") -> str:
         environment = {
+            "MIGRATOR_LOG_LEVEL": level,
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(self.package.parent),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -98,7 +100,7 @@ class TestAddingACommand:
             cwd=self.package.parent,
         )
         assert done.returncode == status
-        assert "Traceback" not in done.stderr
+        assert ("Traceback" in done.stderr) == (level == "debug")
         assert not (status == 0 and done.stderr)
         return done.stdout or done.stderr
 
@@ -157,6 +159,15 @@ class TestAddingACommand:
         error = json.loads(self.run("hello", "Ada", status=1))
         assert error["message"] == "unexpected ModuleNotFoundError: No module named 'nowhere'"
         assert self.run("plan", "--help").startswith("usage: migrator plan")
+
+    def test_the_traceback_of_a_mistake_is_shown_for_debugging_and_is_harmless(self) -> None:
+        (self.package / "commands" / "hello.py").write_text(
+            'raise ValueError("x\\n::error::pwned\\x1b[2J ##[error]pwned")\n'
+        )
+        shown = self.run("hello", "Ada", status=1, level="debug")
+        assert "ValueError: x\n" in shown
+        assert "\x1b" not in shown
+        assert not commands_in(shown)
 
 
 class TestTable:

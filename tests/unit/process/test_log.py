@@ -21,7 +21,7 @@ from migrator.process.settings import LogSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SECRET = "p@:/%#?w'\"\\"
+SECRET = "p@:/%#?w'\"\\Q7"
 
 
 @pytest.fixture(autouse=True)
@@ -170,25 +170,40 @@ class TestPasswords:
         self, secrets: list[str], text: str
     ) -> None:
         _redactor.secrets.clear()
-        for secret in secrets:
+        random = [f"{secret}{'x7#' * 3}" for secret in secrets]
+        for secret in random:
             hide(secret)
-        rest = redact(text).replace("[password]", "|")
-        assert not any(secret in rest for secret in secrets)
+        rest = redact(f"{text}{'x7#' * 3}{text}").replace("[password]", "|")
+        assert not any(secret in rest for secret in random)
 
     def test_that_begin_alike_leave_no_end_behind(self) -> None:
         for secret in ("first", "first-and-more", "first-and"):
             hide(secret)
         assert redact("x first-and-more y first z") == "x [password] y [password] z"
 
-    def test_that_are_an_ordinary_word_leave_the_names_of_events_alone(
-        self, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize("form", ["json", "console"])
+    def test_that_are_an_ordinary_word_leave_names_and_our_sentences_alone(
+        self, capsys: pytest.CaptureFixture[str], form: str
     ) -> None:
-        hide("app")
-        configure_log(LogSettings("json", "info"))
-        structlog.get_logger().info("applied", reason="role app")
-        logged = json.loads(capsys.readouterr().err)
-        assert logged["event"] == "applied"
-        assert logged["reason"] == "role [password]"
+        for secret in ("users", "not", "applied"):
+            hide(secret)
+        configure_log(LogSettings(form, "info"))
+        structlog.get_logger().info(
+            "applied", file="001_add_users.sql", description="users", reason="it was not started"
+        )
+        line = capsys.readouterr().err
+        assert "001_add_users.sql" in line
+        assert "it was not started" in line
+        assert "[password]" not in line
+
+    @pytest.mark.parametrize("form", ["json", "console"])
+    def test_that_are_an_ordinary_word_are_replaced_in_what_the_server_says(
+        self, capsys: pytest.CaptureFixture[str], form: str
+    ) -> None:
+        hide("users")
+        configure_log(LogSettings(form, "info"))
+        structlog.get_logger().info("server notice", message="it is users, not all_users")
+        assert "it is [password], not all_users" in capsys.readouterr().err
 
     @pytest.mark.parametrize("nothing", [None, ""])
     def test_that_are_empty_hide_nothing(self, nothing: str | None) -> None:

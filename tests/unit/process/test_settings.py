@@ -24,7 +24,7 @@ from migrator.process.settings import (
     load_settings,
     require_database,
 )
-from migrator.process.url import normalise_url
+from migrator.process.url import normalise_url, secret_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -395,6 +395,24 @@ class TestUrl:
                 "sslmode": "require",
             }
             assert "%" in password or decoded == password
+
+
+class TestSecretOf:
+    """It is hidden before the driver has read the URL."""
+
+    @pytest.mark.parametrize(
+        ("url", "secret", "names"),
+        [
+            ("postgresql://me:a%2Fb@h:5/d?x=y", "a/b", {"me", "h", "d"}),
+            ("postgresql://me@h/d?x=y&password=a%26b", "a&b", {"me", "h", "d"}),
+            ("host=h user=me password='a \\\\ \\' b' dbname=d", "a \\ ' b", {"me", "h", "d"}),
+            ("host=h password = abc", "abc", {"", "h"}),
+            ("postgresql://h/d", "", {"", "h", "d"}),
+            ("", "", {""}),
+        ],
+    )
+    def test_is_the_password(self, url: str, secret: str, names: set[str]) -> None:
+        assert secret_of(url) == (secret, frozenset(names))
 
 
 class TestWhichDatabase:

@@ -7,10 +7,13 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from migrator.apply.outcome import MigrationFailed
+from migrator.apply.outcome import Applied, MigrationFailed
+from migrator.apply.state import Outcome
 from migrator.failure.failure import Failure
-from migrator.process.errors import Problem, ProblemsFound, UsageError
+from migrator.process.errors import MigratorError, Problem, ProblemsFound, UsageError
 from migrator.report import failures, github
+from migrator.watch.impact import Impact
+from tests.support.github import commands
 
 
 class TestErrors:
@@ -129,9 +132,70 @@ class TestWorkflowCommands:
     def test_escape_what_would_end_them(self) -> None:
         error = UsageError("100%\r\n::warning::x", "a,b:c")
         assert github.workflow_commands(error, self.FOLDER) == [
-            "::error::100%25%0D%0A::warning::x%0Aa,b:c"
+            "::error::100%25%0A<U+003A>:warning::x%0Aa,b:c"
         ]
         found = ProblemsFound([Problem("00,1:x%.sql", "is bad")])
         assert github.workflow_commands(found, PurePosixPath()) == [
             "::error file=00%2C1%3Ax%25.sql::00,1:x%25.sql is bad"
         ]
+
+    def test_have_nothing_of_others_that_is_not_text(self) -> None:
+        failed = replace(TestFailure.FAILURE, detail="Key=(\x1b[2J\n::error::x ##[error]x)")
+        [line] = github.workflow_commands(MigrationFailed(failed), self.FOLDER)
+        assert "%0AKey=(<U+001B>[2J%0A<U+003A>:error::x #<U+0023>[error]x)%0A" in line
+        found = ProblemsFound([Problem("001_\x1b[2J.sql", "is bad")])
+        [line] = github.workflow_commands(found, self.FOLDER)
+        assert line.startswith("::error file=db/migrations/001_<U+001B>[2J.sql::")
+
+
+class TestWordsOfOthers:
+    ATTACK = "x\n ::error::x\r::error::x ##[error]x\x1b[2J"
+
+    def test_are_harmless_in_a_failure(self) -> None:
+        text = failures.failure(replace(TestFailure.FAILURE, detail=self.ATTACK))
+        assert "\n  detail:  x\n            <U+003A>:error::x<U+000D>::error::x " in text
+        assert "#<U+0023>[error]x<U+001B>[2J\n" in text
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            UsageError(ATTACK, ATTACK),
+            ProblemsFound([Problem(ATTACK, ATTACK, ATTACK, 1, 1, (ATTACK,))], ATTACK),
+            MigrationFailed(
+                replace(
+                    TestFailure.FAILURE,
+                    file=ATTACK,
+                    message=ATTACK,
+                    source=(ATTACK,),
+                    detail=ATTACK,
+                    server_hint=ATTACK,
+                    context=ATTACK,
+                    state=ATTACK,
+                    advice=ATTACK,
+                )
+            ),
+        ],
+    )
+    def test_are_harmless_in_every_field(self, error: MigratorError) -> None:
+        text = failures.error(error)
+        assert not commands(text)
+        assert text.replace("\n", "").isprintable()
+        for line in github.workflow_commands(error, PurePosixPath("db")):
+            [(name, _)] = commands(line)
+            assert name == "error"
+            assert line.isprintable()
+        assert github.summary(error).replace("\n", "").isprintable()
+
+    def test_are_only_text_in_the_table_of_the_summary(self) -> None:
+        done = Applied(
+            version=1,
+            file="001_`|.sql",
+            description="<img src=x> [a](https://evil) @team &lt; www.evil",
+            duration_ms=1,
+            impact=Impact((), ()),
+        )
+        row = github.summary(Outcome((done,), 1)).splitlines()[-1]
+        assert row == (
+            r"| 1 | 001\_\`\|.sql | \<img src=x\> \[a\](https\://evil) \@team \&lt; www\.evil "
+            "| 1 ms |  |"
+        )
