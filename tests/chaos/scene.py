@@ -280,7 +280,7 @@ class Striker:
         """Let the server be a standby for a while, as after a failover, and then the primary."""
         server = self.database.server
         # A program of the server runs in the server's own folder.
-        server.execute("COPY (SELECT) TO PROGRAM 'touch standby.signal'")
+        server.execute("COPY (SELECT) TO PROGRAM 'cat; touch standby.signal'")
         server.restart("immediate")
         time.sleep(self.plan.stall_seconds)
         server.execute("SELECT pg_promote()")
