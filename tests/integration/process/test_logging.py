@@ -340,7 +340,7 @@ class TestConsole:
     def test_of_a_usage_error_has_what_to_do_below(self, migrate: Migrate) -> None:
         env = {"MIGRATOR_LOG_FORMAT": "console", "MIGRATOR_WAIT": None, "DATABASE_URL": None}
         run = migrate(env=env)
-        assert run.err.startswith("error: no database is given\nSet DATABASE_URL (")
+        assert run.err.startswith("error: no database is given\nSet DATABASE_URL\n(postgresql://")
 
 
 class TestPassword:
