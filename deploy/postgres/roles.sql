@@ -58,7 +58,8 @@ FROM (VALUES
         ' or another control character in it.'),
     (:'missing' = 'yes', 'The password of the backend (POSTGRES_PASSWORD, or the secret backend_password) is missing.'),
     (:unfit > 0, 'The password of the backend (POSTGRES_PASSWORD, or the secret backend_password) is put into a URL, so'
-        ' it must have nothing but letters of ASCII, digits and - . _ ~ ! $ & ( ) * + , ; = : in it.')
+        ' it must have nothing but letters of ASCII, digits and - . _ ~ ! $ & ( ) * + , ; = : in it, and no line break at'
+        ' its end.')
 ) AS checks (failed, problem)
 WHERE failed
 LIMIT 1
