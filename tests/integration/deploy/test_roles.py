@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).parents[3] / "deploy/postgres/roles.sql"
 MIGRATOR, BACKEND = "roles_migrator", "roles_backend"
+IN_A_PARTITION = """
+CREATE TABLE x (id int) PARTITION BY LIST (id);
+CREATE TABLE x_1 PARTITION OF x (CHECK (code(id) = 1)) FOR VALUES IN (1);
+"""
 SECRET, BACKEND_SECRET = "migrator-Hq52", "backend-Lw93"
 
 
@@ -203,8 +207,7 @@ class TestOwners:
             "CREATE TABLE x (id int); CREATE RULE r AS ON INSERT TO x DO SELECT code()",
             "CREATE TABLE x (id int); CREATE TRIGGER t AFTER INSERT ON x EXECUTE FUNCTION hook()",
             "CREATE TABLE x (id int) PARTITION BY RANGE (code(id))",
-            "CREATE TABLE x (id int) PARTITION BY LIST (id);"
-            "CREATE TABLE x_1 PARTITION OF x (CHECK (code(id) = 1)) FOR VALUES IN (1)",
+            IN_A_PARTITION,
             "CREATE DOMAIN d AS int CHECK (code(value) = 1); CREATE TABLE x (id d)",
             "CREATE DOMAIN d AS int CHECK (code(value) = 1); CREATE TYPE x AS (id d)",
             "CREATE DOMAIN x AS int CHECK (code(value) = 1)",
@@ -247,8 +250,8 @@ class TestOwners:
 
     def test_it_is_told_how_to_look_and_how_to_take_over(self, strange: Deployment) -> None:
         strange.database.execute(
-            "SET SESSION AUTHORIZATION mallory; CREATE VIEW \"my\nview\" AS SELECT 1;"
-            "CREATE VIEW \"The View\" AS SELECT 42 AS answer; CREATE TABLE theirs (id int)"
+            'SET SESSION AUTHORIZATION mallory; CREATE VIEW "my\nview" AS SELECT 1;'
+            'CREATE VIEW "The View" AS SELECT 42 AS answer; CREATE TABLE theirs (id int)'
         )
         done = strange.run()
         told = re.findall(r"(?m)^    (SELECT .*;)\n    (ALTER .*;)$", done.err)
@@ -287,11 +290,10 @@ class TestOwners:
         )
         done = deployment.run()
         assert (done.status, done.err) == (0, "")
+        said = f"was taken over from {owner}: it acts with the rights of {MIGRATOR} from now on."
         assert done.out.splitlines() == [
-            f"function public.three() was taken over from {owner}: it acts with the rights of"
-            f" {MIGRATOR} from now on.",
-            f"view public.two was taken over from {owner}: it acts with the rights of"
-            f" {MIGRATOR} from now on.",
+            f"function public.three() {said}",
+            f"view public.two {said}",
         ]
         for name in ("one", "one_id_seq", "two", "three", "four", "five", "six"):
             assert deployment.owner(name) == MIGRATOR, name
@@ -361,7 +363,7 @@ class TestSecrets:
         self.refused(deployment, "must name the file", MIGRATOR_PASSWORD_FILE=None)
         self.refused(deployment, "must name the file", MIGRATOR_PASSWORD_FILE="")
 
-    @pytest.mark.parametrize("character", "@/#%?' \"\\\n\r\té")
+    @pytest.mark.parametrize("character", list("@/#%?' \"\\\n\r\té"))
     def test_a_password_that_would_break_a_url_is_refused(
         self, deployment: Deployment, character: str
     ) -> None:
