@@ -47,8 +47,8 @@ FROM (VALUES
         'MIGRATOR_ROLE and BACKEND_ROLE: the name of a role has at most 63 bytes.'),
     (SESSION_USER IN (:'migrator', :'backend'), 'MIGRATOR_ROLE and BACKEND_ROLE must name other roles than the'
         ' superuser that runs this, who would lose his rights.'),
-    (:'DBNAME' ~ '[@/?#%=[:cntrl:]]', 'The name of the database (POSTGRES_DB) is put into a URL, so it must have'
-        ' none of the characters @ / ? # % = in it.'),
+    (:'DBNAME' ~ '[@/?#%=[:space:][:cntrl:]]', 'The name of the database (POSTGRES_DB) is put into a URL, so it must have'
+        ' no blank and none of the characters @ / ? # % = in it.'),
     (:'file' = '', 'MIGRATOR_PASSWORD_FILE must name the file with the password of the migrator.'),
     (:'unread' <> '', 'The password of the migrator cannot be read (' || :'unread' || '). Make the file readable for'
         ' every user: chmod 444 secrets/migrator_password'),

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from tests.container.compose import Answer, Project
 
-ROLE, DATABASE = 'App-Owner "x"', "It's-\"Db\" $1"
+ROLE, DATABASE = 'App-Owner "x"', 'It\'s-"Db"$1'
 # All that a user changes for another role: the compose file has the names of its own.
 NAMES = """
   roles:
     environment: {MIGRATOR_ROLE: 'App-Owner "x"'}
 """
-DATABASE_URL = "postgresql://App-Owner%20%22x%22@postgres:5432/It%27s-%22Db%22%20%241"
+DATABASE_URL = "postgresql://App-Owner%20%22x%22@postgres:5432/It%27s-%22Db%22%241"
 # Without waiting for the disk, and with room for the locks of everything that mallory makes.
 QUICK = """
     command: [postgres, -c, fsync=off, -c, max_locks_per_transaction=1000]
@@ -65,7 +65,7 @@ def test_any_name_of_role_and_database_can_be_adopted_and_restored(images: None)
 
         made = script(shop, "backup")
         assert made.status == 0, made.err
-        restored = script(shop, "restore", "--yes", made.out.split()[1])
+        restored = script(shop, "restore", "--yes", str(shop.folder / made.out.split()[1]))
         assert restored.status == 0, restored.out + restored.err
         back = script(shop, "restore", "--yes", "--undo")
         assert back.status == 0, back.out + back.err
@@ -106,6 +106,7 @@ class TestSecrets:
         text = file.read_text()
         file.chmod(0o600)
         file.write_bytes(f"{text}\r\n".encode())
+        file.chmod(0o444)
         fresh.compose("up", "--detach", "--wait")
         assert fresh.try_sql("fingerflow_migrator", text, "SELECT 1").status == 0
 
@@ -152,6 +153,7 @@ class TestAttack:
                 text + '    environment: {WEB_CONCURRENCY: "1"}\n'
             )
             shop.compose("up", "--detach", "--wait", "postgres")
+            shop.sql("GRANT TEMPORARY ON DATABASE template1 TO PUBLIC", "postgres")
             mallory.attack(Direct(shop, "template1"))  # type: ignore[arg-type]
             shop.sql("DROP DATABASE fingerflow", "postgres")
             shop.sql("CREATE DATABASE fingerflow TEMPLATE template1", "postgres")
@@ -198,7 +200,8 @@ class TestAttack:
         self.see(attacked, answer, 0, "Done: database fingerflow now has the content")
         answer = script(attacked, "restore", "--yes", "--no-start", "--undo")
         self.see(attacked, answer, 0, "Done: database fingerflow now has the content")
-        assert attacked.sql(
+        rights = attacked.sql(
             "SET search_path TO pg_catalog; SELECT rolsuper, pg_has_role(oid,"
             " 'fingerflow_migrator', 'MEMBER') FROM pg_roles WHERE rolname = 'mallory'"
-        ).splitlines()[-1] == "f|f"
+        )
+        assert rights.splitlines()[-1] == "f|f"

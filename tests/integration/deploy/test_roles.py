@@ -411,12 +411,12 @@ class TestNames:
     ) -> None:
         TestSecrets().refused(deployment, message, **environ)
 
-    @pytest.mark.parametrize("character", "@/?#%=")
+    @pytest.mark.parametrize("character", list("@/?#%= "))
     def test_a_database_that_no_url_can_name_is_refused(
         self, deployment: Deployment, character: str
     ) -> None:
         server = deployment.database.server
-        name = f"roles{character}"
+        name = f"roles{character}x"
         server.execute(f'CREATE DATABASE "{name}"')
         try:
             done = deployment.run(PGDATABASE=name)
