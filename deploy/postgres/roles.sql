@@ -76,64 +76,74 @@ ALTER ROLE :"migrator" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION N
 ALTER ROLE :"backend" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
     PASSWORD :'backend_password';
 
--- What other roles have made in public so far, and whether the migrator may have it. Columns' own sequences, row types
--- and members of extensions go with what they belong to.
-CREATE TEMPORARY TABLE found ON COMMIT DROP AS
-WITH RECURSIVE trusted AS (
-    -- Who can do everything in this database anyway.
-    SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper OR rolname IN (:'migrator', 'pg_database_owner')
+-- Who can do everything in this database anyway.
+CREATE TEMPORARY TABLE trusted ON COMMIT DROP AS
+SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper OR rolname IN (:'migrator', 'pg_database_owner')
+UNION
+SELECT datdba FROM pg_catalog.pg_database WHERE datname = :'DBNAME';
+
+CREATE TEMPORARY TABLE owned (classid, objid, owner) ON COMMIT DROP AS
+SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, oid, relowner FROM pg_catalog.pg_class
+UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typowner FROM pg_catalog.pg_type
+UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, proowner FROM pg_catalog.pg_proc
+UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, oid, stxowner FROM pg_catalog.pg_statistic_ext
+UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprowner FROM pg_catalog.pg_operator
+UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, oid, opcowner FROM pg_catalog.pg_opclass
+UNION ALL SELECT 'pg_catalog.pg_opfamily'::pg_catalog.regclass, oid, opfowner FROM pg_catalog.pg_opfamily
+UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collowner FROM pg_catalog.pg_collation
+UNION ALL SELECT 'pg_catalog.pg_conversion'::pg_catalog.regclass, oid, conowner FROM pg_catalog.pg_conversion
+UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgowner FROM pg_catalog.pg_ts_config
+UNION ALL SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, oid, dictowner FROM pg_catalog.pg_ts_dict
+UNION ALL SELECT 'pg_catalog.pg_foreign_server'::pg_catalog.regclass, oid, srvowner FROM pg_catalog.pg_foreign_server
+UNION ALL SELECT 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass, oid, fdwowner
+FROM pg_catalog.pg_foreign_data_wrapper;
+
+-- What is somebody else's, and what would run code of it. Without the index this takes for ever where somebody has made
+-- very many objects.
+CREATE TEMPORARY TABLE strange (classid pg_catalog.oid, objid pg_catalog.oid, PRIMARY KEY (classid, objid)) ON COMMIT DROP;
+WITH RECURSIVE reached (classid, objid) AS (
+    SELECT classid, objid FROM pg_temp.owned WHERE owner NOT IN (SELECT oid FROM pg_temp.trusted)
     UNION
-    SELECT datdba FROM pg_catalog.pg_database WHERE datname = :'DBNAME'
-), owned (classid, objid, owner) AS (
-    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relowner FROM pg_catalog.pg_class
-    UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typowner FROM pg_catalog.pg_type
-    UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, proowner FROM pg_catalog.pg_proc
-    UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, oid, stxowner FROM pg_catalog.pg_statistic_ext
-    UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprowner FROM pg_catalog.pg_operator
-    UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, oid, opcowner FROM pg_catalog.pg_opclass
-    UNION ALL SELECT 'pg_catalog.pg_opfamily'::pg_catalog.regclass, oid, opfowner FROM pg_catalog.pg_opfamily
-    UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collowner FROM pg_catalog.pg_collation
-    UNION ALL SELECT 'pg_catalog.pg_conversion'::pg_catalog.regclass, oid, conowner FROM pg_catalog.pg_conversion
-    UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgowner FROM pg_catalog.pg_ts_config
-    UNION ALL SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, oid, dictowner FROM pg_catalog.pg_ts_dict
-    UNION ALL SELECT 'pg_catalog.pg_foreign_server'::pg_catalog.regclass, oid, srvowner FROM pg_catalog.pg_foreign_server
-    UNION ALL SELECT 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass, oid, fdwowner
-    FROM pg_catalog.pg_foreign_data_wrapper
-), leads_to (classid, objid, to_classid, to_objid) AS (
-    -- From what is used to what uses it. A foreign key to a table runs no code of the table.
-    SELECT d.refclassid, d.refobjid, d.classid, d.objid
-    FROM pg_catalog.pg_depend AS d
-    WHERE d.deptype <> 'e' AND NOT (
-        d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
-        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-        AND EXISTS (SELECT FROM pg_catalog.pg_constraint AS c WHERE c.oid = d.objid AND c.contype = 'f')
-    )
-    UNION ALL
-    -- From a trigger, a default, a rule, a check, an index, a policy to its table or type.
-    SELECT d.classid, d.objid, d.refclassid, d.refobjid
-    FROM pg_catalog.pg_depend AS d
-    WHERE d.deptype IN ('a', 'i', 'P', 'S')
-), strange (classid, objid) AS (
-    -- What is somebody else's, and what would run code of it.
-    SELECT classid, objid FROM owned WHERE owner NOT IN (SELECT oid FROM trusted)
-    UNION
-    SELECT l.to_classid, l.to_objid FROM strange AS s JOIN leads_to AS l ON l.classid = s.classid AND l.objid = s.objid
+    SELECT step.classid, step.objid
+    FROM reached
+    CROSS JOIN LATERAL (
+        -- What uses it. A foreign key to a table runs no code of the table.
+        SELECT d.classid, d.objid
+        FROM pg_catalog.pg_depend AS d
+        WHERE d.refclassid = reached.classid AND d.refobjid = reached.objid AND d.deptype <> 'e' AND NOT (
+            d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+            AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            AND EXISTS (SELECT FROM pg_catalog.pg_constraint AS c WHERE c.oid = d.objid AND c.contype = 'f')
+        )
+        UNION ALL
+        -- The table or type of a trigger, a default, a rule, a check, an index, a policy.
+        SELECT d.refclassid, d.refobjid
+        FROM pg_catalog.pg_depend AS d
+        WHERE d.classid = reached.classid AND d.objid = reached.objid AND d.deptype IN ('a', 'i', 'P', 'S')
+    ) AS step
 )
+INSERT INTO pg_temp.strange SELECT classid, objid FROM reached;
+ANALYZE pg_temp.trusted, pg_temp.owned, pg_temp.strange;
+
+-- What other roles have made in public so far. Columns' own sequences, row types and members of extensions go with what
+-- they belong to.
+CREATE TEMPORARY TABLE found ON COMMIT DROP AS
 SELECT
     o.objid,
     CASE i.type WHEN 'composite type' THEN 'TYPE' WHEN 'statistics object' THEN 'STATISTICS'
         ELSE pg_catalog.upper(i.type) END AS kind,
     i.identity,
     pg_catalog.pg_get_userbyid(o.owner) AS owner,
-    o.owner IN (SELECT oid FROM trusted) AS is_trusted,
-    (o.classid, o.objid) IN (SELECT classid, objid FROM strange) AS is_strange,
+    o.owner IN (SELECT oid FROM pg_temp.trusted) AS is_trusted,
+    s.objid IS NOT NULL AS is_strange,
     -- These act with their owner's rights, whoever calls or reads them.
-    EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.oid = o.objid AND p.prosecdef)
-        OR i.type IN ('view', 'materialized view') AS has_rights
-FROM owned AS o
+    i.type IN ('view', 'materialized view')
+        OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.oid = o.objid AND p.prosecdef) AS has_rights
+FROM pg_temp.owned AS o
 JOIN pg_catalog.pg_depend AS d ON d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'n'
     AND d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
     AND d.refobjid = 'public'::pg_catalog.regnamespace
+LEFT JOIN pg_temp.strange AS s ON s.classid = o.classid AND s.objid = o.objid
 CROSS JOIN LATERAL pg_catalog.pg_identify_object(o.classid, o.objid, 0) AS i
 WHERE o.owner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = :'migrator')
     AND o.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
