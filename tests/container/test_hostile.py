@@ -168,7 +168,7 @@ class TestAttack:
         """See how a script ended, and that nothing of mallory's was called."""
         assert answer.status == status, answer.out + answer.err
         assert said in answer.out + answer.err
-        assert "mallory:" not in answer.out + answer.err
+        assert "WARNING:  mallory:" not in answer.out + answer.err
         called = "SELECT is_called FROM public.calls"
         assert shop.sql(called, "template1") == "f"
         assert shop.sql(called) == "f"
@@ -186,9 +186,9 @@ class TestAttack:
 
         answer = script(attacked, "reset", typed="no\n")
         self.see(attacked, answer, 2, "           1 rows  alembic_version\n")
-        attacked.migration("002_broken", "")
+        attacked.migration("01_twice.sql", "SELECT 1;\n")
         answer = script(attacked, "reset", "--yes")
-        (attacked.folder / "migrations/002_broken").unlink()
+        (attacked.folder / "migrations/01_twice.sql").unlink()
         self.see(attacked, answer, 1, "State: nothing was dropped.")
 
         answer = script(attacked, "backup")
