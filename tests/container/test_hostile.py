@@ -80,6 +80,24 @@ def test_any_name_of_role_and_database_can_be_adopted_and_restored(images: None)
         assert shop.sql(owner, DATABASE) == ROLE
 
 
+@pytest.mark.parametrize("name", ["x" * 63, "é" * 31])
+def test_a_name_that_the_server_would_cut_is_refused(images: None, name: str) -> None:
+    """With the suffix of a script it is the name of the database itself, which would be dropped."""
+    del images
+    with compose.project(POSTGRES_DB=name) as shop:
+        shop.compose("up", "--detach", "--wait", "postgres")
+        (shop.folder / "file").touch()
+        for command in (
+            ["adopt-alembic", "--yes"],
+            ["restore", "--yes", str(shop.folder / "file")],
+        ):
+            answer = script(shop, *command)
+            assert answer.status == 1
+            assert f"The name {name} is too long" in answer.err
+            assert "State: nothing was changed" in answer.err
+        assert shop.sql("SELECT 1", name) == "1"
+
+
 class TestSecrets:
     """A secret that is no use ends the deployment before anything is migrated."""
 
