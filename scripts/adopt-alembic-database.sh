@@ -87,19 +87,18 @@ create_scratch() {
     scratch=${database}_adopt_scratch
     drop_scratch || return
     sql template1 --set old="$database" --set new="$scratch" <<'SQL'
-SELECT format('CREATE DATABASE %I OWNER %s TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L',
-    :'new', datdba::regrole, pg_encoding_to_char(encoding), datcollate, datctype)
+SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L',
+    :'new', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype)
 FROM pg_database WHERE datname = :'old'
 \gexec
 SQL
 }
 
 adopt() {
-    local owner url
+    local url
     compose run --rm --no-deps -T roles || die 'The roles cannot be set up; see above.'
     create_scratch || die 'The scratch database cannot be created; see above.'
-    owner=$(sql template1 --set name="$database" <<<"SELECT datdba::regrole FROM pg_database WHERE datname = :'name';")
-    url=postgresql://$owner@postgres:5432/$scratch
+    url=$(url_of "$scratch") || die 'The owner of the scratch database cannot be found out; see above.'
     compose run --rm --no-deps -T --env "MIGRATOR_SCRATCH_URL=$url" migrator \
         adopt --from alembic --version "$version" --yes "${options[@]}" ||
         die 'The database was not adopted; see above.'
@@ -125,6 +124,7 @@ main() {
     open_deployment
     start_postgres
     open_database
+    require_room _adopt_scratch
     confirm "This moves database $database of $project from Alembic to the migrations here, from version $version on."
     backup=backups/$project-$STAMP.dump
     dump "$backup"

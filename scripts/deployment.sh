@@ -57,10 +57,39 @@ compose() {
     run docker compose --progress quiet "${files[@]}" "$@"
 }
 
+# on_server DATABASE PROGRAM [OPTION…]: runs one of PostgreSQL's programs in the server's container as the superuser.
+# The database is a variable, because an option would take a name with = in it for a list of settings. On this path,
+# which goes before that of the database, nothing that other roles have made is found in the place of the server's own.
+on_server() {
+    compose exec -T --env "PGAPPNAME=$SESSION_NAME" --env "PGDATABASE=$1" \
+        --env 'PGOPTIONS=-c search_path=pg_catalog,pg_temp' postgres "$2" --username "$user" "${@:3}"
+}
+
 # sql DATABASE [OPTION…]: runs the statements on standard input as the superuser and prints bare rows.
 sql() {
-    compose exec -T --env "PGAPPNAME=$SESSION_NAME" postgres psql --no-psqlrc --quiet --no-align --tuples-only \
-        --set ON_ERROR_STOP=1 --username "$user" --dbname "$1" "${@:2}"
+    on_server "$1" psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1 "${@:2}"
+}
+
+# owner_of DATABASE: prints the name of its owner as it is.
+owner_of() {
+    sql template1 --set name="$1" <<<"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = :'name';"
+}
+
+# in_url TEXT: prints a name as it has to be in a URL: every byte that may mean something there as %XX.
+in_url() {
+    local LC_ALL=C
+    if [[ $1 =~ ^[A-Za-z0-9._~-]+$ ]]; then
+        printf '%s' "$1"
+    else
+        printf '%s' "$1" | od -An -v -tx1 | tr -d ' \n' | sed 's/../%&/g'
+    fi
+}
+
+# url_of DATABASE: prints the address of the database for its owner, the migrator, which reads the password itself.
+url_of() {
+    local owner
+    owner=$(owner_of "$1") || return
+    printf 'postgresql://%s@postgres:5432/%s' "$(in_url "$owner")" "$(in_url "$1")"
 }
 
 # Ends what a run that was killed has left on the server: a program in a container outlives the client that started it.
@@ -112,10 +141,13 @@ open_deployment() {
 
 # open_database: learns what it is called, and what runs.
 open_database() {
-    local names
+    local names lines
     names=$(compose exec -T postgres printenv POSTGRES_USER POSTGRES_DB) ||
         die "PostgreSQL of $project does not run. Start it: docker compose ${files[*]} up --detach --wait postgres"
-    { read -r user && read -r database; } <<<"$names"
+    mapfile -t lines <<<"$names"
+    ((${#lines[@]} == 2)) || die 'POSTGRES_USER and POSTGRES_DB must have no line break in them.'
+    user=${lines[0]}
+    database=${lines[1]}
     end_sessions || die 'PostgreSQL does not answer; see above.'
     was_running=$(compose ps --quiet backend | wc -l)
     backends=$(compose ps --all --quiet backend | wc -l)
@@ -125,6 +157,13 @@ open_database() {
 # start_postgres: as it is, even where the settings have changed since.
 start_postgres() {
     compose up --detach --wait --no-recreate postgres || die 'PostgreSQL does not start; see above.'
+}
+
+# require_room SUFFIX: the server would cut a longer name, and take another database for the one that is meant.
+require_room() {
+    local LC_ALL=C
+    ((${#database} + ${#1} <= 63)) || die "The name $database is too long: with $1, which the script has to add, it" \
+        'must have 63 bytes at most.'
 }
 
 # has_database NAME
@@ -151,8 +190,8 @@ check_dump() {
 # dump FILE: writes the database into it. The name appears when the file is complete, checked and on the disk.
 dump() {
     partial=backups/.${1##*/}.partial
-    compose exec -T --env "PGAPPNAME=$SESSION_NAME" postgres pg_dump --format=custom --username "$user" \
-        --dbname "$database" >"$partial" || die "The database could not be written to $1; see above."
+    on_server "$database" pg_dump --format=custom >"$partial" ||
+        die "The database could not be written to $1; see above."
     check_dump "$partial" >/dev/null || die "The file that was written cannot be read again; see above."
     sync "$partial"
     mv -- "$partial" "$1"

@@ -68,7 +68,9 @@ show_loss() {
     say "This drops everything in database $database of $project. These rows are lost:"
     sql "$database" <<'SQL'
 SELECT coalesce(
-    string_agg(format('SELECT lpad(count(*)::text, 12) || %L FROM ONLY %s', ' rows  ' || oid::regclass, oid::regclass),
+    string_agg(format('SELECT lpad(count(*)::text, 12) || %L FROM ONLY %s',
+            ' rows  ' || CASE relnamespace::regnamespace::text WHEN 'public' THEN quote_ident(relname)
+                ELSE oid::regclass::text END, oid::regclass),
         ' UNION ALL ' ORDER BY oid::regclass::text),
     $$SELECT '  no tables'$$)
 FROM pg_class

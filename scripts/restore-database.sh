@@ -9,7 +9,8 @@ Usage: scripts/restore-database.sh [--yes] [--no-safety-backup] [--no-start] FIL
 
 Puts a backup in the place of the database:
   1. reads FILE to its end and, after YES has been typed, restores it into a fresh database next to the old one,
-     gives the roles their rights, and applies the migrations that are pending there;
+     gives the roles their rights, and applies the migrations that are pending there. What is in FILE runs as the
+     superuser: whoever could change FILE can do everything on the server;
   2. stops the backend, and backs the old database up (backups/PROJECT-before-restore-TIME.dump);
   3. swaps the two by renaming them in one transaction; the old one is kept as DATABASE_before_TIME;
   4. starts the backend and waits until it is healthy.
@@ -84,10 +85,10 @@ WHERE starts_with(datname, :'database' || '_restoring_')
 SQL
 }
 
-# list_kept: prints the databases that were replaced and their sizes, the latest first.
+# list_kept: prints the sizes and the names of the databases that were replaced, the latest first.
 list_kept() {
     sql template1 --set database="$database" <<'SQL'
-SELECT datname, pg_size_pretty(pg_database_size(oid)) FROM pg_database
+SELECT pg_size_pretty(pg_database_size(oid)), datname FROM pg_database
 WHERE starts_with(datname, :'database' || '_before_')
     AND substr(datname, length(:'database' || '_before_') + 1) ~ '^\d{8}T\d{6}Z$'
 ORDER BY datname DESC;
@@ -105,26 +106,33 @@ SQL
 }
 
 # copy_settings: what GRANT, ALTER DATABASE … SET and ALTER ROLE … IN DATABASE … SET have said about the old database
-# itself, none of which pg_restore brings without --create. The settings named here hold lists of quoted names.
+# itself, none of which pg_restore brings without --create. The settings named here hold lists of names. Any role may
+# set one for itself, and to what it likes: each name of the list becomes a string, so that none of it is SQL.
 copy_settings() {
     sql template1 --set old="$database" --set new="$fresh" <<'SQL'
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', :'new') FROM pg_database WHERE datname = :'old'
 UNION ALL
 SELECT format('GRANT %s ON DATABASE %I TO %s%s', a.privilege_type, :'new',
-    CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+    CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE format('%I', pg_get_userbyid(a.grantee)) END,
     CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END)
 FROM pg_database AS d CROSS JOIN aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS a
 WHERE d.datname = :'old' AND a.grantee <> d.datdba
 UNION ALL
 SELECT format('ALTER %s SET %I TO %s',
     CASE s.setrole WHEN 0 THEN format('DATABASE %I', :'new')
-        ELSE format('ROLE %s IN DATABASE %I', s.setrole::regrole, :'new') END,
-    split_part(entry, '=', 1),
-    CASE WHEN split_part(entry, '=', 1) IN ('local_preload_libraries', 'search_path', 'session_preload_libraries',
-            'temp_tablespaces')
-        THEN replace(substr(entry, strpos(entry, '=') + 1), '""', '''''')
-        ELSE quote_literal(substr(entry, strpos(entry, '=') + 1)) END)
+        ELSE format('ROLE %I IN DATABASE %I', pg_get_userbyid(s.setrole), :'new') END,
+    setting,
+    CASE WHEN setting NOT IN ('local_preload_libraries', 'search_path', 'session_preload_libraries', 'temp_tablespaces')
+        THEN quote_literal(value)
+    ELSE coalesce((
+        SELECT string_agg(quote_literal(CASE
+            WHEN starts_with(item[1], '"') THEN replace(substr(item[1], 2, length(item[1]) - 2), '""', '"')
+            WHEN setting LIKE '%\_libraries' THEN item[1]
+            ELSE lower(item[1]) END), ', ' ORDER BY place)
+        FROM regexp_matches(value, '"(?:[^"]|"")*"|[^,[:space:]]+', 'g') WITH ORDINALITY AS items (item, place)
+    ), '''''') END)
 FROM pg_db_role_setting AS s JOIN pg_database AS d ON d.oid = s.setdatabase CROSS JOIN unnest(s.setconfig) AS entry
+CROSS JOIN split_part(entry, '=', 1) AS setting CROSS JOIN substr(entry, strpos(entry, '=') + 1) AS value
 WHERE d.datname = :'old'
 \gexec
 SQL
@@ -137,9 +145,9 @@ give_rights() {
 }
 
 migrate() {
-    local owner
-    owner=$(sql template1 --set name="$fresh" <<<"SELECT datdba::regrole FROM pg_database WHERE datname = :'name';")
-    compose run --rm --no-deps -T --env "DATABASE_URL=postgresql://$owner@postgres:5432/$fresh" migrator ||
+    local url
+    url=$(url_of "$fresh") || die 'The owner of the fresh database cannot be found out; see above.'
+    compose run --rm --no-deps -T --env "DATABASE_URL=$url" migrator ||
         die 'The migrations cannot be applied to the restored database; see above.'
 }
 
@@ -150,8 +158,8 @@ prepare() {
     say "Restoring into $fresh."
     create_fresh || die 'The fresh database cannot be created; see above.'
     give_rights
-    compose exec -T --env "PGAPPNAME=$SESSION_NAME" postgres pg_restore --exit-on-error --username "$user" \
-        --dbname "$fresh" <"$file" || die "$file cannot be restored; see above."
+    # An empty name is that of PGDATABASE.
+    on_server "$fresh" pg_restore --exit-on-error --dbname '' <"$file" || die "$file cannot be restored; see above."
     copy_settings || die 'The settings of the old database cannot be copied; see above.'
     give_rights
     sql "$fresh" <<<'ANALYZE;' || die 'The restored tables cannot be analysed; see above.'
@@ -192,8 +200,9 @@ replace() {
 
 say_kept() {
     local name size
-    while IFS='|' read -r name size; do
-        say "Kept:  $name, $size; to drop it: docker compose ${files[*]} exec postgres dropdb -U $user $name"
+    while IFS='|' read -r size name; do
+        say "Kept:  $name, $size; to drop it:" \
+            "docker compose ${files[*]} exec postgres dropdb $(printf -- '-U %q %q' "$user" "$name")"
     done < <(list_kept)
 }
 
@@ -205,6 +214,7 @@ read_file() {
     name=$(sed -n 's/^; *dbname: //p' <<<"$contents")
     say "$file: $(sed -n 's/^; Archive created at //p' <<<"$contents"), database $name," \
         "$(grep -c ' TABLE DATA ' <<<"$contents" || true) tables"
+    say 'What is in it runs as the superuser: go on only if nobody but you could have changed it.'
     if ((start)) && ! grep -q ' TABLE public schema_migrations ' <<<"$contents"; then
         die "$file has no schema_migrations: it is another application's, or from before the database was adopted." \
             'With --no-start it is restored as it is.'
@@ -237,10 +247,10 @@ main() {
     open_deployment
     start_postgres
     open_database
-    ((${#database} <= 36)) || die "The name $database is too long: the script has to add a suffix to it."
+    require_room _restoring_20260131T093000Z
     ! has_database "$database" || kept=${database}_before_$STAMP
     if ((undo)); then
-        IFS='|' read -r fresh _ < <(list_kept) || die "No database was kept: there is no ${database}_before_TIME."
+        IFS='|' read -r _ fresh < <(list_kept) || die "No database was kept: there is no ${database}_before_TIME."
         confirm "This puts $fresh in the place of database $database of $project, and keeps that."
         phase=preparing
     else

@@ -2,15 +2,14 @@
 --
 -- For psql, as a superuser, on the database of the application. It can be run at any time, on a new database and on
 -- one that exists already; the service `roles` of docker-compose.prod-standalone.yml runs it before each migration.
+-- docs/security.md says what is taken over from other roles, and why.
 --
 -- Environment: MIGRATOR_ROLE and BACKEND_ROLE, the names; MIGRATOR_PASSWORD_FILE, a file with the password;
--- BACKEND_PASSWORD, the password.
+-- BACKEND_PASSWORD, the password, of characters that mean nothing in a URL, because the deployments put it into one.
 
+-- What others have made in public must not be found in the place of the server's own: it would run as a superuser.
+SET search_path TO pg_catalog, pg_temp;
 \set ON_ERROR_STOP on
-\getenv migrator MIGRATOR_ROLE
-\getenv backend BACKEND_ROLE
-\getenv backend_password BACKEND_PASSWORD
-\set migrator_password `cat "$MIGRATOR_PASSWORD_FILE"`
 
 -- The server must not write the passwords below into its log.
 SET log_statement = 'none';
@@ -20,16 +19,141 @@ SET log_min_error_statement = 'panic';
 SET lock_timeout = '5s';
 SET client_min_messages = 'warning';
 
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset tuples_only on
+
+\set migrator ''
+\set backend ''
+\getenv migrator MIGRATOR_ROLE
+\getenv backend BACKEND_ROLE
+\getenv backend_password BACKEND_PASSWORD
+\set file `printf %s "$MIGRATOR_PASSWORD_FILE"`
+-- Without the line breaks at its end, as the migrator reads it.
+\set migrator_password `{ printf %s "$(tr '\r' '\n' <"$MIGRATOR_PASSWORD_FILE")"; } 2>/dev/null`
+
+-- An empty password would be taken for none. The shell looks, so that no query has a password in it.
+\set unread `cat "$MIGRATOR_PASSWORD_FILE" 2>&1 >/dev/null`
+\set empty `{ [ -n "$(tr -d '\r\n' <"$MIGRATOR_PASSWORD_FILE")" ] && echo no || echo yes; } 2>/dev/null`
+\set control `{ printf %s "$(tr '\r' '\n' <"$MIGRATOR_PASSWORD_FILE")" | LC_ALL=C tr -dc '[:cntrl:]' | wc -c; } 2>/dev/null`
+\set missing `[ -n "$BACKEND_PASSWORD" ] && echo no || echo yes`
+\set unfit `printf %s "$BACKEND_PASSWORD" | LC_ALL=C tr -d 'A-Za-z0-9._~!$&()*+,;=:-' | wc -c`
+
+SELECT pg_catalog.format('DO %L', pg_catalog.format('BEGIN RAISE EXCEPTION USING MESSAGE = %L; END', problem))
+FROM (VALUES
+    (:'migrator' = '' OR :'backend' = '', 'MIGRATOR_ROLE and BACKEND_ROLE must name the two roles.'),
+    (:'migrator' = :'backend', 'MIGRATOR_ROLE and BACKEND_ROLE must name two roles, not one twice.'),
+    (pg_catalog.octet_length(:'migrator') > 63 OR pg_catalog.octet_length(:'backend') > 63,
+        'MIGRATOR_ROLE and BACKEND_ROLE: the name of a role has at most 63 bytes.'),
+    (SESSION_USER IN (:'migrator', :'backend'), 'MIGRATOR_ROLE and BACKEND_ROLE must name other roles than the'
+        ' superuser that runs this, who would lose his rights.'),
+    (:'DBNAME' ~ '[@/?#%=[:space:][:cntrl:]]', 'The name of the database (POSTGRES_DB) is put into a URL, so it must have'
+        ' no blank and none of the characters @ / ? # % = in it.'),
+    (:'file' = '', 'MIGRATOR_PASSWORD_FILE must name the file with the password of the migrator.'),
+    (:'unread' <> '', 'The password of the migrator cannot be read (' || :'unread' || '). Make the file readable for'
+        ' every user: chmod 444 secrets/migrator_password'),
+    (:'empty' = 'yes', 'The password of the migrator is missing: ' || :'file' || ' is empty. Write it (make secrets)'
+        ' and run this again.'),
+    (:control > 0, 'The password of the migrator must be one line of text: ' || :'file' || ' has a line break, a tab'
+        ' or another control character in it.'),
+    (:'missing' = 'yes', 'The password of the backend (POSTGRES_PASSWORD, or the secret backend_password) is missing.'),
+    (:unfit > 0, 'The password of the backend (POSTGRES_PASSWORD, or the secret backend_password) is put into a URL, so'
+        ' it must have nothing but letters of ASCII, digits and - . _ ~ ! $ & ( ) * + , ; = : in it, and no line break at'
+        ' its end.')
+) AS checks (failed, problem)
+WHERE failed
+LIMIT 1
+\gexec
+
 BEGIN;
 
-SELECT format('CREATE ROLE %I', name)
-FROM unnest(ARRAY[:'migrator', :'backend']) AS name
-WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
+SELECT pg_catalog.format('CREATE ROLE %I', name)
+FROM pg_catalog.unnest(ARRAY[:'migrator', :'backend']) AS name
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name)
 \gexec
 ALTER ROLE :"migrator" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
     PASSWORD :'migrator_password';
 ALTER ROLE :"backend" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
     PASSWORD :'backend_password';
+
+-- Who can do everything in this database anyway.
+CREATE TEMPORARY TABLE trusted ON COMMIT DROP AS
+SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper OR rolname IN (:'migrator', 'pg_database_owner')
+UNION
+SELECT datdba FROM pg_catalog.pg_database WHERE datname = :'DBNAME';
+
+CREATE TEMPORARY TABLE owned (classid, objid, owner) ON COMMIT DROP AS
+SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid, oid, relowner FROM pg_catalog.pg_class
+UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typowner FROM pg_catalog.pg_type
+UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, proowner FROM pg_catalog.pg_proc
+UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, oid, stxowner FROM pg_catalog.pg_statistic_ext
+UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprowner FROM pg_catalog.pg_operator
+UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, oid, opcowner FROM pg_catalog.pg_opclass
+UNION ALL SELECT 'pg_catalog.pg_opfamily'::pg_catalog.regclass, oid, opfowner FROM pg_catalog.pg_opfamily
+UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collowner FROM pg_catalog.pg_collation
+UNION ALL SELECT 'pg_catalog.pg_conversion'::pg_catalog.regclass, oid, conowner FROM pg_catalog.pg_conversion
+UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgowner FROM pg_catalog.pg_ts_config
+UNION ALL SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, oid, dictowner FROM pg_catalog.pg_ts_dict
+UNION ALL SELECT 'pg_catalog.pg_foreign_server'::pg_catalog.regclass, oid, srvowner FROM pg_catalog.pg_foreign_server
+UNION ALL SELECT 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass, oid, fdwowner
+FROM pg_catalog.pg_foreign_data_wrapper;
+
+-- What is somebody else's, and what would run code of it. Without the index this takes for ever where somebody has made
+-- very many objects.
+CREATE TEMPORARY TABLE strange (classid pg_catalog.oid, objid pg_catalog.oid, PRIMARY KEY (classid, objid)) ON COMMIT DROP;
+WITH RECURSIVE reached (classid, objid) AS (
+    SELECT classid, objid FROM pg_temp.owned WHERE owner NOT IN (SELECT oid FROM pg_temp.trusted)
+    UNION
+    SELECT step.classid, step.objid
+    FROM reached
+    CROSS JOIN LATERAL (
+        -- What uses it. A foreign key to a table runs no code of the table.
+        SELECT d.classid, d.objid
+        FROM pg_catalog.pg_depend AS d
+        WHERE d.refclassid = reached.classid AND d.refobjid = reached.objid AND d.deptype <> 'e' AND NOT (
+            d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+            AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+            AND EXISTS (SELECT FROM pg_catalog.pg_constraint AS c WHERE c.oid = d.objid AND c.contype = 'f')
+        )
+        UNION ALL
+        -- The table or type of a trigger, a default, a rule, a check, an index, a policy.
+        SELECT d.refclassid, d.refobjid
+        FROM pg_catalog.pg_depend AS d
+        WHERE d.classid = reached.classid AND d.objid = reached.objid AND d.deptype IN ('a', 'i', 'P', 'S')
+    ) AS step
+)
+INSERT INTO pg_temp.strange SELECT classid, objid FROM reached;
+ANALYZE pg_temp.trusted, pg_temp.owned, pg_temp.strange;
+
+-- What other roles have made in public so far. Columns' own sequences, row types and members of extensions go with what
+-- they belong to.
+CREATE TEMPORARY TABLE found ON COMMIT DROP AS
+SELECT
+    o.objid,
+    CASE i.type WHEN 'composite type' THEN 'TYPE' WHEN 'statistics object' THEN 'STATISTICS'
+        ELSE pg_catalog.upper(i.type) END AS kind,
+    i.identity,
+    pg_catalog.pg_get_userbyid(o.owner) AS owner,
+    o.owner IN (SELECT oid FROM pg_temp.trusted) AS is_trusted,
+    s.objid IS NOT NULL AS is_strange,
+    -- These act with their owner's rights, whoever calls or reads them.
+    i.type IN ('view', 'materialized view')
+        OR EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.oid = o.objid AND p.prosecdef) AS has_rights
+FROM pg_temp.owned AS o
+JOIN pg_catalog.pg_depend AS d ON d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'n'
+    AND d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+    AND d.refobjid = 'public'::pg_catalog.regnamespace
+LEFT JOIN pg_temp.strange AS s ON s.classid = o.classid AND s.objid = o.objid
+CROSS JOIN LATERAL pg_catalog.pg_identify_object(o.classid, o.objid, 0) AS i
+WHERE o.owner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = :'migrator')
+    AND o.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
+        'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass)
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend AS part
+        -- The columns of a partition key are parts of their own table.
+        WHERE part.classid = o.classid AND part.objid = o.objid AND part.refobjid <> o.objid
+            AND (part.deptype IN ('e', 'i') OR part.deptype = 'a' AND i.type = 'sequence')
+    );
 
 -- The database's owner may create schemas and trusted extensions in it. Everybody may create in public where the
 -- cluster is older than PostgreSQL 15, and temporary tables everywhere.
@@ -38,32 +162,42 @@ ALTER SCHEMA public OWNER TO pg_database_owner;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 REVOKE TEMPORARY ON DATABASE :"DBNAME" FROM PUBLIC;
 
--- What another role has made in public so far. Columns' own sequences, row types and members of extensions go with
--- what they belong to.
-SELECT format(
-    'ALTER %s %s OWNER TO %I',
-    CASE i.type WHEN 'composite type' THEN 'TYPE' WHEN 'statistics object' THEN 'STATISTICS' ELSE upper(i.type) END,
-    i.identity,
-    :'migrator'
-)
-FROM pg_depend AS d
-CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) AS i
-CROSS JOIN LATERAL (
-    SELECT relowner AS oid FROM pg_class WHERE d.classid = 'pg_class'::regclass AND oid = d.objid
-    UNION ALL
-    SELECT typowner FROM pg_type WHERE d.classid = 'pg_type'::regclass AND oid = d.objid
-    UNION ALL
-    SELECT proowner FROM pg_proc WHERE d.classid = 'pg_proc'::regclass AND oid = d.objid
-    UNION ALL
-    SELECT stxowner FROM pg_statistic_ext WHERE d.classid = 'pg_statistic_ext'::regclass AND oid = d.objid
-) AS owner
-WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = 'public'::regnamespace AND d.deptype = 'n'
-    AND owner.oid <> (SELECT oid FROM pg_roles WHERE rolname = :'migrator')
-    AND NOT EXISTS (
-        SELECT FROM pg_depend AS part
-        WHERE part.classid = d.classid AND part.objid = d.objid
-            AND (part.deptype IN ('e', 'i') OR part.deptype = 'a' AND d.classid = 'pg_class'::regclass)
-    )
+SELECT pg_catalog.format('ALTER %s %s OWNER TO %I', kind, identity, :'migrator')
+FROM pg_temp.found
+WHERE NOT is_strange
+\gexec
+
+-- Nothing is taken over, or left, without a word where it carries code.
+SELECT pg_catalog.format('%s %s was taken over from %s: it acts with the rights of %s from now on.',
+    pg_catalog.lower(kind), pg_catalog.regexp_replace(identity, '[[:cntrl:]]', '?', 'g'), owner, :'migrator')
+FROM pg_temp.found
+WHERE NOT is_strange AND has_rights
+ORDER BY kind, identity;
+
+SELECT pg_catalog.format('DO %L', pg_catalog.format('BEGIN RAISE WARNING USING MESSAGE = %L, DETAIL = %L, HINT = %L; END',
+    pg_catalog.format('Not taken over by %s: %s objects in public that belong to other roles than a superuser and the'
+        ' owner of the database, or run code of such roles.', :'migrator', pg_catalog.count(*)),
+    pg_catalog.string_agg(line, E'\n' ORDER BY place) FILTER (WHERE place <= 20)
+        || CASE WHEN pg_catalog.count(*) > 20 THEN E'\n… and more, which the next run lists.' ELSE '' END,
+    'Look at each with its SELECT. Take over what you trust with its ALTER, as a superuser; drop the rest.'
+        ' docs/security.md explains.'))
+FROM (
+    SELECT pg_catalog.row_number() OVER (ORDER BY is_trusted, kind, identity) AS place, pg_catalog.format(
+        E'%s %s of %s%s\n    SELECT %s;\n    ALTER %s %s OWNER TO %I;',
+        pg_catalog.lower(kind), safe, owner, CASE WHEN is_trusted THEN ', which runs code of others' ELSE '' END,
+        CASE kind WHEN 'FUNCTION' THEN pg_catalog.format('pg_catalog.pg_get_functiondef(%s)', objid)
+            WHEN 'PROCEDURE' THEN pg_catalog.format('pg_catalog.pg_get_functiondef(%s)', objid)
+            WHEN 'VIEW' THEN pg_catalog.format('pg_catalog.pg_get_viewdef(%s)', objid)
+            WHEN 'MATERIALIZED VIEW' THEN pg_catalog.format('pg_catalog.pg_get_viewdef(%s)', objid)
+            ELSE pg_catalog.format('pg_catalog.pg_describe_object(classid, objid, objsubid) FROM pg_catalog.pg_depend'
+                ' WHERE refobjid = %s', objid) END,
+        kind, safe, :'migrator') AS line
+    FROM pg_temp.found
+    -- A line break in a name must not begin a line that looks like one of ours.
+    CROSS JOIN LATERAL pg_catalog.regexp_replace(identity, '[[:cntrl:]]', '?', 'g') AS safe
+    WHERE is_strange
+) AS lines
+HAVING pg_catalog.count(*) > 0
 \gexec
 
 -- Rows in every table: in those that are there, and in those that later migrations make.
@@ -76,9 +210,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE :"migrator" GRANT USAGE ON SEQUENCES TO :"back
 
 -- Except in the history: who writes there decides which migrations run. The migrator takes these rights away itself
 -- when it creates the table; here they were granted again.
-SELECT format('REVOKE INSERT, UPDATE, DELETE ON %s FROM %I', name::regclass, :'backend')
-FROM unnest(ARRAY['public.schema_migrations', 'public.schema_migrations_progress']) AS name
-WHERE to_regclass(name) IS NOT NULL
+SELECT pg_catalog.format('REVOKE INSERT, UPDATE, DELETE ON %s FROM %I', name::pg_catalog.regclass, :'backend')
+FROM pg_catalog.unnest(ARRAY['public.schema_migrations', 'public.schema_migrations_progress']) AS name
+WHERE pg_catalog.to_regclass(name) IS NOT NULL
 \gexec
 
 COMMIT;
