@@ -19,7 +19,7 @@ from migrator.process.errors import LockUnavailable, MigratorError
 from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers
 from migrator.server.activity import wait_hint
-from migrator.server.limits import limits_sql
+from migrator.server.limits import leash_sql, limits_sql
 from migrator.server.session import (
     READ_ONLY,
     READ_ONLY_HINT,
@@ -147,10 +147,14 @@ def acquire(session: Session) -> None:
     """
     ownership.refuse(session)
     number = key(session.settings.table)
+    # In the same message, so that the server never keeps the lock of a client that has vanished.
+    leash = leash_sql(session.server_version, local=False)
 
     def attempt() -> tuple[Any, ...] | None:
         locked, session.server_pid = session.query(
-            f"SELECT pg_catalog.pg_try_advisory_lock({number}), pg_catalog.pg_backend_pid()"
+            f"SELECT {leash};"
+            f" SELECT pg_catalog.pg_try_advisory_lock({number}), pg_catalog.pg_backend_pid()",
+            what="the migrator lock",
         )[0]
         return (locked,) if locked else None
 

@@ -477,6 +477,29 @@ def test_a_server_that_vanishes_is_noticed_within_seconds(server: Server, tmp_pa
             assert versions(case.database) == [1]
 
 
+def test_a_client_that_vanishes_with_the_lock_of_the_session_lets_it_go(
+    migrate: Migrate, folder: Folder, database: Database, proxy: Proxy
+) -> None:
+    """The session holds the lock and has nothing else open, so only keepalives find out."""
+    folder.write("001_a.sql", "CREATE TABLE a (id int);")
+    assert migrate().status == 0
+    folder.write("002_b.sql", f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY i ON a (id);")
+
+    def strike(text: str) -> None:
+        # The first message after that with the lock.
+        if "SELECT count(*), coalesce" in text:
+            proxy.on_query = None
+            assert vanish(proxy)
+
+    proxy.on_query = strike
+    vanished = migrate.start(env={"DATABASE_URL": proxy.url(database.url)})
+    eventually(lambda: proxy.on_query is None)
+    vanished.end()
+    began = time.monotonic()
+    assert migrate("--lock-wait", "25s").status == 0
+    assert time.monotonic() - began < 25
+
+
 def start(stack: ExitStack, server: Server, path: Path, sql: str) -> Case:
     database = stack.enter_context(empty_database(server))
     database.execute(

@@ -29,6 +29,7 @@ ALONE = "-- migrator: no-transaction\n"
 SHORT = ("--wait", "0", "--lock-timeout", "500ms")
 SECONDS = 5.5
 LOOK = "SET LOCAL lock_timeout"  # the beginning of the look at the history
+LEASH = "SELECT pg_catalog.set_config('client_connection_check_interval"  # that of the lock
 MOST_SECONDS = 12
 
 
@@ -66,7 +67,7 @@ def reason(run: Run) -> str:
         (LOOK, WORKS, "waited for: the history; this run has applied"),
         ("BEGIN", WORKS, "waited for: BEGIN ISOLATION LEVEL READ COMMITTED"),
         ("ROLLBACK", FAILS, "waited for: ROLLBACK"),
-        ("SELECT pg_catalog.pg_try_advisory_lock", ALONE + WORKS, "waited for: SELECT pg_catalog"),
+        (LEASH, ALONE + WORKS, "waited for: the migrator lock; "),
         ("DISCARD ALL", ALONE + WORKS, "waited for: DISCARD ALL; whether 001_a.sql is finished"),
     ],
     ids=["history", "lock", "rollback", "lock of the session", "discard"],
