@@ -16,6 +16,7 @@ from migrator.schema.snapshot import take_snapshot
 from migrator.server import sqlstate
 from migrator.server.answers import Unanswered
 from migrator.server.connect import connect, url_of
+from migrator.server.limits import leash_sql
 from migrator.server.session import ConnectionLost, ServerError
 from migrator.server.words import without_passwords
 
@@ -275,9 +276,10 @@ def _claim(session: Session, keeper: Session, name: str) -> None:
             f"MIGRATOR_SCRATCH_URL is the database {name!r} that is to be compared",
             f"Unset it, or {_SET_URL}.",
         )
-    if not keeper.query(
-        f"SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended({literal(MARKER)}, 0))"
-    )[0][0]:
+    # In the same message, so that the server never keeps the lock of a client that has vanished.
+    leash = leash_sql(keeper.server_version, local=False)
+    key = f"pg_catalog.hashtextextended({literal(MARKER)}, 0)"
+    if not keeper.query(f"SELECT {leash}; SELECT pg_catalog.pg_try_advisory_lock({key})")[0][0]:
         raise LockUnavailable(
             f"another run is building in the database {name!r} of MIGRATOR_SCRATCH_URL",
             "Let it finish, or give each run a database of its own.",

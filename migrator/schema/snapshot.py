@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.process.names import Table, server_time
 from migrator.schema.queries import QUERIES
+from migrator.server.limits import leash_sql
 from migrator.server.session import SAFE_PATH, no_transaction_timeout
 
 if TYPE_CHECKING:
@@ -87,7 +88,11 @@ def take_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
     Raises:
         ServerError: the server reported an error.
     """
-    session.begin(f"SELECT {no_transaction_timeout(local=True)}", "REPEATABLE READ READ ONLY")
+    # A client that vanishes must not leave the snapshot, and locks on tables, behind.
+    leash = leash_sql(session.server_version, local=True)
+    session.begin(
+        f"SELECT {no_transaction_timeout(local=True)}, {leash}", "REPEATABLE READ READ ONLY"
+    )
     snapshot = read_snapshot(session, left_out)
     session.execute("COMMIT")
     return snapshot

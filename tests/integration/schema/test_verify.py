@@ -16,8 +16,11 @@ from tests.integration.process.test_logging import check
 from tests.integration.schema.test_reset import SUBSCRIPTION
 from tests.support.database import OWNER, Database, empty_database
 from tests.support.pgbouncer import pgbouncer
+from tests.support.proxy import Proxy
 from tests.support.sessions import Session, eventually
+from tests.support.sessions import nothing_left as no_session_left
 from tests.support.snapshot import snapshot
+from tests.support.vanish import vanish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -559,6 +562,34 @@ class TestAGivenDatabase:
         assert run.status == USAGE
         assert "that is to be compared" in run.event("usage error")["message"]
         assert snapshot(database) == before
+
+    @pytest.mark.parametrize("where", ["scratch", "target"])
+    def test_a_client_that_vanishes_lets_it_go(
+        self, migrate: Migrate, given: Database, database: Database, where: str
+    ) -> None:
+        """It lets go of the lock in the scratch database, or of its snapshot of the target."""
+        assert migrate().status == 0
+        locked = False
+        held, beginning, variable = {
+            "scratch": (given, "pg_try_advisory_lock(", "MIGRATOR_SCRATCH_URL"),
+            "target": (database, "REPEATABLE READ", "DATABASE_URL"),
+        }[where]
+
+        def strike(text: str) -> None:
+            nonlocal locked
+            if locked:
+                proxy.on_query = None
+                assert vanish(proxy)
+            locked = beginning in text
+
+        usual = {"MIGRATOR_SCRATCH_URL": given.url}
+        with Proxy(given.server.host, given.server.port) as proxy:
+            proxy.on_query = strike
+            vanished = migrate.start("verify", env={**usual, variable: proxy.url(held.url)})
+            eventually(lambda: proxy.on_query is None)
+            vanished.end()
+            no_session_left(held, seconds=25)
+        assert migrate("verify", env=usual).status == 0
 
     def test_what_a_killed_run_has_left_in_it(
         self, migrate: Migrate, folder: Folder, server: Server, given: Database
