@@ -204,6 +204,7 @@ class _Observer:
         """Connect now, before the thread starts; wait as for the first connection.
 
         Raises:
+            ConnectionLost: the connection of the watched session broke.
             DatabaseUnavailable: the connection is refused until the wait is over.
             Interrupted: a signal has arrived.
         """
@@ -211,6 +212,8 @@ class _Observer:
             if self._watched.through_pooler:
                 self._require_room_in_the_pool()
             within_wait(lambda _: self._try_session(), self._settings, self._watched.stop)
+        except ConnectionLost:  # that of the watched session, which is made again
+            raise
         except (DatabaseUnavailable, ServerError) as error:
             raise DatabaseUnavailable(
                 f"MIGRATOR_LOCK_HOLD_MAX needs a second connection: {without_passwords(error)}",

@@ -271,6 +271,25 @@ class TestLimit:
         assert run.status == 1
         assert "ACCESS EXCLUSIVE on users" in run.event("migration failed")["message"]
 
+    def test_a_connection_that_breaks_before_the_second_one_is_made_again(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "CREATE TABLE a (id int);")
+
+        def strike(text: str) -> None:
+            # The question whether there is a pooler, before the second connection is tried.
+            if text.endswith("SELECT pg_catalog.pg_backend_pid()"):
+                proxy.on_query = None
+                proxy.cut()
+
+        with Proxy(database.server.host, database.server.port) as proxy:
+            proxy.on_query = strike
+            env = {"DATABASE_URL": proxy.url(database.url), "MIGRATOR_LOCK_HOLD_MAX": "4s"}
+            run = migrate(env=env)
+        assert run.status == 0
+        assert run.event("connection lost")
+        assert run.event("up to date")["applied"] == 1
+
     def test_without_a_second_connection_is_refused(
         self, migrate: Migrate, folder: Folder, alone: None
     ) -> None:
