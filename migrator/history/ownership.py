@@ -54,8 +54,10 @@ def plainly_ours_sql(table: str) -> str:
     """
     schema = f"(SELECT n.nspowner FROM pg_namespace n WHERE n.oid = {table}.relnamespace)"
     return (
-        f"{table}.relacl IS NULL AND NOT {table}.relhastriggers"
+        f"NOT {table}.relhastriggers"
         f" AND {_PLAINLY.format(f'{table}.relowner')} AND {_PLAINLY.format(schema)}"
+        f" AND NOT EXISTS (SELECT FROM aclexplode({table}.relacl) a"
+        f" WHERE a.privilege_type = 'TRIGGER' AND a.grantee <> {table}.relowner)"
     )
 
 
