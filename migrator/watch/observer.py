@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -21,6 +21,7 @@ from migrator.process.errors import DatabaseUnavailable, MigratorError
 from migrator.process.log import is_live, redact, show_live
 from migrator.server import blockers, lock_modes
 from migrator.server.activity import Activity
+from migrator.server.answers import Unanswered
 from migrator.server.connect import connect_once_more, within_wait
 from migrator.server.limits import leash_sql
 from migrator.server.session import ConnectionLost, Refused, ServerError, Session
@@ -229,11 +230,16 @@ class _Observer:
         Raises:
             DatabaseUnavailable: it does not.
         """
+        answered = threading.Event()
 
         def ask() -> None:
-            # A refusal is told later, since another attempt meets it again.
-            with suppress(DatabaseUnavailable, ServerError), closing(self._connect()):
-                pass
+            try:
+                self._connect().close()
+            except Unanswered:
+                return
+            except (DatabaseUnavailable, ServerError):
+                pass  # a refusal is told later, since another attempt meets it again
+            answered.set()
 
         self._watched.execute("BEGIN")
         asking = threading.Thread(target=ask, daemon=True)
@@ -242,9 +248,8 @@ class _Observer:
         while asking.is_alive() and time.monotonic() < deadline:
             asking.join(_TICK)
             self._watched.stop.check()
-        is_served = not asking.is_alive()
         self._watched.rollback()
-        if not is_served:
+        if not answered.is_set():
             raise DatabaseUnavailable(
                 "the pooler does not serve it while the first one is in a transaction",
                 "Let the pool have at least two connections to the server, or connect to "
