@@ -99,7 +99,6 @@ HAVING array_agg(a.attname::text)
   AND bool_and(t.typnamespace = 'pg_catalog'::regnamespace)
 ORDER BY array_position(%s::text[], n.nspname::text), 1, 2
 """
-_PATH = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]"
 
 
 def find(session: Session) -> tuple[ForeignHistory, ...]:
@@ -108,9 +107,8 @@ def find(session: Session) -> tuple[ForeignHistory, ...]:
     Args:
         session: outside a transaction, or in one that did not fail.
     """
-    [(path,)] = session.query_names(_PATH)
     histories = []
-    for schema, name, columns in session.query(_TABLES, (path,)):
+    for schema, name, columns in session.query(_TABLES, (session.path,)):
         tool = tool_of(name, set(columns))
         if tool is None:
             continue

@@ -24,8 +24,6 @@ DROP_INDEX = "DROP INDEX CONCURRENTLY"
 REINDEX = "REINDEX CONCURRENTLY"
 DETACH = "ALTER TABLE ... DETACH CONCURRENTLY"
 
-# The schemas of the usual path, or of the path that a file has set.
-_PATH = "SELECT pg_catalog.unnest(pg_catalog.current_schemas(true))::pg_catalog.text"
 # A name as the server has it: folded, and shortened to 63 bytes.
 _LAST = (
     "(pg_catalog.parse_ident(%(name)s))"
@@ -287,7 +285,6 @@ def sources(session: Session, procedure: str) -> list[str]:
         session: outside a transaction; its search_path is that of the file.
         procedure: the name, with its schema if the statement has that.
     """
-    path = [schema for (schema,) in _asked(session.query_names, _PATH, ())]
     rows = _asked(
         session.query,
         "SELECT p.prosrc FROM pg_catalog.pg_proc p"
@@ -295,6 +292,6 @@ def sources(session: Session, procedure: str) -> list[str]:
         " pg_catalog.parse_ident(%(name)s) AS written(parts)"
         f" WHERE p.prokind = 'p' AND p.proname = {_LAST} AND CASE pg_catalog.array_length(parts, 1)"
         " WHEN 1 THEN n.nspname = ANY (%(path)s::name[]) ELSE n.nspname = parts[1]::name END",
-        {"name": procedure, "path": path},
+        {"name": procedure, "path": session.path},
     )
     return [str(source) for (source,) in rows]

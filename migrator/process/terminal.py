@@ -23,7 +23,7 @@ from migrator.process.writer import Writer
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")
 # Marks at which programs that read a log take what follows for a command: `::` at the beginning of
 # a line (GitHub), and `##[`, `##vso[` or `##teamcity[` anywhere in it (GitHub, Azure, TeamCity).
-_COLONS = re.compile(r"((?:^|\r)\s*):(?=:)", re.MULTILINE)
+_COLONS = r"(?m)((?:^|\r)\s*):(?=:)"
 _HASHES = "##"
 _AFTER_HASHES = r"##(?=\w*\[)"
 # JSON escapes the controls of ASCII. These are other characters that are not seen, or not text.
@@ -55,7 +55,7 @@ def without_commands(text: str) -> str:
     Colours and escapes stay; it is for a text that was put together from parts that are harmless.
     """
     if "::" in text:
-        text = _COLONS.sub(r"\1<U+003A>", text)
+        text = re.sub(_COLONS, r"\1<U+003A>", text)
     if _HASHES in text:
         text = re.sub(_AFTER_HASHES, "#<U+0023>", text)
     return text

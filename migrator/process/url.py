@@ -19,7 +19,7 @@ _URL = re.compile(
     re.VERBOSE,
 )
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::\d*)?", re.ASCII)
-_FIELD = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
+_FIELD = r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)"
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODE = (
     "Percent-encode @ : / % # ? in the user name and the password (for example @ as %40, / as %2F, "
@@ -81,7 +81,7 @@ def secret_of(url: str) -> tuple[str, frozenset[str]]:
         url: what `normalise_url` returned.
     """
     if "://" not in url:
-        fields = {match[1]: _unquoted(match[2]) for match in _FIELD.finditer(url)}
+        fields = {match[1]: _unquoted(match[2]) for match in re.finditer(_FIELD, url)}
         beside = (fields.get(name, "") for name in ("user", "dbname", "host"))
         return fields.get("password", ""), frozenset(beside)
     match = _URL.fullmatch(url.partition("://")[2])

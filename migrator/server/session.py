@@ -383,6 +383,14 @@ class Session:
         """
         return self._rows(sql, arguments, sql)
 
+    @property
+    def path(self) -> list[str]:
+        """The schemas of the usual path, or of the path that a file has set, in their order."""
+        [(schemas,)] = self.query_names(
+            "SELECT pg_catalog.current_schemas(true)::pg_catalog.text[]"
+        )
+        return list(schemas)
+
     def begin(self, sql: str, isolation: str = "READ COMMITTED") -> list[Any]:
         """Begin a transaction on the safe path, and return the rows of the last statement.
 
@@ -404,7 +412,7 @@ class Session:
             self.cursor.execute(sql, arguments)
         return self.cursor.fetchall() if self.cursor.description else []
 
-    def execute(self, sql: str | bytes, arguments: Arguments | None = None) -> None:
+    def execute(self, sql: str | bytes) -> None:
         """Send one message as it is, and return no rows.
 
         This is for the statements of files; for commands that begin or end a transaction, or that
@@ -412,7 +420,6 @@ class Session:
 
         Args:
             sql: one or more statements.
-            arguments: for the placeholders.
 
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
@@ -423,7 +430,7 @@ class Session:
         with self._guarded(sql):
             commit: Any = b"COMMIT" if isinstance(sql, bytes) else "COMMIT"
             self.may_have_committed = sql.endswith(commit)
-            self.cursor.execute(sql, arguments)
+            self.cursor.execute(sql)
             self.may_have_committed = False
 
     def copy(self, statement: str, rows: Any) -> None:  # noqa: ANN401

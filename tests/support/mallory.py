@@ -8,12 +8,15 @@ says its name in a warning.
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.database import Database
 
 ROLE = "mallory"
@@ -121,6 +124,21 @@ def attack(database: Database) -> None:
         cursor = connection.cursor()
         cursor.execute(_CREATE)
         cursor.execute(_OVERLOADS)
+
+
+@contextmanager
+def copy(attacked: Database, path: str) -> Iterator[Database]:
+    """Copy a database in which `attack` was called, and drop the copy at the end.
+
+    Args:
+        attacked: that database; nobody may be connected to it.
+        path: one of PATHS, which the sessions of the copy have.
+    """
+    server, name = attacked.server, f"{attacked.name}_copy"
+    server.execute(f"CREATE DATABASE {name} OWNER {attacked.user} TEMPLATE {attacked.name}")
+    server.execute(f"ALTER DATABASE {name} SET search_path TO {path}")
+    yield replace(attacked, name=name)
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def calls(database: Database) -> int:

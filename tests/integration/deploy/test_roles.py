@@ -124,14 +124,9 @@ class TestPath:
     """Nothing in `public` is called, whatever the path of the database is."""
 
     @pytest.fixture(params=mallory.PATHS, ids=["usual path", "public first"])
-    def database(
-        self, request: pytest.FixtureRequest, server: Server, template: Database
-    ) -> Iterator[Database]:
-        name = f"{template.name}_copy"
-        server.execute(f"CREATE DATABASE {name} OWNER {template.user} TEMPLATE {template.name}")
-        server.execute(f"ALTER DATABASE {name} SET search_path TO {request.param}")
-        yield Database(server, name)
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    def database(self, request: pytest.FixtureRequest, template: Database) -> Iterator[Database]:
+        with mallory.copy(template, request.param) as database:
+            yield database
 
     def test_no_code_of_others_is_called(self, deployment: Deployment) -> None:
         database = deployment.database

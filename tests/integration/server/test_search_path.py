@@ -68,14 +68,9 @@ def template(server: Server) -> Iterator[Database]:
 
 
 @pytest.fixture(params=mallory.PATHS, ids=["usual path", "public first"])
-def database(
-    request: pytest.FixtureRequest, server: Server, template: Database
-) -> Iterator[Database]:
-    name = f"{template.name}_copy"
-    server.execute(f"CREATE DATABASE {name} OWNER {template.user} TEMPLATE {template.name}")
-    server.execute(f"ALTER DATABASE {name} SET search_path TO {request.param}")
-    yield Database(server, name)
-    server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def database(request: pytest.FixtureRequest, template: Database) -> Iterator[Database]:
+    with mallory.copy(template, request.param) as database:
+        yield database
 
 
 @pytest.fixture
