@@ -157,8 +157,9 @@ def guard_sql(tables: Sequence[Table]) -> str:
         f"""LOCK TABLE {table.quoted} IN ROW EXCLUSIVE MODE;
 DO $migrator$ BEGIN
   IF EXISTS {_runs_sql(f"{literal(table.quoted)}::regclass")} THEN
-    RAISE EXCEPTION '{table} is not what it was: now it would run code of another role'
-      USING ERRCODE = '{RUNS_CODE}', HINT = 'Find out who changes it while the migrator runs.';
+    RAISE EXCEPTION '{table} is not what it was: now it could run code of another role'
+      USING ERRCODE = '{RUNS_CODE}', HINT = 'Run the migrator again: it names what was added, if'
+        ' that is still there. Find out who added it.';
   END IF;
 END $migrator$;
 """
@@ -180,7 +181,7 @@ def _problem(table: Table, guest: Guest) -> Problem:
     things = ", ".join(guest.runs)
     return Problem(
         str(table),
-        f"{owner}has {things}: code of another role would run with our rights",
-        f"Find out who made this. If the table is your history, drop {things}; if it is not, drop "
-        "the table, or name another one in MIGRATOR_TABLE.",
+        f"{owner}has {things}: code of another role could run with our rights",
+        f"Find out who made this. If the table is your history, drop or change {things}; if it is "
+        "not, drop the table, or name another one in MIGRATOR_TABLE.",
     )

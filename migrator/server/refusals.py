@@ -107,7 +107,8 @@ _REFUSALS = (
         final=True,
         hint="Let sslrootcert in DATABASE_URL name a file with the certificate of the authority "
         "that issued the server's, or be `system` for the authorities that the image trusts. "
-        "Outside of the image, `system` is the file that SSL_CERT_FILE names. If nobody has "
+        "Outside of the image, `system` is the file that SSL_CERT_FILE names. A certificate that "
+        "has expired has to be renewed. If nobody has "
         "changed anything, somebody else may be answering in the place of the server.",
     ),
     _Refusal(

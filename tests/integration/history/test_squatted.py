@@ -126,10 +126,10 @@ def test_is_read_and_not_written(
         assert refused.status == 5, refused.err
         [problem] = refused.event("refused")["problems"]
         assert problem["message"] == (
-            f"belongs to the role {mallory.name}, and has {named}: code of another role would run "
+            f"belongs to the role {mallory.name}, and has {named}: code of another role could run "
             "with our rights"
         )
-        assert f"drop {named}; if it is not" in problem["hint"]
+        assert f"drop or change {named}; if it is not" in problem["hint"]
     # The hint is followed.
     mallory(undoes)
     assert run().status == 0
@@ -230,7 +230,7 @@ def test_a_trigger_of_a_role_that_may_create_triggers_on_our_table(
     refused = run()
     assert refused.status == 5
     message = refused.event("refused")["problems"][0]["message"]
-    assert message == "has the trigger t: code of another role would run with our rights"
+    assert message == "has the trigger t: code of another role could run with our rights"
     database.execute("DROP TRIGGER t ON schema_migrations")
     assert run().status == 0
 
@@ -280,6 +280,10 @@ def test_what_is_added_after_the_look_does_not_run(
         failed = run(url=proxy.url(database.admin_url))
     assert failed.status not in (0, 3)
     assert "is not what it was" in failed.err
+    # The hint is followed.
+    refused = run()
+    assert refused.status == 5
+    assert "has the trigger t" in refused.err
     database.execute("DROP TRIGGER t ON schema_migrations")
     assert run().status == 0
 
