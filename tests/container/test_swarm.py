@@ -180,7 +180,7 @@ def test_each_waits_for_the_one_before(stack: Stack) -> None:
     ]
     assert order == sorted(order)
     assert [c["State"]["ExitCode"] for c in (roles, migrator, gate)] == [0, 0, 0]
-    assert gate["Args"][:2] == ["check", "--wait"]
+    assert gate["Config"]["Cmd"][:2] == ["check", "--wait"]
     assert stack.health()["status"] == "healthy"
 
 
