@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
 from migrator.adoption import baseline, tools
 from migrator.history import lock
 from migrator.history.table import read_history
 from migrator.process.errors import UsageError
+from migrator.process.log import get_logger
 from migrator.process.names import Table, identifier
 from migrator.server import retry
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.server.session import Session
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import structlog
-
 from migrator.history import lock
 from migrator.history.progress import forget_sql
 from migrator.history.table import baseline_sql, ensure_history, read_history
 from migrator.process.errors import MigratorError, UsageError
+from migrator.process.log import get_logger
 from migrator.server import retry
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.server.session import Session
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def baseline(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
 from migrator.adoption.baseline import not_kept
 from migrator.history import lock
 from migrator.history.plan import unrepairable
 from migrator.history.progress import progress_table
 from migrator.history.table import ensure_history
 from migrator.process.errors import MigratorError, ProblemsFound, UsageError
+from migrator.process.log import get_logger
 from migrator.process.names import literal
 from migrator.server import retry
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from migrator.process.names import Table
     from migrator.server.session import Session
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Repair(NamedTuple):

@@ -7,14 +7,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import structlog
-
 from migrator.apply import statements, traces
 from migrator.failure.place import StatementFailed
 from migrator.files.statement import not_in_transaction, target
 from migrator.history import lock
 from migrator.history.progress import Reached, progress_sql
 from migrator.process.errors import MigratorError
+from migrator.process.log import get_logger
 from migrator.process.names import server_time
 from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers, sqlstate
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
     from migrator.watch.impact import Impact
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Commands that cannot be in a transaction and that rewrite whole tables under ACCESS EXCLUSIVE.
 _REWRITING = re.compile(r"CLUSTER\b|VACUUM\b.*\bFULL\b", re.IGNORECASE | re.DOTALL)

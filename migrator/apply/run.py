@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import structlog
-
 from migrator.apply.state import Outcome, RunState
 from migrator.history.plan import make_plan, plan_problems
 from migrator.history.table import read_history
 from migrator.process.errors import DatabaseUnavailable, Interrupted, Problem, ProblemsFound
-from migrator.process.log import redact
+from migrator.process.log import get_logger, redact
 from migrator.process.waiting import Again, until_done
 from migrator.server.answers import Unanswered
 from migrator.server.connect import connect
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from migrator.process.signals import Stop
     from migrator.server.session import Session
 
-log = structlog.get_logger()
+log = get_logger()
 
 _MOST_LOSSES = 5  # of the connection, without a migration applied between them
 
@@ -63,7 +61,7 @@ def apply_pending(
     try:
         return _over_connections(settings, migrations, stop, state, single=single_transaction)
     except ProblemsFound as refused:
-        raise ProblemsFound(refused.problems, str(state)) from None
+        raise ProblemsFound(refused.problems, str(state), refused.hint) from None
     except Unanswered as unanswered:
         message = f"{unanswered.message}; {state.unanswered}"
         raise DatabaseUnavailable(message, unanswered.hint) from None
@@ -182,7 +180,9 @@ def _plan(
     state.known, state.current = True, plan.current
     state.pending = len(plan.pending)
     if problems := plan_problems(plan, session.settings):
-        raise ProblemsFound(problems)
+        from migrator.history import rebuild  # noqa: PLC0415 - most plans have no problems
+
+        raise ProblemsFound(problems, hint=rebuild.advice(session, plan))
     if plan.reworded:
         log.warning(
             "comments were changed", files=[migration.file for migration, _ in plan.reworded]

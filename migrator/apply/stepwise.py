@@ -12,8 +12,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import structlog
-
 from migrator.apply import concurrently, statements, traces
 from migrator.apply.outcome import MigrationFailed
 from migrator.failure.describe import Situation, describe, describe_broken
@@ -29,6 +27,7 @@ from migrator.history import lock
 from migrator.history.progress import Reached, finish_sql, read_progress, take_back_sql
 from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
 from migrator.process.errors import Interrupted, Problem, ProblemsFound
+from migrator.process.log import get_logger
 from migrator.server import retry
 from migrator.server.session import (
     RESET_SETTINGS,
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from migrator.history.table import Fingerprint
     from migrator.server.session import Session
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 # Statements that set something in the session. A run that continues in the middle of a file repeats

@@ -12,8 +12,6 @@ from enum import Enum, auto
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-import structlog
-
 from migrator.apply import statements, stepwise
 from migrator.apply.batches import is_one_quick_batch
 from migrator.apply.outcome import Applied, MigrationFailed
@@ -28,6 +26,7 @@ from migrator.history.table import (
     read_fingerprint,
     record_sql,
 )
+from migrator.process.log import get_logger
 from migrator.server import retry
 from migrator.server.session import (
     GIVE_PATH_BACK,
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
     from migrator.watch.impact import Lock, LockedRelation
 
-log = structlog.get_logger()
+log = get_logger()
 
 _END_OF_FILE = f"{RESET_SETTINGS};\n{impact.REPORT_SQL};\n{RESET_STATE}"
 

@@ -14,9 +14,10 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from migrator import commands
-from migrator.cli import manual
+from migrator.cli import manual, peers
 from migrator.process.errors import UsageError
 from migrator.process.settings import VARIABLES, Variable
+from migrator.process.spelling import meant
 from migrator.process.version import __version__
 
 if TYPE_CHECKING:
@@ -46,6 +47,16 @@ def parse(given: Sequence[str]) -> dict[str, Any]:
         return _read(parser(), given)
 
 
+def means_default(given: Sequence[str]) -> bool:
+    """Return whether a command line that cannot be read is one for the default command.
+
+    Args:
+        given: the command line, without the program's name; not empty.
+    """
+    named = _named(given) == [commands.DEFAULT]
+    return named and (given[0].startswith("-") or commands.DEFAULT in given)
+
+
 def parser() -> _Program:
     """Return the parser of the whole command line."""
     return _Program(commands.load_all(), whole=True)
@@ -63,7 +74,14 @@ def _named(given: Sequence[str]) -> list[str]:
 
 
 def _read(reader: _Program, given: Sequence[str]) -> dict[str, Any]:
-    options = vars(reader.parse_args(given))
+    try:
+        namespace, unknown = reader.parse_known_args(given)
+    except _NoCommand as error:
+        reader.error(_about_word(error.word, given, reader))
+    options = vars(namespace)
+    if unknown:
+        behind = reader.commands.get(options.get("command", ""), reader)
+        reader.error(behind.about_unknown(unknown))
     standing = options.pop("by_flag", None)
     if standing and "command" in options:
         reader.error(
@@ -86,6 +104,33 @@ class _AllNeeded(Exception):
     """The parser knows some commands, and all are needed to say what the command line means."""
 
 
+class _NoCommand(Exception):
+    """A word stands in the place of the command, and there is no such command.
+
+    Args:
+        word: the word.
+    """
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.word = word
+
+
+def _about_word(word: str, given: Sequence[str], reader: _Program) -> str:
+    """Return what is wrong with a word that stands in the place of the command."""
+    place = given.index(word)
+    for option in (before.partition("=")[0] for before in given[:place]):
+        # The word may be the value of a misspelt option; a shortened option is not misspelt.
+        if option.startswith("--") and not any(
+            flag.startswith(option[2:]) for flag in reader.flags
+        ):
+            return reader.about_unknown([option])
+    if line := peers.line(word, given[place + 1 : place + 2], reader.commands):
+        return f"migrator has no command {word}: {line}"
+    close = meant(word, reader.commands)
+    return f"migrator has no command {word}" + (f": did you mean {close}?" if close else "")
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that raises its errors.
 
@@ -102,6 +147,21 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, f"{self.prog} --help explains the arguments.")
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The options, each under its name without the dashes."""
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        return {flag.lstrip("-"): flag for flag in flags if flag.startswith("--")}
+
+    def about_unknown(self, unknown: Sequence[str]) -> str:
+        """Return what is wrong with the arguments that nothing takes, and what may be meant."""
+        for word in unknown:
+            option = word.partition("=")[0]
+            close = meant(option[2:], self.flags) if option.startswith("--") else None
+            if close:
+                return f"{self.prog} has no option {option}: did you mean --{close}?"
+        return f"unrecognized arguments: {' '.join(unknown)}"
 
 
 class _Program(_Parser):
@@ -169,6 +229,14 @@ class _Program(_Parser):
             raise _AllNeeded
         super().error(message)
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401 - as there
+        """Check a value as argparse does, but say more about a command that does not exist."""
+        if isinstance(action, argparse._SubParsersAction) and value not in self.commands:  # noqa: SLF001
+            if not self.whole:
+                raise _AllNeeded
+            raise _NoCommand(value)
+        super()._check_value(action, value)
+
     def format_help(self) -> str:
         if not self.whole:
             raise _AllNeeded
@@ -198,7 +266,7 @@ class _OneCommand(_Parser):
 
     def format_help(self) -> str:
         self.description = manual.description(self.command.page)
-        self.epilog = manual.epilog(self.command.page)
+        self.epilog = manual.epilog(self.command)
         return super().format_help()
 
 
@@ -239,6 +307,8 @@ def _add_settings(parser: argparse.ArgumentParser, command: Command | None = Non
             if command.settings is not None and variable.flag not in command.settings:
                 continue
             described |= command.changed_settings.get(variable.flag, {})
+            if command.meaningful is not None and variable.name not in command.meaningful:
+                described["help"] = argparse.SUPPRESS  # taken, so that it can be given to all
         parser.add_argument(variable.flag, **described)
 
 

@@ -29,6 +29,7 @@ from migrator.process.settings import (
     check_names,
     load_log_settings,
     load_settings,
+    remember_flags,
 )
 from migrator.process.signals import Stop
 from migrator.process.terminal import lines
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Mapping, Sequence
 
+    from migrator.commands.command import Command
     from migrator.process.settings import Settings
 
 
@@ -48,6 +50,8 @@ WITHOUT_ARGUMENTS: dict[str, Any] = {
     "json": False,
     "single_transaction": False,
 }
+
+_NO_CI = ("", "0", "false", "no")  # values of the variable CI outside of CI, in lower case
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -65,19 +69,24 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     configure_log(logging)
     stop = Stop()
     stop.watch(lambda signum: _leave(Interrupted(signum, stop.unheard), logging))
-    wrong = None
+    command = wrong = None
     try:
         if arguments:
             options = _parse(arguments)
+        command = commands.load(options.command)
     except Exception as error:  # noqa: BLE001 - raised below
         wrong = error
     try:
-        logging = load_log_settings(environ)
+        logging = _by_default(environ, command, options, arguments)
+        chosen = load_log_settings(environ)
+        logging = chosen._replace(format=logging.format) if chosen.format == "auto" else chosen
         configure_log(logging)
         if wrong:  # it is told in the form that the environment asks for
             raise wrong
         _warn_of(check_names(environ))
-        merged = {**environ, **_overrides(options)}
+        flags = _overrides(options)
+        remember_flags(flags)
+        merged = {**environ, **flags}
         settings = load_settings(merged)
         _hide_passwords(settings, environ)
         context = Context(options, settings, merged, stop, _command_line)
@@ -110,6 +119,34 @@ def _parse(arguments: Sequence[str]) -> SimpleNamespace:
     from migrator.cli.arguments import parse  # noqa: PLC0415 - argparse takes 10 ms
 
     return SimpleNamespace(**parse(arguments))
+
+
+def _by_default(
+    environ: Mapping[str, str],
+    command: Command | None,
+    options: SimpleNamespace,
+    arguments: Sequence[str],
+) -> LogSettings:
+    """Return how to log where no variable says it.
+
+    A person reads the log of a command, also where stderr is no terminal, unless a deployment runs
+    the command.
+
+    Args:
+        environ: the environment.
+        command: the command; None if the command line or the command's file cannot be read.
+        options: the parsed arguments.
+        arguments: the command line without the program's name.
+    """
+    if environ.get("CI", "").lower() not in _NO_CI:
+        unattended = False
+    elif command:
+        unattended = command.unattended(options)
+    else:
+        from migrator.cli.arguments import means_default  # noqa: PLC0415 - only a mistake needs it
+
+        unattended = not arguments or means_default(arguments)
+    return LogSettings("auto" if unattended else "console", "info")
 
 
 def _command_line() -> ArgumentParser:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from migrator.commands.command import LOG
 from migrator.process.settings import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from migrator.commands.command import Page
+    from migrator.commands.command import Command, Page
 
 
 STATUSES = (
@@ -57,8 +58,9 @@ def description(page: Page) -> str:
     return "\n\n".join(textwrap.fill(paragraph, _WIDTH) for paragraph in paragraphs)
 
 
-def epilog(page: Page) -> str:
-    """Return what stands below those options: examples and exit statuses."""
+def epilog(command: Command) -> str:
+    """Return what stands below those options: variables, examples and exit statuses."""
+    page = command.page
     possible = ("0", *page.statuses, "2", STATUSES[-1][0])
     statuses = [
         (status, page.success if status == "0" else meaning)
@@ -68,9 +70,21 @@ def epilog(page: Page) -> str:
     width = max(len(line) for line, _ in page.examples)
     examples = "\n".join(f"  {line:<{width}}  {purpose}" for line, purpose in page.examples)
     return (
-        f"examples:\n{examples}\n\n{exit_statuses(statuses)}\n\n"
+        f"{_variables(command)}examples:\n{examples}\n\n{exit_statuses(statuses)}\n\n"
         "migrator --help explains the variables."
     )
+
+
+def _variables(command: Command) -> str:
+    """Return the variables without a flag that mean something to a command; may be empty."""
+    if command.meaningful is None:
+        return ""
+    meaningful = (*command.meaningful, *LOG)
+    names = [
+        variable.name for variable in VARIABLES if variable.name in meaningful and not variable.flag
+    ]
+    listed = textwrap.fill(", ".join(names), _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return f"environment:\n{listed}\n\n"
 
 
 def exit_statuses(statuses: Sequence[tuple[str, str]]) -> str:

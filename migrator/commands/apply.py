@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migrator.commands.command import Command, Page
+from migrator.commands.command import APPLYING, Command, Page
 from migrator.process.errors import OK
 
 if TYPE_CHECKING:
@@ -58,4 +58,6 @@ COMMAND = Command(
     page=PAGE,
     run=execute,
     add_options=add_options,
+    meaningful=APPLYING,
+    unattended=lambda _: True,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migrator.adoption.baseline import baseline, require_empty, up_to
-from migrator.commands.command import Command, Page
+from migrator.commands.command import FILES, HISTORY, SCRATCH, Command, Page
 from migrator.commands.comparing import add_allow_differences, add_ignore, require_schema
 from migrator.history.table import applied_by
 from migrator.process.errors import OK, UsageError
@@ -71,4 +71,5 @@ COMMAND = Command(
     page=PAGE,
     run=execute,
     add_options=add_options,
+    meaningful=(*FILES, *HISTORY, *SCRATCH),
 )

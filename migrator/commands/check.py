@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, READS, Command, Page
-from migrator.process.errors import OK, PENDING, MigratorError, ProblemsFound
+from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
+from migrator.process.errors import OK, PENDING, MigratorError
 from migrator.process.log import redact_answer
 from migrator.process.terminal import visible
 from migrator.process.waiting import Again, until_done
@@ -77,8 +77,7 @@ def _wait(context: Context) -> Plan:
     def attempt(_: int) -> Plan:
         with context.connect(write=False) as session:
             plan = context.plan(session, migrations)
-        if problems := context.problems(plan):
-            raise ProblemsFound(problems)
+            context.require_agreement(session, plan)
         if plan.pending:
             raise _Pending(plan)
         return plan
@@ -134,4 +133,6 @@ COMMAND = Command(
         }
     },
     flag="--check",
+    meaningful=(*FILES, *HISTORY, *RULES),
+    unattended=lambda options: options.wait is not None,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Callable, Mapping
+    from types import SimpleNamespace
 
     from migrator.commands.context import Context
 
@@ -15,6 +16,26 @@ if TYPE_CHECKING:
 # Sentences that several manual pages have in common.
 ANSWER = "The answer goes to stdout, as JSON with --json; the log and errors go to stderr."
 READS = "It needs only the right to read the history table, and takes no lock."
+
+# Settings that mean something to several commands, by the names of their variables.
+FILES = ("MIGRATIONS_DIR",)
+CONNECTION = (
+    "DATABASE_URL",
+    "DATABASE_URL_FILE",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_PASSWORD_FILE",
+    "MIGRATOR_WAIT",
+)
+HISTORY = (*CONNECTION, "MIGRATOR_TABLE", "MIGRATOR_LOCK_TIMEOUT")  # to read it
+RULES = ("MIGRATOR_AHEAD", "MIGRATOR_OUT_OF_ORDER")  # what files and history may disagree in
+LOCKS = ("MIGRATOR_LOCK_WAIT",)  # to write the history
+RUNNING = (*LOCKS, "MIGRATOR_STATEMENT_TIMEOUT", "MIGRATOR_HEARTBEAT", "MIGRATOR_POOLER")
+SCRATCH = (*RUNNING, "MIGRATOR_SCRATCH_URL", "MIGRATOR_SCRATCH_URL_FILE")  # to build a schema
+APPLYING = (
+    *(*FILES, *HISTORY, *RULES, *RUNNING),
+    *("MIGRATOR_LOCK_HOLD_WARN", "MIGRATOR_LOCK_HOLD_MAX", "MIGRATOR_METRICS_FILE"),
+)
+LOG = ("MIGRATOR_LOG_FORMAT", "MIGRATOR_LOG_LEVEL")  # these mean something to every command
 
 
 class Page:
@@ -45,6 +66,11 @@ def _no_options(parser: ArgumentParser) -> None:
     """Add nothing: the command has no options of its own."""
 
 
+def _never(_: SimpleNamespace) -> bool:
+    """Say that a person reads the log, whatever the options are."""
+    return False
+
+
 class Command:
     """A command of the command line.
 
@@ -58,9 +84,13 @@ class Command:
         has_json: whether it takes `--json`.
         settings: the flags of settings that it takes; None: all of them. A command that needs no
             database takes few; the others take all, so that flags can be given to any of them.
+        meaningful: the variables of the settings that mean something to it, which its `--help`
+            shows, besides those of the log; None: all flags that it takes, and no variables.
         changed_settings: how it takes the flag of a setting that means something else to it, as
             arguments of `add_argument`.
         flag: an option of the program that stands for the command; empty: there is none.
+        unattended: says, by the options, whether a deployment runs the command and a program reads
+            its log. Then the log is JSON lines by default, where stderr is no terminal.
     """
 
     def __init__(
@@ -74,8 +104,10 @@ class Command:
         *,
         has_json: bool = False,
         settings: tuple[str, ...] | None = None,
+        meaningful: tuple[str, ...] | None = None,
         changed_settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
         flag: str = "",
+        unattended: Callable[[SimpleNamespace], bool] = _never,
     ) -> None:
         self.name = name
         self.order = order
@@ -85,5 +117,7 @@ class Command:
         self.add_options = add_options
         self.has_json = has_json
         self.settings = settings
+        self.meaningful = meaningful
         self.changed_settings = changed_settings
         self.flag = flag
+        self.unattended = unattended

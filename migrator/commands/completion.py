@@ -108,7 +108,7 @@ def _options(parser: argparse.ArgumentParser) -> tuple[_Option, ...]:
         _Option(flag, str(action.metavar or ""), (action.help or "").partition(" (default")[0])
         for action in parser._actions  # noqa: SLF001
         for flag in action.option_strings
-        if flag.startswith("--")
+        if flag.startswith("--") and action.help != argparse.SUPPRESS
     )
 
 
@@ -185,4 +185,5 @@ COMMAND = Command(
     run=execute,
     add_options=add_options,
     settings=(),
+    meaningful=(),
 )

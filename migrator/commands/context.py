@@ -7,11 +7,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import structlog
-
 from migrator.files.folder import load_folder
 from migrator.process.errors import MigratorError, ProblemsFound, UsageError
-from migrator.process.log import redact_answer, redacted
+from migrator.process.log import get_logger, redact_answer, redacted
 from migrator.process.settings import require_database
 from migrator.process.terminal import json_text, lines
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from migrator.process.signals import Stop
     from migrator.server.session import Session
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Context:
@@ -99,6 +97,21 @@ class Context:
         from migrator.history.plan import plan_problems  # noqa: PLC0415 - as connect
 
         return plan_problems(plan, self.settings)
+
+    def require_agreement(self, session: Session, plan: Plan) -> None:
+        """Refuse files and a history that disagree.
+
+        Raises:
+            ProblemsFound: they disagree; the error has each disagreement.
+        """
+        if problems := self.problems(plan):
+            raise ProblemsFound(problems, hint=self.way_out(session, plan))
+
+    def way_out(self, session: Session, plan: Plan) -> str:
+        """Return how a developer's database can be built again from the files; may be empty."""
+        from migrator.history import rebuild  # noqa: PLC0415 - most plans have no problems
+
+        return rebuild.advice(session, plan)
 
     def apply(self, *, single_transaction: bool = False) -> None:
         """Apply everything pending, and write how the run went to where that was asked for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, READS, Command, Page
+from migrator.commands.command import ANSWER, HISTORY, READS, Command, Page
 from migrator.history.table import read_history
 from migrator.process.errors import OK
 from migrator.process.terminal import visible
@@ -64,4 +64,5 @@ COMMAND = Command(
     run=execute,
     has_json=True,
     flag="--current",
+    meaningful=HISTORY,
 )

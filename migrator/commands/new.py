@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import Command, Page
+from migrator.commands.command import FILES, Command, Page
 from migrator.files.migration import parse_name
 from migrator.files.rules import UNWRITTEN
 from migrator.process.errors import OK, UsageError
 from migrator.process.terminal import visible
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
     from collections.abc import Sequence
 
     from migrator.commands.context import Context
@@ -33,21 +33,47 @@ _TEMPLATE = f"""-- {{description}}
 PAGE = Page(
     """
     Create the next file, NNN_description.sql, from a template and print its path. Its version
-    is one above the newest file's, with as many digits; if the versions are timestamps, it is
-    the time now (UTC). The file is refused until you have written it. No database is needed.
+    is one above the newest file's, with as many digits; if the versions are timestamps, or with
+    --timestamp, it is the time now (UTC, 14 digits). The folder is created if it is missing. The
+    file is refused until you have written it. No database is needed.
     """,
     "created",
     (),
     (
-        ('migrator new "add user locale"', "the next file"),
-        ('$EDITOR "$(migrator new "add user locale")"', "and write it"),
+        ("migrator new add user locale", "the next file"),
+        ('$EDITOR "$(migrator new add user locale)"', "and write it"),
+        ("migrator new --timestamp add user locale", "its number is the time now"),
     ),
 )
 
 
-def add_options(parser: ArgumentParser) -> None:
+class _Description(argparse.Action):
+    """Take several words for one description."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ANN401 - as in argparse
+        _option: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, " ".join(values))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that only this command has."""
-    parser.add_argument("description", metavar="DESCRIPTION", help='such as "add user locale"')
+    parser.add_argument(
+        "description",
+        metavar="WORD",
+        nargs="+",
+        action=_Description,
+        help="the description, such as add user locale",
+    )
+    parser.add_argument(
+        "--timestamp",
+        action="store_true",
+        help="let the version be the time now (UTC, YYYYMMDDHHMMSS)",
+    )
 
 
 def execute(context: Context) -> int:
@@ -57,11 +83,14 @@ def execute(context: Context) -> int:
         UsageError: the file cannot be named or created.
     """
     directory = Path(context.settings.directory)
+    description = context.options.description
     try:
-        names = [entry.name for entry in directory.iterdir()]
-        path = directory / next_name(names, context.options.description, datetime.now(UTC))
+        names = [entry.name for entry in directory.iterdir()] if directory.exists() else []
+        name = next_name(names, description, datetime.now(UTC), timestamp=context.options.timestamp)
+        directory.mkdir(parents=True, exist_ok=True)  # after the words were found to be right
+        path = directory / name
         with path.open("x", encoding="utf-8") as file:
-            file.write(template(context.options.description))
+            file.write(template(description))
     except OSError as error:
         raise UsageError(
             f"cannot create a file in {directory.resolve()}: {error.strerror}"
@@ -70,16 +99,19 @@ def execute(context: Context) -> int:
     return OK
 
 
-def next_name(names: Sequence[str], description: str, now: datetime) -> str:
+def next_name(
+    names: Sequence[str], description: str, now: datetime, *, timestamp: bool = False
+) -> str:
     """Return the name of the next migration.
 
     Its version has the width of the newest one's and is one higher; where that is a timestamp, it
-    is the time now.
+    is the time now. It is always higher than the newest one.
 
     Args:
         names: the file names in the folder.
         description: a few words.
         now: the time, UTC.
+        timestamp: whether the version is the time now in any case.
 
     Raises:
         UsageError: the description has no ASCII letter or digit.
@@ -91,12 +123,10 @@ def next_name(names: Sequence[str], description: str, now: datetime) -> str:
             "Use ASCII letters here; the first line of the file may then use any letters.",
         )
     parsed = [(name[0], file) for file in names if (name := parse_name(file))]
-    if not parsed:
-        return f"001_{words}.sql"
-    newest, file = max(parsed)
+    newest, file = max(parsed, default=(0, "000_"))
     width = len(file.partition("_")[0])
     version = newest + 1
-    if newest >= _FIRST_TIMESTAMP:
+    if timestamp or newest >= _FIRST_TIMESTAMP:
         version = max(version, int(now.strftime("%Y%m%d%H%M%S")))
     return f"{version:0{width}}_{words}.sql"
 
@@ -115,4 +145,5 @@ COMMAND = Command(
     run=execute,
     add_options=add_options,
     settings=("--dir",),
+    meaningful=FILES,
 )

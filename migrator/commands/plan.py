@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, READS, Command, Page
-from migrator.process.errors import OK, ProblemsFound
+from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
+from migrator.process.errors import OK
 from migrator.report.table import count, table
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PAGE = Page(
     """,
     "listed, or there is nothing to apply",
     ("4", "5"),
-    (("migrator plan", "before a deployment"),),
+    (("migrator plan", "before a deployment"), ("migrator --dry-run", "the same")),
 )
 
 
@@ -37,8 +37,7 @@ def execute(context: Context) -> int:
     migrations = context.migrations()
     with context.connect(write=False) as session:
         plan = context.plan(session, migrations)
-    if problems := context.problems(plan):
-        raise ProblemsFound(problems)
+        context.require_agreement(session, plan)
     answer = data(plan)
     context.show(answer, text(answer, context.width))
     return OK
@@ -96,4 +95,6 @@ COMMAND = Command(
     page=PAGE,
     run=execute,
     has_json=True,
+    meaningful=(*FILES, *HISTORY, *RULES),
+    flag="--dry-run",
 )

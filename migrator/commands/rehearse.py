@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, Command, Page
+from migrator.commands.command import ANSWER, FILES, HISTORY, LOCKS, RULES, Command, Page
 from migrator.process.errors import OK
 from migrator.process.settings import require_database
 from migrator.process.terminal import visible
@@ -24,15 +24,16 @@ PAGE = Page(
     it rewrites, and how to avoid that.
 
     The locks are real, and all of them are held to the end: rehearse on a copy of the database,
-    such as a restored backup, and never on the live database. Files with the directive
-    no-transaction are left out, and the answer names them. docs/locks.md explains the answer.
+    such as a restored backup, and never on the live database. If other sessions are connected,
+    the log says so before anything is locked, with the commands for a copy. Files with the
+    directive no-transaction are left out, and the answer names them. docs/locks.md explains the
+    answer.
     {ANSWER}
     """,
     "everything pending would run, except the files that the answer leaves out",
     ("1", "4", "5", "6"),
     (
         ("migrator rehearse", "on a copy of the database"),
-        ("migrator --dry-run", "the same"),
         ("migrator rehearse --json", "for a program"),
     ),
 )
@@ -96,5 +97,13 @@ COMMAND = Command(
     page=PAGE,
     run=execute,
     has_json=True,
-    flag="--dry-run",
+    meaningful=(
+        *FILES,
+        *HISTORY,
+        *RULES,
+        *LOCKS,
+        "MIGRATOR_STATEMENT_TIMEOUT",
+        "MIGRATOR_HEARTBEAT",
+        "MIGRATOR_LOCK_HOLD_MAX",
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, READS, Command, Page
+from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
 from migrator.files.folder import load_folder
 from migrator.process.errors import OK, ProblemsFound
 from migrator.process.terminal import visible
@@ -53,11 +53,13 @@ def execute(context: Context) -> int:
     with context.connect(write=False) as session:
         plan = context.plan(session, migrations)
         left = _left(session, plan)
-    problems += context.problems(plan)
+        disagreements = context.problems(plan)
+        way_out = context.way_out(session, plan) if disagreements and not problems else ""
+    problems += disagreements
     answer = data(plan, problems, left)
     context.show(answer, text(answer, context.width))
     if problems:
-        raise ProblemsFound(problems)
+        raise ProblemsFound(problems, hint=way_out)
     return OK
 
 
@@ -182,4 +184,5 @@ COMMAND = Command(
     page=PAGE,
     run=execute,
     has_json=True,
+    meaningful=(*FILES, *HISTORY, *RULES),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, Command, Page
+from migrator.commands.command import ANSWER, FILES, Command, Page
 from migrator.files.folder import load_folder
 from migrator.process.errors import OK, ProblemsFound
 from migrator.process.terminal import visible
@@ -92,4 +92,5 @@ COMMAND = Command(
     run=execute,
     has_json=True,
     settings=("--dir",),
+    meaningful=FILES,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migrator.adoption.baseline import up_to
-from migrator.commands.command import ANSWER, Command, Page
+from migrator.commands.command import ANSWER, FILES, HISTORY, SCRATCH, Command, Page
 from migrator.commands.comparing import add_ignore, compare
 from migrator.process.errors import DISAGREEMENT, OK
 from migrator.report import comparison
@@ -72,4 +72,5 @@ COMMAND = Command(
     run=execute,
     add_options=add_options,
     has_json=True,
+    meaningful=(*FILES, *HISTORY, *SCRATCH),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migrator.commands.command import Command, Page
+from migrator.commands.command import CONNECTION, Command, Page
 from migrator.process.errors import OK
 
 if TYPE_CHECKING:
@@ -39,4 +39,5 @@ COMMAND = Command(
     summary="wait until the database accepts our login",
     page=PAGE,
     run=execute,
+    meaningful=CONNECTION,
 )

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from migrator.process.settings import given_as
 from migrator.server import sqlstate
 
 if TYPE_CHECKING:
@@ -254,7 +255,8 @@ def for_failure(clues: Clues, table: Table) -> str:
     if clues.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and clues.blockers:
         return (
             f"Let that transaction end, or end it ({clues.blockers[0].ending_sql}), and run the "
-            "migrator again. MIGRATOR_LOCK_WAIT sets how long the migrator keeps trying."
+            f"migrator again. {given_as('MIGRATOR_LOCK_WAIT')} sets how long the migrator keeps "
+            "trying."
         )
     if clues.sqlstate in _EXISTING and not clues.is_first:  # `baseline` is refused then
         record = (
@@ -299,4 +301,5 @@ def by_code(code: str, message: str, otherwise: str = _ANYTHING) -> str:
     for pattern, advice in _BY_MESSAGE.items():
         if re.match(pattern, f"{code} {message}"):
             return advice
-    return _BY_SQLSTATE.get(code, otherwise)
+    advice = _BY_SQLSTATE.get(code, otherwise)
+    return advice.replace("MIGRATOR_LOCK_WAIT", given_as("MIGRATOR_LOCK_WAIT"))

@@ -8,8 +8,6 @@ import stat
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
 from migrator.files import rules, scanner
 from migrator.files.migration import (
     MAX_VERSION,
@@ -22,11 +20,13 @@ from migrator.files.migration import (
 )
 from migrator.files.statement import unwrap
 from migrator.process.errors import Problem, UsageError
+from migrator.process.log import get_logger
+from migrator.process.settings import given_as
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-log = structlog.get_logger()
+log = get_logger()
 
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 # A name that somebody may have meant for a migration: it begins like one, or has `.sql` in it.
@@ -82,7 +82,8 @@ def load_folder(directory: str | os.PathLike[str], *, pending: bool = False) -> 
         where = f"; its subfolder {written(subfolders[0])} has some" if subfolders else ""
         raise UsageError(
             f"no migrations in {_full(directory)}: it has no file named *.sql{where}",
-            "Check MIGRATIONS_DIR or the mount; `migrator new DESCRIPTION` creates the first one.",
+            f"Check {given_as('MIGRATIONS_DIR')} or the mount; `migrator new DESCRIPTION` creates "
+            "the first one.",
         )
     migrations: list[Migration] = []
     problems = [
@@ -157,9 +158,11 @@ def _list(directory: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
         reason = str(error.strerror)
     else:
         return [entry for entry in entries if not entry.name.startswith(".")]
+    setting = given_as("MIGRATIONS_DIR")
+    either = "" if setting == "--dir" else " or --dir"
     raise UsageError(
         f"cannot read the migrations in {_full(directory)}: {reason}",
-        "Set MIGRATIONS_DIR or --dir to the folder with the migrations.",
+        f"Set {setting}{either} to the folder with the migrations.",
     )
 
 

@@ -115,14 +115,17 @@ class ProblemsFound(MigratorError):
     Args:
         problems: every problem; all are reported together.
         state: whether the database was changed before the problems were found, in words.
+        hint: what to do about all of them, one sentence; may be empty.
     """
 
     status = DISAGREEMENT
     event = "refused"
 
-    def __init__(self, problems: Sequence[Problem], state: str = "nothing was changed") -> None:
+    def __init__(
+        self, problems: Sequence[Problem], state: str = "nothing was changed", hint: str = ""
+    ) -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{count} with the migrations; {state}")
+        super().__init__(f"{count} with the migrations; {state}", hint)
         self.problems = tuple(problems)
 
     def fields(self) -> dict[str, object]:

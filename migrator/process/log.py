@@ -34,9 +34,6 @@ with lazy.without("asyncio", "copy", "inspect", "textwrap", "tokenize", "uuid"):
 
     import structlog
 
-# For a module that is imported before this one: importing structlog itself would bring asyncio.
-get_logger = structlog.get_logger
-
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONGEST_END = 2.0  # seconds at the end of the process until the log is written
 # Events about changes to a database. If they were logged about a scratch database, a reader would
@@ -58,6 +55,48 @@ _OF_OTHERS = {"server notice": ("message",)}
 
 _redactor = Redactor()
 _terminal = Terminal()
+
+
+class _Logger:
+    """Logs to where the process wants the log at that moment: see `get_logger`."""
+
+    __slots__ = ()
+
+    def __getattr__(self, level: str) -> Any:  # noqa: ANN401 - a method of a logger
+        log = structlog.get_logger("migrator") if structlog.is_configured() else _standard_logger()
+        return getattr(log, level)
+
+
+def get_logger() -> Any:  # noqa: ANN401 - as structlog.get_logger
+    """Return the logger of this package, to which every module logs its events.
+
+    The command line configures structlog with `configure_log`. In an application, which imports
+    `migrator.testing`, an event goes to structlog if the application has configured structlog;
+    otherwise it goes to the logger `migrator` of the standard library, which is silent until the
+    application configures logging. structlog without a configuration would print to stdout.
+    """
+    return _Logger()
+
+
+def _standard_logger() -> Any:  # noqa: ANN401 - as structlog.get_logger
+    """Return a logger that hands each event as one line to the standard library."""
+    import logging  # noqa: PLC0415 - the command line does without
+
+    logger = logging.getLogger("migrator")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # otherwise warnings would go to stderr
+    return structlog.wrap_logger(
+        logger,
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            _quiet_in_scratch(debug=logger.isEnabledFor(logging.DEBUG)),
+            _in_words,
+            _without_passwords,
+            _in_one_line,
+        ],
+    )
 
 
 def say(text: str) -> None:
@@ -162,7 +201,7 @@ def configure_log(settings: LogSettings) -> None:
             _without_passwords,
             _harmless,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=has_colours(), pad_event_to=0, sort_keys=False),
+            _ConsoleRenderer(colors=has_colours(), pad_event_to=0, sort_keys=False),
         ]
     else:
         processors += [
@@ -233,6 +272,23 @@ def _harmless(
     }
 
 
+def _in_one_line(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> tuple[tuple[str, str], dict[str, object]]:
+    """Return the arguments of a method of the standard library's logger."""
+    name = event.pop("event")
+    return ("%s", " ".join([name, *(f"{key}={value!r}" for key, value in event.items())])), {}
+
+
+class _ConsoleRenderer(structlog.dev.ConsoleRenderer):
+    """Writes the commands of the key `steps` below the line, so that they can be copied."""
+
+    def __call__(self, logger: object, method: str, event: structlog.typing.EventDict) -> str:
+        steps = event.pop("steps", "")
+        line = super().__call__(logger, method, event)
+        return "\n    ".join([line, *steps.splitlines()])
+
+
 class _JSONRenderer(structlog.processors.JSONRenderer):
     """Writes lines that are harmless for a terminal, and for a program that looks for commands."""
 
@@ -245,9 +301,11 @@ class _JSONRenderer(structlog.processors.JSONRenderer):
 def _in_words(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Leave out empty lists, and join the items of all others with semicolons."""
+    """Leave out empty lists, and join the items of all others with semicolons, or as lines."""
     return {
-        key: "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        key: ("\n" if key == "steps" else "; ").join(map(str, value))
+        if isinstance(value, list | tuple)
+        else value
         for key, value in event.items()
         if value not in ([], ())
     }

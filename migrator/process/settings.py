@@ -16,7 +16,7 @@ from migrator.process.names import IDENTIFIER, Table
 from migrator.process.url import EXAMPLE_URL, normalise_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 
 T = TypeVar("T")
@@ -25,7 +25,6 @@ T = TypeVar("T")
 # in every container, if there is a Service whose name is `migrator` or begins with `migrator-`
 # (Kubernetes documentation, "Service", "Discovering services").
 _FOREIGN = r"MIGRATOR_(?:IMAGE|(?:\w+_)?(?:SERVICE_HOST|PORT)(?:_\w+)?)"
-_ALIKE = 0.7  # as difflib measures it, from 0 to 1
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
 _SHORTEST = 0.001  # the server rounds a shorter time to 0, and for the server 0 means no limit
 _LONGEST = 576 * 3600.0  # the server's timeouts are milliseconds in 32 bits
@@ -74,8 +73,9 @@ class Kind(Generic[T]):
 
     Args:
         metavar: the word that stands for the text in `--help`, such as TIME.
-        read: returns the value, given the variable's name and text. Where nothing is set, the text
-            is the default. Raises UsageError, which names the variable, for a wrong text.
+        read: returns the value, given the text and the name under which it was given: that of the
+            variable or the flag. Where nothing is set, the text is the default. Raises UsageError,
+            which has the name, for a wrong text.
         in_file: whether the text can also be in a file, which the variable NAME_FILE names.
     """
 
@@ -90,7 +90,7 @@ class Kind(Generic[T]):
 
 
 def _parsed(parse: Callable[[str], T]) -> Callable[[str, str], T]:
-    """Turn the ValueError of `parse` into an error that names the variable and shows the text."""
+    """Turn the ValueError of `parse` into an error that names the setting and shows the text."""
 
     def read(name: str, text: str) -> T:
         try:
@@ -311,8 +311,8 @@ class LogSettings(NamedTuple):
     format: str = _setting(
         "MIGRATOR_LOG_FORMAT",
         _choice("auto", "json", "console"),
-        "The format of the log: json, console or auto. auto means console if stderr is a terminal, "
-        "and json otherwise.",
+        "The format of the log: json, console or auto. auto means console, but json for apply and "
+        "check --wait if stderr is no terminal and CI is not set.",
         default="auto",
     )
     level: str = _setting(
@@ -338,6 +338,29 @@ def _with_files(settings: Sequence[Variable]) -> Iterator[Variable]:
 
 
 VARIABLES = tuple(_with_files(_declared))
+# The flags of this process' command line, each under the name of its variable.
+_flags_given: dict[str, str] = {}
+
+
+def remember_flags(names: Container[str]) -> None:
+    """Remember which settings the command line gave, for the messages that name a setting.
+
+    Args:
+        names: the variables whose flags were given.
+    """
+    _flags_given.clear()
+    _flags_given.update({each.name: each.flag for each in VARIABLES if each.name in names})
+
+
+def given_as(name: str) -> str:
+    """Return under which name a person changes a setting: the flag if it was given as a flag.
+
+    A flag wins over the variable, so advice to set the variable would be wrong then.
+
+    Args:
+        name: the name of the variable.
+    """
+    return _flags_given.get(name, name)
 
 
 def check_names(environ: Mapping[str, str]) -> list[str]:
@@ -357,14 +380,13 @@ def check_names(environ: Mapping[str, str]) -> list[str]:
         if name.startswith("MIGRATOR_") and name not in known and not re.fullmatch(_FOREIGN, name)
     ]
     if unknown:
-        import difflib  # noqa: PLC0415 - only a mistake needs it
+        from migrator.process.spelling import meant  # noqa: PLC0415 - only a mistake needs it
 
         parts = {_own_part(name): name for name in known}
         for name in unknown:
-            close = difflib.get_close_matches(_own_part(name), parts, n=1, cutoff=_ALIKE)
-            if close:
+            if close := meant(_own_part(name), parts):
                 raise UsageError(
-                    f"{name} is not a setting of migrator", f"Did you mean {parts[close[0]]}?"
+                    f"{name} is not a setting of migrator", f"Did you mean {parts[close]}?"
                 )
     return unknown
 
@@ -390,8 +412,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         environ: the environment, in which the values of flags replace those of variables.
 
     Raises:
-        UsageError: names the variable that is wrong. The error never shows a text that can contain
-            a password.
+        UsageError: names the variable or the flag that is wrong. The error never shows a text that
+            can contain a password.
     """
     return Settings._make(_read(setting, environ) for setting in _OF_THE_RUN)
 
@@ -424,7 +446,7 @@ def _read(setting: Variable, environ: Mapping[str, str]) -> object:
             return FromFile.of(
                 lambda: setting.kind.read(setting.name, _file_text(f"{setting.name}_FILE", path))
             )
-    return setting.kind.read(setting.name, text or setting.default)
+    return setting.kind.read(given_as(setting.name), text or setting.default)
 
 
 def _file_text(name: str, path: str) -> str:

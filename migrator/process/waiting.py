@@ -6,9 +6,8 @@ import time
 from math import isinf
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-import structlog
-
 from migrator.process.errors import MigratorError
+from migrator.process.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
+log = get_logger()
 
 _LOG_AGAIN = 10.0  # seconds between two log lines about the same reason
 _FIRST_PAUSE = 0.05  # seconds

@@ -15,14 +15,14 @@ from migrator.apply.outcome import MigrationFailed
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.files import scanner
-from migrator.history import lock
+from migrator.history import lock, rebuild
 from migrator.history.plan import make_plan, plan_problems
 from migrator.history.progress import own_tables
 from migrator.history.table import ensure_history, read_history, record_sql
 from migrator.process.errors import ProblemsFound
 from migrator.process.log import redact
 from migrator.process.terminal import one_line
-from migrator.rehearsal import verdict
+from migrator.rehearsal import live, verdict
 from migrator.rehearsal.step import Rehearsal, Rehearsed, Relation, Seen, Step
 from migrator.server import blockers, lock_modes, sqlstate
 from migrator.server.connect import connect
@@ -98,12 +98,14 @@ def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) ->
         history = read_history(session)
         plan = make_plan(migrations, history.rows, history.progress)
         if not plan_problems(plan, settings) and plan.pending:
+            live.warn(session, plan.pending)
             lock.begin_own(session, "migrator: rehearsal")
             ensure_history(session, plan.pending[-1].version)
             history = read_history(session)
             plan = make_plan(migrations, history.rows, history.progress)
         if problems := plan_problems(plan, settings):
-            raise ProblemsFound(problems)
+            session.rollback()
+            raise ProblemsFound(problems, hint=rebuild.advice(session, plan))
         if not plan.pending:
             return Rehearsal(plan.current, (), ())
         transaction = _Transaction(session, history.fingerprint)

@@ -21,7 +21,8 @@ def error(raised: MigratorError) -> str:
     if isinstance(raised, MigrationFailed):
         return failure(raised.failure)
     if isinstance(raised, ProblemsFound):
-        return f"{problems(raised.problems)}\n\nerror: {visible(raised.message)}"
+        text = f"{problems(raised.problems)}\n\nerror: {visible(raised.message)}"
+        return f"{text}\n{_advice(raised.hint)}".rstrip()
     message = _below(harmless_lines(f"error: {raised.message}"), "  ")
     return f"{message}\n{_advice(raised.hint)}".rstrip()
 

@@ -8,12 +8,10 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-import structlog
-
 from migrator.apply.outcome import MigrationFailed
 from migrator.process import outside
 from migrator.process.errors import MigratorError, ProblemsFound
-from migrator.process.log import redact_answer
+from migrator.process.log import get_logger, redact_answer
 from migrator.process.terminal import lines, visible
 from migrator.report import failures
 from migrator.report.table import count
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from migrator.apply.state import Outcome
 
 
-log = structlog.get_logger()
+log = get_logger()
 
 # What means something in Markdown as GitHub reads it, links, mentions and formulas included.
 _MARKDOWN = re.compile(r"[\\`*_|<>\[\]{}&~$#!:@]|(?<=www)\.", re.IGNORECASE)

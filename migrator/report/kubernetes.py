@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import structlog
-
 from migrator.process import outside
+from migrator.process.log import get_logger
 from migrator.process.terminal import lines
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Kubernetes makes the file and shows what is in it (pod.spec.containers.terminationMessagePath).
 _TERMINATION_LOG = "/dev/termination-log"

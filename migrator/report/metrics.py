@@ -12,6 +12,7 @@ from migrator.apply.outcome import MigrationFailed
 from migrator.process import outside
 from migrator.process.errors import FAILED, MigratorError, UsageError
 from migrator.process.log import redact_answer
+from migrator.process.settings import given_as
 from migrator.process.terminal import visible
 from migrator.process.version import __version__
 from migrator.watch.impact import worst
@@ -126,7 +127,7 @@ def check(name: str) -> None:
         problem = f"the folder {path.parent} cannot be written to"
     if problem:
         raise UsageError(
-            f"MIGRATOR_METRICS_FILE={name!r}: {problem}",
+            f"{given_as('MIGRATOR_METRICS_FILE')}={name!r}: {problem}",
             "Name a file in a folder that exists, with the ending .prom for node_exporter.",
         )
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from migrator.apply import stepwise
 from migrator.history import lock
 from migrator.history.progress import own_tables
 from migrator.process.errors import UsageError
+from migrator.process.log import get_logger
 from migrator.server import retry
 from migrator.watch import observer
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.server.session import Session
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 _KEYWORDS = {

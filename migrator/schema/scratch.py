@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from migrator.process.errors import DatabaseUnavailable, LockUnavailable, UsageError
-from migrator.process.log import redact
+from migrator.process.log import get_logger, redact
 from migrator.process.names import literal
 from migrator.schema import reset
 from migrator.schema.snapshot import take_snapshot
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from migrator.process.settings import Settings
     from migrator.server.session import Session
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 _PREFIX = "migrator_scratch"

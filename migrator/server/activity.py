@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from migrator.process.settings import given_as
+
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
@@ -74,7 +76,7 @@ def wait_hint(blocker: Blocker | None) -> str:
         blocker: who has it; None when that is not known.
     """
     end = f", or end it with {blocker.ending_sql}" if blocker else ""
-    return f"Let it finish{end}; or raise MIGRATOR_LOCK_WAIT to wait longer."
+    return f"Let it finish{end}; or raise {given_as('MIGRATOR_LOCK_WAIT')} to wait longer."
 
 
 @dataclass(slots=True)

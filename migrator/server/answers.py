@@ -14,10 +14,9 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from migrator.process.errors import DatabaseUnavailable
-from migrator.process.log import redact
+from migrator.process.log import get_logger, redact
+from migrator.process.settings import given_as
 from migrator.process.signals import in_child
 from migrator.process.terminal import one_line
 from migrator.server.driver import extensions, psycopg2
@@ -25,7 +24,7 @@ from migrator.server.driver import extensions, psycopg2
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Seconds for work of the migrator itself that may take long, such as the copy of a database.
 AT_LENGTH = 3600.0
@@ -107,7 +106,7 @@ class Answers:
             f"no answer from the server, or from a pooler before it, within {waiting.seconds:g} s;"
             f" waited for: {waiting.name}",
             "See whether the server or the pooler is paused, overloaded or hangs; a longer "
-            "MIGRATOR_WAIT waits longer.",
+            f"{given_as('MIGRATOR_WAIT')} waits longer.",
         )
         # If the answer has come just now, the next message may be on its way. Whoever sends it has
         # looked at `ended` before.

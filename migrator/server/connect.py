@@ -134,6 +134,19 @@ def url_of(url: str, database: str) -> str:
     return change(url)
 
 
+def url_without_password(url: str, database: str) -> str:
+    """Return the address of a database as a keyword/value string of libpq that may be shown.
+
+    Args:
+        url: a URL, or a keyword/value string of libpq; empty where libpq's variables have it.
+        database: the name of the database, which need not be that of the URL.
+    """
+    parameters = _parsed(url)
+    for secret in ("password", "sslpassword"):
+        parameters.pop(secret, None)
+    return str(extensions.make_dsn(**{**parameters, "dbname": database}))
+
+
 def within_wait(attempt: Callable[[float], T], settings: Settings, stop: Stop) -> T:
     """Call an attempt to connect until it succeeds, is refused for good, or `wait` is over.
 

@@ -7,9 +7,8 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import structlog
-
 from migrator.process.errors import UNREACHABLE, DatabaseUnavailable, MigratorError
+from migrator.process.log import get_logger
 from migrator.server import sqlstate
 from migrator.server.answers import AT_LENGTH, Answers, WatchedConnection
 from migrator.server.driver import extensions, psycopg2
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     Arguments = Sequence[object] | Mapping[str, object]
 
-log = structlog.get_logger()
+log = get_logger()
 
 _NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
 

@@ -15,10 +15,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import structlog
-
 from migrator.process.errors import DatabaseUnavailable, MigratorError
-from migrator.process.log import is_live, redact, show_live
+from migrator.process.log import get_logger, is_live, redact, show_live
 from migrator.server import blockers, lock_modes
 from migrator.server.activity import Activity
 from migrator.server.answers import Unanswered
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.server.activity import Blocker
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 _FIRST_LOOK = 1.0  # seconds from the start of a statement until the observer looks at it

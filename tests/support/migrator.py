@@ -241,6 +241,8 @@ class Migrate:
             "LANG": "C.UTF-8",
             "DATABASE_URL": self.database.url,
             "MIGRATIONS_DIR": str(self.folder.path),
+            # The tests read events. What the log is like by default is tested with None.
+            "MIGRATOR_LOG_FORMAT": "json",
         }
         merged = {**usual, **overrides}
         return {name: value for name, value in merged.items() if value is not None}

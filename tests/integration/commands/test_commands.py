@@ -401,7 +401,7 @@ class TestNew:
         [
             (("new", "---"), "has no ASCII letter or digit for the file's name"),
             (("new", "ä"), "'ä' has no ASCII letter or digit for the file's name"),
-            (("new", "x", "--dir", "/nowhere"), "cannot create a file in /nowhere: No such file"),
+            (("new", "x", "--dir", "/proc/no"), "cannot create a file in /proc/no: No such file"),
             (("new", "x" * 300), "File name too long"),
         ],
     )

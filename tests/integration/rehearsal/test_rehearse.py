@@ -185,7 +185,7 @@ class TestFailure:
         folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
         with Session(database.url, "the reader") as reader:
             reader.run("SELECT FROM users")
-            run = migrate("--dry-run", "--lock-timeout", "50ms")
+            run = migrate("rehearse", "--lock-timeout", "50ms")
         assert run.status == 6
         [blocker] = run.event("migration failed")["blockers"]
         assert (blocker["pid"], blocker["lock"]) == (reader.pid, "ACCESS SHARE")
@@ -251,7 +251,7 @@ class TestSays:
     def test_that_there_is_nothing_to_rehearse(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_a.sql", "SELECT 1;")
         assert migrate().status == 0
-        run = migrate("--dry-run")
+        run = migrate("rehearse")
         assert (run.status, run.out) == (0, "Nothing to rehearse: the database is at version 1.\n")
 
     def test_which_tables_are_empty(

@@ -86,6 +86,7 @@ class TestAddingACommand:
     def run(self, *args: str, status: int = 0, level: str = "info") -> str:
         environment = {
             "MIGRATOR_LOG_LEVEL": level,
+            "MIGRATOR_LOG_FORMAT": "json",
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(self.package.parent),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -197,8 +198,8 @@ def test_without_arguments_the_options_are_those_of_the_parser() -> None:
         ("status --dir a", {"command": "status", "dir": "a"}),
         ("--dir a status --dir b --json", {"command": "status", "dir": "b", "json": True}),
         ("--dir a --json --current", {"command": "current", "dir": "a", "json": True}),
-        ("--dry-run --json", {"command": "rehearse", "json": True}),
-        ("--dry --js", {"command": "rehearse", "json": True}),
+        ("--dry-run --json", {"command": "plan", "json": True}),
+        ("--dry --js", {"command": "plan", "json": True}),
         ("--di a plan --lock-w 5", {"command": "plan", "dir": "a", "lock_wait": "5"}),
         ("--dir plan", {"command": "apply", "dir": "plan", "single_transaction": False}),
         ("--dir status --single-transaction", {"command": "apply", "single_transaction": True}),
@@ -207,6 +208,7 @@ def test_without_arguments_the_options_are_those_of_the_parser() -> None:
         ("--wait 5 check", {"command": "check", "wait": "5"}),
         ("--check", {"command": "check", "wait": None}),
         ("new plan", {"command": "new", "description": "plan", "dir": None}),
+        ("new add the plan --timestamp", {"description": "add the plan", "timestamp": True}),
         ("verify", {"command": "verify", "version": None, "ignore": None, "json": False}),
         ("adopt --from goose", {"command": "adopt", "tool": "goose", "drop_old": False}),
         # A shortened option counts among those of its command: the program has --dry-run.
