@@ -31,7 +31,7 @@ _EXAMPLES = """\
   migrator check --wait 5min            wait until another container has applied everything
   migrator rehearse                     on a copy: show what would be locked
   migrator validate                     check the files without a database
-  migrator new "add user locale"        create the next file
+  migrator new add user locale          create the next file
   docker compose run --rm migrator --current
 """
 _WIDTH = 78

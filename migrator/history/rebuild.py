@@ -45,9 +45,8 @@ def advice(session: Session, plan: Plan) -> str:
     if not is_possible:
         return ""
     return (
-        "Only where all data of this database may be lost, as on a developer's own machine: "
-        f"`migrator reset --confirm {quote(database)}` drops everything and builds it again from "
-        "the files."
+        "If all data here may be lost, as on a developer's machine: `migrator reset --confirm "
+        f"{quote(database)}` drops everything and builds the database again from the files."
     )
 
 

@@ -1,4 +1,4 @@
-"""Says before a rehearsal that other sessions use the database, and how to rehearse on a copy."""
+"""Says before a rehearsal that others use the database, and how to rehearse on a copy."""
 
 from __future__ import annotations
 

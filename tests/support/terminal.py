@@ -46,9 +46,7 @@ def at_terminal(
             stdout=theirs,
             stderr=theirs,
             cwd=migrate.scratch,
-            env=migrate._environment(
-                {"TERM": "xterm", "MIGRATOR_LOG_FORMAT": None, **(env or {})}
-            ),
+            env=migrate._environment({"TERM": "xterm", "MIGRATOR_LOG_FORMAT": None, **(env or {})}),
         )
         os.close(theirs)
         os.write(ours, typed.encode())

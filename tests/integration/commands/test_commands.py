@@ -396,6 +396,26 @@ class TestNew:
         assert run.status == 0
         assert [path.name for path in (tmp_path / "empty").iterdir()] == ["001_initial_schema.sql"]
 
+    def test_takes_several_words_and_makes_the_folder(
+        self, migrate: Migrate, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "db" / "migrations"
+        run = migrate("new", "Add", "the user's", "locale", "--dir", str(path))
+        assert (run.status, run.out) == (0, f"{path}/001_add_the_user_s_locale.sql\n")
+        first = (path / "001_add_the_user_s_locale.sql").read_text()
+        assert first.startswith("-- Add the user's locale\n")
+        now = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
+        run = migrate("new", "--timestamp", "add", "pets", "--dir", str(path))
+        name = Path(run.out.strip()).name
+        assert re.fullmatch(r"\d{14}_add_pets\.sql", name)
+        assert now <= name[:14] <= datetime.now(UTC).strftime("%Y%m%d%H%M%S")
+        run = migrate("new", "add", "owners", "--dir", str(path))
+        assert Path(run.out.strip()).name > name
+
+    def test_a_word_that_is_wrong_makes_no_folder(self, migrate: Migrate, tmp_path: Path) -> None:
+        assert migrate("new", "ä", "--dir", str(tmp_path / "no")).status == USAGE
+        assert not (tmp_path / "no").exists()
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

@@ -41,6 +41,20 @@ def test_version_follows_the_newest_in_its_width(names: list[str], expected: str
 
 
 @pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], "20260131093005_add_locale.sql"),
+        (["001_a.sql", "0002_b.sql"], "20260131093005_add_locale.sql"),
+        (["20250101000000_a.sql"], "20260131093005_add_locale.sql"),
+        (["20260131093005_a.sql"], "20260131093006_add_locale.sql"),
+        (["20990101000000_a.sql"], "20990101000001_add_locale.sql"),
+    ],
+)
+def test_a_timestamp_is_the_time_now_and_above_the_newest(names: list[str], expected: str) -> None:
+    assert next_name(names, "add locale", NOW, timestamp=True) == expected
+
+
+@pytest.mark.parametrize(
     ("description", "words"),
     [
         ("add user locale", "add_user_locale"),
