@@ -45,8 +45,9 @@ def advice(session: Session, plan: Plan) -> str:
     if not is_possible:
         return ""
     return (
-        "If all data here may be lost, as on a developer's machine: `migrator reset --confirm "
-        f"{quote(database)}` drops everything and builds the database again from the files."
+        f"Where all data may be lost, `migrator reset --confirm {quote(database)}` drops "
+        "everything and builds the database again from the files: on a developer's own machine, "
+        "not in production."
     )
 
 

@@ -3,6 +3,7 @@
 A block of `sh` or `console` is run as it stands, in a folder that has this repository's migrations,
 with DATABASE_URL naming an empty database; the blocks of one document one after the other. In a
 `console` block, lines without `$ ` are the output that is expected, where `…` stands for anything.
+The name `app_dev` stands for that of the database.
 The line `<!-- illustration -->` above a block, with or without a reason, keeps it from being run;
 `<!-- illustration: tests/… -->` names the test that runs it.
 """
@@ -170,7 +171,8 @@ def test_the_commands_run(path: Path, replaceable: Database, tmp_path: Path) -> 
     shell = Shell(replaceable, tmp_path)
     for block in blocks(path):
         for command, expected in commands(block) if runs(block) else ():
-            out = shell.run(command)
+            out = shell.run(command.replace("app_dev", replaceable.name))
+            out = out.replace(replaceable.name, "app_dev")
             pattern = ".*".join(map(re.escape, expected.split("…")))
             assert re.fullmatch(pattern, out, re.DOTALL), f"{command}\n{out}"
 
@@ -200,6 +202,7 @@ def test_a_backup_is_restored_after_a_later_migration(
 
 def test_something_of_the_documents_is_run() -> None:
     assert {name(path) for path in RUN} >= {
+        "docs/development.md",
         "docs/operations.md",
         "docs/writing-migrations.md",
         "migrations/README.md",

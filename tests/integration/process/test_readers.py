@@ -1,4 +1,4 @@
-"""Without MIGRATOR_LOG_FORMAT the log is for whoever is likely to read it: a person or a program."""
+"""Without MIGRATOR_LOG_FORMAT, the log is for whoever is likely to read it: people or programs."""
 
 from __future__ import annotations
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from tests.integration.watch.test_impact import AE, SCHEMA, SRE, SUE
 from tests.support.migrator import NO_TRANSACTION
 from tests.support.sessions import Session, nothing_left, running
+from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -217,6 +222,99 @@ class TestFailure:
         assert migrate().status == 0
         folder.write("001_a.sql", "SELECT 2;")
         assert migrate("rehearse").status == 5
+
+
+class TestOnALiveDatabase:
+    WARNING = "other sessions are connected"
+
+    def test_it_is_told_before_anything_is_locked(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
+        folder.write("002_b.sql", "ALTER TABLE teams ADD b int;")
+        # The owner may not see what the session of another role is.
+        with Session(database.url, "reader") as reader, Session(database.admin_url, "admin"):
+            reader.run("BEGIN; SELECT FROM users")
+            process = migrate.start("rehearse")
+            process.expect(self.WARNING)
+            reader.run("SELECT FROM users LIMIT 1")  # the rehearsal waits for this session
+            reader.run("COMMIT")
+            run = process.wait()
+        assert run.status == 0
+        warning = run.event(self.WARNING)
+        assert (warning["level"], warning["sessions"]) == ("warning", 2)
+        assert warning["database"] == database.name
+        assert "holds the locks of all 2 pending files until it ends" in warning["consequence"]
+
+    def test_with_nobody_there_nothing_is_told(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "ALTER TABLE users ADD a int;")
+        run = migrate("rehearse")
+        assert (run.status, run.events) == (0, [])
+
+    def test_with_nothing_to_lock_nothing_is_told(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_a.sql", f"{NO_TRANSACTION}CREATE INDEX CONCURRENTLY i ON users (age);")
+        with Session(database.url, "reader"):
+            run = migrate("rehearse")
+        assert (run.status, run.events) == (0, [])
+
+    @pytest.mark.parametrize("in_file", [False, True], ids=["url", "file"])
+    def test_the_commands_rehearse_on_a_copy(
+        self,
+        migrate: Migrate,
+        folder: Folder,
+        database: Database,
+        owner_may_create_databases: None,
+        tmp_path: Path,
+        in_file: bool,
+    ) -> None:
+        del owner_may_create_databases
+        folder.write("001_a.sql", "CREATE INDEX ON users (team);")
+        environ: dict[str, str | None] = {"DATABASE_URL": f"{database.url}?application_name=my app"}
+        if in_file:
+            (tmp_path / "url").write_text(database.url)
+            environ = {"DATABASE_URL": None, "DATABASE_URL_FILE": str(tmp_path / "url")}
+        with Session(database.url, "the application") as application:
+            run = migrate("rehearse", env={**environ, "MIGRATOR_LOG_FORMAT": "console"})
+            head, *rest = run.err.splitlines()
+            assert self.WARNING in head
+            assert all(line.startswith("    ") for line in rest)
+            assert len(rest) == 4
+            application.run("LOCK TABLE users IN ACCESS SHARE MODE")
+            before = snapshot(database)
+            tools = [Path(sys.executable).parent, database.server.bin]
+            given = {name: text for name, text in environ.items() if text is not None}
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", "\n".join(rest)],
+                check=False,
+                capture_output=True,
+                text=True,
+                env={
+                    **given,
+                    "PATH": os.pathsep.join([*map(str, tools), os.environ["PATH"]]),
+                    "PGPASSWORD": database.password,
+                    "MIGRATIONS_DIR": str(folder.path),
+                },
+            )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "SHARE: blocks writes on users for " in done.stdout
+        assert "is empty here" not in done.stdout
+        assert snapshot(database) == before
+        left = "SELECT datname FROM pg_database WHERE datname LIKE '%_rehearsal'"
+        assert database.execute(left) == []
+
+
+def test_dry_run_runs_nothing(migrate: Migrate, folder: Folder, database: Database) -> None:
+    folder.write("001_a.sql", "ALTER TABLE users ADD a int; SELECT nextval('users_id_seq');")
+    before = snapshot(database)
+    with Session(database.url, "the reader") as reader:
+        reader.run("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        run = migrate("--dry-run", "--json")
+    assert (run.status, run.events) == (0, [])
+    assert run.out == migrate("plan", "--json").out
+    assert [entry["file"] for entry in json.loads(run.out)["pending"]] == ["001_a.sql"]
+    assert snapshot(database) == before
 
 
 class TestSays:

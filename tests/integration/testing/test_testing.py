@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,7 +20,6 @@ from migrator import testing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.database import Database
     from tests.support.migrator import Folder
@@ -66,6 +68,91 @@ class TestApply:
         with pytest.raises(testing.ProblemsFound) as found:
             testing.apply(database.url, folder.path)
         assert [problem.place for problem in found.value.problems] == ["002_bad.sql:1:8"]
+
+
+LOGGING = """
+import logging, os, sys
+{before}
+from migrator import apply
+{after}
+outcome = apply(os.environ["URL"], os.environ["FOLDER"])
+print("outcome", outcome.current)
+"""
+
+
+class TestLog:
+    """An application's own configuration is respected; without one, nothing is written."""
+
+    def run(
+        self, database: Database, folder: Folder, before: str = "", after: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        # A warning, too: a file that looks like a migration.
+        folder.write("002_x.sql.txt", "SELECT 1;")
+        done = subprocess.run(
+            [sys.executable, "-c", LOGGING.format(before=before, after=after)],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={
+                "PATH": os.environ["PATH"],
+                "URL": database.url,
+                "FOLDER": str(folder.path),
+            },
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("outcome 1\n")
+        assert database.password not in done.stdout + done.stderr
+        return done
+
+    def test_is_silent_by_default(self, database: Database, folder: Folder) -> None:
+        done = self.run(database, folder)
+        assert (done.stdout, done.stderr) == ("outcome 1\n", "")
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_goes_to_logging_where_that_is_configured(
+        self, database: Database, folder: Folder, when: str
+    ) -> None:
+        configure = {when: "logging.basicConfig(level=logging.INFO)"}
+        done = self.run(database, folder, **configure)
+        assert done.stdout == "outcome 1\n"
+        lines = done.stderr.splitlines()
+        assert [line.split()[0] for line in lines] == [
+            "WARNING:migrator:not",
+            "INFO:migrator:connected",
+            "INFO:migrator:applied",
+            "INFO:migrator:up",
+        ]
+        assert "version=1 file='001_pets.sql'" in lines[2]
+
+    def test_level_is_that_of_the_logger(self, database: Database, folder: Folder) -> None:
+        set_up = (
+            "logging.basicConfig(level=logging.DEBUG); "
+            "logging.getLogger('migrator').setLevel(logging.WARNING)"
+        )
+        [line] = self.run(database, folder, after=set_up).stderr.splitlines()
+        assert line.startswith("WARNING:migrator:not a migration file='002_x.sql.txt'")
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_goes_to_structlog_where_that_is_configured(
+        self, database: Database, folder: Folder, when: str
+    ) -> None:
+        set_up = (
+            "import structlog; structlog.configure(processors=[structlog.processors.JSONRenderer("
+            "default=str)], logger_factory=structlog.PrintLoggerFactory(sys.stderr))"
+        )
+        done = self.run(database, folder, **{when: set_up})
+        events = [json.loads(line) for line in done.stderr.splitlines()]
+        names = [event["event"] for event in events if event["event"] != "applying"]
+        assert names == ["not a migration", "connected", "applied", "up to date"]
+
+    def test_every_module_logs_in_this_way(self) -> None:
+        package = Path(testing.__file__).parents[1]
+        others = [
+            path.name
+            for path in package.rglob("*.py")
+            if path.name != "log.py" and "structlog.get_logger" in path.read_text("utf-8")
+        ]
+        assert others == []
 
 
 class TestTemplate:
@@ -147,6 +234,122 @@ def test_template(migrated_template):
 """
 
 
+ROLLING_BACK = """
+import psycopg2, pytest
+from psycopg2 import errors
+
+
+def one(connection, query):
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def count(connection):
+    return one(connection, "SELECT count(*) FROM pets")
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_commit_and_rollback(migrated_connection, number):
+    connection = migrated_connection
+    assert count(connection) == 0
+    with connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO pets VALUES ('kept')")
+    one(connection, "INSERT INTO pets VALUES ('undone')")
+    assert count(connection) == 2
+    connection.rollback()
+    assert count(connection) == 1
+    with pytest.raises(ZeroDivisionError), connection:
+        one(connection, "INSERT INTO pets VALUES ('undone')")
+        1 / 0
+    assert count(connection) == 1
+
+
+def test_an_error_and_what_follows(migrated_connection):
+    one(migrated_connection, "INSERT INTO pets VALUES ('kept')")
+    migrated_connection.commit()
+    one(migrated_connection, "INSERT INTO pets VALUES ('undone')")
+    with pytest.raises(errors.UndefinedColumn):
+        one(migrated_connection, "SELECT nope")
+    with pytest.raises(errors.InFailedSqlTransaction):
+        one(migrated_connection, "SELECT 1")
+    migrated_connection.commit()  # as the server does
+    assert count(migrated_connection) == 1
+
+
+def test_an_error_that_is_left_to_the_end(migrated_connection):
+    with pytest.raises(errors.UndefinedColumn):
+        one(migrated_connection, "SELECT nope")
+
+
+def test_deferred_constraints(migrated_connection):
+    for _ in range(2):
+        one(migrated_connection, "INSERT INTO toys VALUES (1, 2)")
+        with pytest.raises(errors.ForeignKeyViolation):
+            migrated_connection.commit()
+        one(migrated_connection, "INSERT INTO toys VALUES (1, 2); INSERT INTO owners VALUES (2)")
+        migrated_connection.commit()
+        one(migrated_connection, "DELETE FROM toys; DELETE FROM owners")
+        migrated_connection.commit()
+
+
+def test_settings(migrated_connection):
+    one(migrated_connection, "SET search_path = nowhere; CREATE TEMP TABLE t (); LISTEN news")
+    one(migrated_connection, "PREPARE p AS SELECT 1")
+    migrated_connection.commit()
+
+
+def test_settings_are_gone(migrated_connection):
+    assert count(migrated_connection) == 0
+    assert one(migrated_connection, "SELECT to_regclass('pg_temp.t') IS NULL")
+    assert one(migrated_connection, "SELECT count(*) FROM pg_prepared_statements") == 0
+
+
+def test_autocommit_is_refused(migrated_connection):
+    with pytest.raises(psycopg2.ProgrammingError):
+        migrated_connection.autocommit = True
+
+
+def test_closed(migrated_connection):
+    one(migrated_connection, "INSERT INTO pets VALUES ('Rex')")
+    migrated_connection.close()
+
+
+def test_killed(migrated_connection):
+    assert count(migrated_connection) == 0
+    with pytest.raises(psycopg2.OperationalError):
+        one(migrated_connection, "SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+@pytest.mark.parametrize("sql", ["COMMIT", "COMMIT; BEGIN", "COMMIT AND CHAIN"])
+def test_ends_the_transaction(migrated_connection, sql):
+    assert count(migrated_connection) == 0
+    one(migrated_connection, f"INSERT INTO pets VALUES ('Rex'); {sql}")
+
+
+def test_after_it_there_is_a_new_copy(migrated_connection):
+    assert count(migrated_connection) == 0
+
+
+def test_sqlalchemy(migrated_connection):
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg2://", creator=lambda: migrated_connection
+    )
+    with engine.begin() as begun:
+        begun.execute(sqlalchemy.text("INSERT INTO pets VALUES ('Rex')"))
+    with engine.connect() as other:
+        assert other.execute(sqlalchemy.text("SELECT count(*) FROM pets")).scalar() == 1
+        other.execute(sqlalchemy.text("INSERT INTO pets VALUES ('Tim')"))
+    with engine.connect() as third:
+        assert third.execute(sqlalchemy.text("SELECT count(*) FROM pets")).scalar() == 1
+
+
+def test_at_the_end(migrated_connection):
+    assert count(migrated_connection) == 0
+"""
+
+
 class TestPlugin:
     @pytest.fixture
     def application(self, tmp_path: Path, folder: Folder) -> Path:
@@ -211,6 +414,34 @@ class TestPlugin:
         assert '002_bad.sql:2:8: error: column "nope" does not exist' in done.stdout
         assert secret not in done.stdout
         assert "pytest_plugin.py" not in done.stdout
+
+    @pytest.mark.parametrize("workers", ["0", "2"])
+    def test_shows_a_failure_once(self, server: Server, application: Path, workers: str) -> None:
+        (application / "migrations" / "002_bad.sql").write_text("SELECT 1;\nSELECT nope;\n")
+        done = self.run(application, "-n", workers, TEST_DATABASE_URL=server.url())
+        assert done.returncode == 1
+        assert "7 errors in" in done.stdout
+        assert done.stdout.count("  2 | SELECT nope;") == 1
+        assert done.stdout.count("next:    There is no such column.") == 1
+        shown = re.findall(r"(?m)^\(in full at (\S+)\)$", done.stdout)
+        assert len(shown) == 6
+        assert len(set(shown)) == 1
+        place = '002_bad.sql:2:8: error: column "nope" does not exist (42703 undefined_column)'
+        assert len(re.findall(rf"(?m)^{re.escape(place)}$", done.stdout)) == 7
+        for line in ("During handling", "direct cause", "pytest_plugin", "Traceback"):
+            assert line not in done.stdout + done.stderr
+
+    def test_rolls_back_what_a_test_does(self, server: Server, application: Path) -> None:
+        (application / "migrations" / "002_toys.sql").write_text(
+            "CREATE TABLE owners (id int PRIMARY KEY);"
+            "CREATE TABLE toys (id int PRIMARY KEY,"
+            " owner int REFERENCES owners DEFERRABLE INITIALLY DEFERRED);"
+        )
+        (application / "test_pets.py").write_text(ROLLING_BACK)
+        done = self.run(application, TEST_DATABASE_URL=server.url())
+        failed = re.findall(r"(?m)^(?:FAILED|ERROR) \S+::(\w+)", done.stdout)
+        assert failed == ["test_ends_the_transaction"] * 3, done.stdout
+        assert "error: the test has ended the transaction of migrated_connection" in done.stdout
 
     def test_is_typed(self, application: Path) -> None:
         (application / "typed.py").write_text(

@@ -49,7 +49,7 @@ def refused(line: str) -> str:
 )
 def test_a_word_of_another_tool_is_told_what_it_is_called_here(line: str, command: str) -> None:
     message = refused(line)
-    assert message.startswith(f"migrator has no command {line.split()[0]}: ")
+    assert message.startswith(f"migrator has no command {line.split(maxsplit=1)[0]}: ")
     assert f"`{command}" in message
 
 

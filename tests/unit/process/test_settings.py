@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 
+from migrator.failure.advice import by_code
 from migrator.process.errors import UsageError
 from migrator.process.names import Table
 from migrator.process.settings import (
@@ -20,13 +21,17 @@ from migrator.process.settings import (
     Variable,
     check_names,
     duration,
+    given_as,
     load_log_settings,
     load_settings,
+    remember_flags,
     require_database,
 )
 from migrator.process.url import normalise_url, secret_of
+from migrator.server.activity import wait_hint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 DEFAULTS = Settings(
@@ -231,6 +236,39 @@ class TestLoad:
         with pytest.raises(UsageError) as error:
             load_log_settings({name: value})
         assert error.value.message == f"{name}={value!r}: {reason}"
+
+
+class TestFlags:
+    """A setting is named as it was given."""
+
+    @pytest.fixture(autouse=True)
+    def forget(self) -> Iterator[None]:
+        yield
+        remember_flags(())
+
+    @pytest.mark.parametrize("variable", [v for v in VARIABLES if v.flag], ids=lambda v: v.flag)
+    def test_a_setting_has_the_name_of_the_flag_if_that_was_given(self, variable: Variable) -> None:
+        remember_flags({variable.name: "x"})
+        assert given_as(variable.name) == variable.flag
+        remember_flags({})
+        assert given_as(variable.name) == variable.name
+
+    def test_a_wrong_value_is_told_with_that_name(self) -> None:
+        environ = {"MIGRATOR_LOCK_TIMEOUT": "3m", "MIGRATOR_WAIT": "1s"}
+        for flags, name in ((("MIGRATOR_LOCK_TIMEOUT",), "--lock-timeout"), ((), None)):
+            remember_flags(flags)
+            with pytest.raises(UsageError) as error:
+                load_settings(environ)
+            assert error.value.message.startswith(f"{name or 'MIGRATOR_LOCK_TIMEOUT'}='3m': ")
+
+    def test_an_advice_has_that_name(self) -> None:
+        """A variable would not change anything, because the flag wins."""
+        remember_flags({"MIGRATOR_LOCK_WAIT", "MIGRATIONS_DIR"})
+        assert wait_hint(None).endswith("or raise --lock-wait to wait longer.")
+        assert by_code("55P03", "").endswith("--lock-wait sets how long it keeps trying.")
+        remember_flags(())
+        assert wait_hint(None).endswith("or raise MIGRATOR_LOCK_WAIT to wait longer.")
+        assert by_code("55P03", "").endswith("MIGRATOR_LOCK_WAIT sets how long it keeps trying.")
 
 
 class TestSecretsInFiles:
