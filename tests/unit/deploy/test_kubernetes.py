@@ -138,8 +138,14 @@ def test_the_environment_is_the_migrator_s(name: str) -> None:
         assert [str(Path(file).parent) for file in files] == mounts
 
 
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_the_log_is_for_a_collector_and_says_so(name: str) -> None:
+    [ours] = [container for container in containers(name) if "migrator" in container["image"]]
+    assert {"name": "MIGRATOR_LOG_FORMAT", "value": "json"} in ours["env"]
+
+
 def test_an_index_finds_its_database() -> None:
-    index, url = pod("indexed-job.yaml")["containers"][0]["env"]
+    index, url, *_ = pod("indexed-job.yaml")["containers"][0]["env"]
     assert index["name"] == "INDEX"
     assert "job-completion-index" in index["valueFrom"]["fieldRef"]["fieldPath"]
     # Only what stands above can be referred to.

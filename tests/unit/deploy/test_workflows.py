@@ -221,3 +221,22 @@ class TestReleaseNotes:
     def test_of_this_version_are_written_or_not_due(self) -> None:
         text = (ROOT / "CHANGELOG.md").read_text("utf-8")
         assert f"## [{__version__}]" in text or "## [Unreleased]" in text
+
+
+def test_the_example_shows_the_log_of_the_migrator_to_people() -> None:
+    """A container does not know that it runs in CI."""
+    workflow = WORKFLOWS["deploy.yml"]
+    assert workflow["env"]["MIGRATOR_LOG_FORMAT"] == "console"
+    texts = [
+        step.get("run", "").replace("\\\n", "")
+        for job in workflow["jobs"].values()
+        for step in job["steps"]
+    ]
+    runs = [
+        line
+        for text in texts
+        for line in text.splitlines()
+        if re.search(r"docker run .*(MIGRATOR_IMAGE|shop-migrator)", line)
+    ]
+    assert len(runs) == 3
+    assert all("--env MIGRATOR_LOG_FORMAT " in line for line in runs)
