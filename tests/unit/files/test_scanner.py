@@ -198,7 +198,14 @@ def test_a_statement_has_its_place_in_the_source() -> None:
         ("SELECT f(a, (b); SELECT 1;", 8, "parenthesis is never closed", "Close it with )"),
         ("SELECT (1); SELECT ((2);", 19, "parenthesis is never closed", "Close it with )"),
         ("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1; ", 20, "BEGIN has no END", "with END"),
-        ("CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE 1; END;", 20, "BEGIN has no END", "END"),
+        ("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1 END;", 20, "BEGIN has no END", "semicolon"),
+        ("SELECT 'Who's there?', 'x';", 11, "in the middle of a word", "write ''."),
+        ("SELECT 'a', 'it\\'s', 'b';", 16, "in the middle of a word", "write ''."),
+        ("SELECT 1; SELECT E'a\\'', 'é'é', 'b';", 27, "in the middle of a word", "write ''."),
+        ('SELECT "a", "b"c", "d";', 14, "in the middle of a word", 'write "".'),
+        ("SELECT 1;\nSELECT 'a', 'b", 10, "in this statement, a quoted string", "with '"),
+        ('SELECT "a", "b', 0, "in this statement, a quoted name", 'with "'),
+        ("SELECT 'a' AS \"b", 14, "this quoted name is never closed", 'with "'),
     ],
 )
 def test_what_is_never_closed_is_said_where_it_opens(
