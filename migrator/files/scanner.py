@@ -180,6 +180,17 @@ _COMMAND_HINTS = {
     }.items()
     for name in names.split()
 }
+# Variables that control psql itself (PostgreSQL documentation, "psql", "Variables").
+_PSQL_VARIABLES = {
+    "ON_ERROR_STOP": "Remove it: the migrator stops at the first error.",
+    **dict.fromkeys(
+        (
+            *("AUTOCOMMIT", "ECHO", "ECHO_HIDDEN", "FETCH_COUNT", "ON_ERROR_ROLLBACK", "QUIET"),
+            *("SHOW_ALL_RESULTS", "SHOW_CONTEXT", "SINGLELINE", "SINGLESTEP", "VERBOSITY"),
+        ),
+        "Remove it: it changes only how psql itself works.",
+    ),
+}
 _COMMAND_HINT = "Remove it: a migration is SQL only, without the commands of psql."
 
 
@@ -378,7 +389,7 @@ def _piece(source: str, pos: int, end: int) -> _Piece:
 
 def _after_atomic(source: str, pos: int, end: int) -> int:
     """Return the offset after the word ATOMIC; 0 when the next token is another one."""
-    start, after = next(_token_spans(source, pos, end), (pos, pos))
+    start, after = next(token_spans(source, pos, end), (pos, pos))
     return after if source[start:after].upper() == "ATOMIC" else 0
 
 
@@ -415,7 +426,7 @@ def _open(source: str, start: int, mark: str, at: int) -> tuple[Fault]:
     quote = '"' if source[at] == '"' else "'"
     if mark or source[at] not in "eE'\"":
         return _never_closed(mark or source[at], at)
-    ends = [after for _, after in _token_spans(source, start, at) if source[after - 1] == quote]
+    ends = [after for _, after in token_spans(source, start, at) if source[after - 1] == quote]
     if not ends:
         return _never_closed(quote, at)
     word = re.compile(_WORD_PART)
@@ -457,7 +468,7 @@ def _comment_end(source: str, pos: int, end: int) -> int:
 
 def tokens_between(source: str, pos: int, end: int) -> Iterator[str]:
     """Yield the tokens of a part of a source, as they are written, without the comments."""
-    for start, after in _token_spans(source, pos, end):
+    for start, after in token_spans(source, pos, end):
         yield source[start:after]
 
 
@@ -469,15 +480,15 @@ def bare(source: str, pos: int, end: int) -> str:
     """
     pieces: list[str] = []
     last = pos
-    for start, after in _token_spans(source, pos, end):
+    for start, after in token_spans(source, pos, end):
         joined = start == last > pos and {source[last - 1], source[start]} <= _OPERATOR
         pieces.append(source[start:after] if joined else f"\0{source[start:after]}")
         last = after
     return "".join(pieces)
 
 
-def _token_spans(source: str, pos: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the start and the end of each token of a part of a source."""
+def token_spans(source: str, pos: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the start of each token of a part of a source, and the offset after the token."""
     token = re.compile(_TOKEN)
     while (pos := gap(source, pos, end)) < end and not source.startswith("/*", pos, end):
         after = _after(token, source, pos, end)
@@ -548,7 +559,12 @@ def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Faul
     match = re.compile(_COMMAND).match(source, piece.stop, end)
     name = match[1] if match else ""
     message = f"\\{name} is a command of psql, not SQL"
-    problem = Fault(piece.stop, message, _COMMAND_HINTS.get(name, _COMMAND_HINT))
+    line = source[piece.stop : _line_end(source, piece.stop, end)]
+    variable = line.split()[1:2]
+    hint = _COMMAND_HINTS.get(name, _COMMAND_HINT)
+    if name in ("set", "unset") and variable and variable[0] in _PSQL_VARIABLES:
+        hint = _PSQL_VARIABLES[variable[0]]
+    problem = Fault(piece.stop, message, hint)
     if name in (";", ":"):
         return piece.stop + 2, (problem,)
     line_end = _line_end(source, piece.stop, end)
