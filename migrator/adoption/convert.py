@@ -207,13 +207,12 @@ def _about_numbers(layout: Layout, numbered: Numbered, old: Path) -> Iterator[Pr
             "file has come between others, because the numbers behind it would change.",
         )
     elif numbered.shifted:
-        only_newest = layout.tool == "golang-migrate"
         yield Problem(
             shown(old),
             "every number is one higher than the version, because there are version 0 and 1",
-            "The history of golang-migrate has only the newest version, so take a database over "
+            f"The history of {layout.tool} does not list the versions, so take a database over "
             "with migrator adopt --version N, the new number."
-            if only_newest
+            if layout.tool in ("drizzle", "golang-migrate")
             else "Nothing is to be done: migrator adopt counts in the same way.",
         )
     for unit in numbered.same:

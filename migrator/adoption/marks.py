@@ -79,7 +79,7 @@ ALL = (
 )
 _ANY = re.compile(
     r"--\s*(?:migrate:|\+goose|\+migrate|\+micrate|rambler|no-transaction|atlas:|flyway:|//\s*@undo)"
-    r"|--[\s-]*(?:up|down)\s+migration|-{4}\s*(?:create above|tern:)|--!\s*no-|-->\s*statement-",
+    r"|--[\s=*#-]*(?:up|down)\s+migration|-{4}\s*(?:create above|tern:)|--!\s*no-|-->\s*statement-",
     re.IGNORECASE,
 )
 _BREAKPOINT = re.compile(r"-->[ \t]*statement-breakpoint[ \t]*(?=[\r\n]|\Z)")

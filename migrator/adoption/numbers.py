@@ -22,10 +22,11 @@ MAX_NUMBER = 2**63 - 1  # the largest bigint
 _SHORT = 7  # digits; a first part of more digits is taken for a date or a time
 _GROUP = 3  # digits that each further part of a dotted version has
 _PARTS = 4  # how many parts a dotted version may have
-_DATE = 8  # the digits of YYYYMMDD
 _TIME = 14  # the digits of YYYYMMDDHHMMSS
 # 2024-01-31-120000 or 20240131120000, and a counter of four digits that can stand behind it.
 _TIMED = re.compile(r"(\d{4})([-_]?)(\d\d)\2(\d\d)[-_T]?(\d{6})(?:-?(\d{4}))?(?!\d)")
+# What is filled up behind YYYYMMDD, YYYYMMDDHH and YYYYMMDDHHMM.
+_FIRST_IMPOSSIBLE = {8: "240000", 10: "6000", 12: "60"}
 _DOTTED = re.compile(r"\d+(?:[._]\d+)*")
 
 
@@ -50,15 +51,16 @@ def dated(name: str) -> int | None:
 
 
 def filled(name: str) -> int | None:
-    """Return the number of a name, filled up to the 14 digits of a time where it is a date.
+    """Return the number of a name, where a date is filled up to the 14 digits of a time.
 
-    So 20240131 is before 20240131120000 and behind 20240130120000, as in the alphabet.
+    Prisma orders names as text, and there `20240131_b` is behind `20240131120000_a`. So a date is
+    filled up with the first time that it does not have, which is 24:00:00.
     """
     number = whole(name)
-    digits = len(str(number))
-    if number is None or not (_DATE <= digits < _TIME and str(number)[:2] in ("19", "20")):
+    fill = _FIRST_IMPOSSIBLE.get(len(str(number)))
+    if number is None or fill is None or str(number)[:2] not in ("19", "20"):
         return number
-    return number * 10 ** (_TIME - digits)
+    return int(f"{number}{fill}")
 
 
 def counted(version: str) -> int | None:
@@ -111,7 +113,8 @@ def dotted(version: str) -> int | None:
         if part >= 10**width:
             return None
         number = number * 10**width + part
-    return number * 10 ** (room - sum(widths))
+    result: int = number * 10 ** (room - sum(widths))
+    return result
 
 
 # The tools whose versions are not simply the number that a name begins with.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from migrator.adoption.adopt import version_of
-from migrator.adoption.tools import ForeignHistory, numbers_of, tool_of
+from migrator.adoption.tools import ForeignHistory, tool_of
 from migrator.process.errors import UsageError
 from migrator.process.names import Table
 
@@ -48,22 +48,6 @@ OURS = {"version", "applied_at", "description", "checksum", "execution_ms", "app
 )
 def test_whose_table_it_is(table: str, columns: str, tool: str | None) -> None:
     assert tool_of(table, set(columns.split())) == tool
-
-
-@pytest.mark.parametrize(
-    ("names", "numbers"),
-    [
-        (["001", "2", "20240131120000"], (1, 2, 20240131120000)),
-        (["0001.people", "0002.pets"], (1, 2)),
-        (["20240131120000_init"], (20240131120000,)),
-        (["1", "1.1"], None),
-        (["20240131_01_x", "20240131_02_y"], None),
-        (["initial"], None),
-        ([], ()),
-    ],
-)
-def test_names_that_begin_with_a_version(names: list[str], numbers: tuple[int, ...]) -> None:
-    assert numbers_of(names) == numbers
 
 
 def made(applied: list[int] | None, floor: int = 0) -> ForeignHistory:
