@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from migrator.adoption.layouts import Layout, Unit
     from migrator.adoption.ordering import Numbered
+    from migrator.process.signals import Stop
 
 
 _FEWEST_DIGITS = 3  # of a number in a file's name
@@ -62,28 +63,33 @@ class Conversion(NamedTuple):
     refused: tuple[Problem, ...]
 
 
-def convert(source: str, target: str, tool: str | None) -> Conversion:
+def convert(source: str, target: str, tool: str | None, stop: Stop) -> Conversion:
     """Make a folder of migrations from that of another tool.
 
     Args:
         source: the old folder.
         target: the new one, which must not be there, or be empty.
         tool: whose folder it is, one of `layouts.TOOLS`; None: find it out.
+        stop: tells whether a signal has arrived; then nothing is left behind.
 
     Raises:
         UsageError: a folder or a file cannot be used, or it is not known whose folder it is.
+        Interrupted: SIGINT or SIGTERM has arrived.
     """
     old, new = Path(source), Path(target)
     new_folder.require_free(new, old)
     paths = old_folder.files(old)
     layout = recognition.layout(old, paths, tool)
+    _require_postgres(old, layout)
     sorting = recognition.sort(old, layout, paths)
     numbered = ordering.numbered(layout, sorting.units, _journal(old, layout))
     names = _names(layout, numbered)
     files: list[Converted] = []
     notes: list[Problem] = []
     with new_folder.making(new) as building:
+        stop.unheard = f"{shown(new)} was not made; remove {shown(building)}, if it is there"
         for unit, number in zip(numbered.units, numbered.numbers, strict=True):
+            stop.check()
             name = names[unit]
             if unit.language:
                 notes.append(_about_program(name, unit))
@@ -92,12 +98,13 @@ def convert(source: str, target: str, tool: str | None) -> Conversion:
             files.append(Converted(unit.path, name, number, changes))
             notes += found
         problems = load_folder(building, pending=True).problems
+        stop.check()
     refused = tuple(_in_folder(new, problem) for problem in problems)
     places = {(problem.file, problem.line) for problem in refused}
     noted = [_in_folder(new, note) for note in notes]
     new_notes = [*refused, *(note for note in noted if (note.file, note.line) not in places)]
     new_notes.sort(key=lambda note: (note.file, note.line, note.column))
-    old_notes = (*_about_numbers(layout, numbered, old), *sorting.notes)
+    old_notes = (*_about_numbers(layout, numbered, old), *sorting.notes, *_about_links(old))
     return Conversion(
         layout.tool,
         source,
@@ -111,6 +118,24 @@ def convert(source: str, target: str, tool: str | None) -> Conversion:
 
 def _in_folder(folder: Path, problem: Problem) -> Problem:
     return problem._replace(file=shown(folder / problem.file))
+
+
+def _require_postgres(folder: Path, layout: Layout) -> None:
+    """See that the migrations of Prisma are for PostgreSQL, as far as the folder says it.
+
+    Raises:
+        UsageError: they are for another database.
+    """
+    path = folder / "migration_lock.toml"
+    if layout.tool != "prisma" or not path.is_file():
+        return
+    text = old_folder.decoded(old_folder.read(path)) or ""
+    provider = re.search(r'(?m)^\s*provider\s*=\s*"(\w+)"', text)
+    if provider and provider[1] not in ("postgresql", "cockroachdb"):
+        raise UsageError(
+            f"the migrations in {shown(folder)} are for {provider[1]}, as {path.name} says",
+            "Name a folder with migrations for PostgreSQL.",
+        )
 
 
 def _journal(folder: Path, layout: Layout) -> tuple[str, ...]:
@@ -187,6 +212,15 @@ def _alone(old: Path, layout: Layout, unit: Unit) -> bool:
     return path.is_file() and bool(
         re.search(layout.alone, old_folder.decoded(old_folder.read(path)) or "")
     )
+
+
+def _about_links(old: Path) -> Iterator[Problem]:
+    for link in old_folder.links(old):
+        yield Problem(
+            shown(old / link),
+            "is a link to a folder, and was not followed",
+            "If there are migrations in it, put the folder in the place of the link.",
+        )
 
 
 def _about_program(name: str, unit: Unit) -> Problem:

@@ -190,7 +190,7 @@ class _Reader:
 def _mark_of(line: str) -> tuple[str, str, str]:
     """Return what kind of mark a line is, its options, and whose; empty for any other line."""
     plain = line.strip()
-    if not plain.startswith("--"):
+    if not _ANY.match(plain):
         return "", "", ""
     framed = f"-- {plain.strip(FRAME)}"  # such as -- ==== Down Migration ====
     for marks in ALL:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migrator.files.folder import written
 from migrator.process.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MOST_FILES = 50_000
 
@@ -22,6 +26,33 @@ def files(folder: Path) -> tuple[str, ...]:
     Raises:
         UsageError: a folder cannot be read, or there are far too many files.
     """
+    found: list[str] = []
+    for where, _, names in _walk(folder):
+        found += [(where / name).as_posix() for name in names if not name.startswith(".")]
+        if len(found) > _MOST_FILES:
+            raise UsageError(
+                f"there are more than {_MOST_FILES} files in {shown(folder)}",
+                "Name the folder that has the migrations in it.",
+            )
+    return tuple(sorted(found))
+
+
+def links(folder: Path) -> tuple[str, ...]:
+    """Return the links to folders, which `files` does not follow.
+
+    Raises:
+        UsageError: a folder cannot be read.
+    """
+    return tuple(
+        (where / name).as_posix()
+        for where, below, _ in _walk(folder)
+        for name in below
+        if (folder / where / name).is_symlink()
+    )
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield each folder that is not hidden, from the given one on, what is in it, and its files."""
 
     def fail(error: OSError) -> None:
         raise UsageError(
@@ -29,17 +60,9 @@ def files(folder: Path) -> tuple[str, ...]:
             "Nothing was written. Let it be read, and convert again.",
         )
 
-    found: list[str] = []
-    for where, below, files in os.walk(folder, onerror=fail):
+    for where, below, names in os.walk(folder, onerror=fail):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        inside = Path(where).relative_to(folder)
-        found += [(inside / name).as_posix() for name in files if not name.startswith(".")]
-        if len(found) > _MOST_FILES:
-            raise UsageError(
-                f"there are more than {_MOST_FILES} files in {shown(folder)}",
-                "Name the folder that has the migrations in it.",
-            )
-    return tuple(sorted(found))
+        yield Path(where).relative_to(folder), below, names
 
 
 def read(path: Path) -> bytes:

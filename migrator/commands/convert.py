@@ -62,7 +62,7 @@ def execute(context: Context) -> int:
         UsageError: one of the folders cannot be used, or it is not known whose folder it is.
     """
     options = context.options
-    conversion = convert(options.folder, options.into, options.tool)
+    conversion = convert(options.folder, options.into, options.tool, context.stop)
     answer = data(conversion)
     context.show(answer, text(answer))
     return DISAGREEMENT if conversion.refused else OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +11,11 @@ import pytest
 from migrator.adoption import layouts
 from migrator.adoption.convert import Conversion, convert
 from migrator.files.folder import load_folder
-from migrator.process.errors import UsageError
+from migrator.process.errors import Interrupted, UsageError
+from migrator.process.signals import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 PEOPLE = "CREATE TABLE people (id int);\n"
 PETS = "CREATE TABLE pets (id int);\n"
@@ -36,7 +37,7 @@ def converted(
     """Convert a folder with these files."""
     old = write(tmp_path / "old", files)
     before = snapshot(old)
-    conversion = convert(str(old), str(tmp_path / "new"), tool)
+    conversion = convert(str(old), str(tmp_path / "new"), tool, Stop())
     assert snapshot(old) == before
     return conversion
 
@@ -212,6 +213,12 @@ def test_every_tool_has_a_folder_here() -> None:
     assert {*FOLDERS, "supabase"} == set(layouts.TOOLS)
 
 
+def test_the_document_has_every_tool() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "converting.md").read_text("utf-8")
+    for tool in layouts.TOOLS:
+        assert f"`{tool}`" in text.partition("## What it knows")[2].partition("\n## ")[0]
+
+
 @pytest.mark.parametrize("tool", FOLDERS)
 def test_a_further_file_changes_nothing(tmp_path: Path, tool: str) -> None:
     """The numbers stay when the last migrations were not there at the first time."""
@@ -227,7 +234,7 @@ def test_a_further_file_changes_nothing(tmp_path: Path, tool: str) -> None:
 
 def test_supabase(tmp_path: Path) -> None:
     old = write(tmp_path / "supabase" / "migrations", {"20240131120000_people.sql": PEOPLE})
-    assert convert(str(old), str(tmp_path / "new"), None).tool == "supabase"
+    assert convert(str(old), str(tmp_path / "new"), None, Stop()).tool == "supabase"
 
 
 def test_the_committed_files_of_graphile_migrate(tmp_path: Path) -> None:
@@ -342,7 +349,7 @@ class TestRefused:
     def refused(self, old: Path, new: Path, tool: str | None = None) -> UsageError:
         around = sorted(new.parent.iterdir())
         with pytest.raises(UsageError) as caught:
-            convert(str(old), str(new), tool)
+            convert(str(old), str(new), tool, Stop())
         assert sorted(new.parent.iterdir()) == around
         assert caught.value.hint
         return caught.value
@@ -395,7 +402,7 @@ class TestRefused:
         error = self.refused(old, tmp_path / "new")
         assert error.message.endswith("like those of flyway and of golang-migrate")
         assert error.hint == "Name the tool with --from: flyway or golang-migrate."
-        assert convert(str(old), str(tmp_path / "new"), "flyway").tool == "flyway"
+        assert convert(str(old), str(tmp_path / "new"), "flyway", Stop()).tool == "flyway"
 
     def test_marks_of_two_tools(self, tmp_path: Path) -> None:
         files = {"1_a.sql": "-- migrate:up\nSELECT 1;", "2_b.sql": "-- +goose Up\nSELECT 1;"}
@@ -416,6 +423,11 @@ class TestRefused:
     def test_programs_only(self, tmp_path: Path) -> None:
         old = write(tmp_path / "old", {"0001_initial.py": "x", "__init__.py": ""})
         assert "0001_initial.py is Python" in self.refused(old, tmp_path / "new").hint
+
+    def test_another_database(self, tmp_path: Path) -> None:
+        files = {"1_a/migration.sql": PEOPLE, "migration_lock.toml": 'provider = "mysql"\n'}
+        error = self.refused(write(tmp_path / "old", files), tmp_path / "new")
+        assert "are for mysql, as migration_lock.toml says" in error.message
 
     def test_two_files_of_one_name(self, tmp_path: Path) -> None:
         files = {"mysql/V1__a.sql": PEOPLE, "pg/V1__a.sql": PEOPLE}
@@ -445,5 +457,25 @@ def test_an_empty_folder_is_used(tmp_path: Path) -> None:
 
 def test_the_folders_above_are_made(tmp_path: Path) -> None:
     old = write(tmp_path / "old", {"1_a.sql": PEOPLE})
-    convert(str(old), str(tmp_path / "a" / "b" / "new"), None)
+    convert(str(old), str(tmp_path / "a" / "b" / "new"), None, Stop())
     assert (tmp_path / "a" / "b" / "new" / "001_a.sql").read_text() == PEOPLE
+
+
+def test_a_link_to_a_folder(tmp_path: Path) -> None:
+    other = write(tmp_path / "other", {"migration.sql": PETS})
+    old = write(tmp_path / "old", {"1_a/migration.sql": PEOPLE})
+    (old / "2_b").symlink_to(other)
+    [note] = converted(tmp_path, {}).notes
+    assert note.file == str(old / "2_b")
+    assert texts(tmp_path) == {"001_a.sql": PEOPLE}
+
+
+def test_a_signal_leaves_nothing_behind(tmp_path: Path) -> None:
+    old = write(tmp_path / "old", {"1_a.sql": PEOPLE})
+    stop = Stop()
+    stop._arrived.set()
+    stop._signum = 15
+    with pytest.raises(Interrupted):
+        convert(str(old), str(tmp_path / "new"), None, stop)
+    assert list(tmp_path.iterdir()) == [old]
+    assert f"{tmp_path / 'new'} was not made" in stop.unheard
