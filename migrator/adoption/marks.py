@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from migrator.files import scanner
@@ -193,13 +194,22 @@ def _mark_of(line: str) -> tuple[str, str, str]:
     if not _ANY.match(plain):
         return "", "", ""
     framed = f"-- {plain.strip(FRAME)}"  # such as -- ==== Down Migration ====
-    for marks in ALL:
-        for kind in ("up", "down", "alone", "border", "variables", "other"):
-            pattern = re.compile(getattr(marks, kind), re.IGNORECASE)
-            match = pattern.fullmatch(plain) or pattern.fullmatch(framed)
-            if match:
-                return kind, match.groupdict().get("options") or "", marks.tool
+    for kind, tool, pattern in _patterns():
+        match = pattern.fullmatch(plain) or pattern.fullmatch(framed)
+        if match:
+            return kind, match.groupdict().get("options") or "", tool
     return "", "", ""
+
+
+@cache
+def _patterns() -> tuple[tuple[str, str, re.Pattern[str]], ...]:
+    """Return the pattern of each mark, with its kind and its tool."""
+    return tuple(
+        (kind, marks.tool, re.compile(pattern, re.IGNORECASE))
+        for marks in ALL
+        for kind in ("up", "down", "alone", "border", "variables", "other")
+        if (pattern := getattr(marks, kind)) != _NOTHING
+    )
 
 
 def _closed(piece: str) -> str:

@@ -23,11 +23,13 @@ _DOUBTFUL_DOWN = re.compile(
     r"(?im)^[ \t]*--[ \t=*#-]*(?:down|rollback|undo|revert)(?: (?:migration|script|sql))?"
     r"[ \t:=*#-]*$"
 )
-_HISTORY = re.compile(
-    r"\b(?:schema_migrations|_sqlx_migrations|_prisma_migrations|__diesel_schema_migrations"
-    r"|flyway_schema_history|goose_db_version|gorp_migrations|refinery_schema_history|pgmigrations"
-    r"|atlas_schema_revisions|__drizzle_migrations|alembic_version|graphile_migrate)\b"
+_HISTORIES = (
+    *("schema_migrations", "_sqlx_migrations", "_prisma_migrations", "__diesel_schema_migrations"),
+    *("flyway_schema_history", "goose_db_version", "gorp_migrations", "refinery_schema_history"),
+    *("pgmigrations", "atlas_schema_revisions", "__drizzle_migrations", "alembic_version"),
+    "graphile_migrate",
 )
+_HISTORY = re.compile(rf"\b(?:{'|'.join(_HISTORIES)})\b")
 # Outside of quotes, these are no SQL.
 _TEMPLATE = re.compile(r"\$\{[^}\n]*\}|\{\{.*?\}\}")
 
@@ -217,7 +219,8 @@ def _of_commands(script: scanner.Script) -> list[Note]:
 
 def _of_histories(script: scanner.Script) -> list[Note]:
     """Return a note for each statement about the history of the other tool, or about ours."""
-    if not _HISTORY.search(script.source):
+    names = [name.upper() for name in _HISTORIES]
+    if not scanner.mentions(script.source, 0, len(script.source), names):
         return []
     matches = (
         _HISTORY.search(script.source, start, min(end, start + _LONGEST))
