@@ -158,11 +158,11 @@ def _list(directory: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
         reason = str(error.strerror)
     else:
         return [entry for entry in entries if not entry.name.startswith(".")]
-    setting = given_as("MIGRATIONS_DIR")
-    either = "" if setting == "--dir" else " or --dir"
+    by_flag = given_as("MIGRATIONS_DIR") == "--dir"
+    setting = "--dir, or MIGRATIONS_DIR in its place," if by_flag else "MIGRATIONS_DIR or --dir"
     raise UsageError(
         f"cannot read the migrations in {_full(directory)}: {reason}",
-        f"Set {setting}{either} to the folder with the migrations.",
+        f"Set {setting} to the folder with the migrations.",
     )
 
 
