@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from migrator.files.folder import load_folder
+from migrator.files.folder import load_folder, read_texts
 from migrator.process.errors import MigratorError, ProblemsFound, UsageError
 from migrator.process.log import redact_answer, redacted
 from migrator.process.settings import require_database
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from types import SimpleNamespace
 
     from migrator.apply.state import Outcome
+    from migrator.files.merge import Comparison
     from migrator.files.migration import Migration
+    from migrator.files.reference import Reference
     from migrator.history.plan import Plan
     from migrator.process.errors import Problem
     from migrator.process.settings import Settings
@@ -70,6 +72,36 @@ class Context:
         if problems:
             raise ProblemsFound(problems)
         return migrations
+
+    def compare(self) -> tuple[Reference, dict[str, bytes | None], Comparison]:
+        """Compare the files with those of the branch or folder that --against names.
+
+        Returns:
+            What they were compared with, the content of each file by its name, and the differences.
+
+        Raises:
+            UsageError: the files to compare with cannot be read.
+        """
+        from migrator.files import merge  # noqa: PLC0415 - only --against needs it
+        from migrator.files.reference import read_reference  # noqa: PLC0415 - as merge
+
+        directory = self.settings.directory
+        with self.stop.idle():  # it may wait for git
+            here = read_texts(directory)
+            reference = read_reference(self.options.against, directory)
+        return reference, here, merge.compare(here, reference)
+
+    def command(self, name: str, *arguments: str) -> str:
+        """Return a command line of ours that finds the same folder.
+
+        Args:
+            name: the name of the command.
+            arguments: what follows the name.
+        """
+        import shlex  # noqa: PLC0415 - few messages have such a command in them
+
+        folder = ["--dir", self.options.dir] if self.options.dir else []
+        return shlex.join(["migrator", name, *folder, *arguments])
 
     def connect(self, *, write: bool) -> AbstractContextManager[Session]:
         """Connect to the database of the settings.

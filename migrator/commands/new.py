@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from migrator.commands.command import Command, Page
-from migrator.files.migration import parse_name
+from migrator.files.migration import FIRST_TIMESTAMP, parse_name
 from migrator.files.rules import UNWRITTEN
 from migrator.process.errors import OK, UsageError
 from migrator.process.terminal import visible
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from migrator.commands.context import Context
 
-
-_FIRST_TIMESTAMP = 10**13  # YYYYMMDDHHMMSS has fourteen digits
 
 _TEMPLATE = f"""-- {{description}}
 --
@@ -96,7 +94,7 @@ def next_name(names: Sequence[str], description: str, now: datetime) -> str:
     newest, file = max(parsed)
     width = len(file.partition("_")[0])
     version = newest + 1
-    if newest >= _FIRST_TIMESTAMP:
+    if newest >= FIRST_TIMESTAMP:
         version = max(version, int(now.strftime("%Y%m%d%H%M%S")))
     return f"{version:0{width}}_{words}.sql"
 
