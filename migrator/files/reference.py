@@ -120,7 +120,19 @@ def _of_folder(name: str, folder: str) -> Reference:
             f"--against {name} is the folder that is to be compared",
             "Give the folder of the other branch.",
         )
+    # An empty folder stands for a branch that has no migrations yet.
+    if not texts and any(not entry.startswith(".") for entry in os.listdir(name)):  # noqa: PTH208
+        raise UsageError(
+            f"--against {name} has no migrations in it",
+            f"Give the folder that has the files{_below(name, folder)}.",
+        )
     return Reference(name, "", texts, None, folder)
+
+
+def _below(name: str, folder: str) -> str:
+    """Return where the migrations may be instead, as the end of a sentence; may be empty."""
+    inside = Path(name, os.path.relpath(folder))
+    return f", such as {inside}" if inside.is_dir() else ""
 
 
 def _of_commit(repository: Repository, name: str, commit: str, folder: str) -> Reference:

@@ -80,7 +80,8 @@ class Repository:
     def files(self, commit: str) -> dict[str, Blob]:
         """Return the files that the folder has in a commit, by name, without subfolders."""
         below = self._answer("rev-parse", "--show-prefix")
-        listed = self._answer("ls-tree", "-z", "--full-tree", commit, *filter(None, [below]))
+        where: tuple[str | bytes, ...] = ("--", below) if below else ()
+        listed = self._answer("ls-tree", "-z", "--full-tree", commit, *where)
         files = {}
         for entry in filter(None, listed.split(b"\0")):
             described, _, path = entry.partition(b"\t")

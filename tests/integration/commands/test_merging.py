@@ -325,7 +325,12 @@ class TestFolder:
         replaced = {"FOLDER": shlex.quote(folder), "BRANCH": "main"}
         clone.shell(" ".join(replaced.get(word, word) for word in advice.split()))
         shutil.rmtree(clone.path / ".git")
+        run = clone("validate", "--against", folder, status=USAGE, PATH=without_git)
         there = f"{folder}/{DIRECTORY}"
+        assert (
+            f"has no migrations in it\nGive the folder that has the files, such as {there}."
+            in run.err
+        )
         [problem] = clone.problems(there, PATH=without_git)
         assert problem["message"].endswith("has version 2 already: 002_main.sql")
         clone.follow(problem["hint"])
