@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from migrator.server.activity import Blocker
+    from migrator.server.activity import Blocker, Try
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,11 @@ class Failure:
         detail: the server's DETAIL.
         server_hint: the server's HINT.
         context: the server's CONTEXT.
+        query: the lines around the place in the SQL that a function or block ran, numbered, with a
+            caret under the place; empty when the file has that SQL.
         elapsed_ms: how long the statement ran, in milliseconds.
         blockers: the sessions that hold the lock that was not available.
+        tries: the tries of the transaction, when it may succeed later; of many, the last ones.
         current: the version that the database is at; None when it is not known.
         pending: how many migrations are not applied, the failed one included; None as `current`.
     """
@@ -53,8 +56,10 @@ class Failure:
     detail: str = ""
     server_hint: str = ""
     context: str = ""
+    query: tuple[str, ...] = ()
     elapsed_ms: int | None = None
     blockers: tuple[Blocker, ...] = ()
+    tries: tuple[Try, ...] = ()
     current: int | None = None
     pending: int | None = None
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from migrator.process.errors import Problem
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
-    from migrator.server.activity import Activity, Blocker
+    from migrator.server.activity import Activity, Blocker, Try
 
     Arguments = Sequence[object] | Mapping[str, object]
 
@@ -181,6 +181,8 @@ class ServerError(MigratorError):
         line: the line of the file where that statement fails, from 1.
         statement: the text of that statement.
         blockers: the sessions that held the lock that was not available.
+        tries: the tries that ended with an error after which the same transaction may succeed, this
+            one included; of many, the last ones.
     """
 
     status = UNREACHABLE
@@ -192,6 +194,7 @@ class ServerError(MigratorError):
         super().__init__(f"the server refused: {diagnosis.message}{code}", diagnosis.hint)
         self.diagnosis = diagnosis
         self.blockers: tuple[Blocker, ...] = ()
+        self.tries: tuple[Try, ...] = ()
 
     @property
     def sqlstate(self) -> str:
@@ -246,8 +249,12 @@ class ServerReadOnly(DatabaseUnavailable):
     """A transaction cannot write: on a standby, or with default_transaction_read_only."""
 
 
-def _diagnosis(error: psycopg2.Error) -> Diagnosis:
+def _diagnosis(error: psycopg2.Error, *, counts_bytes: bool) -> Diagnosis:
     fields = error.diag
+    inner = int(fields.internal_position) if fields.internal_position else None
+    if inner and counts_bytes:
+        before = (fields.internal_query or "").encode()[: inner - 1]
+        inner = len(before.decode(errors="ignore")) + 1
     return Diagnosis(
         sqlstate=error.pgcode or "",
         message=str(fields.message_primary or " ".join(str(error).split())),
@@ -255,7 +262,7 @@ def _diagnosis(error: psycopg2.Error) -> Diagnosis:
         hint=fields.message_hint or "",
         context=fields.context or "",
         position=int(fields.statement_position) if fields.statement_position else None,
-        internal_position=int(fields.internal_position) if fields.internal_position else None,
+        internal_position=inner,
         internal_query=fields.internal_query or "",
         schema=fields.schema_name or "",
         table=fields.table_name or "",
@@ -498,7 +505,7 @@ class Session:
                 raise self._answers.ended from None
             if self._is_lost(error):
                 raise ConnectionLost(self._last_words(error)) from error
-            raise ServerError(_diagnosis(error)) from error
+            raise ServerError(_diagnosis(error, counts_bytes=self.counts_bytes)) from error
 
     def _is_lost(self, error: psycopg2.Error) -> bool:
         return self.closed or error.pgcode in sqlstate.CONNECTION_ENDS
