@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from migrator.commands.command import Command, Page
 from migrator.files import merge
-from migrator.process.errors import OK, MigratorError, ProblemsFound, UsageError
+from migrator.process.errors import OK, ProblemsFound, UsageError
 from migrator.process.terminal import visible
 from migrator.report.table import count, filled
 
@@ -38,7 +38,7 @@ PAGE = Page(
     repair moves the record to the new number.
     """,
     "renumbered, or there was nothing to renumber",
-    ("1", "5"),
+    ("5",),
     (
         ("migrator renumber --against origin/main", "after git fetch"),
         ("migrator renumber --against ../main/migrations", "with a folder, without git"),
@@ -60,9 +60,8 @@ def execute(context: Context) -> int:
     """Rename the files that collide with those of the other branch.
 
     Raises:
-        UsageError: the files to compare with cannot be read, or something has one of the new names.
+        UsageError: the files to compare with cannot be read, or a file cannot be renamed.
         ProblemsFound: a file must not be renamed as it is.
-        MigratorError: a file could not be renamed.
     """
     reference, here, compared = context.compare()
     names = merge.new_names(here, reference, compared)
@@ -100,8 +99,7 @@ def rename(directory: str, names: Mapping[str, str]) -> None:
             is below the old one.
 
     Raises:
-        UsageError: something else has one of the new names; nothing was renamed.
-        MigratorError: a file could not be renamed.
+        UsageError: something else has one of the new names, or a file cannot be renamed.
     """
     folder = Path(directory)
     for name in names.values():
@@ -117,7 +115,7 @@ def rename(directory: str, names: Mapping[str, str]) -> None:
             (folder / old).rename(folder / new)
         except OSError as error:
             left = _undo(done)
-            raise MigratorError(
+            raise UsageError(
                 f"cannot rename {folder / old} to {new}: {error.strerror}",
                 f"Only this was renamed: {left}." if left else "No file was renamed.",
             ) from None

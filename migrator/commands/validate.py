@@ -33,12 +33,11 @@ PAGE = Page(
     The statements are read as psql reads them; only the server knows whether they are right.
 
     With --against, the files are also compared with those of the branch that they will be merged
-    into. It is a problem if a file that only this branch has a number that the other branch has
-    or is past, and if a file of the other branch was changed, renamed or removed here. The branch
-    is taken as git knows it here, so run git fetch before. Where the other branch alone has
-    changed something, that is no problem of this one. In the place of a git ref, a folder with
-    the files of that branch can be given; then git is not needed. Where
-    MIGRATOR_OUT_OF_ORDER=allow is set, a lower number that is free is no problem.
+    into. Two things are problems: a new file has a number that the other branch has or is past;
+    or a file of the other branch was changed, renamed or removed here. What the other branch alone
+    has done is no problem. Run git fetch before, because the other branch is taken as git knows it
+    here. In the place of a git ref, a folder with the files of that branch can be given; then git
+    is not needed. If MIGRATOR_OUT_OF_ORDER=allow is set, a lower number that is free is no problem.
 
     {ANSWER}
     """,

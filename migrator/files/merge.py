@@ -79,10 +79,10 @@ def compare(here: _Texts, reference: Reference) -> Comparison:
 def _renamed(
     new: Sequence[str], here: _Texts, reference: Reference, removed: set[str]
 ) -> Iterator[tuple[str, str]]:
-    """Yield each new file whose text is in a file of the other branch that is not here, and that.
+    """Yield each file that the other branch has under another name, and that name.
 
-    The same text alone does not say that it is the same migration, if that file is not missed here:
-    two files may each refresh the same view.
+    The same text alone does not make two files one migration: each may refresh the same view. So
+    the other file was removed here too, or it has the same words or the same number.
     """
     missing = [file for file in _ordered(reference.texts) if file not in here]
     for file in new:
@@ -255,12 +255,24 @@ def _collisions(
                 f"{by_version[newest]}: a database of it refuses this file as out of order"
             )
             if file not in names:
-                becomes = (
-                    "Where files of several branches are applied as they come, set "
-                    "MIGRATOR_OUT_OF_ORDER=allow, here and where they are applied; or give it a "
-                    f"later timestamp: `{_moving(reference, file, above[file])}`."
-                )
+                becomes = _allowing(file, above[file], here, reference)
             yield Problem(file, message, becomes)
+
+
+def _allowing(file: str, later: str, here: _Texts, reference: Reference) -> str:
+    """Return what to do about a timestamp that the other branch is past.
+
+    Args:
+        file: the name of the file.
+        later: its name with a later timestamp.
+        here: as in `compare`.
+        reference: the other branch.
+    """
+    hint = (
+        "If files of several branches are applied as they come, set MIGRATOR_OUT_OF_ORDER=allow, "
+        "here and where they are applied; or give the file a later timestamp"
+    )
+    return f"{hint}." if later in here else f"{hint}: `{_moving(reference, file, later)}`."
 
 
 def _moving(reference: Reference, file: str, name: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from migrator.commands.renumber import rename
 from migrator.files import merge
 from migrator.files.reference import Reference
-from migrator.process.errors import MigratorError, UsageError
+from migrator.process.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -182,6 +182,13 @@ class TestProblems:
             [problem] = merge.problems(here, reference, compared, renumber="R")
             assert (problem.line, problem.column) == place, text
 
+    def test_of_a_timestamp_have_no_command_that_would_overwrite_a_file(self) -> None:
+        here = texts("20260101000000_x.sql", "20260202000001_x.sql")
+        reference = branch(texts("20260202000000_m.sql"), {})
+        compared = merge.compare(here, reference)
+        [problem] = merge.problems(here, reference, compared, renumber="R")
+        assert "`" not in problem.hint
+
     def test_of_a_timestamp_end_with_its_new_name_or_the_permission(self) -> None:
         here = texts("20260101000000_x.sql", "20260303000000_y.sql")
         reference = branch(texts("20260202000000_m.sql"), {})
@@ -231,7 +238,7 @@ class TestRename:
         long = "9_" + "x" * 249 + ".sql"
         for name in (long, "010_y.sql"):
             (tmp_path / name).write_text(name)
-        with pytest.raises(MigratorError, match="File name too long") as caught:
+        with pytest.raises(UsageError, match="File name too long") as caught:
             rename(str(tmp_path), {long: f"10{long[1:]}", "010_y.sql": "011_y.sql"})
         assert caught.value.hint == "No file was renamed."
         assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
