@@ -157,8 +157,13 @@ def text(answer: dict[str, Any]) -> str:
     said = f"{migrations}, all valid; the last is {visible(last)}"
     if against := answer["against"]:
         commit = f" (commit {against['commit'][:10]})" if against["commit"] else ""
+        other = f"{visible(against['ref'])}{commit}"
         new = count(len(against["new"]), "file")
-        said += f"\n{new} that {visible(against['ref'])}{commit} does not have, and no collision"
+        said += (
+            f"\n{new} that {other} does not have, and no collision"
+            if against["new"]
+            else f"\n{other} has all of them"
+        )
     return said
 
 

@@ -163,6 +163,7 @@ class TestCollision:
             "commit": clone.git("rev-parse", "main").strip(),
             "new": ["003_feature.sql"],
         }
+        assert clone("validate", "--against", "HEAD").out.endswith(") has all of them\n")
         clone("apply")
         assert applied(clone) == [
             (1, "001_base.sql"),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import beforehand
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LINES = ["-n 3 tests/unit tests/integration", "tests/container tests/chaos"]
 WITHOUT_ENGINE = {"DOCKER_HOST": "unix:///nonexistent.sock", "TEST_POSTGRES": "embedded"}
@@ -33,6 +39,14 @@ def test_a_time_of_before_is_told() -> None:
         "The tests take about 13 minutes here (as last time): "
         "tests/unit and tests/integration 12 minutes, tests/chaos 1 minute."
     )
+
+
+def test_how_long_it_took_is_remembered(tmp_path: Path) -> None:
+    words = ["-q", "--collect-only", "tests/chaos", "-o", f"cache_dir={tmp_path}"]
+    assert run("pytest", *words, TEST_POSTGRES="embedded").returncode == 0
+    [(name, seconds)] = json.loads((tmp_path / "v" / beforehand.CACHED).read_text()).items()
+    assert name.startswith(shlex.join(words))
+    assert seconds >= 0
 
 
 def test_the_first_time_it_is_estimated() -> None:
