@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from migrator.adoption import adopt, tools
@@ -9,30 +10,34 @@ from migrator.commands.command import Command, Page
 from migrator.commands.comparing import add_allow_differences, add_ignore, require_schema
 from migrator.history.table import applied_by, read_history
 from migrator.process.errors import OK, UsageError
+from migrator.process.names import identifier
 from migrator.process.terminal import visible
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
     from migrator.commands.context import Context
+    from migrator.process.names import Table
     from migrator.server.session import Session
 
 
 PAGE = Page(
     """
-    Take a database over from Alembic, Flyway, golang-migrate, dbmate, goose, sqlx, yoyo, Django
-    or Prisma: find its history, map it to files, compare the schema as `migrator verify` does,
-    and record the files as applied. In the same transaction the other history is dropped with
-    --drop-old, or renamed if it has the name of migrator's history table.
+    Take a database over from another migration tool: find its history, map it to files, compare
+    the schema as `migrator verify` does, and record the files as applied. In the same
+    transaction the other history is dropped with --drop-old, or renamed if it has the name of
+    migrator's history table.
 
     Nothing is changed before you have agreed to the plan. A history is refused if a migration
-    in it failed halfway. docs/moving-from-alembic.md shows the move step by step.
+    in it failed halfway, or if the tool holds its lock. docs/adopting.md lists the tools, how
+    each is recognised, and the way back; docs/moving-from-alembic.md shows a move step by step.
     """,
     "adopted, now or in an earlier run",
     ("1", "4", "5", "6"),
     (
         ("migrator adopt --version 1", "from Alembic, with the schema of file 1"),
         ("migrator adopt --drop-old --yes", "from a tool with numbers, without asking"),
+        ("migrator adopt --table audit.flyway_history", "one history of several, or a renamed one"),
     ),
 )
 
@@ -50,7 +55,15 @@ def add_options(parser: ArgumentParser) -> None:
         "--from", dest="tool", metavar="TOOL", help="whose history to adopt, if there are several"
     )
     parser.add_argument(
-        "--drop-old", action="store_true", help="drop the other tool's history; by default it stays"
+        "--table",
+        dest="foreign_table",
+        metavar="[SCHEMA.]NAME",
+        help="the other tool's table, if there are several or if it has an unusual name",
+    )
+    parser.add_argument(
+        "--drop-old",
+        action="store_true",
+        help="drop all tables of the other tool's history; by default they stay",
     )
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
@@ -71,7 +84,7 @@ def execute(context: Context) -> int:
     options = context.options
     migrations = context.migrations(pending=True)
     with context.connect(write=True) as session:
-        history = adopt.find(session, options.tool)
+        history = adopt.find(session, options.tool, options.foreign_table)
         if history is None:
             return _nothing_to_adopt(context, session)
         context.say(f"Found {visible(history.summary)}.\n\n")
@@ -90,12 +103,17 @@ def execute(context: Context) -> int:
             context.say("Nothing to do: the database was adopted before.\n")
             return OK
         if todo.recorded and not options.skip_verify:
-            require_schema(context, session, todo.recorded)
+            require_schema(context, session, todo.recorded, without=history.tables)
         elif todo.recorded:
             context.say("The schema was not compared with the files (--skip-verify).\n\n")
         context.say("".join(f"{step[0].upper()}{step[1:]}.\n" for step in map(visible, todo.steps)))
         if not todo.drop and not todo.new_name:
             context.say(f"Leave {visible(str(history.table))} as it is.\n")
+            if not tools.is_recognised(session, history):
+                context.say(
+                    "Its name does not say whose it is, so migrator verify will report it: write "
+                    f"`table {visible(_as_compared(history.table))}` into .verify-ignore.\n"
+                )
         context.agree("This changes the database.")
         adopt.adopt(session, todo, applied_by())
     if todo.recorded:
@@ -103,6 +121,15 @@ def execute(context: Context) -> int:
     else:
         context.say(f"Dropped {visible(str(history.table))}; it was adopted before.\n")
     return OK
+
+
+def _as_compared(table: Table) -> str:
+    """Return the name of a table as a comparison of schemas shows it."""
+    parts = () if table.schema == "public" else (table.schema,)
+    return ".".join(
+        name if re.fullmatch("[a-z_][a-z0-9_$]*", name) else identifier(name)
+        for name in (*parts, table.name)
+    )
 
 
 def _nothing_to_adopt(context: Context, session: Session) -> int:

@@ -209,7 +209,11 @@ MAKERS: dict[str, tuple[Make, str, str]] = {
     "golang-migrate": (from_table("golang-migrate"), "schema_migrations", "it is at 2"),
     "goose": (from_table("goose"), "goose_db_version", "2 applied, the last is 2"),
     "sqlx": (sqlx, "_sqlx_migrations", "2 applied, the last is 2"),
-    "flyway": (from_table("flyway"), "flyway_schema_history", "1 applied, the last is 2"),
+    "flyway": (
+        from_table("flyway"),
+        "flyway_schema_history",
+        "2 applied, the last is 2; it also runs, without a version: R__views.sql",
+    ),
     "prisma": (from_table("prisma"), "_prisma_migrations", "2 applied, the last is 2_pets"),
 }
 TAKEN = ("dbmate", "golang-migrate")  # their table has the name of ours
