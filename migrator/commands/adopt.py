@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from migrator.adoption import adopt, tools
@@ -10,14 +9,12 @@ from migrator.commands.command import Command, Page
 from migrator.commands.comparing import add_allow_differences, add_ignore, require_schema
 from migrator.history.table import applied_by, read_history
 from migrator.process.errors import OK, UsageError
-from migrator.process.names import identifier
 from migrator.process.terminal import visible
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
     from migrator.commands.context import Context
-    from migrator.process.names import Table
     from migrator.server.session import Session
 
 
@@ -111,8 +108,8 @@ def execute(context: Context) -> int:
             context.say(f"Leave {visible(str(history.table))} as it is.\n")
             if not tools.is_recognised(session, history):
                 context.say(
-                    "Its name does not say whose it is, so migrator verify will report it: write "
-                    f"`table {visible(_as_compared(history.table))}` into .verify-ignore.\n"
+                    "Its name does not say whose it is: migrator verify will report it until it is "
+                    "dropped, or until a line of .verify-ignore accepts it.\n"
                 )
         context.agree("This changes the database.")
         adopt.adopt(session, todo, applied_by())
@@ -121,15 +118,6 @@ def execute(context: Context) -> int:
     else:
         context.say(f"Dropped {visible(str(history.table))}; it was adopted before.\n")
     return OK
-
-
-def _as_compared(table: Table) -> str:
-    """Return the name of a table as a comparison of schemas shows it."""
-    parts = () if table.schema == "public" else (table.schema,)
-    return ".".join(
-        name if re.fullmatch("[a-z_][a-z0-9_$]*", name) else identifier(name)
-        for name in (*parts, table.name)
-    )
 
 
 def _nothing_to_adopt(context: Context, session: Session) -> int:
