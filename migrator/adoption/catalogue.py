@@ -334,6 +334,7 @@ CATALOGUE: tuple[Tool, ...] = (
         "DatabaseMigrationRepository.php, createRepository",
         name_of="migration",
         order="batch, migration",
+        version="`--version N`",
     ),
     Tool(
         name="liquibase",
