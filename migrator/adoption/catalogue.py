@@ -250,6 +250,17 @@ CATALOGUE: tuple[Tool, ...] = (
         order='"MigrationId"',
     ),
     Tool(
+        name="ef-core-snake-case",
+        title="Entity Framework Core with EFCore.NamingConventions",
+        table="__EFMigrationsHistory",
+        names=".*migrations_?history",
+        columns=_columns("migration_id:S product_version:S"),
+        source="efcore/EFCore.NamingConventions, EFCore.NamingConventions/Internal/"
+        "SnakeCaseNameRewriter.cs; danielgerlag/workflow-core, issue 603, shows the table",
+        name_of="migration_id",
+        order="migration_id",
+    ),
+    Tool(
         name="flyway",
         title="Flyway",
         table="flyway_schema_history",

@@ -174,14 +174,9 @@ def at(session: Session, name: str, tool: str | None = None) -> ForeignHistory |
     return _history(entries[0], table.table, beside) if entries else table
 
 
-def is_recognised(session: Session, foreign: ForeignHistory) -> bool:
-    """Return whether a history is also found when nobody points at its table.
-
-    Args:
-        session: outside a transaction, or in one that did not fail.
-        foreign: a history from `find` or `at`.
-    """
-    return any(found.table == foreign.table for found in find(session))
+def says_whose_it_is(table: Table, tool: str) -> bool:
+    """Return whether `find` takes a table for the history of a tool, by its name."""
+    return _is_name(BY_NAME[tool], table.name)
 
 
 def tool_of(

@@ -106,11 +106,12 @@ def execute(context: Context) -> int:
         context.say("".join(f"{step[0].upper()}{step[1:]}.\n" for step in map(visible, todo.steps)))
         if not todo.drop and not todo.new_name:
             context.say(f"Leave {visible(str(history.table))} as it is.\n")
-            if not tools.is_recognised(session, history):
-                context.say(
-                    "Its name does not say whose it is: migrator verify will report it until it is "
-                    "dropped, or until a line of .verify-ignore accepts it.\n"
-                )
+        stays_as = todo.new_name or history.table
+        if not todo.drop and not tools.says_whose_it_is(stays_as, history.tool):
+            context.say(
+                "Its name does not say whose it is: migrator verify will report it until it is "
+                "dropped, or until a line of .verify-ignore accepts it.\n"
+            )
         context.agree("This changes the database.")
         adopt.adopt(session, todo, applied_by())
     if todo.recorded:

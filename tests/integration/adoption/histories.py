@@ -53,6 +53,9 @@ KEPT = {
     "ef-core": Kept(
         "public.__EFMigrationsHistory", (f"{STAMPS[0]}_People", f"{STAMPS[1]}_Pets"), NUMBERS
     ),
+    "ef-core-snake-case": Kept(
+        "public.__EFMigrationsHistory", (f"{STAMPS[0]}_People", f"{STAMPS[1]}_Pets"), NUMBERS
+    ),
     "flyway": Kept("public.flyway_schema_history", ("1", "2"), (1, 2), "now"),
     "golang-migrate": Kept("public.schema_migrations", ("2",), (2,)),
     "goose": Kept("public.goose_db_version", ("1", "2"), (1, 2), "now"),
