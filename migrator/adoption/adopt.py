@@ -12,7 +12,7 @@ from migrator.adoption.catalogue import BY_NAME
 from migrator.history import lock
 from migrator.history.table import read_history
 from migrator.process.errors import UsageError
-from migrator.process.names import Table, identifier
+from migrator.process.names import Table, identifier, with_suffix
 from migrator.server import retry
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
 
 log = structlog.get_logger()
-
-_LONGEST_NAME = 63  # bytes of a name (PostgreSQL documentation, "Identifiers and Key Words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +214,7 @@ def prepare(
             f"--drop-old does not drop the tables of {foreign.tool}: {kept}",
             "Run migrator adopt without --drop-old; the tables do not disturb migrator.",
         )
-    new_name = _renamed(foreign)
+    new_name = tools.renamed(foreign)
     if taken and not drop and session.query("SELECT to_regclass(%s)", (new_name.quoted,))[0][0]:
         raise UsageError(
             f"{foreign.table} cannot be renamed, because there is a table {new_name} already",
@@ -232,18 +230,6 @@ def prepare(
         _times(foreign, migrations, version),
         foreign.schema if drop and _is_all_there_is(session, foreign) else "",
     )
-
-
-def _renamed(foreign: ForeignHistory) -> Table:
-    """Return the name that the other tool's table gets when its own is that of our history."""
-    new = _with_suffix(foreign.table.name, f"_{foreign.tool.replace('-', '_')}")
-    return foreign.table._replace(name=new)
-
-
-def _with_suffix(name: str, suffix: str) -> str:
-    """Return a name with a suffix, shortened as PostgreSQL shortens the names that it makes up."""
-    cut = name.encode()[: _LONGEST_NAME - len(suffix)].decode(errors="ignore")
-    return f"{cut}{suffix}"
 
 
 def _is_all_there_is(session: Session, foreign: ForeignHistory) -> bool:
@@ -342,7 +328,7 @@ def _rename(session: Session, table: Table, new: Table) -> None:
     )
     session.execute(f"ALTER TABLE {table.quoted} RENAME TO {identifier(new.name)}")
     for (key,) in keys:
-        key_name = identifier(_with_suffix(new.name, "_pkey"))
+        key_name = identifier(with_suffix(new.name, "_pkey"))
         session.execute(f"ALTER TABLE {new.quoted} RENAME CONSTRAINT {key} TO {key_name}")
 
 

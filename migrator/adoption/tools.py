@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from migrator.adoption.catalogue import ANY_NAME, BY_NAME, CATALOGUE, TEXT
-from migrator.process.names import Table
+from migrator.process.names import Table, with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -132,10 +132,13 @@ def find(session: Session, tool: str | None = None) -> tuple[ForeignHistory, ...
         session: outside a transaction, or in one that did not fail.
         tool: the name of a tool, for its histories alone; None for those of any tool.
     """
+    any_name = [entry for entry in CATALOGUE if entry.names == ANY_NAME]
+    names = sorted({_names(entry) for entry in CATALOGUE if entry not in any_name})
+    suffixes = "|".join(map(_suffix, CATALOGUE))
     arguments = {
-        "names": f"^(?:{'|'.join(map(_names, CATALOGUE))})$",
+        "names": f"^({'|'.join(names)})({suffixes})?$",
         # Of the columns of a tool, the one with the longest name is hardly ever in other tables.
-        "columns": [max(entry.columns, key=len) for entry in CATALOGUE if entry.names == ANY_NAME],
+        "columns": [max(entry.columns, key=len) for entry in any_name],
     }
     found = _look(session, _RECOGNISABLE, arguments)
     companions = _companions(session, found)
@@ -221,11 +224,22 @@ def _fits(wanted: Mapping[str, str], columns: Mapping[str, str]) -> bool:
 
 def _is_name(entry: Tool, table: str) -> bool:
     """Return whether a history of a tool may have this name, or has it since `adopt` renamed it."""
-    own = table.removesuffix(f"_{entry.name.replace('-', '_')}")
+    own = table.removesuffix(_suffix(entry))
     return any(re.fullmatch(_names(entry), name, re.IGNORECASE) for name in (table, own))
 
 
+def _suffix(entry: Tool) -> str:
+    return f"_{entry.name.replace('-', '_')}"
+
+
+def renamed(foreign: ForeignHistory) -> Table:
+    """Return the name under which `adopt` keeps a table whose own name is that of our history."""
+    suffix = _suffix(BY_NAME[foreign.tool])
+    return foreign.table._replace(name=with_suffix(foreign.table.name, suffix))
+
+
 def _names(entry: Tool) -> str:
+    """Return the regular expression of the names that the history of a tool may have."""
     return f"{re.escape(entry.table)}|{entry.names}" if entry.names else re.escape(entry.table)
 
 
