@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.failure import advice
 from migrator.failure.failure import Failure
-from migrator.failure.place import last_naming, offset_of
+from migrator.failure.place import inner_query, last_naming, offset_of
 from migrator.files.excerpt import excerpt
 from migrator.process.errors import DatabaseUnavailable
 from migrator.process.log import redact
@@ -68,10 +68,12 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
     if changed_history:
         index, offset = last_naming(migration, situation.table.name) or (index, offset)
     place = _Place.of(migration, index, offset)
+    query = () if changed_history else _query(failed)
     clues = advice.Clues(
         sqlstate=diagnosis.sqlstate,
         message=message,
         source=place.source,
+        shows_query=bool(query),
         at_end=index is None,
         blockers=failed.blockers,
         changed_history=changed_history,
@@ -98,6 +100,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         detail=_shortened(diagnosis.detail),
         server_hint=_shortened(diagnosis.hint),
         context="" if changed_history else _shortened(diagnosis.context),
+        query=query,
         elapsed_ms=round(failed.elapsed * 1000),
         blockers=failed.blockers,
         current=situation.current,
@@ -167,6 +170,16 @@ class _Place(NamedTuple):
         start = offset if index is None else migration.statements[index].start
         source = excerpt(migration.script.source, offset)
         return cls(line, column, source, migration.place(start)[0])
+
+
+def _query(failed: StatementFailed) -> tuple[str, ...]:
+    """Return the SQL that a function or block ran, as `Failure` has it."""
+    query = inner_query(failed)
+    if not query.strip():
+        return ()
+    # The server gives this SQL only together with a position in it; for an error at run time the
+    # SQL is in the context (PostgreSQL source, `_SPI_error_callback`).
+    return excerpt(query, (failed.diagnosis.internal_position or 1) - 1)
 
 
 def _message(failed: StatementFailed, words: str, *, changed_history: bool) -> str:

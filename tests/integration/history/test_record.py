@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from migrator.history import look
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -247,3 +248,13 @@ def test_a_history_of_an_older_version_gets_none_either(
     logged = len(database.server.log())
     assert migrate().status == 0
     assert "ERROR" not in database.server.log()[logged:]
+
+
+def test_the_table_that_is_made_is_the_one_that_a_quick_look_knows(database: Database) -> None:
+    """Otherwise every run would look at it from all sides, and nothing would show that."""
+    columns = database.execute(
+        "SELECT a.attname::text, format_type(a.atttypid, NULL), t.typcategory::text, t.oid::int"
+        " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+        f" WHERE a.attrelid = '{HISTORY}'::regclass AND a.attnum > 0 ORDER BY a.attnum"
+    )
+    assert columns == [(name, *column) for name, column in look._ORDINARY.items()]
