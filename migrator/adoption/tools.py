@@ -95,7 +95,7 @@ class Found:
 # Tables with the columns and their categories. A table with a type of another role is not the
 # history of a tool, and reading it may run a cast of that role. What an extension brought is not
 # part of a schema. The services of Supabase (Auth, Storage, Realtime) keep histories of their own,
-# which these roles own (supabase/cli, pkg/.../initial_schemas).
+# which these roles own (supabase/cli, apps/cli-go/internal/utils/templates/initial_schemas/13.sql).
 _TABLES = r"""
 SELECT n.nspname::text, c.relname::text, json_object_agg(a.attname, t.typcategory),
   string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, NULL), ', '
@@ -487,7 +487,7 @@ def _liquibase(session: Session, foreign: ForeignHistory) -> ForeignHistory:
     names = [filename.replace("\\", "/").rpartition("/")[2] for filename in files]
     if rows and numbers_of(names) is not None:
         return _with_applied(foreign, names, times=list(files.values()))
-    # Several change sets are in one file, or the files have no numbers.
+    # The files have no numbers of their own, as when all change sets are in one changelog.
     changes = tuple(name for _, name, _ in rows)
     return replace(foreign, applied=changes, times=tuple(time for _, _, time in rows))
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from migrator.adoption.catalogue import BY_NAME, CATALOGUE, Tool
+from migrator.adoption.catalogue import ANY_NAME, BY_NAME, CATALOGUE, Tool
 from scripts.adopting import DOCUMENT, documentation
 
 
@@ -15,6 +15,12 @@ def test_the_document_has_every_tool() -> None:
     assert text == documentation(text), "run `make docs`"
     for tool in CATALOGUE:
         assert f"| `{tool.name}` | {tool.title} |" in text
+
+
+def test_the_document_says_which_tables_may_have_any_name() -> None:
+    titles = [tool.title for tool in CATALOGUE if tool.names == ANY_NAME]
+    sentence = f"so any name will do: {', '.join(titles[:-1])} and {titles[-1]}."
+    assert sentence in " ".join(DOCUMENT.read_text("utf-8").split())
 
 
 @pytest.mark.parametrize("tool", CATALOGUE, ids=lambda tool: tool.name)
