@@ -211,6 +211,7 @@ class Clues:
         at_end: whether the error came after the last statement.
         blockers: the sessions that hold the lock that was not available.
         changed_history: whether the file has changed the history itself.
+        refuses_record: whether the history refuses the record of the file.
         version: the version of the migration.
         is_first: whether no migration is known to be applied.
         resumable: whether the statements before the failed one stay done.
@@ -224,6 +225,7 @@ class Clues:
     at_end: bool = False
     blockers: tuple[Blocker, ...] = ()
     changed_history: bool = False
+    refuses_record: bool = False
     version: int = 0
     is_first: bool = True
     resumable: bool = False
@@ -263,6 +265,11 @@ def for_failure(clues: Clues, table: Table) -> str:
         return f"{_EXISTS} If all changes of the file exist already, record it: {record}."
     if clues.at_end and clues.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE:
         return _OF_ANOTHER_ROLE  # the statement that records the file
+    if clues.at_end and clues.sqlstate == sqlstate.RAISE_EXCEPTION:
+        return (
+            f"A deferred trigger of a table that the file has changed, or a trigger on {table}, "
+            "raised this error on purpose; the message says why."
+        )
     otherwise = _REST_OF_THE_FILE if clues.resumable else _ANYTHING
     advice = by_code(clues.sqlstate, clues.message, otherwise)
     if clues.at_end and clues.sqlstate.startswith("23"):
@@ -282,6 +289,8 @@ def _about_history(clues: Clues, table: Table) -> str:
             f"A trigger on {table} changes or drops what is written to it. Drop the trigger, and "
             "run the migrator again."
         )
+    if clues.refuses_record:
+        return for_refused_record(table)
     if clues.sqlstate == sqlstate.DUPLICATE_TABLE and f'"{table.name}"' in clues.message:
         return (
             f"It is the migrator's own history table, which exists before the first file runs. "
@@ -289,6 +298,19 @@ def _about_history(clues: Clues, table: Table) -> str:
             f"--exclude-table='{table.name}*'."
         )
     return ""
+
+
+def for_refused_record(table: Table) -> str:
+    """Return the advice when one of the migrator's tables does not take what is written to it.
+
+    Args:
+        table: that table.
+    """
+    return (
+        f"{table} has a column or a constraint that the migrator has not made, and the record of "
+        "the file does not fit it. Drop it, or give the column a default, and run the migrator "
+        "again."
+    )
 
 
 def for_refusal(code: str, message: str) -> str:
@@ -302,6 +324,11 @@ def for_refusal(code: str, message: str) -> str:
         return by_code(code, message)
     if code == sqlstate.INSUFFICIENT_PRIVILEGE:
         return _OF_ANOTHER_ROLE
+    if code == sqlstate.RAISE_EXCEPTION:
+        return (
+            "A trigger on a table of the migrator, or an event trigger, raised this error on "
+            "purpose; the message says why."
+        )
     return _BY_SQLSTATE[code] if code in _ABOUT_THE_SERVER else _NO_FILE
 
 
