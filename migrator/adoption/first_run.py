@@ -37,21 +37,23 @@ WHERE c.relkind IN ('r', 'p', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'inf
     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
   AND NOT EXISTS (SELECT FROM unnest(%(others)s::text[]) o WHERE to_regclass(o)::oid = c.oid)
 """
-# A history of another folder has our columns, and no other column. It says that the tables in its
-# schema were made by migrator. Our progress also says so, when our role may not read it.
+# The history of another folder has our columns, and no other column. In this schema, or beside our
+# history, it says that the tables are migrator's. Our progress also says so, where our role may not
+# read it.
 _IN_SCHEMA = f"""
-SELECT count(*), (array_agg(name ORDER BY name))[:{_SHOWN}],
+SELECT count(*) FILTER (WHERE is_here),
+  (array_agg(name ORDER BY name) FILTER (WHERE is_here))[:{_SHOWN}],
   coalesce(bool_or(is_history), false) OR coalesce(
     NOT has_table_privilege(to_regclass(%(progress)s)::oid, 'SELECT'), false)
 FROM (
-  SELECT {sendable("c.relname::text")} AS name, (
+  SELECT n.oid = %(schema)s::oid AS is_here, {sendable("c.relname::text")} AS name, (
     SELECT bool_and(a.attname::text = ANY (%(columns)s))
       AND count(*) FILTER (WHERE a.attname = 'description'
         OR a.attname = 'version' AND format_type(a.atttypid, NULL) = ANY (%(versions)s)
         OR a.attname = 'applied_at' AND format_type(a.atttypid, NULL) = ANY (%(times)s)) = 3
     FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS is_history
-  {_TABLES} AND n.oid = %(schema)s::oid
+  {_TABLES} AND (n.oid = %(schema)s::oid OR n.nspname::text = %(home)s)
 ) t"""
 _OF_EXTENSIONS = """
 SELECT n.nspname::text, c.relname::text
@@ -214,6 +216,7 @@ def _tables(session: Session, others: Sequence[Table]) -> _Tables:
         "versions": list(LARGEST),
         "times": list(TIMES),
         "schema": oid,
+        "home": session.settings.table.schema,
     }
     [(count, names, ours)] = session.query(_IN_SCHEMA, arguments)
     return _Tables(database, schema or "", count, names or (), ours)

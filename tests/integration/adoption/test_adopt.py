@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -232,8 +233,15 @@ def test_a_tool(
     make, table, state = MAKERS[tool]
     make(database, tmp_path)
     before = tables(database)
-    version = ["--version", "2"] if tool == "django" else []
-    run = migrate("adopt", "--yes", *version)
+    # A run refuses the database, and gives the command.
+    refused = migrate()
+    assert refused.status == DISAGREEMENT
+    [problem] = refused.event("refused")["problems"]
+    assert f"the history of {tool}" in problem["message"]
+    assert f"({state})" in problem["message"]
+    [command] = re.findall("`migrator (adopt[^`]*)`", problem["hint"])
+    assert command == ("adopt --version N" if tool == "django" else "adopt")
+    run = migrate(*command.replace("N", "2").split(), "--yes")
     assert run.status == 0, run.err
     assert run.out.startswith(f"Found the history of {tool} in public.{table}: {state}.\n")
     assert "The schema is what the 2 files up to 002_pets.sql describe.\n" in run.out
@@ -562,6 +570,10 @@ class TestFromAlembic:
             "comment on column typing_sessions.end_time: not in the files",
             "column users.settings: type and default differ",
         ]
+        first = migrate()
+        assert first.status == DISAGREEMENT
+        assert "`migrator adopt --version 1`" in first.event("refused")["problems"][0]["hint"]
+        assert database.execute(COUNTS) == rows
         run = migrate("verify", "--version", "1")
         assert run.status == DISAGREEMENT
         titles = [line for line in run.out.splitlines() if line and line[0] != " "]
