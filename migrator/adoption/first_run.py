@@ -76,22 +76,22 @@ class _Tables(NamedTuple):
     Attributes:
         database: the name of the database.
         schema: the name of the schema, as SQL.
-        count: how many tables it has.
-        names: of the first of them.
+        number: how many tables it has.
+        names: the names of the first of them.
         ours: whether another history says that migrator has made them.
     """
 
     database: str
     schema: str
-    count: int
+    number: int
     names: Sequence[str]
     ours: bool
 
     def __str__(self) -> str:
-        more = self.count - len(self.names)
+        more = self.number - len(self.names)
         names = ", ".join(self.names) + (f" and {more} more" if more else "")
-        count = "1 table" if self.count == 1 else f"{self.count} tables"
-        return f"{count} in the schema {self.schema} that migrator did not make: {names}"
+        tables = "1 table" if self.number == 1 else f"{self.number} tables"
+        return f"{tables} in the schema {self.schema} that migrator did not make: {names}"
 
 
 def require_name(session: Session, confirmed: str) -> None:
@@ -161,7 +161,7 @@ def named(session: Session, migrations: Sequence[Migration], refused: NotOurs) -
     elsewhere = _elsewhere(table)
     renamed = identifier(f"{table.name[:59]}_old")
     message, then = problem.message, f"`{elsewhere} migrator`."
-    if migrations and tables.count and not tables.ours:
+    if migrations and tables.number and not tables.ours:
         message = f"{message}; the database {tables.database} has {tables}"
         then = _of_tables(migrations, tables, f"{elsewhere} ")
     hint = (
@@ -194,7 +194,7 @@ def _problems(session: Session, migrations: Sequence[Migration]) -> tuple[Proble
         # What is left of another tool is no reason to speak of tables.
         others = [*own, *(table for history in histories for table in history.tables)]
         tables = _tables(session, others)
-        if tables.count:
+        if tables.number:
             text = f"has {tables}, and {_begins(session, migrations)}"
             hint = _of_tables(migrations, tables)
             return (*(p for _, p in problems), Problem(f"database {tables.database}", text, hint))
@@ -218,8 +218,8 @@ def _tables(session: Session, others: Sequence[Table]) -> _Tables:
         "schema": oid,
         "home": session.settings.table.schema,
     }
-    [(count, names, ours)] = session.query(_IN_SCHEMA, arguments)
-    return _Tables(database, schema or "", count, names or (), ours)
+    [(number, names, ours)] = session.query(_IN_SCHEMA, arguments)
+    return _Tables(database, schema or "", number, names or (), ours)
 
 
 def _not_of_extensions(

@@ -81,12 +81,15 @@ def problems(run: Run) -> list[dict[str, Any]]:
 
 def advised(problem: Mapping[str, Any]) -> list[tuple[list[str], dict[str, str | None]]]:
     """Return the commands of a hint: each its arguments, and its environment."""
-    commands = []
+    commands: list[tuple[list[str], dict[str, str | None]]] = []
     for text in re.findall(r"`([^`]*)`", problem["hint"]):
         words = shlex.split(text)
         start = words.index("migrator")
-        variables = dict(word.split("=", 1) for word in words[:start])
-        commands.append((words[start + 1 :], {**variables}))
+        variables: dict[str, str | None] = {}
+        for word in words[:start]:
+            name, _, value = word.partition("=")
+            variables[name] = value
+        commands.append((words[start + 1 :], variables))
     return commands
 
 
