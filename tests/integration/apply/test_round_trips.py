@@ -393,4 +393,7 @@ def test_what_needs_no_database_does_not_connect(
 def test_json_costs_nothing(through: Through, folder: Folder) -> None:
     folder.write("001_x.sql", "SELECT 1;")
     assert json.loads(through("plan", "--json").out)["version"] == 0
+    assert through.proxy.round_trips == 1 + 1  # one more looks at the database before a first run
+    assert through().status == 0
+    assert json.loads(through("plan", "--json").out)["version"] == 1
     assert through.proxy.round_trips == 1
