@@ -55,12 +55,6 @@ FROM (
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS is_history
   {_TABLES} AND (n.oid = %(schema)s::oid OR n.nspname::text = %(home)s)
 ) t"""
-_OF_EXTENSIONS = """
-SELECT n.nspname::text, c.relname::text
-FROM pg_catalog.pg_depend e JOIN pg_catalog.pg_class c ON c.oid = e.objid
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE e.classid = 'pg_class'::regclass AND e.deptype = 'e' AND c.relkind IN ('r', 'p')
-"""
 # The schema in which CREATE TABLE makes a table without a schema; there may be none.
 _PLACE = """
 SELECT pg_catalog.current_database()::pg_catalog.text,
@@ -184,10 +178,9 @@ def _problems(session: Session, migrations: Sequence[Migration]) -> tuple[Proble
         return ()
     from migrator.adoption import tools  # noqa: PLC0415 - an empty database needs no more
 
-    found = tools.find(session)
-    histories = found and _not_of_extensions(session, found)
+    histories = tools.find(session)
     problems = [
-        _history(session, migrations, history, tables, several=len(found) > 1)
+        _history(session, migrations, history, tables, several=len(histories) > 1)
         for history in histories
     ]
     if not any(history.applied for history, _ in problems):
@@ -220,13 +213,6 @@ def _tables(session: Session, others: Sequence[Table]) -> _Tables:
     }
     [(number, names, ours)] = session.query(_IN_SCHEMA, arguments)
     return _Tables(database, schema or "", number, names or (), ours)
-
-
-def _not_of_extensions(
-    session: Session, histories: Sequence[ForeignHistory]
-) -> list[ForeignHistory]:
-    brought = {Table(*row) for row in session.query(_OF_EXTENSIONS)}
-    return [history for history in histories if history.table not in brought]
 
 
 def _history(
@@ -283,7 +269,7 @@ def _taking_over(
     """
     from migrator.adoption import adopt, tools  # noqa: PLC0415 - as `named`
 
-    command = f"adopt --from {foreign.tool}" if several else "adopt"
+    command = f"adopt --table {shlex.quote(str(foreign.table))}" if several else "adopt"
     meant = ""
     try:
         foreign = tools.read(session, foreign)
@@ -293,9 +279,10 @@ def _taking_over(
         version = None
     else:
         if not foreign.applied and not foreign.failed:
+            tables = ", ".join(table.quoted for table in foreign.tables)
             advice = (
-                f"If {foreign.tool} has applied nothing, drop it: DROP TABLE "
-                f"{foreign.table.quoted}; and run migrator again."
+                f"If {foreign.tool} has applied nothing, drop it: DROP TABLE {tables}; and run "
+                "migrator again."
             )
             return foreign, "it is empty", advice
         if foreign.failed:

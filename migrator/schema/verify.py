@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from migrator.files.migration import Migration
+    from migrator.process.names import Table
     from migrator.process.settings import Settings
+    from migrator.schema.snapshot import Snapshot
     from migrator.server.session import Session
 
 
@@ -93,7 +95,11 @@ def accepted(directory: str | PathLike[str]) -> tuple[str, ...]:
 
 
 def verify_schema(
-    session: Session, files: Sequence[Migration], patterns: Sequence[str]
+    session: Session,
+    files: Sequence[Migration],
+    patterns: Sequence[str],
+    *,
+    without: Sequence[Table] = (),
 ) -> Comparison:
     """Apply migrations to a scratch database, and compare its schema with that of the database.
 
@@ -101,6 +107,7 @@ def verify_schema(
         session: connected to the database that is compared, outside a transaction.
         files: the migrations, ordered by version.
         patterns: the patterns of accepted differences.
+        without: tables of another tool that are left out next to those that `tools.find` finds.
 
     Raises:
         ProblemsFound: a migration has an obstacle, so it cannot be applied.
@@ -111,7 +118,8 @@ def verify_schema(
     if problems := [problem for file in files for problem in rules.obstacles(file)]:
         raise ProblemsFound(problems)
     ours = own_tables(session.settings.table)
-    others = tuple(table for foreign in tools.find(session) for table in foreign.tables)
+    found = (table for foreign in tools.find(session) for table in foreign.tables)
+    others = tuple({*found, *without})
     actual = take_snapshot(session, (*ours, *others))
     try:
         with scratch.empty(session) as empty:
@@ -126,7 +134,20 @@ def verify_schema(
         for snapshot in (expected, actual):
             snapshot.pop(f"schema {name}", None)
             snapshot.pop(f"comment on schema {name}", None)
+    _leave_out_schemas(actual, expected, others)
     return judge(files, compare(expected, actual), patterns)
+
+
+def _leave_out_schemas(actual: Snapshot, expected: Snapshot, others: Sequence[Table]) -> None:
+    """Remove the schemas that have nothing but tables of other tools, which made them."""
+    parents = {item.parent for item in actual.values() if item.kind != "comment"}
+    for schema in {identifier(table.schema) for table in others} | {
+        table.schema for table in others
+    }:
+        key = f"schema {schema}"
+        if key not in expected and key not in parents:
+            actual.pop(key, None)
+            actual.pop(f"comment on schema {schema}", None)
 
 
 def judge(

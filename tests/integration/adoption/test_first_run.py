@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from migrator import testing
-from tests.integration.adoption.test_adopt import TABLES
+from tests.integration.adoption.histories import KEPT, sql_of
 from tests.support.database import OWNER
 from tests.support.migrator import NO_TRANSACTION
 from tests.support.proxy import Proxy
@@ -323,17 +323,38 @@ class TestAtTheSameTime:
         assert sorted(applied) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("kept", KEPT)
+def test_every_tool_is_named_and_taken_over_by_the_advised_command(
+    migrate: Migrate, folder: Folder, database: Database, kept: str
+) -> None:
+    history = KEPT[kept]
+    numbers = history.versions or (1, 2)
+    first, second = numbers if len(numbers) > 1 else (1, 2)
+    folder.remove("001_users.sql")
+    folder.write(f"{first:03}_people.sql", "CREATE TABLE people (id int);")
+    folder.write(f"{second:03}_pets.sql", "CREATE TABLE pets (id int);")
+    as_owner(database, f"CREATE TABLE people (id int); CREATE TABLE pets (id int); {sql_of(kept)}")
+    [problem] = problems(migrate())
+    tool = kept.partition("-snake")[0].removesuffix("-integers")
+    assert f"the history of {tool} " in problem["message"]
+    assert history.table in (problem["file"], problem["message"].split()[6])
+    (arguments, env), *_ = advised(problem)
+    known = [] if history.versions else ["--version", "N"]
+    assert (arguments, env) == (["adopt", *known], {})
+    follow(migrate, ([str(second) if word == "N" else word for word in arguments], env), "--yes")
+    assert migrate("check").status == 0
+
+
 class TestAnotherTool:
     def test_in_another_schema_is_named(self, migrate: Migrate, database: Database) -> None:
         as_owner(
             database,
-            f"CREATE SCHEMA billing; SET search_path TO billing; {TABLES['flyway']};"
-            " RESET search_path",
+            f"CREATE SCHEMA billing; {sql_of('flyway').replace('public.flyway', 'billing.flyway')}",
         )
         [problem] = problems(migrate("plan"))
         assert problem["message"] == (
-            "has the history of flyway in billing.flyway_schema_history (1 applied, the last is "
-            "2), and nothing is recorded in public.schema_migrations: a run would begin with "
+            "has the history of flyway in billing.flyway_schema_history (2 applied, the last is "
+            "2; it also runs, without a version: R__views.sql), and nothing is recorded in public.schema_migrations: a run would begin with "
             "001_users.sql"
         )
         # Its versions are not those of the files.
@@ -346,12 +367,13 @@ class TestAnotherTool:
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
         folder.write("002_pets.sql", "CREATE TABLE pets (id int);")
-        as_owner(database, f"{USERS}; CREATE TABLE pets (id int); {ALEMBIC}; {TABLES['goose']};")
+        as_owner(database, f"{USERS}; CREATE TABLE pets (id int); {ALEMBIC}; {sql_of('goose')};")
         alembic, goose = problems(migrate())
-        assert advised(alembic)[0] == (["adopt", "--from", "alembic", "--version", "N"], {})
-        database.execute("DELETE FROM goose_db_version WHERE version_id = 3")
-        alembic, goose = problems(migrate())
-        assert advised(goose)[0] == (["adopt", "--from", "goose"], {})
+        assert advised(alembic)[0] == (
+            ["adopt", "--table", "public.alembic_version", "--version", "N"],
+            {},
+        )
+        assert advised(goose)[0] == (["adopt", "--table", "public.goose_db_version"], {})
         follow(migrate, advised(goose)[0], "--yes")
         assert migrate().event("up to date")["version"] == 2
 
@@ -380,7 +402,10 @@ class TestAnotherTool:
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
         folder.write("002_pets.sql", "CREATE TABLE pets (id int);")
-        as_owner(database, f"{USERS}; CREATE TABLE pets (id int); {TABLES['sqlx']}")
+        as_owner(
+            database,
+            f"{USERS}; CREATE TABLE pets (id int); {sql_of('sqlx').replace('2024010100000', '')}",
+        )
         database.execute("UPDATE _sqlx_migrations SET success = false WHERE version = 2")
         [problem] = problems(migrate())
         assert "(not in order: its version 2 failed halfway: undo its changes" in problem["message"]
@@ -418,7 +443,7 @@ class TestUnderTheNameOfOurs:
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
         folder.write("002_pets.sql", "CREATE TABLE pets (id int);")
-        as_owner(database, f"{USERS}; CREATE TABLE pets (id int); {TABLES['golang-migrate']}")
+        as_owner(database, f"{USERS}; CREATE TABLE pets (id int); {sql_of('golang-migrate')}")
         before = snapshot(database)
         texts = set()
         for command in self.COMMANDS[:-1]:
