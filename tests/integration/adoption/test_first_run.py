@@ -353,9 +353,9 @@ class TestAnotherTool:
         )
         [problem] = problems(migrate("plan"))
         assert problem["message"] == (
-            "has the history of flyway in billing.flyway_schema_history (2 applied, the last is "
-            "2; it also runs, without a version: R__views.sql), and nothing is recorded in public.schema_migrations: a run would begin with "
-            "001_users.sql"
+            "has the history of flyway in billing.flyway_schema_history (2 applied, the last is 2; "
+            "it also runs, without a version: R__views.sql), and nothing is recorded in "
+            "public.schema_migrations: a run would begin with 001_users.sql"
         )
         # Its versions are not those of the files.
         assert advised(problem) == [
