@@ -456,6 +456,10 @@ class TestFromAlembic:
             "comment on column typing_sessions.end_time: not in the files",
             "column users.settings: type and default differ",
         ]
+        first = migrate()
+        assert first.status == DISAGREEMENT
+        assert "`migrator adopt --version 1`" in first.event("refused")["problems"][0]["hint"]
+        assert database.execute(COUNTS) == rows
         run = migrate("verify", "--version", "1")
         assert run.status == DISAGREEMENT
         titles = [line for line in run.out.splitlines() if line and line[0] != " "]

@@ -287,7 +287,7 @@ class TestWhatIsCompared:
             " tstamp timestamp)"
         )
         env = {"MIGRATOR_TABLE": "meta.history"}
-        assert migrate(env=env).status == 0
+        assert migrate("--confirm", database.name, env=env).status == 0
         run = migrate("verify", env=env)
         assert (run.status, run.out.splitlines()[:-1]) == (0, [])
 
