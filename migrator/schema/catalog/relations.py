@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from migrator.schema.catalog.fragments import RELATION
+from migrator.schema.catalog.fragments import (
+    RELATION,
+    foreign_options,
+    relation_name,
+    storage_options,
+)
 from migrator.schema.catalog.sequences import OPTIONS
 
 RELATIONS = f"""
@@ -19,14 +24,14 @@ SELECT 'pg_class'::regclass::oid::int8, r.oid::int8, 0, r.kind, r.name, r.schema
         END FROM pg_inherits i WHERE i.inhrelid = r.oid),
     'partitioning', CASE r.relkind WHEN 'p' THEN 'PARTITION BY ' || pg_get_partkeydef(r.oid) END,
     'access method', CASE WHEN m.amname <> 'heap' THEN 'USING ' || quote_ident(m.amname) END,
-    'server', (SELECT 'SERVER ' || quote_ident(s.srvname) || ' OPTIONS ('
-        || array_to_string(f.ftoptions, ', ') || ')'
+    'server', (SELECT concat_ws(' ', 'SERVER ' || quote_ident(s.srvname),
+        {foreign_options("f.ftoptions")})
       FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
       WHERE f.ftrelid = r.oid),
-    'options', (SELECT 'WITH (' || string_agg(o, ', ' ORDER BY o) || ')' FROM (
-        SELECT o FROM unnest(r.reloptions) o UNION ALL
-        SELECT 'toast.' || o FROM pg_class t, unnest(t.reloptions) o WHERE t.oid = r.reltoastrelid
-      ) o),
+    'options', 'WITH (' || {
+    storage_options('''r.reloptions || ARRAY(SELECT 'toast.' || o
+        FROM pg_class t, unnest(t.reloptions) o WHERE t.oid = r.reltoastrelid)''')
+} || ')',
     'query', CASE WHEN r.relkind IN ('v', 'm')
       THEN E'AS\\n' || rtrim(pg_get_viewdef(r.oid, true), ';') END,
     'persistence', CASE WHEN r.relpersistence = 'u'
@@ -45,16 +50,13 @@ ORDER BY r.name
 """
 
 
-def _alter(table: str, column: str) -> str:
+def _alter(column: str) -> str:
     """Return the SQL for the beginning of ALTER TABLE … ALTER COLUMN."""
-    return f"'ALTER TABLE ' || {table} || ' ALTER COLUMN ' || quote_ident({column})"
+    return f"'ALTER TABLE ' || r.full_name || ' ALTER COLUMN ' || quote_ident({column})"
 
 
-COLUMNS = f"""
-SELECT 'pg_class'::regclass::oid::int8, r.oid::int8, a.attnum::int, 'column',
-  r.name || '.' || quote_ident(a.attname), r.kind || ' ' || r.name,
-  'ALTER TABLE ' || r.full_name || ' ADD COLUMN ' || quote_ident(a.attname),
-  json_strip_nulls(json_build_object(
+# The parts of a column that are a clause. A materialized view has them from its query.
+_CLAUSES = """
     'type', format_type(a.atttypid, a.atttypmod),
     'compression', 'COMPRESSION ' || CASE a.attcompression WHEN 'p' THEN 'pglz'
       WHEN 'l' THEN 'lz4' END,
@@ -73,29 +75,56 @@ SELECT 'pg_class'::regclass::oid::int8, r.oid::int8, a.attnum::int, 'column',
       WHERE k.conrelid = r.oid AND k.contype = 'n' AND k.conkey[1] = a.attnum), '') END,
     'default', CASE a.attgenerated WHEN '' THEN
       'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid, true) END,
-    'storage', CASE WHEN a.attstorage <> t.typstorage THEN {_alter("r.full_name", "a.attname")}
+    'own definition', CASE WHEN a.attislocal AND a.attinhcount > 0 AND NOT r.relispartition
+      THEN '/* also defined by this table itself */' END,"""
+_SETTINGS = f"""
+    'storage', CASE WHEN a.attstorage <> t.typstorage THEN {_alter("a.attname")}
       || ' SET STORAGE ' || CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL'
         WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
-    'statistics', {_alter("r.full_name", "a.attname")}
-      || ' SET STATISTICS ' || nullif(a.attstattarget, -1),
-    'options', (SELECT {_alter("r.full_name", "a.attname")}
-        || ' SET (' || string_agg(o, ', ' ORDER BY o) || ')'
+    'statistics', {_alter("a.attname")} || ' SET STATISTICS ' || nullif(a.attstattarget, -1),
+    'options', (SELECT {_alter("a.attname")} || ' SET (' || string_agg(o, ', ' ORDER BY o) || ')'
       -- A server can note there which version of a collation or a type the column was made with.
       FROM unnest(a.attoptions) o WHERE o !~ '^pg_attver='),
-    'foreign options', (SELECT 'OPTIONS (' || string_agg(o, ', ' ORDER BY o) || ')'
-      FROM unnest(a.attfdwoptions) o)))
+    'foreign options', {foreign_options("a.attfdwoptions")}"""
+# The first table that a column is inherited from.
+_INHERITED_FROM = """(SELECT i.inhparent FROM pg_inherits i
+      JOIN pg_attribute p ON p.attrelid = i.inhparent
+      WHERE i.inhrelid = r.oid AND p.attname = a.attname AND NOT p.attisdropped
+      ORDER BY i.inhseqno LIMIT 1)"""
+COLUMNS = f"""
+SELECT 'pg_class'::regclass::oid::int8, r.oid::int8, a.attnum::int, 'column',
+  r.name || '.' || quote_ident(a.attname), r.kind || ' ' || r.name,
+  'ALTER TABLE ' || r.full_name || ' ADD COLUMN ' || quote_ident(a.attname),
+  json_strip_nulls(json_build_object({_CLAUSES} {_SETTINGS})),
+  CASE WHEN a.attinhcount > 0 AND (r.relispartition OR NOT a.attislocal)
+    THEN 'column ' || {relation_name(_INHERITED_FROM)} || '.' || quote_ident(a.attname) ELSE '' END
 FROM {RELATION} JOIN pg_attribute a ON a.attrelid = r.oid
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum
 LEFT JOIN LATERAL (
   SELECT coalesce(' (' || nullif(concat_ws(' ',
       CASE WHEN s.seqtypid <> a.atttypid THEN 'AS ' || format_type(s.seqtypid, NULL) END,
-      {OPTIONS}), '') || ')', '') AS options
-  FROM pg_depend p JOIN pg_sequence s ON s.seqrelid = p.objid
+      {OPTIONS}, CASE WHEN c.relpersistence <> r.relpersistence
+        THEN CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED' ELSE 'LOGGED' END END), '') || ')', '')
+    AS options
+  FROM pg_depend p JOIN pg_sequence s ON s.seqrelid = p.objid JOIN pg_class c ON c.oid = p.objid
   WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = r.oid AND p.refobjsubid = a.attnum
     AND p.classid = 'pg_class'::regclass AND p.deptype = 'i'
 ) q ON a.attidentity <> ''
 WHERE a.attnum > 0 AND NOT a.attisdropped
   AND (r.relkind IN ('r', 'p', 'f') OR r.relkind = 'v' AND a.atthasdef)
 ORDER BY r.name, a.attnum
+"""
+# The columns of materialized views come with the query, but they have settings of their own.
+VIEW_COLUMNS = f"""
+SELECT * FROM (
+  SELECT 'pg_class'::regclass::oid::int8, r.oid::int8, a.attnum::int, 'column',
+    r.name || '.' || quote_ident(a.attname), r.kind || ' ' || r.name, '',
+    json_strip_nulls(json_build_object({_SETTINGS},
+      'compression', {_alter("a.attname")} || ' SET COMPRESSION '
+        || CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END)) AS parts
+  FROM {RELATION} JOIN pg_attribute a ON a.attrelid = r.oid JOIN pg_type t ON t.oid = a.atttypid
+  WHERE r.relkind = 'm' AND a.attnum > 0 AND NOT a.attisdropped
+  ORDER BY r.name, a.attnum
+) v WHERE parts::text <> '{{}}'
 """

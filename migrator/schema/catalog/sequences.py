@@ -23,6 +23,8 @@ SELECT 'pg_class'::regclass::oid::int8, c.oid::int8, 0, 'sequence', {name("c.rel
   json_strip_nulls(json_build_object(
     'type', 'AS ' || format_type(s.seqtypid, NULL),
     'options', {OPTIONS},
+    'persistence', CASE WHEN c.relpersistence = 'u' THEN 'ALTER SEQUENCE '
+      || {full_name("c.relname")} || ' SET UNLOGGED' END,
     'owner', 'ALTER SEQUENCE ' || {full_name("c.relname")} || ' OWNED BY ' || r.full_name || '.'
       || quote_ident(a.attname)))
 FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from migrator.schema.catalog.fragments import RELATION, switch
+from migrator.schema.catalog.fragments import RELATION, relation_name, switch
 
+# A partition has copies of the triggers of its table, which can be enabled or disabled each.
+_USUAL = "coalesce(p.tgenabled, 'O')"
 TRIGGERS = f"""
-SELECT 'pg_trigger'::regclass::oid::int8, t.oid::int8, 0, 'trigger',
-  quote_ident(t.tgname) || ' on ' || r.name, r.kind || ' ' || r.name, '',
+SELECT 'pg_trigger'::regclass::oid::int8, CASE t.tgparentid WHEN 0 THEN t.oid::int8 ELSE 0 END, 0,
+  'trigger', quote_ident(t.tgname) || ' on ' || r.name, r.kind || ' ' || r.name, '',
   json_strip_nulls(json_build_object(
     'definition', pg_get_triggerdef(t.oid, true),
-    'firing', {switch("t.tgenabled", "'ALTER TABLE ' || r.full_name", "TRIGGER")}
-      || quote_ident(t.tgname)))
+    'firing', {switch("t.tgenabled", "'ALTER TABLE ' || r.full_name", "TRIGGER", _USUAL)}
+      || quote_ident(t.tgname))),
+  CASE WHEN p.oid IS NULL THEN ''
+    ELSE 'trigger ' || quote_ident(p.tgname) || ' on ' || {relation_name("p.tgrelid")} END
 FROM {RELATION} JOIN pg_trigger t ON t.tgrelid = r.oid
-WHERE NOT t.tgisinternal AND t.tgparentid = 0
+LEFT JOIN pg_trigger p ON p.oid = t.tgparentid
+WHERE NOT t.tgisinternal AND p.oid IS NULL OR p.oid IS NOT NULL AND NOT EXISTS (
+  SELECT FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype = 'f')
 ORDER BY r.name, t.tgname
 """
 RULES = f"""
