@@ -16,6 +16,7 @@ from migrator.process.names import Table, server_time
 from migrator.schema.catalog import remarks
 from migrator.schema.catalog.fragments import UNREADABLE
 from migrator.schema.queries import queries
+from migrator.schema.spelling import one_spelling
 from migrator.server.limits import leash_sql
 from migrator.server.session import SAFE_PATH, no_transaction_timeout
 
@@ -132,7 +133,7 @@ def read_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
         for query in queries(session.server_version, subscriptions_readable=readable):
             rows = session.query(query.replace("{skipped}", skipped))
             for catalog, number, column, *rest in rows:
-                item = _without_secrets(Item(*rest))
+                item = _without_secrets(_in_one_spelling(Item(*rest)))
                 snapshot[item.key] = item
                 addresses[Address(catalog, number, column)] = item
         for item in _remarks(session, addresses):
@@ -148,6 +149,14 @@ def unreadable(snapshot: Snapshot) -> tuple[str, ...]:
         for label, part in item.parts.items()
         if part == UNREADABLE
     )
+
+
+def _in_one_spelling(item: Item) -> Item:
+    """Return the item with its expressions in one spelling; the body of a function is no such."""
+    parts = {
+        label: part if label == "body" else one_spelling(part) for label, part in item.parts.items()
+    }
+    return item if parts == item.parts else replace(item, parts=parts)
 
 
 def _without_secrets(item: Item) -> Item:

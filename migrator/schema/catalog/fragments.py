@@ -5,10 +5,10 @@ from __future__ import annotations
 # In all queries, `n` is the row of the schema in pg_namespace.
 OURS = r"n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 SCHEMA_KEY = "CASE n.nspname WHEN 'public' THEN '' ELSE 'schema ' || quote_ident(n.nspname) END"
-# What a part is when this role may not read it. Then the part is not compared.
+# What a part is when this role may not read it.
 UNREADABLE = "-- this role may not read it"
 # Which options of a server, a wrapper or a foreign table may hold a secret.
-_MAY_BE_SECRET = "option_name ~* 'passw|secret|token|credential|(api|access|private)_?key'"
+_HIDDEN = "option_name ~* 'passw|secret|token|credential|(api|access|private)_?key'"
 
 
 def name(of: str) -> str:
@@ -79,7 +79,7 @@ def storage_options(of: str) -> str:
     return f"(SELECT string_agg(o, ', ' ORDER BY o) FROM unnest({of}) o)"
 
 
-def foreign_options(of: str, secret: str = _MAY_BE_SECRET) -> str:
+def foreign_options(of: str, secret: str = _HIDDEN) -> str:
     """Return the SQL for the options of a foreign table, a server and the like, ordered by name.
 
     Args:

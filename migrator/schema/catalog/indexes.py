@@ -14,7 +14,8 @@ from migrator.schema.catalog.fragments import (
 # order of their names, and that an index of a partitioned table is also made on the partitions.
 # The server quotes the values of the options unless they look like names (get_reloptions).
 _WRITTEN = """(SELECT string_agg(option_name || '=' ||
-    CASE quote_ident(option_value) WHEN option_value THEN option_value ELSE quote_literal(option_value) END, ', ' {order})
+    CASE quote_ident(option_value) WHEN option_value THEN option_value
+      ELSE quote_literal(option_value) END, ', ' {order})
   FROM pg_options_to_table(x.reloptions))"""
 _DEFINITION = f"""replace(
       CASE WHEN x.reloptions IS NULL THEN pg_get_indexdef(x.oid, 0, true)

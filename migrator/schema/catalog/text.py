@@ -38,7 +38,7 @@ def _name(catalog: str, oid: str) -> str:
 DICTIONARIES = rare(
     "pg_ts_dict",
     f"""json_build_object('definition', '(TEMPLATE = '
-      || {_name("pg_ts_template", "o.dicttemplate")} || coalesce(', ' || o.dictinitoption, '') || ')')""",
+      || concat_ws(', ', {_name("pg_ts_template", "o.dicttemplate")}, o.dictinitoption) || ')')""",
 )
 PARSERS = rare(
     "pg_ts_parser",

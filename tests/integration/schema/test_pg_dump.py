@@ -32,11 +32,12 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 SCHEMA = FOLDER / "schemas" / "rich.sql"
+SCHEMA_WITH_ICU = FOLDER / "schemas" / "rich_with_icu.sql"
 SCHEMA_SINCE = {18: FOLDER / "schemas" / "rich_since_18.sql"}
 FILES = sorted((FOLDER / "changes").glob("*.sql"))
 # What differs from run to run: a random word against statements that a dump smuggles into psql.
 _NOISE = re.compile(r"(?m)^\\(un)?restrict .*\n")
-_TAG = re.compile(r" ?\[(?:policy: (?P<policy>[^\]]+)|(?P<since>\d+))\]")
+_TAG = re.compile(r" ?\[(?:policy: (?P<policy>[^\]]+)|(?P<since>\d+)|(?P<icu>icu))\]")
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Change:
         key: the object that has to be named; empty if any will do, or none.
         sql: the statements.
         since: the first version of PostgreSQL that has them.
+        needs_icu: whether only a server with the library ICU has them.
         policy: why the comparison and pg_dump do not agree; empty when they do.
     """
 
     key: str
     sql: str
     since: int
+    needs_icu: bool
     policy: str
 
     @property
@@ -71,6 +74,7 @@ def changes(file: Path) -> list[Change]:
                 key=_TAG.sub("", head.removeprefix("--")).strip(),
                 sql=sql,
                 since=max((int(tag["since"]) for tag in tags if tag["since"]), default=0),
+                needs_icu=any(tag["icu"] for tag in tags),
                 policy=next((tag["policy"] for tag in tags if tag["policy"]), ""),
             )
         )
@@ -122,6 +126,26 @@ def copy(server: Server, database: str) -> Iterator[str]:
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def has_icu(server: Server) -> bool:
+    return bool(server.execute("SELECT FROM pg_collation WHERE collprovider = 'i' LIMIT 1"))
+
+
+def schema(server: Server) -> list[Path]:
+    """Return the files of the rich schema for a server."""
+    later = [file for version, file in SCHEMA_SINCE.items() if server.version >= version]
+    return [SCHEMA, *later, *([SCHEMA_WITH_ICU] if has_icu(server) else [])]
+
+
+def changes_for(server: Server, file: Path) -> list[Change]:
+    """Return the changes of a file that a server can make."""
+    icu = has_icu(server)
+    return [
+        change
+        for change in changes(file)
+        if server.version >= change.since and (icu or not change.needs_icu)
+    ]
+
+
 @pytest.fixture(scope="module")
 def rich(server: Server, worker_id: str) -> Iterator[str]:
     """The name of a database with the rich schema."""
@@ -129,10 +153,8 @@ def rich(server: Server, worker_id: str) -> Iterator[str]:
     server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     try:
         make_tablespace(server)
-        run(server, name, SCHEMA.read_text("utf-8"))
-        for version, file in SCHEMA_SINCE.items():
-            if server.version >= version:
-                run(server, name, file.read_text("utf-8"))
+        for file in schema(server):
+            run(server, name, file.read_text("utf-8"))
         yield name
     finally:
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -169,9 +191,7 @@ def test_each_change_that_pg_dump_shows_is_found(
     server: Server, rich: str, before: Seen, file: Path
 ) -> None:
     wrong = []
-    for change in changes(file):
-        if server.version < change.since:
-            continue
+    for change in changes_for(server, file):
         with copy(server, rich) as changed:
             try:
                 run(server, changed, change.sql)

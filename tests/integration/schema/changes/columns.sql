@@ -100,11 +100,11 @@ ALTER TABLE customers DROP COLUMN name_upper, ADD COLUMN name_upper text GENERAT
 -- column customers.name_upper [17]
 ALTER TABLE customers ALTER name_upper SET EXPRESSION AS (lower(name));
 
--- column stays.doubled [18]
-ALTER TABLE stays ALTER doubled SET EXPRESSION AS (room * 3);
+-- column doubles.doubled [18]
+ALTER TABLE doubles ALTER doubled SET EXPRESSION AS (a * 3);
 
--- column stays.doubled [18]
-ALTER TABLE stays DROP COLUMN doubled, ADD COLUMN doubled integer GENERATED ALWAYS AS (room * 2) STORED;
+-- column doubles.doubled [18]
+ALTER TABLE doubles DROP COLUMN doubled, ADD COLUMN doubled integer GENERATED ALWAYS AS (a * 2) STORED;
 
 -- column orders.note
 ALTER TABLE orders ALTER note SET STORAGE EXTERNAL;
@@ -222,7 +222,7 @@ COMMENT ON COLUMN order_counts.note IS 'x';
 -- [policy: names of NOT NULL] [18]
 ALTER TABLE meals RENAME CONSTRAINT meals_cook TO cooked;
 
--- comment on column meals.cook [18]
+-- comment on the NOT NULL of column meals.cook [18]
 COMMENT ON CONSTRAINT meals_cook ON meals IS 'x';
 
 -- column meals.during [18]

@@ -130,3 +130,13 @@ COMMENT ON CONSTRAINT orders_customer_id_fkey ON orders IS 'x';
 
 -- comment on the index of constraint customers_pkey on customers
 COMMENT ON INDEX customers_pkey IS 'x';
+
+-- [policy: IN on varchar]
+ALTER TABLE customers DROP CONSTRAINT customers_known;
+ALTER TABLE customers ADD CONSTRAINT customers_known CHECK (
+    name::text = ANY (ARRAY['anna'::character varying, 'berta'::character varying]::text[])
+);
+
+-- constraint customers_known on customers
+ALTER TABLE customers DROP CONSTRAINT customers_known;
+ALTER TABLE customers ADD CONSTRAINT customers_known CHECK (name IN ('anna', 'bertha'));

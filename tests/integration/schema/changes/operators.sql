@@ -106,13 +106,13 @@ COMMENT ON CONVERSION latin IS 'x';
 -- language plother
 DROP LANGUAGE plother;
 
--- language plother [policy: parts of a language]
+-- language plother
 UPDATE pg_language SET lanpltrusted = false WHERE lanname = 'plother';
 
--- language plother [policy: parts of a language]
+-- language plother
 UPDATE pg_language SET laninline = 0 WHERE lanname = 'plother';
 
--- language plother [policy: parts of a language]
+-- language plother
 UPDATE pg_language SET lanvalidator = 0 WHERE lanname = 'plother';
 
 -- language plother2
@@ -154,19 +154,19 @@ CREATE COLLATION german (PROVIDER = libc, LOCALE = 'POSIX');
 DROP COLLATION german;
 CREATE COLLATION german (PROVIDER = libc, LC_COLLATE = 'C', LC_CTYPE = 'POSIX');
 
--- collation german
+-- collation german [icu]
 DROP COLLATION german;
 CREATE COLLATION german (PROVIDER = icu, LOCALE = 'de');
 
--- collation exact
+-- collation exact [icu]
 DROP COLLATION exact;
 CREATE COLLATION exact (PROVIDER = icu, LOCALE = 'de-u-co-phonebk');
 
--- collation exact
+-- collation exact [icu]
 DROP COLLATION exact;
 CREATE COLLATION exact (PROVIDER = icu, LOCALE = 'de', DETERMINISTIC = false);
 
--- collation exact [17]
+-- collation exact [17] [icu]
 DROP COLLATION exact;
 CREATE COLLATION exact (PROVIDER = icu, LOCALE = 'de-u-co-phonebk', DETERMINISTIC = false, RULES = '&a < g');
 
@@ -179,5 +179,5 @@ ALTER COLLATION german RENAME TO deutsch;
 -- comment on collation german
 COMMENT ON COLLATION german IS 'x';
 
--- nothing
+-- nothing [icu]
 UPDATE pg_collation SET collversion = '1.2.3' WHERE collname = 'exact';

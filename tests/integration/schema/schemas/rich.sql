@@ -56,11 +56,13 @@ OPERATOR 1 <, OPERATOR 3 =, OPERATOR 5 >, FUNCTION 1 whole_cmp(whole, whole);
 CREATE CAST (whole AS text) WITH FUNCTION whole_to_text(whole) AS ASSIGNMENT;
 CREATE CAST (mood AS bytea) WITH INOUT;
 CREATE CONVERSION latin FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
-CREATE TRUSTED LANGUAGE plother HANDLER plpgsql_call_handler INLINE plpgsql_inline_handler VALIDATOR plpgsql_validator;
+CREATE FUNCTION other_handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE FUNCTION other_inline(internal) RETURNS void LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_inline_handler';
+CREATE FUNCTION other_validator(oid) RETURNS void LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_validator';
+CREATE TRUSTED LANGUAGE plother HANDLER other_handler INLINE other_inline VALIDATOR other_validator;
 CREATE TRANSFORM FOR integer LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal), TO SQL WITH FUNCTION int4recv(internal));
 CREATE ACCESS METHOD pile TYPE TABLE HANDLER heap_tableam_handler;
 CREATE COLLATION german (PROVIDER = libc, LOCALE = 'C');
-CREATE COLLATION exact (PROVIDER = icu, LOCALE = 'de-u-co-phonebk', DETERMINISTIC = false);
 
 -- Text search
 CREATE TEXT SEARCH DICTIONARY plain_words (TEMPLATE = simple, STOPWORDS = english);
@@ -81,7 +83,8 @@ CREATE TABLE customers (
     code integer,
     CONSTRAINT customers_email_key UNIQUE (email) WITH (fillfactor = 70),
     CONSTRAINT customers_code_key UNIQUE NULLS NOT DISTINCT (code) INCLUDE (name) DEFERRABLE,
-    CONSTRAINT customers_name_check CHECK (length(name) > 0)
+    CONSTRAINT customers_name_check CHECK (length(name) > 0),
+    CONSTRAINT customers_known CHECK (name IN ('anna', 'berta'))
 ) WITH (fillfactor = 70, autovacuum_enabled = off);
 COMMENT ON TABLE customers IS 'They pay';
 COMMENT ON COLUMN customers.settings IS 'As the browser sent them';

@@ -1,9 +1,10 @@
 -- What only PostgreSQL 18 has.
 CREATE TABLE stays (
-    room integer, during tsrange, doubled integer GENERATED ALWAYS AS (room * 2) VIRTUAL,
+    room integer, during tsrange,
     CONSTRAINT stays_pkey PRIMARY KEY (room, during WITHOUT OVERLAPS),
     CONSTRAINT stays_room CHECK (room > 0) NOT ENFORCED
 );
+CREATE TABLE doubles (a integer, doubled integer GENERATED ALWAYS AS (a * 2) VIRTUAL);
 CREATE TABLE meals (
     room integer, during tsrange, cook text CONSTRAINT meals_cook NOT NULL,
     CONSTRAINT meals_fkey FOREIGN KEY (room, PERIOD during) REFERENCES stays (room, PERIOD during)
