@@ -76,7 +76,10 @@ def storage_options(of: str) -> str:
     Args:
         of: an array of texts such as `fillfactor=70`.
     """
-    return f"(SELECT string_agg(o, ', ' ORDER BY o) FROM unnest({of}) o)"
+    return (
+        f"CASE WHEN {of} IS NOT NULL THEN"
+        f" (SELECT string_agg(o, ', ' ORDER BY o) FROM unnest({of}) o) END"
+    )
 
 
 def foreign_options(of: str, secret: str = _HIDDEN) -> str:
@@ -88,9 +91,10 @@ def foreign_options(of: str, secret: str = _HIDDEN) -> str:
             replaced by a digest, which `snapshot` replaces by a word that tells nobody the value.
     """
     return (
-        "(SELECT 'OPTIONS (' || string_agg(quote_ident(option_name) || ' ' ||"
+        f"CASE WHEN {of} IS NOT NULL THEN"
+        " (SELECT 'OPTIONS (' || string_agg(quote_ident(option_name) || ' ' ||"
         f" CASE WHEN {secret} THEN {hidden('option_value')} ELSE quote_literal(option_value) END,"
-        f" ', ' ORDER BY option_name) || ')' FROM pg_options_to_table({of}))"
+        f" ', ' ORDER BY option_name) || ')' FROM pg_options_to_table({of})) END"
     )
 
 

@@ -39,12 +39,13 @@ INDEX_OPTIONS = f"""'ALTER INDEX ' || x.oid::regclass || ' SET ('
 
 def attached_key() -> str:
     """Return the SQL for the key of the index or constraint that an index is attached to."""
-    return f"""coalesce((
+    return f"""CASE WHEN u.inhparent IS NULL THEN '' ELSE (
     SELECT CASE WHEN k.oid IS NULL THEN 'index ' ELSE 'constraint ' END || quote_ident(y.relname)
       || ' on ' || {relation_name("z.indrelid")}
     FROM pg_class y JOIN pg_index z ON z.indexrelid = y.oid
-    LEFT JOIN pg_constraint k ON k.conindid = y.oid AND k.contype IN ('p', 'u', 'x')
-    WHERE y.oid = u.inhparent), '')"""
+    LEFT JOIN pg_constraint k ON k.conrelid = z.indrelid AND k.conindid = y.oid
+      AND k.contype IN ('p', 'u', 'x')
+    WHERE y.oid = u.inhparent) END"""
 
 
 INDEXES = f"""

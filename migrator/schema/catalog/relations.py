@@ -10,6 +10,9 @@ from migrator.schema.catalog.fragments import (
 )
 from migrator.schema.catalog.sequences import OPTIONS
 
+# The storage options of a relation and, with a prefix, those of its TOAST table.
+_ALL_OPTIONS = """(r.reloptions || (SELECT array_agg('toast.' || o)
+        FROM pg_class t, unnest(t.reloptions) o WHERE t.oid = r.reltoastrelid))"""
 RELATIONS = f"""
 SELECT 'pg_class'::regclass::oid::int8, r.oid::int8, 0, r.kind, r.name, r.schema_key,
   'CREATE ' || upper(r.kind) || ' ' || r.full_name,
@@ -28,10 +31,7 @@ SELECT 'pg_class'::regclass::oid::int8, r.oid::int8, 0, r.kind, r.name, r.schema
         {foreign_options("f.ftoptions")})
       FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
       WHERE f.ftrelid = r.oid),
-    'options', 'WITH (' || {
-    storage_options('''r.reloptions || ARRAY(SELECT 'toast.' || o
-        FROM pg_class t, unnest(t.reloptions) o WHERE t.oid = r.reltoastrelid)''')
-} || ')',
+    'options', 'WITH (' || {storage_options(_ALL_OPTIONS)} || ')',
     'query', CASE WHEN r.relkind IN ('v', 'm')
       THEN E'AS\\n' || rtrim(pg_get_viewdef(r.oid, true), ';') END,
     'persistence', CASE WHEN r.relpersistence = 'u'
@@ -82,9 +82,10 @@ _SETTINGS = f"""
       || ' SET STORAGE ' || CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL'
         WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END END,
     'statistics', {_alter("a.attname")} || ' SET STATISTICS ' || nullif(a.attstattarget, -1),
-    'options', (SELECT {_alter("a.attname")} || ' SET (' || string_agg(o, ', ' ORDER BY o) || ')'
+    'options', CASE WHEN a.attoptions IS NOT NULL THEN (
+      SELECT {_alter("a.attname")} || ' SET (' || string_agg(o, ', ' ORDER BY o) || ')'
       -- A server can note there which version of a collation or a type the column was made with.
-      FROM unnest(a.attoptions) o WHERE o !~ '^pg_attver='),
+      FROM unnest(a.attoptions) o WHERE o !~ '^pg_attver=') END,
     'foreign options', {foreign_options("a.attfdwoptions")}"""
 # The first table that a column is inherited from.
 _INHERITED_FROM = """(SELECT i.inhparent FROM pg_inherits i
@@ -109,8 +110,8 @@ LEFT JOIN LATERAL (
     AS options
   FROM pg_depend p JOIN pg_sequence s ON s.seqrelid = p.objid JOIN pg_class c ON c.oid = p.objid
   WHERE p.refclassid = 'pg_class'::regclass AND p.refobjid = r.oid AND p.refobjsubid = a.attnum
-    AND p.classid = 'pg_class'::regclass AND p.deptype = 'i'
-) q ON a.attidentity <> ''
+    AND p.classid = 'pg_class'::regclass AND p.deptype = 'i' AND a.attidentity <> ''
+) q ON true
 WHERE a.attnum > 0 AND NOT a.attisdropped
   AND (r.relkind IN ('r', 'p', 'f') OR r.relkind = 'v' AND a.atthasdef)
 ORDER BY r.name, a.attnum

@@ -121,18 +121,18 @@ ALTER LANGUAGE plother RENAME TO plother2;
 -- comment on language plother
 COMMENT ON LANGUAGE plother IS 'x';
 
--- transform for integer on language sql
+-- transform for integer*language sql
 DROP TRANSFORM FOR integer LANGUAGE sql;
 
--- transform for integer on language sql
+-- transform for integer*language sql
 CREATE OR REPLACE TRANSFORM FOR integer LANGUAGE sql (TO SQL WITH FUNCTION int4recv(internal));
 
--- comment on transform for integer on language sql
+-- comment on transform for integer*language sql
 COMMENT ON TRANSFORM FOR integer LANGUAGE sql IS 'x';
 
 -- access method pile
-CREATE FUNCTION other_handler(internal) RETURNS table_am_handler LANGUAGE internal AS 'heap_tableam_handler';
-UPDATE pg_am SET amhandler = 'other_handler'::regproc WHERE amname = 'pile';
+CREATE FUNCTION heap_handler(internal) RETURNS table_am_handler LANGUAGE internal AS 'heap_tableam_handler';
+UPDATE pg_am SET amhandler = 'heap_handler'::regproc WHERE amname = 'pile';
 
 -- access method heap2
 CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
