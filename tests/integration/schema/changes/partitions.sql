@@ -129,6 +129,6 @@ ALTER INDEX bookings_1_room_idx RENAME TO bookings_1_by_room;
 CREATE UNIQUE INDEX bookings_unique ON bookings (room, code);
 ALTER TABLE bookings_1 ADD CONSTRAINT bookings_1_own UNIQUE (room, code);
 
--- constraint event_notes_fkey on event_notes [policy: triggers of foreign keys]
+-- constraint event_notes_fkey on event_notes
 UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'events_2025'::regclass AND tgisinternal
 AND tgconstraint IN (SELECT oid FROM pg_constraint WHERE confrelid = 'events_2025'::regclass);
