@@ -636,7 +636,7 @@ CREATE OPERATOR >>> (LEFTARG = int, RIGHTARG = int, FUNCTION = g, COMMUTATOR = <
 CREATE FUNCTION g(int, int) RETURNS bool LANGUAGE internal IMMUTABLE AS 'int4gt';
 CREATE FUNCTION f(int, int) RETURNS bool LANGUAGE internal IMMUTABLE AS 'int4lt';
 CREATE OPERATOR >>> (LEFTARG = int, RIGHTARG = int, FUNCTION = g, COMMUTATOR = <<<);
-CREATE OPERATOR <<< (LEFTARG = int, RIGHTARG = int, FUNCTION = f);
+CREATE OPERATOR <<< (LEFTARG = int, RIGHTARG = int, FUNCTION = f, COMMUTATOR = >>>);
 
 -- a collation, copied or described
 CREATE COLLATION c (PROVIDER = libc, LOCALE = 'C');
