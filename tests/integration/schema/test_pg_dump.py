@@ -192,10 +192,12 @@ def objection(before: Seen, after: Seen, change: Change) -> str:
     dumped = before.dump != after.dump
     if change.changes_nothing and dumped:
         return "it is to change nothing, and pg_dump shows it"
+    if not differences and not dumped:
+        return "" if change.changes_nothing else "neither sees it"
     if bool(differences) == dumped:
         if change.policy:
-            return f"no policy is needed: {dumped=}"
-        if differences and not change.is_named(keys):
+            return "both see it, and no policy is needed"
+        if not change.is_named(keys):
             return f"it names {keys}"
         return ""
     if not change.policy:

@@ -115,7 +115,7 @@ ALTER TABLE events_2025 ADD CONSTRAINT events_2025_own CHECK (customer_id > 0);
 -- constraint events_what on events
 ALTER TABLE events DROP CONSTRAINT events_what;
 
--- comment on constraint events_what on events_2025
+-- nothing
 COMMENT ON CONSTRAINT events_what ON events_2025 IS 'x';
 
 -- column events.what
