@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from migrator.adoption import tools
 from migrator.apply.run import apply_pending
 from migrator.files import rules
@@ -20,7 +22,7 @@ from migrator.process.errors import Interrupted, ProblemsFound, UsageError
 from migrator.process.names import identifier
 from migrator.schema import scratch
 from migrator.schema.difference import Difference, compare
-from migrator.schema.snapshot import take_snapshot
+from migrator.schema.snapshot import take_snapshot, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from migrator.schema.snapshot import Snapshot
     from migrator.server.session import Session
 
+
+log = structlog.get_logger()
 
 # The file with the patterns, in the folder of the migrations, where hidden files are no migrations.
 ACCEPTED = ".verify-ignore"
@@ -127,6 +131,8 @@ def verify_schema(
             expected = take_snapshot(empty.session, ours)
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signum, "nothing was changed") from None
+    if unread := sorted({*unreadable(expected), *unreadable(actual)}):
+        log.warning("not compared", parts=unread, reason="this role may not read them")
     # The migrator itself makes these schemas: that of the history, unless a file makes it before,
     # and the marker.
     schema = session.settings.table.schema
