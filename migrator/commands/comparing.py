@@ -40,13 +40,15 @@ def add_allow_differences(
     )
 
 
-def compare(context: Context, session: Session, files: Sequence[Migration]) -> Comparison:
-    """Compare the database with what some files describe.
+def compare(
+    context: Context, session: Session, files: Sequence[Migration], *, grants: bool = False
+) -> Comparison:
+    """Compare the database with what some files describe; with their owners and privileges or not.
 
     The differences that the file .verify-ignore or the option --ignore names are accepted.
     """
     patterns = (*accepted(context.settings.directory), *(context.options.ignore or ()))
-    return verify_schema(session, files, patterns)
+    return verify_schema(session, files, patterns, grants=grants)
 
 
 def require_schema(context: Context, session: Session, files: Sequence[Migration]) -> None:
@@ -56,7 +58,8 @@ def require_schema(context: Context, session: Session, files: Sequence[Migration
         SchemaDiffers: there is a difference that nobody has agreed to.
     """
     result = compare(context, session, files)
-    context.say(comparison.text(comparison.data(result, None)) + "\n\n")
+    answer = comparison.data(result, None)
+    context.say(comparison.text(answer, "migrator verify --grants") + "\n\n")
     if result.differences and not context.options.allow_differences:
         raise SchemaDiffers(
             "the database is not what the files describe; nothing was recorded",

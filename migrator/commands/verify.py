@@ -45,6 +45,11 @@ def add_options(parser: ArgumentParser) -> None:
         type=int,
         help="compare with the files up to N instead of the applied files",
     )
+    parser.add_argument(
+        "--grants",
+        action="store_true",
+        help="compare owners and privileges, too; by default they are only counted",
+    )
     add_ignore(parser)
 
 
@@ -58,7 +63,7 @@ def execute(context: Context) -> int:
             files = applied(plan, context.settings)
         else:
             files = up_to(migrations, context.options.version)
-        result = compare(context, session, files)
+        result = compare(context, session, files, grants=context.options.grants)
     answer = comparison.data(result, plan)
     context.show(answer, comparison.text(answer))
     return DISAGREEMENT if result.differences else OK

@@ -11,6 +11,7 @@ import pytest
 
 from migrator.commands.new import template
 from migrator.schema.scratch import options
+from migrator.schema.uncompared import NOTHING
 from tests.integration.commands.test_commands import documented
 from tests.integration.process.test_logging import check
 from tests.integration.schema.test_reset import SUBSCRIPTION
@@ -170,6 +171,8 @@ index people_settings on people: missing in the database
             "unused_patterns": ["table x"],
             "pending": [],
             "ahead": [],
+            "before_the_files": [],
+            "not_compared": dict.fromkeys(NOTHING._fields, 0),
         }
 
     def test_a_file_of_accepted_differences(
@@ -310,7 +313,8 @@ class TestTheScratchDatabase:
         run = migrate("verify")
         assert (run.status, run.out) == (
             0,
-            "The schema is what the 3 files up to 003_born.sql describe.\n",
+            "The schema is what the 3 files up to 003_born.sql describe.\n"
+            "Not compared: 2 settings of the database.\n",
         )
 
     def test_it_sorts_as_the_target(self, server: Server) -> None:
