@@ -25,13 +25,15 @@ PAGE = Page(
 
     The role needs the right to create a database; without it, set MIGRATOR_SCRATCH_URL to an
     empty database. Accept differences with --ignore, or in the file .verify-ignore in the folder
-    of migrations. docs/verify.md lists what is compared. {ANSWER}
+    of migrations. Owners and privileges are compared with --grants; without it, the last line
+    says how many there are. docs/verify.md lists what is compared. {ANSWER}
     """,
     "the schema is what the files describe",
     ("1", "4", "5", "6"),
     (
         ("migrator verify", "the database against its history"),
         ("migrator verify --version 1", "against the files up to 1"),
+        ("migrator verify --grants", "owners and privileges, too"),
         ("migrator verify --ignore 'index idx_*'", "accept differences of some indexes"),
     ),
 )

@@ -336,6 +336,20 @@ class TestAGivenDatabase:
         assert given.execute(look) == before
         assert runs[0].out == runs[1].out
 
+    def test_a_marker_of_another_role_is_none(
+        self, migrate: Migrate, folder: Folder, given: Database
+    ) -> None:
+        """What it says would be run with our rights."""
+        folder.write("001_a.sql", "CREATE TABLE a ();")
+        assert migrate().status == 0
+        given.execute(
+            "CREATE SCHEMA migrator_scratch; COMMENT ON SCHEMA migrator_scratch IS E'plpgsql\\nx'"
+        )
+        url = given.server.url(given.name, user=OTHER, password=OWNER_PASSWORD)
+        run = migrate("verify", env={"MIGRATOR_SCRATCH_URL": url})
+        assert run.status == USAGE
+        assert "it has schema migrator_scratch" in run.event("usage error")["message"]
+
     def test_one_that_is_not_empty(self, migrate: Migrate, folder: Folder, given: Database) -> None:
         folder.write("001_a.sql", "CREATE TABLE a ();")
         assert migrate().status == 0
