@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from migrator.process.names import Table
 
 
+# Names are compared as text, so every database must quote them in the same way.
+_SETTINGS = "SET LOCAL quote_all_identifiers TO off; SET LOCAL jit TO off"
+
+
 def filled(query: str, left_out: Iterable[Table], stands_for: str | None) -> str:
     """Return a query of this module that can be sent.
 
@@ -25,9 +29,10 @@ def filled(query: str, left_out: Iterable[Table], stands_for: str | None) -> str
         stands_for: the role that our own role stands for; None when each stands for itself.
     """
     tables = ", ".join(literal(table.quoted) for table in left_out)
-    return query.replace("{left_out}", f"ARRAY[{tables}]::text[]").replace(
-        "{stands_for}", literal(stands_for)
-    )
+    gaps = {"{left_out}": f"ARRAY[{tables}]::text[]", "{stands_for}": literal(stands_for)}
+    for gap, text in gaps.items():
+        query = query.replace(gap, text)
+    return f"{_SETTINGS}; {query}"
 
 
 def _role(oid: str) -> str:

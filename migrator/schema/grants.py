@@ -142,15 +142,8 @@ def read_rights(
     left_out = tuple(left_out)
     with session.at_length():
         for query in (OWNERS, PRIVILEGES, DEFAULT_PRIVILEGES):
-            sql = filled(query, left_out, stands_for)
-            # Names are compared as text, so the two databases must quote them in the same way.
-            for (
-                kind,
-                name,
-                within,
-                made_under,
-                *rest,
-            ) in session.query(f"SET LOCAL quote_all_identifiers TO off; {sql}"):
+            rows = session.query(filled(query, left_out, stands_for))
+            for kind, name, within, made_under, *rest in rows:
                 under = DefaultPrivileges(*made_under) if made_under else None
                 right = Right(kind, name, tuple(within), under, *rest[:5])
                 rights[right.key] = right

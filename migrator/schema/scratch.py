@@ -265,14 +265,20 @@ def _drop(session: Session, name: str) -> None:
         log.warning("scratch database left behind", scratch=name, reason="the connection was lost")
         return
     cancel, session.stop.cancel = session.stop.cancel, None
+    force = " WITH (FORCE)"
     for _ in range(_TRIES):
         try:
             with session.at_length():
-                session.execute_in_spite_of_signals(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+                session.execute_in_spite_of_signals(f"DROP DATABASE IF EXISTS {name}{force}")
         except (ServerError, ConnectionLost, Unanswered) as error:
             if isinstance(error, ServerError) and error.sqlstate == sqlstate.QUERY_CANCELED:
                 continue  # the cancel that the signal had caused before
             if isinstance(error, ServerError):
+                # A session of ours that is about to end has the role that has logged in, and the
+                # role that it has become may not end it. Without FORCE, the server waits for it.
+                if error.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE and force:
+                    force = ""
+                    continue
                 reason = redact(error.diagnosis.message)
             else:
                 reason = without_passwords(error)

@@ -97,6 +97,6 @@ def count_uncompared(
     query = filled(_COUNTS, left_out, None)
     query = query.replace("{migrating}", literal(migrating)).replace("{apart}", f"ARRAY[{keys}]")
     with session.at_length():
-        [counts] = session.query(f"SET LOCAL quote_all_identifiers TO off; {query}")
+        [counts] = session.query(query)
     uncompared = Uncompared(*counts)
     return uncompared._replace(grants=0, owners=0) if grants else uncompared

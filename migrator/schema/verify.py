@@ -25,7 +25,7 @@ from migrator.schema.snapshot import take_snapshot
 from migrator.schema.uncompared import NOTHING, Uncompared, count_uncompared
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from os import PathLike
 
     from migrator.files.migration import Migration
@@ -125,29 +125,24 @@ def verify_schema(
     if problems := [problem for file in files for problem in rules.obstacles(file)]:
         raise ProblemsFound(problems)
     ours = own_tables(session.settings.table)
-    role = rights.migrating_role(session)
-    expected_rights, actual_rights = {}, {}
+    expected_rights: rights.Rights = {}
+    actual_rights: rights.Rights = {}
     try:
+        role = rights.migrating_role(session)
         with built(session, files) as scratch_database:
             expected = take_snapshot(scratch_database.session, ours)
-            others = _only_here(session, scratch_database.session)
+            left_out = (*ours, *_only_here(session, scratch_database.session))
             if grants:
                 expected_rights = rights.read_rights(scratch_database.session, ours, role)
+        actual = take_snapshot(session, left_out)
+        if grants:
+            actual_rights = rights.read_rights(session, left_out)
+        apart = _apart(session.settings.table.schema, scratch_database.ground)
+        # A file can own or grant `public`, also where the history is in it.
+        apart_rights = apart - {"schema public"}
+        uncompared = count_uncompared(session, left_out, role, apart_rights, grants=grants)
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signum, "nothing was changed") from None
-    left_out = (*ours, *others)
-    actual = take_snapshot(session, left_out)
-    if grants:
-        actual_rights = rights.read_rights(session, left_out)
-    # Neither do the files make these, nor is anything made of them: what is there before the files,
-    # and the schemas that the migrator makes. Those are that of the history, unless a file makes it
-    # before, and the marker.
-    schema = session.settings.table.schema
-    apart = {f"schema {name}" for name in (schema, identifier(schema), scratch.MARKER)}
-    apart |= {*scratch_database.ground}
-    # A file can own or grant `public`, also where the history is in it.
-    apart_rights = apart - {"schema public"}
-    uncompared = count_uncompared(session, left_out, role, apart_rights, grants=grants)
     for snapshot in (expected, actual):
         for key in apart:
             snapshot.pop(key, None)
@@ -157,6 +152,16 @@ def verify_schema(
     )
     comparison = judge(files, differences, patterns, grants=grants)
     return replace(comparison, ground=scratch_database.ground, uncompared=uncompared)
+
+
+def _apart(schema: str, ground: Iterable[str]) -> set[str]:
+    """Return the keys of items that the files do not make, and the migrator or others do.
+
+    Args:
+        schema: the schema of the history, which the migrator makes unless a file makes it before.
+        ground: what was made before the files.
+    """
+    return {f"schema {name}" for name in (schema, identifier(schema), scratch.MARKER)} | {*ground}
 
 
 def _only_here(session: Session, scratch_session: Session) -> tuple[Table, ...]:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("owner_may_create_databases")
 def lines(migrate: Migrate, *arguments: str, **env: str) -> list[str]:
     """Return what verify prints, after a look at its exit status and at what it leaves."""
     run = migrate("verify", *arguments, env=env)
-    assert run.err == ""
+    assert run.err == "", run.err
     assert run.status == (0 if run.out.startswith("The schema is") else DISAGREEMENT)
     nothing_left(migrate.database.server)
     return run.out.splitlines()
@@ -80,6 +80,25 @@ class TestASchemaOfThePath:
             ]
         finally:
             database.execute(f"ALTER ROLE {OWNER} RESET search_path")
+
+    def test_of_a_login_that_becomes_another_role(
+        self, migrate: Migrate, database: Database
+    ) -> None:
+        """What is set for a role applies to the role that logs in."""
+        database.execute(
+            f"CREATE SCHEMA app AUTHORIZATION {OWNER};"
+            f"CREATE ROLE {OTHER} LOGIN IN ROLE {OWNER} PASSWORD '{OWNER_PASSWORD}';"
+            f"ALTER ROLE {OTHER} SET role TO {OWNER};"
+            f"ALTER ROLE {OTHER} IN DATABASE {database.name} SET search_path = app, public"
+        )
+        url = database.server.url(database.name, user=OTHER, password=OWNER_PASSWORD)
+        try:
+            assert migrate(env={"DATABASE_URL": url}).status == 0
+            assert database.execute("SELECT FROM app.a") == []
+            for arguments in ((), ("--grants",)):
+                assert lines(migrate, *arguments, DATABASE_URL=url)[0] == EQUAL
+        finally:
+            database.server.execute(f"DROP ROLE {OTHER}")
 
     def test_of_the_role_itself(self, migrate: Migrate, database: Database) -> None:
         """The usual path is "$user", public."""
