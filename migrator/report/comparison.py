@@ -27,8 +27,7 @@ _NOT_COMPARED = {
     "extension_versions": ("extension version", "extension versions"),
     "tablespaces": ("relation in another tablespace", "relations in other tablespaces"),
     "settings": ("setting of the database", "settings of the database"),
-    "security_labels": ("security label", "security labels"),
-    "subscription_connections": ("connection of a subscription", "connections of subscriptions"),
+    "unreadable": ("object that the role may not read", "objects that the role may not read"),
 }
 _LONG = 4  # lines; two texts that both have so many are shown as their difference
 

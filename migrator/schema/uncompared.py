@@ -28,8 +28,7 @@ class Uncompared(NamedTuple):
             database's.
         settings: settings of the database, for all roles or for one (ALTER DATABASE … SET, ALTER
             ROLE … IN DATABASE … SET).
-        security_labels: labels of objects in this database (SECURITY LABEL).
-        subscription_connections: the addresses and slots of subscriptions.
+        unreadable: what our role may not read, such as the options of a user mapping.
     """
 
     grants: int
@@ -38,11 +37,10 @@ class Uncompared(NamedTuple):
     extension_versions: int
     tablespaces: int
     settings: int
-    security_labels: int
-    subscription_connections: int
+    unreadable: int
 
 
-NOTHING = Uncompared(0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Uncompared(0, 0, 0, 0, 0, 0, 0)
 _HERE = "(SELECT d.oid FROM pg_database d WHERE d.datname = current_database())"
 _OWNERS = f"""SELECT count(*) FROM ({OWNERS}) o WHERE o.role <> quote_ident({{migrating}})
   AND o.within[1] <> ALL ({{apart}}::text[])
@@ -67,9 +65,7 @@ SELECT ({_GRANTS})::int, ({_OWNERS})::int, ({_DATABASE_GRANTS})::int,
     AND relkind IN ('r', 'p', 'i', 'I', 'm') AND relpersistence <> 't'
     AND relnamespace <> 'pg_toast'::regnamespace)::int,
   (SELECT count(*) FROM pg_db_role_setting s, unnest(s.setconfig)
-    WHERE s.setdatabase = {_HERE})::int,
-  (SELECT count(*) FROM pg_seclabel)::int,
-  (SELECT count(*) FROM pg_subscription s WHERE s.subdbid = {_HERE})::int
+    WHERE s.setdatabase = {_HERE})::int
 """
 
 
@@ -80,6 +76,7 @@ def count_uncompared(
     apart: Iterable[str] = (),
     *,
     grants: bool,
+    unreadable: int = 0,
 ) -> Uncompared:
     """Count, in one message, what is in a database and was not compared.
 
@@ -89,6 +86,7 @@ def count_uncompared(
         migrating: the role that applies the migrations.
         apart: the keys of items in a snapshot whose owners and privileges are never compared.
         grants: whether owners and privileges were compared.
+        unreadable: how much of the snapshot our role could not read.
 
     Raises:
         ServerError: the server reported an error.
@@ -98,5 +96,5 @@ def count_uncompared(
     query = query.replace("{migrating}", literal(migrating)).replace("{apart}", f"ARRAY[{keys}]")
     with session.at_length():
         [counts] = session.query(query)
-    uncompared = Uncompared(*counts)
+    uncompared = Uncompared._make([*counts, unreadable])
     return uncompared._replace(grants=0, owners=0) if grants else uncompared

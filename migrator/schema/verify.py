@@ -21,7 +21,7 @@ from migrator.schema import grants as rights
 from migrator.schema import scratch
 from migrator.schema.difference import Difference, compare
 from migrator.schema.ground import built
-from migrator.schema.snapshot import take_snapshot
+from migrator.schema.snapshot import take_snapshot, unreadable
 from migrator.schema.uncompared import NOTHING, Uncompared, count_uncompared
 
 if TYPE_CHECKING:
@@ -140,7 +140,14 @@ def verify_schema(
         apart = _apart(session.settings.table.schema, scratch_database.ground)
         # A file can own or grant `public`, also where the history is in it.
         apart_rights = apart - {"schema public"}
-        uncompared = count_uncompared(session, left_out, role, apart_rights, grants=grants)
+        uncompared = count_uncompared(
+            session,
+            left_out,
+            role,
+            apart_rights,
+            grants=grants,
+            unreadable=len({*unreadable(expected), *unreadable(actual)}),
+        )
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signum, "nothing was changed") from None
     for snapshot in (expected, actual):

@@ -332,8 +332,7 @@ class TestTheCommand:
             "extension_versions": 1,
             "tablespaces": 0,
             "settings": 1,
-            "security_labels": 0,
-            "subscription_connections": 0,
+            "unreadable": 0,
         }
         answer = json.loads(migrate("verify", "--json", "--grants").out)
         assert (answer["not_compared"]["grants"], answer["not_compared"]["owners"]) == (0, 0)

@@ -1,0 +1,211 @@
+"""A snapshot sees what pg_dump sees: each single change to a rich schema, of every kind of object.
+
+The changes are in changes/*.sql, one a paragraph. The first line of a paragraph is a comment: the
+object that has to be named, or `nothing` for a change that is none; then, in brackets, the first
+version of PostgreSQL that has it, and the policy of docs/verify.md that says why the comparison
+and pg_dump do not agree.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg2
+import pytest
+
+from migrator.process.settings import load_settings
+from migrator.process.signals import Stop
+from migrator.schema.difference import compare
+from migrator.schema.snapshot import take_snapshot
+from migrator.server.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from migrator.schema.snapshot import Snapshot
+    from tests.support.postgres import Server
+
+FOLDER = Path(__file__).parent
+SCHEMA = FOLDER / "schemas" / "rich.sql"
+SCHEMA_WITH_ICU = FOLDER / "schemas" / "rich_with_icu.sql"
+SCHEMA_SINCE = {18: FOLDER / "schemas" / "rich_since_18.sql"}
+FILES = sorted((FOLDER / "changes").glob("*.sql"))
+# What differs from run to run: a random word against statements that a dump smuggles into psql.
+_NOISE = re.compile(r"(?m)^\\(un)?restrict .*\n")
+_TAG = re.compile(r" ?\[(?:policy: (?P<policy>[^\]]+)|(?P<since>\d+)|(?P<icu>icu))\]")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change to the rich schema.
+
+    Attributes:
+        key: the object that has to be named; empty if any will do, or none.
+        sql: the statements.
+        since: the first version of PostgreSQL that has them.
+        needs_icu: whether only a server with the library ICU has them.
+        policy: why the comparison and pg_dump do not agree; empty when they do.
+    """
+
+    key: str
+    sql: str
+    since: int
+    needs_icu: bool
+    policy: str
+
+    @property
+    def changes_nothing(self) -> bool:
+        return self.key == "nothing"
+
+
+def changes(file: Path) -> list[Change]:
+    found = []
+    for paragraph in file.read_text("utf-8").strip().split("\n\n"):
+        head, _, sql = paragraph.partition("\n")
+        assert head.startswith("-- "), paragraph
+        tags = [match.groupdict() for match in _TAG.finditer(head)]
+        found.append(
+            Change(
+                key=_TAG.sub("", head.removeprefix("--")).strip(),
+                sql=sql,
+                since=max((int(tag["since"]) for tag in tags if tag["since"]), default=0),
+                needs_icu=any(tag["icu"] for tag in tags),
+                policy=next((tag["policy"] for tag in tags if tag["policy"]), ""),
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What pg_dump and a snapshot see of a database.
+
+    Attributes:
+        dump: the statements of pg_dump, in an order that does not depend on oids.
+        snapshot: the snapshot.
+    """
+
+    dump: tuple[str, ...]
+    snapshot: Snapshot
+
+
+def run(server: Server, database: str, sql: str) -> None:
+    server.execute(f"SET client_min_messages = error; {sql}", database)
+
+
+def look(server: Server, database: str) -> Seen:
+    with closing(psycopg2.connect(server.url(database))) as connection:
+        snapshot = take_snapshot(Session(connection, load_settings({}), Stop()))
+    program = [str(server.bin / "pg_dump"), "--schema-only", server.url(database)]
+    done = subprocess.run(program, check=True, capture_output=True, text=True)
+    dump = _NOISE.sub("", done.stdout)
+    return Seen(tuple(sorted(dump.split("\n\n\n"))), snapshot)
+
+
+def make_tablespace(server: Server) -> None:
+    """Create a tablespace in the server's own folder; a test before may have created it."""
+    options = "-c allow_in_place_tablespaces=on"  # for developers (PostgreSQL documentation)
+    with closing(psycopg2.connect(server.url(), options=options)) as connection:
+        connection.autocommit = True
+        with suppress(psycopg2.errors.DuplicateObject):
+            connection.cursor().execute("CREATE TABLESPACE shelf LOCATION ''")
+
+
+@contextmanager
+def copy(server: Server, database: str) -> Iterator[str]:
+    name = f"{database}_changed"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {database} STRATEGY file_copy")
+    try:
+        yield name
+    finally:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def has_icu(server: Server) -> bool:
+    return bool(server.execute("SELECT FROM pg_collation WHERE collprovider = 'i' LIMIT 1"))
+
+
+def schema(server: Server) -> list[Path]:
+    """Return the files of the rich schema for a server."""
+    later = [file for version, file in SCHEMA_SINCE.items() if server.version >= version]
+    return [SCHEMA, *later, *([SCHEMA_WITH_ICU] if has_icu(server) else [])]
+
+
+def changes_for(server: Server, file: Path) -> list[Change]:
+    """Return the changes of a file that a server can make."""
+    icu = has_icu(server)
+    return [
+        change
+        for change in changes(file)
+        if server.version >= change.since and (icu or not change.needs_icu)
+    ]
+
+
+@pytest.fixture(scope="module")
+def rich(server: Server, worker_id: str) -> Iterator[str]:
+    """The name of a database with the rich schema."""
+    name = f"rich_{worker_id}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    try:
+        make_tablespace(server)
+        for file in schema(server):
+            run(server, name, file.read_text("utf-8"))
+        yield name
+    finally:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def before(server: Server, rich: str) -> Seen:
+    """What the rich schema is without a change."""
+    return look(server, rich)
+
+
+def objection(before: Seen, after: Seen, change: Change) -> str:
+    """Return why the comparison and pg_dump do not agree as they should; empty if they do."""
+    differences = compare(before.snapshot, after.snapshot)
+    keys = [key for difference in differences for key in (difference.key, *difference.within)]
+    dumped = before.dump != after.dump
+    if change.changes_nothing and dumped:
+        return "it is to change nothing, and pg_dump shows it"
+    if bool(differences) == dumped:
+        if change.policy:
+            return f"no policy is needed: {dumped=}"
+        if differences and not (change.key and change.key in keys):
+            return f"it names {keys}"
+        return ""
+    if not change.policy:
+        return f"pg_dump shows {sorted(set(after.dump) ^ set(before.dump))}, found {keys}"
+    if differences and change.key not in keys:
+        return f"it names {keys}"
+    return ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_each_change_that_pg_dump_shows_is_found(
+    server: Server, rich: str, before: Seen, file: Path
+) -> None:
+    wrong = []
+    for change in changes_for(server, file):
+        with copy(server, rich) as changed:
+            try:
+                run(server, changed, change.sql)
+            except psycopg2.Error as error:
+                wrong.append(f"{change}: {error}")
+                continue
+            reason = objection(before, look(server, changed), change)
+        if reason:
+            wrong.append(f"{change}: {reason}")
+    assert "\n".join(wrong) == ""
+
+
+def test_there_are_changes_to_every_kind_of_object(before: Seen) -> None:
+    made = [change for file in FILES for change in changes(file)]
+    assert len(made) > 500
+    kinds = {item.kind for item in before.snapshot.values()}
+    assert {kind for kind in kinds if not any(c.key.startswith(kind) for c in made)} == set()
