@@ -330,7 +330,8 @@ def _run_in_transaction(session: Session, migration: Migration, index: int) -> I
         The impact of the statement. None when the server refuses the statement in a transaction,
         because it is a block that commits, or for its object; then nothing of it was done.
     """
-    session.execute(f"{concurrently.BEGIN}; {on_safe_path(impact.cursor_sql())}")
+    first = impact.first_sql(migration, index=index)
+    session.execute(f"{concurrently.BEGIN}; {on_safe_path(first)}")
     times = impact.LockTimes()
     try:
         statements.send_alone(session, migration, index)

@@ -192,6 +192,12 @@ _BY_SQLSTATE = {
 # The codes whose advice is as good when no file is to blame.
 _ABOUT_THE_SERVER = ("25006", "53100", "53200", "54000")
 
+_QUERY_SYNTAX = (
+    "The statement ran code that cannot be parsed: look at the second caret. If EXECUTE was given "
+    "this code, repair what builds it; format() writes a name with %I and a value with %L. If that "
+    "is in a function of an earlier migration, replace the function before the statement."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Clues:
@@ -201,9 +207,11 @@ class Clues:
         sqlstate: the five-character code of the error.
         message: the message of the error.
         source: the lines of the file around the place, as they are shown.
+        shows_query: whether the SQL that a function or block ran is shown below the file.
         at_end: whether the error came after the last statement.
         blockers: the sessions that hold the lock that was not available.
         changed_history: whether the file has changed the history itself.
+        refuses_record: whether the history refuses the record of the file.
         version: the version of the migration.
         is_first: whether no migration is known to be applied.
         resumable: whether the statements before the failed one stay done.
@@ -213,9 +221,11 @@ class Clues:
     sqlstate: str
     message: str
     source: tuple[str, ...] = ()
+    shows_query: bool = False
     at_end: bool = False
     blockers: tuple[Blocker, ...] = ()
     changed_history: bool = False
+    refuses_record: bool = False
     version: int = 0
     is_first: bool = True
     resumable: bool = False
@@ -229,28 +239,16 @@ def for_failure(clues: Clues, table: Table) -> str:
         clues: the facts of the failure.
         table: the history table.
     """
-    if clues.changed_history or clues.sqlstate == sqlstate.CHANGED_HISTORY:
-        return (
-            f"A migration may record only itself. Remove the statements that change {table}; if "
-            f"the file is a dump, make it with --exclude-table='{table.name}*'."
-        )
-    if clues.sqlstate == sqlstate.NOT_KEPT:
-        return (
-            f"A trigger on {table} changes or drops what is written to it. Drop the trigger, and "
-            "run the migrator again."
-        )
-    if clues.sqlstate == sqlstate.DUPLICATE_TABLE and f'"{table.name}"' in clues.message:
-        return (
-            f"It is the migrator's own history table, which exists before the first file runs. "
-            f"Remove it from the file; if the file is a dump, make it with "
-            f"--exclude-table='{table.name}*'."
-        )
+    if about_history := _about_history(clues, table):
+        return about_history
     invisible = re.search(r"<U\+(?!00(?:23|3A)>)\w+>", "\n".join(clues.source))
     if invisible and clues.sqlstate.startswith("42"):
         return (
             f"The file has an invisible character here, {invisible[0]}. Such characters often come "
             "from a web page or a document. Replace it with a space, or remove it."
         )
+    if clues.shows_query and clues.sqlstate == sqlstate.SYNTAX_ERROR:
+        return _QUERY_SYNTAX
     if clues.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and clues.blockers:
         return (
             f"Let that transaction end, or end it ({clues.blockers[0].ending_sql}), and run the "
@@ -267,11 +265,52 @@ def for_failure(clues: Clues, table: Table) -> str:
         return f"{_EXISTS} If all changes of the file exist already, record it: {record}."
     if clues.at_end and clues.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE:
         return _OF_ANOTHER_ROLE  # the statement that records the file
+    if clues.at_end and clues.sqlstate == sqlstate.RAISE_EXCEPTION:
+        return (
+            f"A deferred trigger of a table that the file has changed, or a trigger on {table}, "
+            "raised this error on purpose; the message says why."
+        )
     otherwise = _REST_OF_THE_FILE if clues.resumable else _ANYTHING
     advice = by_code(clues.sqlstate, clues.message, otherwise)
     if clues.at_end and clues.sqlstate.startswith("23"):
         return f"The constraint is deferred, so it is checked at the end of the file. {advice}"
     return advice
+
+
+def _about_history(clues: Clues, table: Table) -> str:
+    """Return the advice on a file that gets in the way of the history; empty when none does."""
+    if clues.changed_history or clues.sqlstate == sqlstate.CHANGED_HISTORY:
+        return (
+            f"A migration may record only itself. Remove the statements that change {table}; if "
+            f"the file is a dump, make it with --exclude-table='{table.name}*'."
+        )
+    if clues.sqlstate == sqlstate.NOT_KEPT:
+        return (
+            f"A trigger on {table} changes or drops what is written to it. Drop the trigger, and "
+            "run the migrator again."
+        )
+    if clues.refuses_record:
+        return for_refused_record(table)
+    if clues.sqlstate == sqlstate.DUPLICATE_TABLE and f'"{table.name}"' in clues.message:
+        return (
+            f"It is the migrator's own history table, which exists before the first file runs. "
+            f"Remove it from the file; if the file is a dump, make it with "
+            f"--exclude-table='{table.name}*'."
+        )
+    return ""
+
+
+def for_refused_record(table: Table) -> str:
+    """Return the advice when one of the migrator's tables does not take what is written to it.
+
+    Args:
+        table: that table.
+    """
+    return (
+        f"{table} has a column or a constraint that the migrator has not made, and the record of "
+        "the file does not fit it. Drop it, or give the column a default, and run the migrator "
+        "again."
+    )
 
 
 def for_refusal(code: str, message: str) -> str:
@@ -285,6 +324,11 @@ def for_refusal(code: str, message: str) -> str:
         return by_code(code, message)
     if code == sqlstate.INSUFFICIENT_PRIVILEGE:
         return _OF_ANOTHER_ROLE
+    if code == sqlstate.RAISE_EXCEPTION:
+        return (
+            "A trigger on a table of the migrator, or an event trigger, raised this error on "
+            "purpose; the message says why."
+        )
     return _BY_SQLSTATE[code] if code in _ABOUT_THE_SERVER else _NO_FILE
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.failure import advice
 from migrator.failure.failure import Failure
-from migrator.failure.place import last_naming, offset_of
+from migrator.failure.place import inner_query, last_naming, offset_of
 from migrator.files.excerpt import excerpt
 from migrator.process.errors import DatabaseUnavailable
 from migrator.process.log import redact
+from migrator.process.names import Table
 from migrator.server import sqlstate
 from migrator.server.session import ServerError
 from migrator.server.words import without_passwords
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from migrator.failure.place import StatementFailed
     from migrator.files.migration import Migration
     from migrator.process.errors import MigratorError
-    from migrator.process.names import Table
     from migrator.server.session import Diagnosis
 
 # The migrator's own statement after the file fails with these codes when the file has dropped or
@@ -62,19 +62,27 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
     """Describe a statement that failed."""
     diagnosis, migration = failed.diagnosis, failed.migration
     index, offset = failed.index, offset_of(failed)
-    changed_history = index is None and _is_about_history(diagnosis, situation.table)
+    changed_history = index is None and _is_about_history(failed, situation.table)
+    refuses_record = (
+        index is None
+        and not changed_history
+        and (diagnosis.schema, diagnosis.table) == situation.table
+    )
     words = diagnosis.message.strip()
-    message = _message(failed, words, changed_history=changed_history)
+    message = _message(failed, words, changed_history, refuses_record)
     if changed_history:
         index, offset = last_naming(migration, situation.table.name) or (index, offset)
     place = _Place.of(migration, index, offset)
+    query = () if changed_history else _query(failed)
     clues = advice.Clues(
         sqlstate=diagnosis.sqlstate,
         message=message,
         source=place.source,
+        shows_query=bool(query),
         at_end=index is None,
         blockers=failed.blockers,
         changed_history=changed_history,
+        refuses_record=refuses_record,
         version=migration.version,
         is_first=not situation.current,
         resumable=not migration.directives.transaction,
@@ -89,7 +97,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         statement=None if index is None else index + 1,
         statements=len(migration.statements),
         statement_line=place.statement_line,
-        message=_message(failed, _shown(diagnosis), changed_history=changed_history),
+        message=_message(failed, _shown(diagnosis), changed_history, refuses_record),
         advice=situation.advice.get(diagnosis.sqlstate)
         or advice.for_failure(clues, situation.table),
         state=situation.state,
@@ -98,6 +106,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         detail=_shortened(diagnosis.detail),
         server_hint=_shortened(diagnosis.hint),
         context="" if changed_history else _shortened(diagnosis.context),
+        query=query,
         elapsed_ms=round(failed.elapsed * 1000),
         blockers=failed.blockers,
         current=situation.current,
@@ -145,6 +154,9 @@ def describe_refusal(error: MigratorError) -> MigratorError:
     if isinstance(error, ServerError):
         diagnosis = error.diagnosis
         hint = redact(diagnosis.hint)
+        if diagnosis.sqlstate.startswith("23") and diagnosis.table:
+            refusing = Table(diagnosis.schema, diagnosis.table)
+            return DatabaseUnavailable(message, advice.for_refused_record(refusing))
         return DatabaseUnavailable(
             message, hint or advice.for_refusal(diagnosis.sqlstate, diagnosis.message)
         )
@@ -169,13 +181,29 @@ class _Place(NamedTuple):
         return cls(line, column, source, migration.place(start)[0])
 
 
-def _message(failed: StatementFailed, words: str, *, changed_history: bool) -> str:
+def _query(failed: StatementFailed) -> tuple[str, ...]:
+    """Return the SQL that a function or block ran, as `Failure` has it."""
+    query = inner_query(failed)
+    if not query.strip():
+        return ()
+    # The server gives this SQL only together with a position in it; for an error at run time the
+    # SQL is in the context (PostgreSQL source, `_SPI_error_callback`).
+    return excerpt(query, (failed.diagnosis.internal_position or 1) - 1)
+
+
+def _message(
+    failed: StatementFailed,
+    words: str,
+    changed_history: bool,  # noqa: FBT001
+    refuses_record: bool,  # noqa: FBT001
+) -> str:
     """Return what went wrong.
 
     Args:
         failed: the error.
         words: the server's message, which becomes a part of ours.
         changed_history: whether the file has changed the history.
+        refuses_record: whether the history refuses the record of the file.
     """
     message = failed.exceeded or words
     code = failed.diagnosis.sqlstate
@@ -183,7 +211,7 @@ def _message(failed: StatementFailed, words: str, *, changed_history: bool) -> s
         if code == sqlstate.CHANGED_HISTORY:
             return message
         return f"the file removed or changed the history table: {message}"
-    if failed.index is None and code in _NOT_RECORDED:
+    if refuses_record or (failed.index is None and code in _NOT_RECORDED):
         return f"the migration cannot be recorded: {message}"
     return message
 
@@ -200,14 +228,19 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
-def _is_about_history(diagnosis: Diagnosis, table: Table) -> bool:
+def _is_about_history(failed: StatementFailed, table: Table) -> bool:
     """Decide whether an error after the last statement comes from a change of the history.
 
     Deferred constraint triggers also run after the last statement. An error in a trigger has
-    a context; an error in the migrator's own statement has none.
+    a context; an error in the migrator's own statement has none. If the history has a column or
+    constraint that the record violates, the file is to blame only if it names the history.
     """
+    diagnosis = failed.diagnosis
     return (
         diagnosis.sqlstate == sqlstate.CHANGED_HISTORY
         or (diagnosis.sqlstate in _HISTORY_IS_BROKEN and not diagnosis.context)
-        or (diagnosis.schema, diagnosis.table) == table
+        or (
+            (diagnosis.schema, diagnosis.table) == table
+            and last_naming(failed.migration, table.name) is not None
+        )
     )

@@ -31,6 +31,8 @@ class Failure:
         detail: the server's DETAIL.
         server_hint: the server's HINT.
         context: the server's CONTEXT.
+        query: the lines around the place in the SQL that a function or block ran, numbered, with a
+            caret under the place; empty when the file has that SQL.
         elapsed_ms: how long the statement ran, in milliseconds.
         blockers: the sessions that hold the lock that was not available.
         current: the version that the database is at; None when it is not known.
@@ -53,6 +55,7 @@ class Failure:
     detail: str = ""
     server_hint: str = ""
     context: str = ""
+    query: tuple[str, ...] = ()
     elapsed_ms: int | None = None
     blockers: tuple[Blocker, ...] = ()
     current: int | None = None

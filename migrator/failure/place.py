@@ -90,6 +90,20 @@ def offset_of(failed: StatementFailed) -> int:
     return statement.start if inner is None else inner
 
 
+def inner_query(failed: StatementFailed) -> str:
+    """Return the SQL inside a function or block that an error is in, if the file does not show it.
+
+    That is SQL which EXECUTE was given, and SQL in a function of an earlier migration. The result
+    is empty when the file has the SQL, so that the place in the file is the place of the error.
+    """
+    if failed.index is None:
+        return failed.diagnosis.internal_query
+    statement = failed.migration.statements[failed.index]
+    source = failed.migration.script.source
+    written = _written_at(failed.diagnosis, source, statement.start, statement.end)
+    return "" if written is not None else failed.diagnosis.internal_query
+
+
 def _row(source: str, start: int, end: int, place: re.Match[str]) -> int:
     """Return the character of the file where the server found the error in the rows of a COPY.
 
@@ -119,12 +133,19 @@ def _inner_offset(diagnosis: Diagnosis, source: str, start: int, end: int) -> in
         start: the first character of the DO statement.
         end: the end of the DO statement.
     """
-    query = diagnosis.internal_query
-    if query:
-        places = [match.start() for match in _as_written(query).finditer(source, start, end)]
-        if len(places) == 1:
-            return places[0] + (diagnosis.internal_position or 1) - 1
+    written = _written_at(diagnosis, source, start, end)
+    if written is not None:
+        return written + (diagnosis.internal_position or 1) - 1
     return _line_of_block(diagnosis.context, source, start, end)
+
+
+def _written_at(diagnosis: Diagnosis, source: str, start: int, end: int) -> int | None:
+    """Return where a statement has the SQL inside it that failed; None unless it is there once."""
+    if not diagnosis.internal_query:
+        return None
+    pattern = _as_written(diagnosis.internal_query)
+    places = [match.start() for match in pattern.finditer(source, start, end)]
+    return places[0] if len(places) == 1 else None
 
 
 def _line_of_block(context: str, source: str, start: int, end: int) -> int | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import scanner
 from migrator.files.other_tools import FRAME, is_for_tools
+from migrator.process.digest import sha256
 from migrator.process.settings import Settings, duration
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Migration(NamedTuple):
         checksum of the text as it was, so the usual ends are tried.
         """
         text = _normalised(self.script.source.encode())
-        begin = hashlib.sha256(text.rstrip(_BLANKS))
+        begin = sha256(text.rstrip(_BLANKS))
         found = {self.checksum}
         for end in _ENDS:
             whole = begin.copy()
@@ -121,7 +121,7 @@ class Migration(NamedTuple):
         source, statements = self.script.source, self.script.statements
         if not statements or len(source) > _LONGEST:
             return None
-        hashed = hashlib.sha256()
+        hashed = sha256()
         for statement in statements:
             text = scanner.bare(source, statement.start, statement.end)
             rows = source[slice(*statement.copy_data)] if statement.copy_data else ""
@@ -156,7 +156,7 @@ def checksum(data: bytes) -> str:
     A copy with other line endings, or with a byte-order mark, has the same checksum, because
     version control and editors change these without being asked.
     """
-    return hashlib.sha256(_normalised(data.removeprefix(b"\xef\xbb\xbf"))).hexdigest()
+    return sha256(_normalised(data.removeprefix(b"\xef\xbb\xbf"))).hexdigest()
 
 
 def _normalised(data: bytes) -> bytes:

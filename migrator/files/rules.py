@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _DIRECTIVE = re.compile(r"migrator[ \t]*:", re.IGNORECASE)
 # No rule refuses these statements. They are skipped, because a file can have a hundred thousand.
 _ALWAYS_FINE = re.compile(r"(?:INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"\$\{[^{}\n]*\}")
 # Characters. Longer statements contain rows or a function's body, and the words that a rule looks
 # for are at their beginning.
 _LONGEST_COMMAND = 10_000
@@ -63,7 +64,14 @@ def check(migration: Migration) -> list[Problem]:
 def obstacles(migration: Migration) -> list[Problem]:
     """Return the problems of a migration that matter only as long as it is pending."""
     script = migration.script
-    problems = sorted((*_ways_down(script), *_unwritten(script), *_other_encodings(script)))
+    problems = sorted(
+        (
+            *_ways_down(script),
+            *_unwritten(script),
+            *_other_encodings(script),
+            *_placeholders(script),
+        )
+    )
     if not migration.directives.transaction and len(migration.statements) > 1:
         problems = sorted([*problems, *_refusals(migration, _temporary)])
     return [_located(migration, problem) for problem in problems]
@@ -151,6 +159,40 @@ def _unwritten(script: scanner.Script) -> Iterator[scanner.Fault]:
             )
 
 
+def _placeholders(script: scanner.Script) -> Iterator[scanner.Fault]:
+    """Yield each `${NAME}` that another program should have replaced with a value.
+
+    In a string it can be meant as it is, for example in the text of a mail or of a function. A
+    string that is nothing else is a value that was left out, except in rows.
+    """
+    source = script.source
+    if "${" not in source:
+        return
+    for statement in script.statements:
+        if source.find("${", statement.start, statement.end) < 0:
+            continue
+        has_rows = bool(_ALWAYS_FINE.match(source, statement.start, statement.end))
+        for start, after in scanner.token_spans(source, statement.start, statement.end):
+            if name := _placeholder(source, start, after, has_rows=has_rows):
+                yield scanner.Fault(
+                    start,
+                    f"{name} is a placeholder that nothing has replaced",
+                    "Write the value into the SQL; but set a password outside of the migrations.",
+                )
+
+
+def _placeholder(source: str, start: int, after: int, *, has_rows: bool) -> str:
+    """Return the placeholder that a token is, has in its name, or ends at; otherwise nothing."""
+    if outside := _PLACEHOLDER.match(source, after - 1):
+        return outside[0]
+    inside = _PLACEHOLDER.search(source, start, after)
+    if inside is None or source[start] not in "'\"":
+        return ""
+    is_name = source[start] == '"'
+    is_value = inside.span() == (start + 1, after - 1)
+    return inside[0] if is_name or (is_value and not has_rows) else ""
+
+
 def _gaps(script: scanner.Script) -> Iterator[tuple[int, int]]:
     """Yield the start and the end of each part of a file that is between or after the statements.
 
@@ -191,10 +233,13 @@ def _outside_transaction(
     command = not_in_transaction(script.source[statement.start : end])
     if command is None:
         return None
-    return (
-        f"{command} cannot run in a transaction",
-        "Put it in a file of its own that begins with the line `-- migrator: no-transaction`.",
-    )
+    hint = "Put it in a file of its own that begins with the line `-- migrator: no-transaction`."
+    if command == "CREATE DATABASE":
+        hint = (
+            "Remove it: a migration runs in the one database that it is applied to, which exists. "
+            f"If another database is to be created: {hint[0].lower()}{hint[1:]}"
+        )
+    return f"{command} cannot run in a transaction", hint
 
 
 def _transactions(script: scanner.Script, statement: scanner.Statement) -> tuple[str, str] | None:

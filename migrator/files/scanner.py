@@ -76,7 +76,7 @@ _WORD_PART = r"[^\x00-#%-/:-@\[-^`{-\x7f]"  # a letter, underscore, digit or $
 _NO_WORD_PART = r"[\x00-#%-/:-@\[-^`{-\x7f]"
 WORD = rf"{_NOT_E}{_WORD_PART}*+|[eE](?!'){_WORD_PART}*+"
 WORD_END = rf"(?!{_WORD_PART})"
-_BLOCK_WORD = rf"(?i:BEGIN|CASE|END){WORD_END}"
+_BODY_WORD = rf"(?i:BEGIN|END){WORD_END}"
 _NUMBER = rf"[0-9]++(?>(?!\$){_WORD_PART}++)?+"  # digits, and what the server calls trailing junk
 _SYMBOL = r"[\x00-\x08\x0e-\x1f!#%&*+,.:<=>?@\[\]^`{|}~\x7f]++|-(?!-)|/(?!\*)"
 _TAG = rf"\$(?>(?![0-9]){_TAG_PART}++)?+\$"
@@ -109,14 +109,14 @@ _WHOLE = re.compile(
 
 # The slow way: all other statements are read in steps. A step jumps over tokens (group 1) and stops
 # at the next mark (group 2). A mark is a parenthesis, a semicolon, a backslash, a dollar quote, and
-# in a routine also BEGIN, CASE and END. The mark is empty at the end of the text, at a comment in a
+# in a routine also BEGIN and END. The mark is empty at the end of the text, at a comment in a
 # comment, and at a quote that is never closed.
 _TOKENS = rf"{_NUMBER}|{_SYMBOL}|\$(?!{_TAG[2:]})|{_STRING}|{_IDENTIFIER}|[eE]{_ESCAPES}"
 _MARK = rf"[();\\]|{_TAG}|"
 _STEP = rf"((?>{_GAP}(?:{WORD}|{_TOKENS}|{_PARENTHESES}))*+){_GAP}({_MARK})"
 _ROUTINE_STEP = (
-    rf"((?>{_GAP}(?:(?!{_BLOCK_WORD})(?:{WORD})|{_TOKENS}|{_PARENTHESES}))*+){_GAP}"
-    rf"({_BLOCK_WORD}|{_MARK})"
+    rf"((?>{_GAP}(?:(?!{_BODY_WORD})(?:{WORD})|{_TOKENS}|{_PARENTHESES}))*+){_GAP}"
+    rf"({_BODY_WORD}|{_MARK})"
 )
 _ROUTINE_START = (
     rf"(?i:CREATE{WORD_END}{_GAP}(?>OR{WORD_END}{_GAP}(?>REPLACE{WORD_END}{_GAP})?+)?+"
@@ -143,10 +143,22 @@ _NEVER_CLOSED = {
     "/": ("this comment is never closed", "Close it with */ as often as /* occurs in it."),
     '"': ("this quoted name is never closed", 'Close it with ", and double each " inside it.'),
     "'": ("this quoted string is never closed", "Close it with ', and double each ' inside it."),
-    "E": ("this quoted string is never closed", "Close it with ', and double each ' inside it."),
     "$": ("this dollar-quoted string is never closed", "Close it with {}."),
     "(": ("this parenthesis is never closed", "Close it with )."),
-    "B": ("this BEGIN has no END", "End the body of the function with END."),
+    "B": (
+        "this BEGIN has no END",
+        "End the body of the function with END, after a semicolon.",
+    ),
+}
+_ENDS_EARLY = {
+    '"': (
+        'this " ends a quoted name in the middle of a word, so that a later one is never closed',
+        'If it belongs to the name, write "".',
+    ),
+    "'": (
+        "this ' ends a quoted string in the middle of a word, so that a later one is never closed",
+        "If it belongs to the text, write ''.",
+    ),
 }
 _COMMAND_HINTS = {
     name: hint
@@ -167,6 +179,17 @@ _COMMAND_HINTS = {
         ":": "Write a plain colon.",
     }.items()
     for name in names.split()
+}
+# Variables that control psql itself (PostgreSQL documentation, "psql", "Variables").
+_PSQL_VARIABLES = {
+    "ON_ERROR_STOP": "Remove it: the migrator stops at the first error.",
+    **dict.fromkeys(
+        (
+            *("AUTOCOMMIT", "ECHO", "ECHO_HIDDEN", "FETCH_COUNT", "ON_ERROR_ROLLBACK", "QUIET"),
+            *("SHOW_ALL_RESULTS", "SHOW_CONTEXT", "SINGLELINE", "SINGLESTEP", "VERBOSITY"),
+        ),
+        "Remove it: it changes only how psql itself works.",
+    ),
 }
 _COMMAND_HINT = "Remove it: a migration is SQL only, without the commands of psql."
 
@@ -286,28 +309,54 @@ class _Piece(NamedTuple):
     problem: tuple[Fault, ...] = ()
 
 
+_BODY = "BEGIN ATOMIC"  # the mark that begins the body of a function
+
+
 class _Nesting:
-    """How deep parentheses or blocks are nested, and where the outermost level was opened."""
+    """The parentheses, and the body of a function, that a place in a statement is in.
+
+    Attributes:
+        previous: the mark directly before the place; empty when another token is there.
+    """
 
     def __init__(self) -> None:
-        self.depth = 0
-        self.opened = 0
+        self.previous = ""
+        self._depth = 0  # of the parentheses
+        self._opened = 0  # the offset of the outermost parenthesis
+        self._body: int | None = None  # the offset of BEGIN
 
-    def enter(self, offset: int) -> None:
-        if not self.depth:
-            self.opened = offset
-        self.depth += 1
+    @property
+    def is_outside(self) -> bool:
+        """Whether a semicolon here ends the statement."""
+        return not self._depth and self._body is None
 
-    def leave(self) -> None:
-        self.depth = max(self.depth - 1, 0)
+    def count(self, mark: str, offset: int) -> None:
+        """Take account of a mark at an offset of the source."""
+        if mark == "(":
+            self._opened = self._opened if self._depth else offset
+            self._depth += 1
+        elif mark == ")":
+            self._depth = max(self._depth - 1, 0)
+        elif mark == _BODY and self.is_outside:
+            self._body = offset
+        elif mark == "END" and not self._depth and self.previous in (";", _BODY):
+            self._body = None
+        self.previous = mark
+
+    def unclosed(self) -> tuple[Fault, ...]:
+        """Return the fault of the parenthesis or the body that is open at the end of the source."""
+        if self._depth:
+            return _never_closed("(", self._opened)
+        return () if self._body is None else _never_closed("BEGIN", self._body)
 
 
 def _piece(source: str, pos: int, end: int) -> _Piece:
     """Read up to the semicolon that ends a statement.
 
-    Like psql, this counts parentheses and, in CREATE FUNCTION and CREATE PROCEDURE, the blocks from
-    BEGIN or CASE to END that are outside of parentheses. A semicolon inside parentheses or a block
-    does not end the statement.
+    A semicolon inside parentheses, or in the body of a function from BEGIN ATOMIC to END, does not
+    end the statement. The END of a body follows a semicolon or ATOMIC; every other END belongs to a
+    CASE or is a name, and so is every other BEGIN. psql counts these words instead, so it sends
+    such a file to the server in one piece.
     """
     start = last = pos = gap(source, pos, end)
     if start == end:
@@ -315,23 +364,33 @@ def _piece(source: str, pos: int, end: int) -> _Piece:
     # A pattern is compiled only when it is needed, because this takes 2 ms. The module `re` keeps
     # the compiled pattern.
     step = re.compile(_ROUTINE_STEP if _is_routine(source, pos, end) else _STEP)
-    parentheses, blocks = _Nesting(), _Nesting()
+    nesting = _Nesting()
     while True:
         match = cast("re.Match[str]", step.match(source, pos, end))
         mark, at = match[2].upper(), match.start(2)
-        last = match.end(1) if match.end(1) > pos else last
+        if match.end(1) > pos:
+            last, nesting.previous = match.end(1), ""
         if at == end:
-            return _Piece(start, last, end, _unclosed(parentheses, blocks))
-        if mark == "\\" or (mark == ";" and not parentheses.depth and not blocks.depth):
+            return _Piece(start, last, end, nesting.unclosed())
+        if mark == "\\" or (mark == ";" and nesting.is_outside):
             return _Piece(start, last, at)
         if mark and mark[0] != "$":
-            _count(mark, at, parentheses, blocks)
             last = pos = match.end()
+            if mark == "BEGIN" and (atomic := _after_atomic(source, pos, end)):
+                mark, last, pos = _BODY, atomic, atomic
+            nesting.count(mark, at)
         elif pos := _quote_end(source, at, match.end(), end):
-            last = pos if mark else last
+            if mark:
+                last, nesting.previous = pos, ""
         else:
             last = last if source.startswith("/*", at, end) else end
-            return _Piece(start, last, end, _never_closed(match[2] or source[at], at))
+            return _Piece(start, last, end, _open(source, start, match[2], at))
+
+
+def _after_atomic(source: str, pos: int, end: int) -> int:
+    """Return the offset after the word ATOMIC; 0 when the next token is another one."""
+    start, after = next(token_spans(source, pos, end), (pos, pos))
+    return after if source[start:after].upper() == "ATOMIC" else 0
 
 
 def _is_routine(source: str, pos: int, end: int) -> bool:
@@ -352,23 +411,31 @@ def _quote_end(source: str, start: int, inside: int, end: int) -> int:
     return close + len(tag) if close >= 0 else 0
 
 
-def _count(mark: str, offset: int, parentheses: _Nesting, blocks: _Nesting) -> None:
-    if mark == "(":
-        parentheses.enter(offset)
-    elif mark == ")":
-        parentheses.leave()
-    elif parentheses.depth:
-        return
-    elif mark == "BEGIN" or (mark == "CASE" and blocks.depth):
-        blocks.enter(offset)
-    elif mark == "END":
-        blocks.leave()
+def _open(source: str, start: int, mark: str, at: int) -> tuple[Fault]:
+    """Return the fault of a quote or comment that is never closed.
 
+    A quote too many in a text makes the last quote of the statement look open, far below. So the
+    fault is the first quote that ends a string in the middle of a text: a word follows it.
 
-def _unclosed(parentheses: _Nesting, blocks: _Nesting) -> tuple[Fault, ...]:
-    if parentheses.depth:
-        return _never_closed("(", parentheses.opened)
-    return _never_closed("BEGIN", blocks.opened) if blocks.depth else ()
+    Args:
+        source: the text.
+        start: where the statement begins.
+        mark: the dollar quote that is open; empty for another quote and for a comment.
+        at: where the open quote or comment begins.
+    """
+    quote = '"' if source[at] == '"' else "'"
+    if mark or source[at] not in "eE'\"":
+        return _never_closed(mark or source[at], at)
+    ends = [after for _, after in token_spans(source, start, at) if source[after - 1] == quote]
+    if not ends:
+        return _never_closed(quote, at)
+    word = re.compile(_WORD_PART)
+    for after in ends:
+        if word.match(source, after):
+            message, hint = _ENDS_EARLY[quote]
+            return (Fault(after - 1, message, hint),)
+    message, hint = _NEVER_CLOSED[quote]
+    return (Fault(start, message.replace("this", "in this statement, a"), hint),)
 
 
 def _never_closed(mark: str, offset: int) -> tuple[Fault]:
@@ -401,7 +468,7 @@ def _comment_end(source: str, pos: int, end: int) -> int:
 
 def tokens_between(source: str, pos: int, end: int) -> Iterator[str]:
     """Yield the tokens of a part of a source, as they are written, without the comments."""
-    for start, after in _token_spans(source, pos, end):
+    for start, after in token_spans(source, pos, end):
         yield source[start:after]
 
 
@@ -413,15 +480,15 @@ def bare(source: str, pos: int, end: int) -> str:
     """
     pieces: list[str] = []
     last = pos
-    for start, after in _token_spans(source, pos, end):
+    for start, after in token_spans(source, pos, end):
         joined = start == last > pos and {source[last - 1], source[start]} <= _OPERATOR
         pieces.append(source[start:after] if joined else f"\0{source[start:after]}")
         last = after
     return "".join(pieces)
 
 
-def _token_spans(source: str, pos: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the start and the end of each token of a part of a source."""
+def token_spans(source: str, pos: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the start of each token of a part of a source, and the offset after the token."""
     token = re.compile(_TOKEN)
     while (pos := gap(source, pos, end)) < end and not source.startswith("/*", pos, end):
         after = _after(token, source, pos, end)
@@ -492,7 +559,12 @@ def _psql_command(source: str, piece: _Piece, end: int) -> tuple[int, tuple[Faul
     match = re.compile(_COMMAND).match(source, piece.stop, end)
     name = match[1] if match else ""
     message = f"\\{name} is a command of psql, not SQL"
-    problem = Fault(piece.stop, message, _COMMAND_HINTS.get(name, _COMMAND_HINT))
+    line = source[piece.stop : _line_end(source, piece.stop, end)]
+    variable = line.split()[1:2]
+    hint = _COMMAND_HINTS.get(name, _COMMAND_HINT)
+    if name in ("set", "unset") and variable and variable[0] in _PSQL_VARIABLES:
+        hint = _PSQL_VARIABLES[variable[0]]
+    problem = Fault(piece.stop, message, hint)
     if name in (";", ":"):
         return piece.stop + 2, (problem,)
     line_end = _line_end(source, piece.stop, end)

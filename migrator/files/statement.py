@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from migrator.files import scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 # The first words of most statements. One match finds them faster than reading token by token.
 _PLAIN_WORDS = re.compile(rf"(?>(?:{scanner.WORD}){scanner.SPACE}*+){{1,4}}+")
@@ -46,15 +46,16 @@ _PLAIN_COMMIT = {
     for work in ((), ("WORK",), ("TRANSACTION",))
     for chain in ((), ("AND", "NO", "CHAIN"))
 }
-_SPLIT = (
-    "Split the file into one migration for each transaction, or put "
-    "`-- migrator: no-transaction` at its top."
+_ALREADY = "the file is one transaction already"
+_SPLIT = "What has to be committed before the rest belongs in a file of its own."
+_LEVEL = (
+    "For an isolation level, put `-- migrator: isolation=repeatable-read` or "
+    "`isolation=serializable` at the top of the file."
 )
-_ISOLATION = (
-    "Remove them: the migrator begins the transaction. For an isolation level, put "
-    "`-- migrator: isolation=repeatable-read` or `isolation=serializable` at the top of the file."
+_MODES = (
+    "{} asks for transaction modes",
+    f"Remove them: the migrator begins the transaction. {_LEVEL}",
 )
-_MODES = ("{} asks for transaction modes", _ISOLATION)
 _CHAIN = ("{} AND CHAIN begins another transaction", "Write COMMIT without AND CHAIN.")
 _SAVEPOINT = (
     "{} names a savepoint that is not set at this place in the file",
@@ -62,9 +63,18 @@ _SAVEPOINT = (
 )
 _TWO_PHASE = ("{} is part of a two-phase commit", "Remove it: a migration commits in one phase.")
 _OBJECTIONS = {
-    "BEGIN": ("{} does not fit into the transaction that the file runs in", "Remove it."),
-    "COMMIT": ("{} ends the transaction that the file runs in", _SPLIT),
-    "ROLLBACK": ("{} throws away the transaction that the file runs in", "Remove it."),
+    "BEGIN": (
+        "{} does not fit into the transaction that the file runs in",
+        f"Remove it: {_ALREADY}.",
+    ),
+    "COMMIT": (
+        "{} ends the transaction that the file runs in",
+        f"Remove it: {_ALREADY}. {_SPLIT}",
+    ),
+    "ROLLBACK": (
+        "{} throws away the transaction that the file runs in",
+        "Remove it, and the statements that it would undo.",
+    ),
     "ROLLBACK TO": _SAVEPOINT,
     "RELEASE": _SAVEPOINT,
     "PREPARE TRANSACTION": _TWO_PHASE,
@@ -89,9 +99,9 @@ def unwrap(
 ) -> tuple[tuple[scanner.Statement, ...], tuple[scanner.Fault, ...]]:
     """Return the statements to run of a file that runs in the migrator's transaction, and problems.
 
-    A BEGIN that is the first statement and a COMMIT that is the last one are left out. The commands
-    for the savepoints that the file itself sets are run as they are. Every other transaction
-    command is a problem, and is also left out.
+    A BEGIN that is the first statement and the COMMIT that is the last one are left out. The
+    commands for the savepoints that the file itself sets are run as they are. Every other
+    transaction command is a problem, and is also left out; a BEGIN and its COMMIT are one problem.
     """
     statements, source = script.statements, script.source
     if not any(
@@ -102,17 +112,54 @@ def unwrap(
         _start(_CONTROL_VERB, source, statement.start, statement.end) for statement in statements
     ]
     names = [_CONTROLS.get(_prefix(_CONTROLS, command)) for command in commands]
-    wrapped = names[:1] == ["BEGIN"] and names[1:][-1:] == ["COMMIT"]
-    edges = {0: _PLAIN_BEGIN, len(commands) - 1: _PLAIN_COMMIT} if wrapped else {}
-    several = names.count("BEGIN") > 1
+    last = len(commands) - 1
+    pairs = _pairs(names)
+    edges: dict[int, Collection[tuple[str, ...]]] = {}
+    if pairs.get(0) == last:
+        edges = {0: _PLAIN_BEGIN, last: _PLAIN_COMMIT}
+        pairs = {}
     kept, problems = [], []
     savepoints: list[str] = []  # those that are set, the outermost first
     for index, (statement, name) in enumerate(zip(statements, names, strict=True)):
         if not name or _keeps(savepoints, name, commands[index][-1]):
             kept.append(statement)
-        elif commands[index] not in edges.get(index, ()):
-            problems.append(_objection(statement.start, commands[index], name, several=several))
+        elif commit := pairs.get(index):
+            line, _ = scanner.place(source, statements[commit].start)
+            problems.append(_pair(statement.start, commands[index], commands[commit], line))
+        elif index not in pairs.values() and commands[index] not in edges.get(index, ()):
+            problems.append(_objection(statement.start, commands[index], name))
     return tuple(kept), tuple(problems)
+
+
+def _pairs(names: Sequence[str | None]) -> dict[int, int]:
+    """Return the COMMIT of each BEGIN that has one; both as numbers of statements."""
+    pairs: dict[int, int] = {}
+    begin = None
+    for index, name in enumerate(names):
+        if name == "BEGIN" and begin is None:  # the server ignores a BEGIN in a transaction
+            begin = index
+        elif name == "COMMIT" and begin is not None:
+            pairs[begin] = index
+            begin = None
+    return pairs
+
+
+def _pair(offset: int, begin: tuple[str, ...], commit: tuple[str, ...], line: int) -> scanner.Fault:
+    """Return the problem of a BEGIN and a COMMIT around a part of a file.
+
+    Args:
+        offset: where the BEGIN is.
+        begin: the first words of the BEGIN.
+        commit: the first words of the COMMIT.
+        line: the line of the COMMIT, from 1.
+    """
+    opens, closes = (" ".join(_prefix(_CONTROLS, command)) for command in (begin, commit))
+    hint = f"Remove both: {_ALREADY}. {_SPLIT}"
+    if begin not in _PLAIN_BEGIN:
+        hint += f" {_LEVEL}"
+    return scanner.Fault(
+        offset, f"{opens}, and {closes} in line {line}, are around a part of the file only", hint
+    )
 
 
 def _keeps(savepoints: list[str], name: str, savepoint: str) -> bool:
@@ -154,14 +201,12 @@ def _prefix(table: Mapping[tuple[str, ...], object], start: tuple[str, ...]) -> 
     return next((start[:length] for length in (4, 3, 2, 1) if start[:length] in table), ())
 
 
-def _objection(offset: int, command: tuple[str, ...], name: str, *, several: bool) -> scanner.Fault:
+def _objection(offset: int, command: tuple[str, ...], name: str) -> scanner.Fault:
     message, hint = _OBJECTIONS[name]
     if name == "COMMIT" and command[-2:] == ("AND", "CHAIN"):
         message, hint = _CHAIN
     elif name == "BEGIN" and command not in _PLAIN_BEGIN:
         message, hint = _MODES
-    elif several and name == "BEGIN":
-        hint = _SPLIT
     return scanner.Fault(offset, message.format(" ".join(_prefix(_CONTROLS, command))), hint)
 
 

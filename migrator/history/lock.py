@@ -8,13 +8,13 @@ function; it tries to take the lock in short transactions, with pauses between t
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from migrator.history import ownership
+from migrator.process.digest import sha256
 from migrator.process.errors import LockUnavailable, MigratorError
 from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers
@@ -41,7 +41,7 @@ T = TypeVar("T")
 @cache
 def key(table: Table) -> int:
     """Return the advisory lock's key for a history table, a signed 64-bit number."""
-    digest = hashlib.sha256(f"migrator:{table}".encode()).digest()
+    digest = sha256(f"migrator:{table}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.history import ownership
+from migrator.process.digest import sha256
 from migrator.process.errors import Problem, ProblemsFound
 from migrator.process.names import literal
 
@@ -148,7 +148,7 @@ _checksums: dict[str, tuple[str, ...]] = {}
 
 def _prefix_checksums(migration: Migration) -> tuple[str, ...]:
     """Return the SHA-256 of the texts of the first 0, 1, 2 … statements of a file."""
-    digest, source = hashlib.sha256(), migration.script.source
+    digest, source = sha256(), migration.script.source
     checksums = [digest.hexdigest()]
     for statement in migration.statements:
         for start, end in ((statement.start, statement.end), statement.copy_data or (0, 0)):

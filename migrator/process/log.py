@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 # structlog imports asyncio for methods that are never called here, and asyncio imports ssl and
 # subprocess. These imports are half of the time that structlog takes, and a fifth of the time of a
-# run with nothing to do. The others are for tracebacks and for copies of dataclasses.
-with lazy.without("asyncio", "copy", "textwrap", "tokenize", "uuid"):
+# run with nothing to do. The others are for tracebacks, for copies of dataclasses, and for the
+# docstrings of dataclasses that have none.
+with lazy.without("asyncio", "copy", "inspect", "textwrap", "tokenize", "uuid"):
     from dataclasses import asdict, is_dataclass
 
     import structlog

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from migrator.failure.failure import Failure
 
+# Stands between the lines of the file and those of the SQL that a function or block of it ran.
+IN_QUERY = "in the code that it ran:"
+
 
 def error(raised: MigratorError) -> str:
     """Return what a person at a terminal is told when a command fails."""
@@ -51,6 +54,9 @@ def failure(failed: Failure) -> str:
     message = _below(harmless_lines(f"{visible(failed.place)}: error: {failed.message}"), "  ")
     lines = [f"{message}{code(failed)}"]
     lines += [f"  {visible(line)}" for line in failed.source]
+    if failed.query:
+        lines.append(f"  {IN_QUERY}")
+        lines += [f"  {visible(line)}" for line in failed.query]
     lines.append("")
     for name, text in facts:
         for number, line in enumerate(harmless_lines(text).splitlines()):

@@ -100,6 +100,7 @@ def workflow_commands(raised: MigratorError, directory: PurePath) -> list[str]:
         failure = raised.failure
         parts = (
             failure.message + failures.code(failure),
+            "\n".join((failures.IN_QUERY, *failure.query)) if failure.query else "",
             failure.detail,
             failure.server_hint,
             *map(str, failure.blockers),

@@ -246,8 +246,12 @@ class ServerReadOnly(DatabaseUnavailable):
     """A transaction cannot write: on a standby, or with default_transaction_read_only."""
 
 
-def _diagnosis(error: psycopg2.Error) -> Diagnosis:
+def _diagnosis(error: psycopg2.Error, *, counts_bytes: bool) -> Diagnosis:
     fields = error.diag
+    inner = int(fields.internal_position) if fields.internal_position else None
+    if inner and counts_bytes:
+        before = (fields.internal_query or "").encode()[: inner - 1]
+        inner = len(before.decode(errors="ignore")) + 1
     return Diagnosis(
         sqlstate=error.pgcode or "",
         message=str(fields.message_primary or " ".join(str(error).split())),
@@ -255,7 +259,7 @@ def _diagnosis(error: psycopg2.Error) -> Diagnosis:
         hint=fields.message_hint or "",
         context=fields.context or "",
         position=int(fields.statement_position) if fields.statement_position else None,
-        internal_position=int(fields.internal_position) if fields.internal_position else None,
+        internal_position=inner,
         internal_query=fields.internal_query or "",
         schema=fields.schema_name or "",
         table=fields.table_name or "",
@@ -498,7 +502,7 @@ class Session:
                 raise self._answers.ended from None
             if self._is_lost(error):
                 raise ConnectionLost(self._last_words(error)) from error
-            raise ServerError(_diagnosis(error)) from error
+            raise ServerError(_diagnosis(error, counts_bytes=self.counts_bytes)) from error
 
     def _is_lost(self, error: psycopg2.Error) -> bool:
         return self.closed or error.pgcode in sqlstate.CONNECTION_ENDS

@@ -32,6 +32,8 @@ _CURSOR = "migrator catalog"
 # tables, and Docker cuts a line at 16 kB.
 _MOST_IN_LOG = 50
 _COPY = re.compile(r"COPY\b", re.IGNORECASE)
+# What can rebuild the indexes of a catalog; a DO block can contain the other two.
+_REBUILDS = re.compile(r"(?:REINDEX|CLUSTER|DO)\b", re.IGNORECASE)
 _COPY_WORDS = 5000  # enough to name all columns of a table, which has at most 1600
 _REPORTED_SQL = ", ".join(
     f"'{name}'" for name, mode in lock_modes.SERVER_MODES.items() if mode in lock_modes.REPORTED
@@ -221,27 +223,38 @@ class LockTimes:
         return self._first_seen.get((locked.relation, locked.mode), self._last_look)
 
 
-def first_sql(migration: Migration, *, later: bool = False) -> str:
+def first_sql(migration: Migration, *, index: int | None = None, later: bool = False) -> str:
     """Return the statement that runs before the file, in the file's transaction.
 
     Args:
         migration: the file.
+        index: the one statement that runs in the transaction, from 0; None for all of the file.
         later: whether other files have run in this transaction before.
     """
-    script = migration.script
-    copies = [
-        script.text(statement)
-        for statement in migration.statements
-        if _COPY.match(script.source, statement.start, statement.end)
-    ]
-    # The server refuses COPY … (FREEZE) while a cursor is open, since the rows become visible to
-    # every older snapshot (PostgreSQL documentation, "COPY"). So such a file has no report.
-    if any("FREEZE" in scanner.words(copy, _COPY_WORDS) for copy in copies):
+    statements = migration.statements if index is None else (migration.statements[index],)
+    if any(_forbids_a_cursor(migration.script, statement) for statement in statements):
         return "SELECT"
-    return cursor_sql(later=later)
+    return _cursor_sql(later=later)
 
 
-def cursor_sql(*, later: bool = False) -> str:
+def _forbids_a_cursor(script: scanner.Script, statement: scanner.Statement) -> bool:
+    """Return whether the server refuses a statement while our cursor is open.
+
+    It refuses COPY … (FREEZE), since the rows become visible to every older snapshot (PostgreSQL
+    documentation, "COPY"), and whatever rebuilds a catalog that the cursor reads. A file with such
+    a statement has no report.
+    """
+    start, end = statement.start, statement.end
+    if _COPY.match(script.source, start, end):
+        return "FREEZE" in scanner.words(script.text(statement), _COPY_WORDS)
+    return (
+        _REBUILDS.match(script.source, start, end) is not None
+        and scanner.mentions(script.source, start, end, ("REINDEX", "CLUSTER"))
+        and scanner.mentions(script.source, start, end, ("PG_",))
+    )
+
+
+def _cursor_sql(*, later: bool) -> str:
     """Return the declaration of the cursor that `REPORT_SQL` reads.
 
     Args:

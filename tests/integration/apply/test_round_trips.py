@@ -91,7 +91,9 @@ class TestNothingPending:
         command_line = r"cli\.(?!main$)|commands\.(?!apply$|command$|context$)"
         unneeded = rf"migrator\.(?:{applying}|{command_line})"
         assert [name for name in sorted(ours) if re.match(unneeded, name)] == []
-        assert sorted(imported & {"argparse", "asyncio", "ssl", "tenacity", "uuid"}) == []
+        assert (
+            sorted(imported & {"argparse", "asyncio", "hashlib", "ssl", "tenacity", "uuid"}) == []
+        )
 
     @pytest.mark.parametrize(
         ("arguments", "command"),

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 CORPUS = Path(__file__).parents[2] / "corpus"
 COMPOSED = range(300)
-# psql forgets that a string that goes on after a line break began with E, and splits at its `;`.
-PSQL_SPLITS_WRONGLY = "escape_string_continued.sql"
+# psql forgets that a string that goes on after a line break began with E, and splits at its `;`. In
+# the body of a function it takes every `begin` and `end` for the word of a block.
+PSQL_SPLITS_WRONGLY = ("escape_string_continued.sql", "atomic_words_as_names.sql")
 
 # "~" stands for a gap: whatever may separate two tokens. "{}" stands for an expression.
 EXPRESSIONS = (
@@ -186,7 +187,7 @@ def sent(server: Server, tmp_path_factory: pytest.TempPathFactory) -> list[list[
 def test_statements_are_those_that_psql_sends(source: Source, sent: list[list[str]]) -> None:
     script = scanner.read(source.text)
     queries = sent[SOURCES.index(source)]
-    if source.name == PSQL_SPLITS_WRONGLY:
+    if source.name in PSQL_SPLITS_WRONGLY:
         assert queries[0] != f"{script.text(script.statements[0])};"
         return
     expected = [_parts(query) for query in queries]

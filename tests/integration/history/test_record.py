@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from migrator.history import look
+from tests.support.migrator import BOTH_WAYS
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -247,3 +249,75 @@ def test_a_history_of_an_older_version_gets_none_either(
     logged = len(database.server.log())
     assert migrate().status == 0
     assert "ERROR" not in database.server.log()[logged:]
+
+
+def test_the_table_that_is_made_is_the_one_that_a_quick_look_knows(database: Database) -> None:
+    """Otherwise every run would look at it from all sides, and nothing would show that."""
+    columns = database.execute(
+        "SELECT a.attname::text, format_type(a.atttypid, NULL), t.typcategory::text, t.oid::int"
+        " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+        f" WHERE a.attrelid = '{HISTORY}'::regclass AND a.attnum > 0 ORDER BY a.attnum"
+    )
+    assert columns == [(name, *column) for name, column in look._ORDINARY.items()]
+
+
+REFUSALS = {
+    "a column without a default": (
+        (
+            "ALTER TABLE schema_migrations ADD app text; UPDATE schema_migrations SET app = 'x';"
+            " ALTER TABLE schema_migrations ALTER app SET NOT NULL"
+        ),
+        "23502",
+        "ALTER TABLE schema_migrations ALTER app SET DEFAULT 'x'",
+    ),
+    "a constraint": (
+        "ALTER TABLE schema_migrations ADD CONSTRAINT low CHECK (version < 2)",
+        "23514",
+        "ALTER TABLE schema_migrations DROP CONSTRAINT low",
+    ),
+    "a key": (
+        "ALTER TABLE schema_migrations ADD CONSTRAINT once UNIQUE (description)",
+        "23505",
+        "ALTER TABLE schema_migrations DROP CONSTRAINT once",
+    ),
+    "a trigger": (
+        (
+            "CREATE FUNCTION friday() RETURNS trigger LANGUAGE plpgsql"
+            " AS 'BEGIN RAISE EXCEPTION ''not on a Friday''; END';"
+            " CREATE TRIGGER friday BEFORE INSERT ON schema_migrations"
+            " FOR EACH ROW EXECUTE FUNCTION friday()"
+        ),
+        "P0001",
+        "DROP TRIGGER friday ON schema_migrations",
+    ),
+}
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(("made", "code", "mended"), REFUSALS.values(), ids=REFUSALS)
+def test_what_somebody_made_on_the_history_is_blamed_and_not_the_file(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    header: str,
+    made: str,
+    code: str,
+    mended: str,
+) -> None:
+    database.execute(made)
+    folder.write("002_a.sql", f"{header}CREATE TABLE b ();")
+    run = migrate()
+    assert run.status == (4 if header else FAILED)
+    failure = run.events[-1]
+    assert "file removed" not in failure["message"]
+    assert failure["message"].endswith(f"({code})") if header else failure["sqlstate"] == code
+    assert ("trigger on" if code == "P0001" else "the migrator has not made") in failure["hint"]
+    database.execute(mended)
+    assert migrate().status == 0
+    assert database.execute("SELECT version FROM schema_migrations ORDER BY 1") == [(1,), (2,)]
+
+
+def test_a_file_that_changes_the_history_so_is_blamed(migrate: Migrate, folder: Folder) -> None:
+    folder.write("002_a.sql", "ALTER TABLE schema_migrations ADD CHECK (version < 2);")
+    failure = migrate().event("migration failed")
+    assert "the file removed or changed the history table" in failure["message"]

@@ -54,7 +54,9 @@ def test_the_libraries_are_whole_without_what_they_ask_for() -> None:
         "assert not {'asyncio', 'ssl', 'uuid'} & set(sys.modules), sys.modules;"
         "import asyncio, ssl, uuid, structlog, psycopg2;"
         "assert ssl.create_default_context() and uuid.uuid4();"
-        "asyncio.run(structlog.get_logger().ainfo('it works'))"
+        "asyncio.run(structlog.get_logger().ainfo('it works'));"
+        "from dataclasses import make_dataclass;"
+        "assert make_dataclass('Point', ['x']).__doc__.startswith('Point(x')"
     )
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
