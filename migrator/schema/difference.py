@@ -1,19 +1,14 @@
 """Compares two snapshots, object by object, and says for each difference what differs.
 
-What counts as a difference:
+What counts is what `pg_dump --schema-only` shows, except for what docs/verify.md lists, each with
+its reason. These rules are carried out here:
 
-- Names count, also those that the server made up: a later DROP CONSTRAINT or DROP INDEX needs them.
-  Only NOT NULL is a property of its column, although PostgreSQL 18 has named constraints for it,
-  and the sequence behind an identity column is part of the column.
-- The order of a table's columns does not count. It depends on when each column was added, it cannot
-  be changed, and code that names its columns does not see it. The order of an enum's values and of
-  a composite type's attributes counts.
-- An object that follows from another object does not count: the indexes, constraints and triggers
-  that a partition has from its parent, the index behind a constraint, the members of an extension.
-- These are not compared: rows, tablespaces, versions of extensions, settings of roles and
-  databases. The rarer kinds of objects (`_OTHERS` in `queries`) are compared by their names only.
+- An object that the server makes along with another one is no difference of its own where the other
+  one is missing: what a table has, or the copies that a partition has of its table's columns,
+  indexes, constraints and triggers (`Item.parent`, `Item.follows`).
+- A part that the role may not read is not compared.
 
-Most of these rules are carried out in `queries`, because a snapshot contains only what counts.
+The other rules are carried out in `catalog`, because a snapshot contains only what counts.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Gives one spelling to an expression that the server writes in two.
 
-`a IN ('x', 'y')` on a column of type varchar is a comparison of texts with an array. The server
-casts the array (`ARRAY['x'::character varying, …]::text[]`). When it reads back what it has written,
-as in the restore of a dump, it casts the elements (`ARRAY['x'::character varying::text, …]`), and
-keeps to that from then on.
+`a IN ('x', 'y')` on a varchar column compares texts with an array. The server casts the array
+(`ARRAY['x'::character varying, …]::text[]`). When it reads back what it has written, as in the
+restore of a dump, it casts the elements instead (`ARRAY['x'::character varying::text, …]`).
 """
 
 from __future__ import annotations

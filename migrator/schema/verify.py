@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from migrator.adoption import tools
 from migrator.files import rules
 from migrator.history.plan import Plan, plan_problems
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from migrator.process.settings import Settings
     from migrator.server.session import Session
 
+
+log = structlog.get_logger()
 
 # The file with the patterns, in the folder of the migrations, where hidden files are no migrations.
 ACCEPTED = ".verify-ignore"
@@ -140,16 +144,14 @@ def verify_schema(
         apart = _apart(session.settings.table.schema, scratch_database.ground)
         # A file can own or grant `public`, also where the history is in it.
         apart_rights = apart - {"schema public"}
+        unread = sorted({*unreadable(expected), *unreadable(actual)})
         uncompared = count_uncompared(
-            session,
-            left_out,
-            role,
-            apart_rights,
-            grants=grants,
-            unreadable=len({*unreadable(expected), *unreadable(actual)}),
+            session, left_out, role, apart_rights, grants=grants, unreadable=len(unread)
         )
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signum, "nothing was changed") from None
+    if unread:
+        log.warning("not compared", parts=unread, reason="this role may not read them")
     for snapshot in (expected, actual):
         for key in apart:
             snapshot.pop(key, None)

@@ -128,3 +128,7 @@ ALTER INDEX bookings_1_room_idx RENAME TO bookings_1_by_room;
 -- constraint bookings_1_own on bookings_1
 CREATE UNIQUE INDEX bookings_unique ON bookings (room, code);
 ALTER TABLE bookings_1 ADD CONSTRAINT bookings_1_own UNIQUE (room, code);
+
+-- constraint event_notes_fkey on event_notes [policy: triggers of foreign keys]
+UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'events_2025'::regclass AND tgisinternal
+AND tgconstraint IN (SELECT oid FROM pg_constraint WHERE confrelid = 'events_2025'::regclass);

@@ -77,3 +77,9 @@ ALTER EVENT TRIGGER watch_commands DISABLE;
 
 -- comment on event trigger watch_commands
 COMMENT ON EVENT TRIGGER watch_commands IS 'x';
+
+-- [policy: order of lists]
+DROP EVENT TRIGGER watch_commands;
+CREATE EVENT TRIGGER watch_commands ON ddl_command_end WHEN TAG IN ('DROP TABLE', 'CREATE TABLE')
+EXECUTE FUNCTION note_command();
+ALTER EVENT TRIGGER watch_commands DISABLE;
