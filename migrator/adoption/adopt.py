@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from migrator.adoption import baseline, tools
+from migrator.adoption import baseline, numbers, tools
 from migrator.history import lock
 from migrator.history.table import read_history
 from migrator.process.errors import UsageError
@@ -16,6 +16,7 @@ from migrator.server import retry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from migrator.adoption.tools import ForeignHistory
     from migrator.files.migration import Migration
@@ -115,15 +116,16 @@ def version_of(foreign: ForeignHistory, migrations: Sequence[Migration]) -> int:
             the version.
     """
     hint = "Add --version N: the last file whose changes are all in the database."
-    if foreign.numbers is None:
+    on_disk = {migration.version for migration in migrations}
+    applied, floor = _numbers(foreign, on_disk)
+    if applied is None:
         raise UsageError(
             f"the names of {foreign.tool}, such as {foreign.applied[-1]}, do not show which files "
             "are applied",
             hint,
         )
-    newest = max(foreign.floor, *foreign.numbers)
-    on_disk = {migration.version for migration in migrations}
-    strange = sorted({newest, *foreign.numbers} - on_disk)
+    newest = max(floor, *applied)
+    strange = sorted({newest, *applied} - on_disk)
     if strange:
         raise UsageError(
             f"{foreign.tool} has applied {_listed(strange)}, but there is no file with that number",
@@ -132,7 +134,7 @@ def version_of(foreign: ForeignHistory, migrations: Sequence[Migration]) -> int:
     skipped = [
         version
         for version in sorted(on_disk)
-        if foreign.floor < version < newest and version not in foreign.numbers
+        if floor < version < newest and version not in applied
     ]
     if skipped:
         raise UsageError(
@@ -141,6 +143,27 @@ def version_of(foreign: ForeignHistory, migrations: Sequence[Migration]) -> int:
             hint,
         )
     return newest
+
+
+def _numbers(
+    foreign: ForeignHistory, on_disk: AbstractSet[int]
+) -> tuple[tuple[int, ...] | None, int]:
+    """Return the numbers that the applied migrations have here, and the floor as such a number.
+
+    They are the tool's own numbers, if there are files with these; else those that `convert` has
+    given to the files.
+
+    Args:
+        foreign: the other tool's history.
+        on_disk: the versions of the files.
+    """
+    own = foreign.numbers
+    if own is None or not on_disk >= {*own}:
+        converted = numbers.converted(foreign.tool, foreign.applied)
+        if converted is not None and (own is None or on_disk >= {*converted}):
+            rule = numbers.rule_of(foreign.tool)
+            return converted, (foreign.floor and rule(str(foreign.floor))) or 0
+    return own, foreign.floor
 
 
 def prepare(
@@ -198,8 +221,11 @@ def _times(
         same = version_of(foreign, migrations) == version
     except UsageError:
         same = False
-    known = {number: foreign.time_of(number) for number in foreign.numbers or ()} if same else {}
-    return {number: time for number, time in known.items() if time is not None}
+    if not same:
+        return {}
+    applied, _ = _numbers(foreign, {migration.version for migration in migrations})
+    known = zip(applied or (), foreign.times, strict=False)
+    return {number: time for number, time in known if time is not None}
 
 
 def adopt(session: Session, adoption: Adoption, tool: str) -> None:

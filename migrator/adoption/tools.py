@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from migrator.adoption.numbers import numbers_of
 from migrator.process.names import Table
 
 if TYPE_CHECKING:
@@ -140,15 +141,6 @@ def read(session: Session, foreign: ForeignHistory) -> ForeignHistory:
         foreign: a history from `find`.
     """
     return _READERS[foreign.tool](session, foreign)
-
-
-def numbers_of(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the numbers that names begin with; None unless each name has a number of its own."""
-    # 1.1 is not a number. 0001.users is a number and a description.
-    matches = [re.match(r"\d+(?!\d|\.\d)", name) for name in names]
-    numbers = [int(match[0]) for match in matches if match]
-    complete = len(numbers) == len(names) == len(set(numbers))
-    return tuple(numbers) if complete else None
 
 
 def _existing(session: Session, tables: Sequence[Table]) -> list[Table]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from migrator.commands.context import Context
 
 
-_FIRST_TIMESTAMP = 10**13  # YYYYMMDDHHMMSS has fourteen digits
+_TIMESTAMP = 14  # the digits of YYYYMMDDHHMMSS
+_FIRST_TIMESTAMP = 10**13
 
 _TEMPLATE = f"""-- {{description}}
 --
@@ -97,7 +98,8 @@ def next_name(names: Sequence[str], description: str, now: datetime) -> str:
     width = len(file.partition("_")[0])
     version = newest + 1
     if newest >= _FIRST_TIMESTAMP:
-        version = max(version, int(now.strftime("%Y%m%d%H%M%S")))
+        further = max(len(str(newest)) - _TIMESTAMP, 0)  # digits behind the seconds
+        version = max(version, int(now.strftime("%Y%m%d%H%M%S")) * 10**further)
     return f"{version:0{width}}_{words}.sql"
 
 

@@ -109,6 +109,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         query=query,
         elapsed_ms=round(failed.elapsed * 1000),
         blockers=failed.blockers,
+        tries=failed.tries,
         current=situation.current,
         pending=situation.pending,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from migrator.server.activity import Blocker
+    from migrator.server.activity import Blocker, Try
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Failure:
             caret under the place; empty when the file has that SQL.
         elapsed_ms: how long the statement ran, in milliseconds.
         blockers: the sessions that hold the lock that was not available.
+        tries: the tries of the transaction, when it may succeed later; of many, the last ones.
         current: the version that the database is at; None when it is not known.
         pending: how many migrations are not applied, the failed one included; None as `current`.
     """
@@ -58,6 +59,7 @@ class Failure:
     query: tuple[str, ...] = ()
     elapsed_ms: int | None = None
     blockers: tuple[Blocker, ...] = ()
+    tries: tuple[Try, ...] = ()
     current: int | None = None
     pending: int | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from migrator.apply.outcome import MigrationFailed
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.failure.failure import Failure
+    from migrator.server.activity import Try
 
 # Stands between the lines of the file and those of the SQL that a function or block of it ran.
 IN_QUERY = "in the code that it ran:"
@@ -47,6 +49,7 @@ def failure(failed: Failure) -> str:
         ("context", failed.context),
         ("where", _where(failed)),
         ("blocked", "\n".join(map(str, failed.blockers))),
+        ("tried", _tried(failed)),
         ("state", failed.state),
         ("now", _now(failed)),
         ("next", filled(failed.advice)),
@@ -87,6 +90,24 @@ def _where(failed: Failure) -> str:
     if failed.statement_line != failed.line:
         where += f", which begins in line {failed.statement_line}"
     return where if failed.elapsed_ms is None else f"{where}; failed after {failed.elapsed_ms} ms"
+
+
+def _tried(failed: Failure) -> str:
+    """Return how often a transaction was tried, and who was in the way of the earlier tries."""
+    if not failed.tries:
+        return ""
+    last = failed.tries[-1]
+    count = "once" if last.number == 1 else f"{last.number} times"
+    lines = [f"{count} in {last.after_s:g} s"]
+    for failed_try, following in pairwise(failed.tries):
+        if _names(failed_try) != _names(following):
+            who = "; ".join(map(str, failed_try.blockers)) or "an unknown session"
+            lines.append(f"until {failed_try.after_s:g} s: {who}")
+    return "\n".join(lines)
+
+
+def _names(failed_try: Try) -> set[tuple[int | None, str | None]]:
+    return {(blocker.pid, blocker.prepared) for blocker in failed_try.blockers}
 
 
 def _now(failed: Failure) -> str:

@@ -1,4 +1,4 @@
-"""Plain values: the statement that runs right now, and a session that is in its way."""
+"""Plain values: the statement that runs right now, a session in its way, and a try that failed."""
 
 from __future__ import annotations
 
@@ -65,6 +65,21 @@ class Blocker:
             quoted = self.prepared.replace("'", "''")
             return f"ROLLBACK PREPARED '{quoted}'"
         return f"SELECT pg_terminate_backend({self.pid})"
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A try that ended with a lock timeout, a deadlock or a serialization failure.
+
+    Attributes:
+        number: which try it was, from 1.
+        after_s: how long after the beginning of the first try it ended, in seconds.
+        blockers: the sessions that held the lock that was not available.
+    """
+
+    number: int
+    after_s: float
+    blockers: tuple[Blocker, ...]
 
 
 def wait_hint(blocker: Blocker | None) -> str:

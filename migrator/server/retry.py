@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, TypeVar
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from migrator.process.errors import LockUnavailable
 from migrator.process.log import redact
 from migrator.process.waiting import Again, until_done
 from migrator.server import blockers, sqlstate
-from migrator.server.activity import wait_hint
+from migrator.server.activity import Try, wait_hint
 from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 0.1  # seconds, after a deadlock or a serialization failure
 _LONGEST_PAUSE = 30.0
+_MOST_TRIES = 20  # are remembered for the error
 
 
 def until_it_succeeds(
@@ -43,21 +45,41 @@ def until_it_succeeds(
             lock_timeout of the settings.
 
     Raises:
-        ServerError: the error of the last try. After a lock timeout it has the blockers.
+        ServerError: the error of the last try, with the tries. After a lock timeout it has the
+            blockers.
         LockUnavailable: a statement of the migrator itself, and not of a file, did not get its lock
             within the whole budget.
         Interrupted: a signal has arrived.
     """
     settings = session.settings
-    deadline = time.monotonic() + settings.lock_wait
     stall = settings.lock_timeout if lock_timeout is None else lock_timeout
-    seen: tuple[Blocker, ...] = ()
+    tries = _Tries(session, attempt, stall)
+    try:
+        return until_done(tries.make, tries.again, session.stop, tries.deadline)
+    except ServerError as error:
+        if error.file is not None or error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:
+            raise
+        raise _unavailable(error) from None
 
-    def attempt_once(tries: int) -> T:
-        nonlocal seen
+
+class _Tries(Generic[T]):
+    """All tries of one call of `until_it_succeeds`; `stall` is its lock timeout in seconds."""
+
+    def __init__(self, session: Session, attempt: Callable[[int], T], stall: float) -> None:
+        self._session = session
+        self._attempt = attempt
+        self._stall = stall
+        self._began = time.monotonic()
+        self.deadline = self._began + session.settings.lock_wait
+        self._seen: tuple[Blocker, ...] = ()
+        self._failed: deque[Try] = deque(maxlen=_MOST_TRIES)
+
+    def make(self, number: int) -> T:
+        """Make a try; remember when it failed, and who was in the way."""
+        session = self._session
         session.exceeded, session.cancelled = "", False
         try:
-            return attempt(tries)
+            return self._attempt(number)
         except ServerError as error:
             statement = error.statement or session.sent
             if session.in_transaction:
@@ -65,47 +87,64 @@ def until_it_succeeds(
             if error.sqlstate == sqlstate.LOCK_NOT_AVAILABLE:
                 # The observer saw the blockers while the statement waited, so it is right about
                 # them; `find` asks after the wait and can only guess.
-                seen = error.blockers or blockers.find(session, statement) or seen
-                error.blockers = seen
+                found = error.blockers or blockers.find(session, statement)
+                self._seen = error.blockers = found or self._seen
+            if error.sqlstate in sqlstate.RETRYABLE:
+                after = round(time.monotonic() - self._began, 1)
+                self._failed.append(Try(number, after, error.blockers))
+                error.tries = tuple(self._failed)
             raise
 
-    def again(error: MigratorError, tries: int) -> Again | None:
+    def again(self, error: MigratorError, number: int) -> Again | None:
+        """Decide about another try."""
         if not isinstance(error, ServerError) or error.sqlstate not in sqlstate.RETRYABLE:
             return None
         blocked = error.sqlstate == sqlstate.LOCK_NOT_AVAILABLE
-        seconds = pause(tries, stall if blocked else 0)
-        if time.monotonic() + seconds >= deadline:
+        left = self.deadline - time.monotonic()
+        seconds = _pause_within(left, number, self._stall if blocked else 0)
+        if seconds is None:
             return None
         return Again(
             pause=seconds,
-            reason=tries,
+            reason=number,
             event="trying again",
             facts=lambda: {
                 "file": error.file,
                 "line": error.line,
                 "sqlstate": error.sqlstate,
                 "reason": redact(error.diagnosis.message),
-                "blocked_by": [str(blocker) for blocker in seen] if blocked else None,
-                "attempt": tries,
+                "blocked_by": [str(blocker) for blocker in error.blockers] if blocked else None,
+                "attempt": number,
                 "pause_s": round(seconds, 1),
             },
             warn=True,
         )
 
-    try:
-        return until_done(attempt_once, again, session.stop, deadline)
-    except ServerError as error:
-        if error.file is not None or error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE:
-            raise
-        raise _unavailable(settings.lock_wait, error.blockers) from None
 
-
-def _unavailable(budget: float, in_the_way: tuple[Blocker, ...]) -> LockUnavailable:
-    holders = "; ".join(str(blocker) for blocker in in_the_way) or "unknown"
+def _unavailable(error: ServerError) -> LockUnavailable:
+    holders = "; ".join(str(blocker) for blocker in error.blockers) or "unknown"
+    last = error.tries[-1]
+    count = "one try" if last.number == 1 else f"{last.number} tries"
     return LockUnavailable(
-        f"a lock was not free within {budget:g} s; the migrator waited for: {holders}",
-        wait_hint(in_the_way[0] if in_the_way else None),
+        f"a lock was not free in {count} within {last.after_s:g} s; the migrator waited for: "
+        f"{holders}",
+        wait_hint(error.blockers[0] if error.blockers else None),
     )
+
+
+def _pause_within(left: float, tries: int, stall: float) -> float | None:
+    """Return how long to pause before the next try, in seconds; None when there is no time for one.
+
+    The last pause is shorter than the others, so that the last try ends with the budget.
+
+    Args:
+        left: how many seconds of the budget are left.
+        tries: as in `pause`.
+        stall: as in `pause`.
+    """
+    if left <= stall / 2:
+        return None
+    return min(pause(tries, stall), max(_FIRST_PAUSE, left - stall))
 
 
 def pause(tries: int, stall: float) -> float:

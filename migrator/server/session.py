@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from migrator.process.errors import Problem
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
-    from migrator.server.activity import Activity, Blocker
+    from migrator.server.activity import Activity, Blocker, Try
 
     Arguments = Sequence[object] | Mapping[str, object]
 
@@ -181,6 +181,8 @@ class ServerError(MigratorError):
         line: the line of the file where that statement fails, from 1.
         statement: the text of that statement.
         blockers: the sessions that held the lock that was not available.
+        tries: the tries that ended with an error after which the same transaction may succeed, this
+            one included; of many, the last ones.
     """
 
     status = UNREACHABLE
@@ -192,6 +194,7 @@ class ServerError(MigratorError):
         super().__init__(f"the server refused: {diagnosis.message}{code}", diagnosis.hint)
         self.diagnosis = diagnosis
         self.blockers: tuple[Blocker, ...] = ()
+        self.tries: tuple[Try, ...] = ()
 
     @property
     def sqlstate(self) -> str:

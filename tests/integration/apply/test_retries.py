@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime
 from itertools import pairwise
@@ -149,6 +150,49 @@ def test_a_table_lock_that_is_not_to_be_had_ends_with_status_6(
     assert len(again(run)) >= 2
     assert audit(database) == ([1] if header else [])
     nothing_left(database)
+
+
+@BOTH_WAYS
+def test_the_failure_says_how_often_and_who_was_in_the_way_each_time(
+    migrate: Migrate, folder: Folder, database: Database, header: str
+) -> None:
+    folder.write("001_a.sql", f"{header}ALTER TABLE busy ADD a int;")
+    with (
+        Session(database.admin_url, "the first") as first,
+        Session(database.admin_url, "the second") as second,
+    ):
+        first.run("SELECT FROM busy")
+        process = migrate.start("--lock-timeout", "600ms", "--lock-wait", "3s")
+        process.expect("trying again")
+        second.run("SELECT FROM busy")
+        first.connection.commit()
+        run = process.wait()
+        assert run.status == 6
+        failure = run.event("migration failed")
+        tried = failure["tries"]
+        assert [one["number"] for one in tried] == list(range(1, len(tried) + 1))
+        assert len(tried) >= 2
+        pids = [[blocker["pid"] for blocker in one["blockers"]] for one in tried]
+        assert pids == [[first.pid], *([second.pid] for _ in tried[1:])]
+        assert [one["after_s"] for one in tried] == sorted(one["after_s"] for one in tried)
+        assert tried[-1]["after_s"] >= 2.6
+        assert f"pg_terminate_backend({second.pid})" in failure["hint"]
+        env = {"MIGRATOR_LOG_FORMAT": "console"}
+        text = migrate("--lock-timeout", "300ms", "--lock-wait", "700ms", env=env).err
+        assert re.search(r"^  tried:   (once|\d times) in [\d.]+ s$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("wait", "times"), [("0", 1), ("2s", 1), ("4s", 2)])
+def test_the_last_try_ends_with_the_budget(
+    migrate: Migrate, folder: Folder, database: Database, wait: str, times: int
+) -> None:
+    folder.write("001_a.sql", "ALTER TABLE busy ADD a int;")
+    with Session(database.admin_url, "the application") as other:
+        other.run("SELECT FROM busy")
+        run = migrate("--lock-timeout", "2s", "--lock-wait", wait)
+    assert run.status == 6
+    tried = run.event("migration failed")["tries"]
+    assert len(tried) == times
 
 
 def test_the_victim_of_a_deadlock_is_tried_again(

@@ -479,7 +479,7 @@ class TestBaseline:
             run = migrate("baseline", "2", "--lock-timeout", "100ms", "--lock-wait", "1s")
         assert run.status == LOCKED
         message = run.events[-1]["message"]
-        assert message.startswith("a lock was not free within 1 s; the migrator waited for: pid ")
+        assert message.startswith("a lock was not free in ")
         assert "(a report, role postgres" in message
         assert "holds ACCESS SHARE on schema_migrations" in message
 

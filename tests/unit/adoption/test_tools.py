@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from migrator.adoption.adopt import version_of
-from migrator.adoption.tools import ForeignHistory, numbers_of, tool_of
+from migrator.adoption.numbers import numbers_of
+from migrator.adoption.tools import ForeignHistory, tool_of
 from migrator.process.errors import UsageError
 from migrator.process.names import Table
 
@@ -50,22 +51,6 @@ def test_whose_table_it_is(table: str, columns: str, tool: str | None) -> None:
     assert tool_of(table, set(columns.split())) == tool
 
 
-@pytest.mark.parametrize(
-    ("names", "numbers"),
-    [
-        (["001", "2", "20240131120000"], (1, 2, 20240131120000)),
-        (["0001.people", "0002.pets"], (1, 2)),
-        (["20240131120000_init"], (20240131120000,)),
-        (["1", "1.1"], None),
-        (["20240131_01_x", "20240131_02_y"], None),
-        (["initial"], None),
-        ([], ()),
-    ],
-)
-def test_names_that_begin_with_a_version(names: list[str], numbers: tuple[int, ...]) -> None:
-    assert numbers_of(names) == numbers
-
-
 def made(applied: list[int] | None, floor: int = 0) -> ForeignHistory:
     names = ["x"] if applied is None else [str(number) for number in applied]
     numbers = None if applied is None else tuple(applied)
@@ -104,3 +89,45 @@ def test_there_is_none(found: ForeignHistory, on_disk: tuple[Any, ...], words: s
         version_of(found, files(*on_disk))
     assert words in raised.value.message
     assert "--version N" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tool", "applied", "on_disk", "floor", "version"),
+    [
+        # Numbers that somebody has given to the files, and those of `convert`.
+        ("flyway", ["1", "2"], [1, 2, 3], 0, 2),
+        ("flyway", ["1", "2"], [1_000_000_000, 2_000_000_000], 0, 2_000_000_000),
+        ("flyway", ["1", "1.1"], [1_000_000_000, 1_001_000_000], 0, 1_001_000_000),
+        ("flyway", ["2.1"], [1_000_000_000, 2_001_000_000], 2, 2_001_000_000),
+        ("flyway", ["20240131", "20240131.1"], [20240131000000, 20240131001000], 0, 20240131001000),
+        ("diesel", ["20240131120000"], [20240131120000], 0, 20240131120000),
+        (
+            "diesel",
+            ["00000000000000", "20240131120000", "202401311200000000"],
+            [1, 202401311200000000, 202401311200000001],
+            0,
+            202401311200000001,
+        ),
+        (
+            "prisma",
+            ["0_init", "20240131_b", "20240131_a"],
+            [1, 20240131240000, 20240131240001],
+            0,
+            20240131240001,
+        ),
+        ("sql-migrate", ["1_a.sql", "1_b.sql"], [1, 2], 0, 2),
+        ("refinery", ["1", "2"], [1, 2], 0, 2),
+    ],
+)
+def test_the_numbers_of_convert_are_found(
+    tool: str, applied: list[str], on_disk: list[int], floor: int, version: int
+) -> None:
+    tables = (Table("public", "t"),)
+    history = ForeignHistory(tool, tables, tuple(applied), numbers_of(applied), floor)
+    assert version_of(history, files(*on_disk)) == version
+
+
+def test_a_hash_that_begins_with_digits_is_no_version() -> None:
+    history = ForeignHistory("alembic", (Table("public", "t"),), ("1975ea83b712",))
+    with pytest.raises(UsageError, match="do not show which files are applied"):
+        version_of(history, files(1975))
