@@ -84,7 +84,7 @@ POLICIES = (
         "owners and grants",
         "owners, privileges and default privileges",
         "pg_dump",
-        "They often differ from one environment to the next on purpose.",
+        "They often differ from one environment to the next on purpose. `--grants` compares them.",
     ),
     Policy(
         "tablespaces",

@@ -46,6 +46,7 @@ def compare(
     session: Session,
     files: Sequence[Migration],
     *,
+    grants: bool = False,
     without: Sequence[Table] = (),
 ) -> Comparison:
     """Compare the database with what some files describe.
@@ -56,10 +57,11 @@ def compare(
         context: the settings and options of the command.
         session: connected to the database, outside a transaction.
         files: the migrations, ordered by version.
+        grants: whether owners and privileges are compared, too.
         without: tables of another tool that `tools.find` may not find.
     """
     patterns = (*accepted(context.settings.directory), *(context.options.ignore or ()))
-    return verify_schema(session, files, patterns, without=without)
+    return verify_schema(session, files, patterns, grants=grants, without=without)
 
 
 def require_schema(
@@ -81,7 +83,8 @@ def require_schema(
         SchemaDiffers: there is a difference that nobody has agreed to.
     """
     result = compare(context, session, files, without=without)
-    context.say(comparison.text(comparison.data(result, None)) + "\n\n")
+    answer = comparison.data(result, None)
+    context.say(comparison.text(answer, "migrator verify --grants") + "\n\n")
     if result.differences and not context.options.allow_differences:
         raise SchemaDiffers(
             "the database is not what the files describe; nothing was recorded",
