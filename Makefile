@@ -79,9 +79,11 @@ format: .venv/.check ## Format the Python code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format
 
-docs: .venv/.check ## Write the tables of the documents: settings, packages
+docs: .venv/.check ## Write the tables of the documents: settings, packages, tools, policies of verify
 	@$(BIN)/python -m scripts.configuration
 	@$(BIN)/python -m scripts.architecture
+	@$(BIN)/python -m scripts.adopting
+	@$(BIN)/python -m scripts.policies
 
 lock: .venv/.lock ## Write the lock files of the image (LOCK_ARGS=--upgrade for newer versions)
 	@echo 'requirements.lock'

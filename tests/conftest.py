@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import beforehand
-from tests.support.database import OWNER, Database, create_owner, empty_database
+from tests.support.database import (
+    ANOTHER_FOLDER,
+    OWNER,
+    Database,
+    create_owner,
+    empty_database,
+)
 from tests.support.migrator import Folder, Migrate
 from tests.support.postgres import Server, ServerError, chosen, forget_other_servers
 
@@ -67,6 +73,15 @@ def database(server: Server) -> Iterator[Database]:
     """An empty database for this test."""
     with empty_database(server) as database:
         yield database
+
+
+@pytest.fixture
+def another_folder(database: Database) -> None:
+    """The history of another folder, which says that the tables in the database are migrator's.
+
+    It is for tests that make tables before the first run, which would be refused.
+    """
+    database.execute(ANOTHER_FOLDER)
 
 
 @pytest.fixture

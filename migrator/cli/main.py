@@ -47,6 +47,7 @@ WITHOUT_ARGUMENTS: dict[str, Any] = {
     "command": commands.DEFAULT,
     "json": False,
     "single_transaction": False,
+    "confirm": None,
 }
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from migrator.commands.context import Context
 
 
+_TIMESTAMP = 14  # the digits of YYYYMMDDHHMMSS
+
 _TEMPLATE = f"""-- {{description}}
 --
 -- {UNWRITTEN}, if the SQL does not show it, and write the SQL below.
@@ -95,7 +97,8 @@ def next_name(names: Sequence[str], description: str, now: datetime) -> str:
     width = len(file.partition("_")[0])
     version = newest + 1
     if newest >= FIRST_TIMESTAMP:
-        version = max(version, int(now.strftime("%Y%m%d%H%M%S")))
+        further = max(len(str(newest)) - _TIMESTAMP, 0)  # digits behind the seconds
+        version = max(version, int(now.strftime("%Y%m%d%H%M%S")) * 10**further)
     return f"{version:0{width}}_{words}.sql"
 
 

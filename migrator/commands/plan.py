@@ -36,7 +36,7 @@ def execute(context: Context) -> int:
     """
     migrations = context.migrations()
     with context.connect(write=False) as session:
-        plan = context.plan(session, migrations)
+        plan = context.plan(session, migrations, of_run=True)
     if problems := context.problems(plan):
         raise ProblemsFound(problems)
     answer = data(plan)

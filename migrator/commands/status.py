@@ -51,7 +51,7 @@ def execute(context: Context) -> int:
     """
     migrations, problems = load_folder(context.settings.directory)
     with context.connect(write=False) as session:
-        plan = context.plan(session, migrations)
+        plan = context.plan(session, migrations, of_run=True)
         left = _left(session, plan)
     problems += context.problems(plan)
     answer = data(plan, problems, left)

@@ -131,6 +131,39 @@ def unwrap(
     return tuple(kept), tuple(problems)
 
 
+def begins_and_commits(script: scanner.Script) -> tuple[scanner.Statement, ...]:
+    """Return every BEGIN and COMMIT of a script that could be left out.
+
+    Returns:
+        Nothing when there is another command that ends or begins a transaction, such as ROLLBACK
+        or a BEGIN with an isolation level, or when the two do not take turns.
+    """
+    found: list[tuple[str, scanner.Statement]] = []
+    for statement in script.statements:
+        command = _start(_CONTROL_VERB, script.source, statement.start, statement.end)
+        name = _CONTROLS.get(_prefix(_CONTROLS, command))
+        if name in (None, "SAVEPOINT", "RELEASE", "ROLLBACK TO", "SET TRANSACTION"):
+            continue
+        plain = _PLAIN_BEGIN if name == "BEGIN" else _PLAIN_COMMIT
+        if command not in plain or (found and found[-1][0] == name):
+            return ()
+        found.append((name, statement))
+    return tuple(statement for _, statement in found)
+
+
+def isolation_set(statement: str) -> str:
+    """Return the level that a SET TRANSACTION asks for, if it asks for nothing else; or nothing.
+
+    Returns:
+        `repeatable-read` or `serializable`, as the directive `isolation` has it.
+    """
+    start = scanner.words(statement)
+    if start[:4] != ("SET", "TRANSACTION", "ISOLATION", "LEVEL"):
+        return ""
+    level = "-".join(start[4:]).lower()
+    return level if level in ("repeatable-read", "serializable") else ""
+
+
 def _pairs(names: Sequence[str | None]) -> dict[int, int]:
     """Return the COMMIT of each BEGIN that has one; both as numbers of statements."""
     pairs: dict[int, int] = {}

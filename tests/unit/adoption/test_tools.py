@@ -8,62 +8,59 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from migrator.adoption.adopt import version_of
-from migrator.adoption.tools import ForeignHistory, numbers_of, tool_of
+from migrator.adoption.numbers import numbers_of
+from migrator.adoption.tools import ForeignHistory, tool_of
 from migrator.process.errors import UsageError
 from migrator.process.names import Table
 
 if TYPE_CHECKING:
     from migrator.files.migration import Migration
 
-OURS = {"version", "applied_at", "description", "checksum", "execution_ms", "applied_by"}
+BESIDE = {"ar_internal_metadata": {"key": "S", "value": "S", "created_at": "D", "updated_at": "D"}}
+FLYWAY = (
+    "installed_rank:N version:S description:S type:S script:S checksum:N installed_by:S"
+    " installed_on:D execution_time:N success:B"
+)
 
 
 @pytest.mark.parametrize(
     ("table", "columns", "tool"),
     [
-        ("schema_migrations", "version", "dbmate"),
-        ("schema_migrations_dbmate", "version", "dbmate"),
-        ("versions", "version", None),
-        ("schema_migrations", "version dirty", "golang-migrate"),
-        ("anything", "version dirty", "golang-migrate"),
-        ("alembic_version", "version_num", "alembic"),
-        ("my_alembic", "version_num", "alembic"),
-        ("alembic_version", "version_num note", None),
-        ("django_migrations", "id app name applied", "django"),
-        ("job_offers", "id app name applied", None),
-        ("goose_db_version", "id version_id is_applied tstamp", "goose"),
-        ("_sqlx_migrations", " ".join(sorted(OURS)), None),
-        ("schema_migrations", "version applied_at description", None),
-        (
-            "_sqlx_migrations",
-            "version description installed_on success checksum execution_time",
-            "sqlx",
-        ),
-        (
-            "schema_version",
-            "version_rank installed_rank version description type script checksum success",
-            "flyway",
-        ),
+        ("schema_migrations", "version:S", "dbmate"),
+        ("schema_migrations_dbmate", "version:S", "dbmate"),
+        ("versions", "version:S", None),
+        ("schema_migrations", "version:N", None),
+        ("schema_migrations", "version:N dirty:B", "golang-migrate"),
+        ("schema_migrations_golang_migrate", "version:N dirty:B", "golang-migrate"),
+        ("pages", "version:N dirty:B", None),
+        ("alembic_version", "version_num:S", "alembic"),
+        ("billing_alembic_version", "version_num:S", "alembic"),
+        ("firmware", "version_num:S", None),
+        ("alembic_version", "version_num:S note:S", None),
+        ("alembic_version", "version_num:N", None),
+        ("django_migrations", "id:N app:S name:S applied:D", "django"),
+        ("job_offers", "id:N app:S name:S applied:D", None),
+        ("goose_db_version", "id:N version_id:N is_applied:B tstamp:D", "goose"),
+        ("migrations", "id:N name:S run_on:D", "db-migrate"),
+        ("pgmigrations", "id:N name:S run_on:D", "node-pg-migrate"),
+        ("migrations", "id:N name:S executed_at:D", "mikro-orm"),
+        ("cities", "id:N name:S run_on:D", None),
+        ("migrations", "id:N name:S note:S", None),
+        ("schema_version", "version:N", "tern"),
+        ("schema_version", FLYWAY, "flyway"),
+        ("anything", f"{FLYWAY} version_rank:N", "flyway"),
+        # Tables of our own, with the columns of today and of the original.
+        ("schema_migrations", "version:N applied_at:D description:S checksum:S", None),
+        ("schema_migrations", "version:N applied_at:D description:S", None),
     ],
 )
 def test_whose_table_it_is(table: str, columns: str, tool: str | None) -> None:
-    assert tool_of(table, set(columns.split())) == tool
+    categories = dict(column.split(":") for column in columns.split())
+    assert tool_of(table, categories) == tool
 
 
-@pytest.mark.parametrize(
-    ("names", "numbers"),
-    [
-        (["001", "2", "20240131120000"], (1, 2, 20240131120000)),
-        (["0001.people", "0002.pets"], (1, 2)),
-        (["20240131120000_init"], (20240131120000,)),
-        (["1", "1.1"], None),
-        (["20240131_01_x", "20240131_02_y"], None),
-        (["initial"], None),
-        ([], ()),
-    ],
-)
-def test_names_that_begin_with_a_version(names: list[str], numbers: tuple[int, ...]) -> None:
-    assert numbers_of(names) == numbers
+def test_a_table_beside_it_can_tell() -> None:
+    assert tool_of("schema_migrations", {"version": "S"}, BESIDE) == "rails"
 
 
 def made(applied: list[int] | None, floor: int = 0) -> ForeignHistory:
@@ -104,3 +101,45 @@ def test_there_is_none(found: ForeignHistory, on_disk: tuple[Any, ...], words: s
         version_of(found, files(*on_disk))
     assert words in raised.value.message
     assert "--version N" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tool", "applied", "on_disk", "floor", "version"),
+    [
+        # Numbers that somebody has given to the files, and those of `convert`.
+        ("flyway", ["1", "2"], [1, 2, 3], 0, 2),
+        ("flyway", ["1", "2"], [1_000_000_000, 2_000_000_000], 0, 2_000_000_000),
+        ("flyway", ["1", "1.1"], [1_000_000_000, 1_001_000_000], 0, 1_001_000_000),
+        ("flyway", ["2.1"], [1_000_000_000, 2_001_000_000], 2, 2_001_000_000),
+        ("flyway", ["20240131", "20240131.1"], [20240131000000, 20240131001000], 0, 20240131001000),
+        ("diesel", ["20240131120000"], [20240131120000], 0, 20240131120000),
+        (
+            "diesel",
+            ["00000000000000", "20240131120000", "202401311200000000"],
+            [1, 202401311200000000, 202401311200000001],
+            0,
+            202401311200000001,
+        ),
+        (
+            "prisma",
+            ["0_init", "20240131_b", "20240131_a"],
+            [1, 20240131240000, 20240131240001],
+            0,
+            20240131240001,
+        ),
+        ("sql-migrate", ["1_a.sql", "1_b.sql"], [1, 2], 0, 2),
+        ("refinery", ["1", "2"], [1, 2], 0, 2),
+    ],
+)
+def test_the_numbers_of_convert_are_found(
+    tool: str, applied: list[str], on_disk: list[int], floor: int, version: int
+) -> None:
+    tables = (Table("public", "t"),)
+    history = ForeignHistory(tool, tables, tuple(applied), numbers_of(applied), floor)
+    assert version_of(history, files(*on_disk)) == version
+
+
+def test_a_hash_that_begins_with_digits_is_no_version() -> None:
+    history = ForeignHistory("alembic", (Table("public", "t"),), ("1975ea83b712",))
+    with pytest.raises(UsageError, match="do not show which files are applied"):
+        version_of(history, files(1975))

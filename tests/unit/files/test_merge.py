@@ -58,7 +58,7 @@ class TestNewNames:
             (["2_x"], ["002_m"], {"2_x": "3_x"}),
             (["0009_x"], ["9_m"], {"0009_x": "0010_x"}),
             (["999_x"], ["999_m"], {"999_x": "1000_x"}),
-            # Timestamps stay, one that is taken too is moved by a second, and so is what follows.
+            # Timestamps stay, one that is taken gets the next second, and so does what follows.
             (["20260101000000_x"], ["20260202000000_m"], {}),
             (["20260101000000_x"], ["20260101000000_m"], {"20260101000000_x": "20260101000001_x"}),
             (
