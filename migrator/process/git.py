@@ -95,7 +95,7 @@ class Repository:
         """Return the content of files, by object id, as it is in the repository.
 
         Raises:
-            UsageError: a content is not there, as in a clone that has only a part of the objects.
+            UsageError: a content is not there, because the repository is damaged.
         """
         wanted = sorted(set(object_ids))
         answer = self._answer("cat-file", "--batch", given="".join(f"{i}\n" for i in wanted))
@@ -106,7 +106,7 @@ class Repository:
             if len(header) < 3:  # noqa: PLR2004 - an id, a type, a size (git-cat-file(1))
                 raise UsageError(
                     f"the repository of {self.folder} lacks the content of a file ({object_id})",
-                    "Run `git fetch`, and see whether `git fsck` finds what is missing.",
+                    "Run `git fsck`, which names what else is missing; a new clone has everything.",
                 )
             position = end + 1 + int(header[2])
             contents[object_id] = answer[end + 1 : position]
