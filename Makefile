@@ -32,11 +32,15 @@ demo: .venv/.demo ## Build the schema in an embedded PostgreSQL, or in DATABASE_
 # Three at a time, since most of them wait, but for those that have the engine or a whole server to themselves.
 test: .venv/.test ## Run the tests (TEST_POSTGRES=docker|embedded|BINDIR, PYTEST_ARGS=…)
 ifeq ($(strip $(PYTEST_ARGS)),)
-	@$(BIN)/python -m pytest -n 3 tests/unit tests/integration
-	@$(BIN)/python -m pytest tests/container tests/chaos
+	@$(BIN)/python -m tests.support.beforehand '$(TOGETHER)' '$(ALONE)'
+	@$(BIN)/python -m pytest $(TOGETHER)
+	@$(BIN)/python -m pytest $(ALONE)
 else
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
+
+TOGETHER = -n 3 tests/unit tests/integration
+ALONE = tests/container tests/chaos
 
 check: .venv/.check ## Run every linter and the type checker
 	@echo 'ruff check'
@@ -75,9 +79,11 @@ format: .venv/.check ## Format the Python code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format
 
-docs: .venv/.check ## Write the tables of the documents: settings, packages
+docs: .venv/.check ## Write the tables of the documents: settings, packages, tools, policies of verify
 	@$(BIN)/python -m scripts.configuration
 	@$(BIN)/python -m scripts.architecture
+	@$(BIN)/python -m scripts.adopting
+	@$(BIN)/python -m scripts.policies
 
 lock: .venv/.lock ## Write the lock files of the image (LOCK_ARGS=--upgrade for newer versions)
 	@echo 'requirements.lock'

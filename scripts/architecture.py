@@ -35,14 +35,21 @@ def documentation(text: str) -> str:
         for package in reversed(packages):
             folder = ROOT / "migrator" / package
             rows += [
-                f"| | `{path.stem}` | {_first_line(path)} |\n"
-                for path in sorted(folder.glob("*.py"), reverse=True)
-                if path.stem != "__init__"
+                f"| | `{_name(path, folder)}` | {_first_line(path)} |\n"
+                for path in sorted(folder.rglob("*.py"), reverse=True)
+                if path != folder / "__init__.py"
             ]
             rows.append(
                 f"| {below} | **`{package}/`** | **{_first_line(folder / '__init__.py')}** |\n"
             )
     return _TABLE.sub(lambda _: "".join(reversed(rows)), text, count=1)
+
+
+def _name(path: Path, folder: Path) -> str:
+    """Return the name of a module in the folder of its package; a package in it ends with `/`."""
+    if path.stem == "__init__":
+        return f"{path.parent.relative_to(folder)}/"
+    return str(path.relative_to(folder).with_suffix(""))
 
 
 def _first_line(path: Path) -> str:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from migrator.adoption import baseline, numbers, tools
+from migrator.adoption.catalogue import BY_NAME
 from migrator.history import lock
 from migrator.history.table import read_history
 from migrator.process.errors import UsageError
 from migrator.process.log import get_logger
-from migrator.process.names import Table, identifier
+from migrator.process.names import Table, identifier, with_suffix
 from migrator.server import retry
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Adoption:
         compared: whether the schema is compared with that of the files before they are recorded;
             then their checksums are recorded.
         times: by version, when the other tool has applied it, UTC, where it records that.
+        schema: the schema that the other tool made and that is dropped with its tables; empty for
+            none.
     """
 
     foreign: ForeignHistory
@@ -47,6 +50,7 @@ class Adoption:
     new_name: Table | None
     compared: bool
     times: Mapping[int, str]
+    schema: str = ""
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -58,7 +62,8 @@ class Adoption:
             files = f"{more} files before and {files}" if more > 0 else files
             steps.append(f"record as applied, without running: {files}")
         if self.drop:
-            steps.append(f"drop {', '.join(map(str, self.foreign.tables))}")
+            schema = f", and the schema {self.schema}" if self.schema else ""
+            steps.append(f"drop {', '.join(map(str, self.foreign.tables))}{schema}")
         elif self.new_name:
             steps.append(
                 f"rename {self.foreign.table} to {self.new_name.name}, because the history of "
@@ -67,30 +72,36 @@ class Adoption:
         return tuple(steps)
 
 
-def find(session: Session, tool: str | None) -> ForeignHistory | None:
+def find(session: Session, tool: str | None, table: str | None = None) -> ForeignHistory | None:
     """Find and read the one history of another tool.
 
     Args:
         session: outside a transaction.
         tool: the name of the other tool; None for any tool.
+        table: the name of its table, as `tools.at` takes it; None to look for it.
 
     Returns:
         None when no other tool has a history.
 
     Raises:
-        UsageError: several histories match, or the other tool has left a migration half done, or
-            its history is empty.
+        UsageError: several histories match, or the table is no history, or the other tool has left
+            a migration half done, or its history is empty.
     """
-    histories = [history for history in tools.find(session) if tool in (None, history.tool)]
+    if tool not in (None, *tools.TOOLS):
+        raise UsageError(
+            f"there is no tool {tool} whose history could be adopted",
+            f"The tools are: {', '.join(tools.TOOLS)}.",
+        )
+    histories = tools.find(session, tool) if table is None else (_at(session, table, tool),)
     if not histories:
         return None
     if len(histories) > 1:
         names = ", ".join(f"{history.tool} in {history.table}" for history in histories)
+        several_tools = len({history.tool for history in histories}) > 1
         raise UsageError(
             f"there are several histories: {names}",
-            "Choose one with --from; the others can be dropped or adopted afterwards."
-            if len({history.tool for history in histories}) > 1
-            else "Drop or rename those that are not in use.",
+            f"Choose one with {'--from TOOL, or with ' if several_tools else ''}--table "
+            "SCHEMA.NAME; the others can be dropped or adopted afterwards.",
         )
     foreign = tools.read(session, histories[0])
     if foreign.failed:
@@ -105,6 +116,31 @@ def find(session: Session, tool: str | None) -> ForeignHistory | None:
             "and run migrator.",
         )
     return foreign
+
+
+def _at(session: Session, name: str, tool: str | None) -> ForeignHistory:
+    """Find the history in a table.
+
+    Raises:
+        UsageError: there is no such table, or it is not the history of a tool.
+    """
+    found = tools.at(session, name, tool)
+    if isinstance(found, tools.ForeignHistory):
+        return found
+    if found is None:
+        raise UsageError(
+            f"there is no table {name} that could be the history of a tool",
+            "Write --table SCHEMA.NAME. A view, a temporary table, and a table with a column of a "
+            "type that is not PostgreSQL's own are no histories.",
+        )
+    of = "a tool that migrator knows" if tool is None else tool
+    columns = f"; {tool} makes {', '.join(BY_NAME[tool].columns)}" if tool else ""
+    raise UsageError(
+        f"the table {found.table} is not the history of {of}: it has the columns "
+        f"{found.listed}{columns}",
+        "docs/adopting.md lists the tools. For a database that was built without one of them, "
+        "migrator baseline N --verify records the files whose schema it has.",
+    )
 
 
 def version_of(foreign: ForeignHistory, migrations: Sequence[Migration]) -> int:
@@ -195,7 +231,12 @@ def prepare(
     known = {row.version for row in rows}
     if rows and not all(migration.version in known for migration in files):
         baseline.require_empty(session)
-    new_name = foreign.table._replace(name=f"{foreign.table.name}_{foreign.tool.replace('-', '_')}")
+    if drop and (kept := BY_NAME[foreign.tool].kept):
+        raise UsageError(
+            f"--drop-old does not drop the tables of {foreign.tool}: {kept}",
+            "Run migrator adopt without --drop-old; the tables do not disturb migrator.",
+        )
+    new_name = tools.renamed(foreign)
     if taken and not drop and session.query("SELECT to_regclass(%s)", (new_name.quoted,))[0][0]:
         raise UsageError(
             f"{foreign.table} cannot be renamed, because there is a table {new_name} already",
@@ -209,7 +250,31 @@ def prepare(
         new_name if taken and not drop else None,
         compared,
         _times(foreign, migrations, version),
+        foreign.schema if drop and _is_all_there_is(session, foreign) else "",
     )
+
+
+def _is_all_there_is(session: Session, foreign: ForeignHistory) -> bool:
+    """Return whether the schema that the other tool made is ours to drop, and has nothing else."""
+    if not foreign.schema:
+        return False
+    [(is_all,)] = session.query(
+        """
+        WITH tables AS (SELECT to_regclass(name)::oid AS oid FROM unnest(%s) name)
+        SELECT pg_has_role(n.nspowner, 'USAGE') AND NOT EXISTS (
+          SELECT FROM pg_depend d
+          WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+            AND NOT (d.classid = 'pg_class'::regclass AND d.objid IN (
+              SELECT oid FROM tables
+              UNION ALL
+              SELECT s.objid FROM pg_depend s
+              WHERE s.classid = 'pg_class'::regclass AND s.refclassid = 'pg_class'::regclass
+                AND s.refobjid IN (SELECT oid FROM tables) AND s.deptype IN ('a', 'i'))))
+        FROM pg_namespace n WHERE n.nspname = %s
+        """,
+        ([table.quoted for table in foreign.tables], foreign.schema),
+    )
+    return bool(is_all)
 
 
 def _times(
@@ -266,8 +331,10 @@ def _adopt(session: Session, adoption: Adoption, tool: str) -> None:
             "Run migrator adopt again.",
         )
     if adoption.drop:
-        for foreign_table in adoption.foreign.tables:
-            session.execute(f"DROP TABLE {foreign_table.quoted}")
+        tables = ", ".join(foreign_table.quoted for foreign_table in adoption.foreign.tables)
+        session.execute(f"DROP TABLE {tables}")
+        if adoption.schema:
+            session.execute(f"DROP SCHEMA {identifier(adoption.schema)}")
     elif adoption.new_name:
         _rename(session, table, adoption.new_name)
     if adoption.recorded:
@@ -286,7 +353,7 @@ def _rename(session: Session, table: Table, new: Table) -> None:
     )
     session.execute(f"ALTER TABLE {table.quoted} RENAME TO {identifier(new.name)}")
     for (key,) in keys:
-        key_name = identifier(f"{new.name}_pkey")
+        key_name = identifier(with_suffix(new.name, "_pkey"))
         session.execute(f"ALTER TABLE {new.quoted} RENAME CONSTRAINT {key} TO {key_name}")
 
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from migrator.apply.state import Outcome, RunState
 from migrator.history.plan import make_plan, plan_problems
 from migrator.history.table import read_history
-from migrator.process.errors import DatabaseUnavailable, Interrupted, Problem, ProblemsFound
+from migrator.process.errors import (
+    DatabaseUnavailable,
+    Interrupted,
+    NotOurs,
+    Problem,
+    ProblemsFound,
+)
 from migrator.process.log import get_logger, redact
 from migrator.process.waiting import Again, until_done
 from migrator.server.answers import Unanswered
@@ -38,6 +44,7 @@ def apply_pending(
     *,
     single_transaction: bool = False,
     scratch: bool = False,
+    confirm: str | None = None,
 ) -> Outcome:
     """Apply everything pending.
 
@@ -47,9 +54,13 @@ def apply_pending(
         stop: knows whether a signal has arrived.
         single_transaction: whether all pending migrations are applied in one transaction.
         scratch: whether the database is a scratch database, whose state no message has to describe.
+        confirm: the name of a database in which a first run may find what migrator did not make;
+            None to refuse such a database.
 
     Raises:
-        ProblemsFound: the files and the history disagree; nothing was applied.
+        UsageError: `confirm` is not the name of the database.
+        ProblemsFound: the files and the history disagree, or somebody else has built the database;
+            nothing was applied.
         MigrationFailed: a statement failed; its migration was rolled back.
         LockUnavailable: another migrator held the lock for the whole budget.
         DatabaseUnavailable: the database could not be reached, or the connection kept breaking.
@@ -59,8 +70,12 @@ def apply_pending(
     """
     state = RunState(scratch=scratch)
     try:
-        return _over_connections(settings, migrations, stop, state, single=single_transaction)
+        return _over_connections(
+            settings, migrations, stop, state, single=single_transaction, confirm=confirm
+        )
     except ProblemsFound as refused:
+        if isinstance(refused, NotOurs) and not state.applied:
+            raise  # nothing was changed, and the version of what is not ours says nothing
         raise ProblemsFound(refused.problems, str(state), refused.hint) from None
     except Unanswered as unanswered:
         message = f"{unanswered.message}; {state.unanswered}"
@@ -76,14 +91,20 @@ def _over_connections(
     state: RunState,
     *,
     single: bool,
+    confirm: str | None,
 ) -> Outcome:
     """Apply everything pending, and connect again when the connection is lost."""
 
     def attempt(_: int) -> Outcome:
         with connect(settings, stop, write=True) as session:
             log.info("connected", **session.target)
+            if confirm is not None:
+                from migrator.adoption import first_run  # noqa: PLC0415 - few runs confirm
+
+                first_run.require_name(session, confirm)
+            foreign = state.scratch or confirm is not None
             try:
-                return _plan_and_apply(session, migrations, state, single=single)
+                return _plan_and_apply(session, migrations, state, single=single, foreign=foreign)
             finally:
                 state.unsure = state.unsure or session.may_have_committed
 
@@ -153,12 +174,25 @@ def _while_read_only(wait: float, state: RunState) -> Again | None:
 
 
 def _plan_and_apply(
-    session: Session, migrations: Sequence[Migration], state: RunState, *, single: bool
+    session: Session,
+    migrations: Sequence[Migration],
+    state: RunState,
+    *,
+    single: bool,
+    foreign: bool,
 ) -> Outcome:
-    """Apply everything pending, and plan again whenever another migrator has been quicker."""
+    """Apply everything pending, and plan again whenever another migrator has been quicker.
+
+    Args:
+        session: outside a transaction.
+        migrations: all files on disk, ordered by version.
+        state: the state of the run.
+        single: whether all pending migrations are applied in one transaction.
+        foreign: whether a first run may find what migrator did not make.
+    """
     while True:
-        history = read_history(session)
-        plan = _plan(session, migrations, history, state)
+        history, plan = read_plan(session, migrations, foreign=foreign)
+        _note(session, migrations, history, plan, state)
         if single:
             _refuse_apart(plan.pending)
         if plan.pending:
@@ -171,15 +205,49 @@ def _plan_and_apply(
         return Outcome(tuple(state.applied), state.current)
 
 
-def _plan(
-    session: Session, migrations: Sequence[Migration], history: History, state: RunState
-) -> Plan:
-    """Make the plan and note it in the state; refuse a plan with problems."""
+def read_plan(
+    session: Session, migrations: Sequence[Migration], *, foreign: bool = False
+) -> tuple[History, Plan]:
+    """Read the history and make the plan of a run.
+
+    Args:
+        session: outside a transaction.
+        migrations: all files on disk, ordered by version.
+        foreign: whether a first run may find what migrator did not make.
+
+    Raises:
+        NotOurs: a table with the name of the history is something else.
+        ProblemsFound: a table of ours is not fit for what it is for.
+        LockUnavailable: another session locked the history for all of `lock_wait`.
+    """
+    try:
+        history = read_history(session)
+    except NotOurs as refused:
+        from migrator.adoption import first_run  # noqa: PLC0415 - few databases have such a table
+
+        raise first_run.named(session, migrations, refused) from None
     plan = make_plan(migrations, history.rows, history.progress)
+    if foreign or not history.is_blank:
+        return history, plan
+    from migrator.adoption import first_run  # noqa: PLC0415 - once in the life of a database
+
+    return first_run.look(session, migrations, history, plan)
+
+
+def _note(
+    session: Session,
+    migrations: Sequence[Migration],
+    history: History,
+    plan: Plan,
+    state: RunState,
+) -> None:
+    """Note the plan in the state and the log; refuse a plan with problems."""
     _settle(history, state)
     state.known, state.current = True, plan.current
     state.pending = len(plan.pending)
     if problems := plan_problems(plan, session.settings):
+        if plan.foreign:
+            raise NotOurs(problems)
         from migrator.history import rebuild  # noqa: PLC0415 - most plans have no problems
 
         raise ProblemsFound(problems, hint=rebuild.advice(session, plan))
@@ -193,7 +261,6 @@ def _plan(
             versions=[row.version for row in plan.ahead],
             newest_file=migrations[-1].file,
         )
-    return plan
 
 
 def _settle(history: History, state: RunState) -> None:

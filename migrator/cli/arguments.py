@@ -94,10 +94,11 @@ def _read(reader: _Program, given: Sequence[str]) -> dict[str, Any]:
     chosen = reader.commands[name]
     if options.get("json") and not chosen.command.has_json:
         reader.error(f"migrator {name} has no option --json")
+    not_given = chosen.not_given()
     for dest, flag in reader.of_default.items():
-        if options.get(dest) and name != commands.DEFAULT:
+        if options.get(dest) and dest not in not_given:
             reader.error(f"migrator {name} has no option {flag}")
-    return {"json": False} | chosen.not_given() | options
+    return {"json": False} | not_given | options
 
 
 class _AllNeeded(Exception):

@@ -49,6 +49,7 @@ WITHOUT_ARGUMENTS: dict[str, Any] = {
     "command": commands.DEFAULT,
     "json": False,
     "single_transaction": False,
+    "confirm": None,
 }
 
 _NO_CI = ("", "0", "false", "no")  # values of the variable CI outside of CI, in lower case

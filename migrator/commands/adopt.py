@@ -20,19 +20,21 @@ if TYPE_CHECKING:
 
 PAGE = Page(
     """
-    Take a database over from Alembic, Flyway, golang-migrate, dbmate, goose, sqlx, yoyo, Django
-    or Prisma: find its history, map it to files, compare the schema as `migrator verify` does,
-    and record the files as applied. In the same transaction the other history is dropped with
-    --drop-old, or renamed if it has the name of migrator's history table.
+    Take a database over from another migration tool: find its history, map it to files, compare
+    the schema as `migrator verify` does, and record the files as applied. In the same
+    transaction the other history is dropped with --drop-old, or renamed if it has the name of
+    migrator's history table.
 
     Nothing is changed before you have agreed to the plan. A history is refused if a migration
-    in it failed halfway. docs/moving-from-alembic.md shows the move step by step.
+    in it failed halfway, or if the tool holds its lock. docs/adopting.md lists the tools, how
+    each is recognised, and the way back; docs/moving-from-alembic.md shows a move step by step.
     """,
     "adopted, now or in an earlier run",
     ("1", "4", "5", "6"),
     (
         ("migrator adopt --version 1", "from Alembic, with the schema of file 1"),
         ("migrator adopt --drop-old --yes", "from a tool with numbers, without asking"),
+        ("migrator adopt --table audit.flyway_history", "one history of several, or a renamed one"),
     ),
 )
 
@@ -50,7 +52,15 @@ def add_options(parser: ArgumentParser) -> None:
         "--from", dest="tool", metavar="TOOL", help="whose history to adopt, if there are several"
     )
     parser.add_argument(
-        "--drop-old", action="store_true", help="drop the other tool's history; by default it stays"
+        "--table",
+        dest="foreign_table",
+        metavar="[SCHEMA.]NAME",
+        help="the other tool's table, if there are several or if it has an unusual name",
+    )
+    parser.add_argument(
+        "--drop-old",
+        action="store_true",
+        help="drop all tables of the other tool's history; by default they stay",
     )
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
@@ -71,7 +81,7 @@ def execute(context: Context) -> int:
     options = context.options
     migrations = context.migrations(pending=True)
     with context.connect(write=True) as session:
-        history = adopt.find(session, options.tool)
+        history = adopt.find(session, options.tool, options.foreign_table)
         if history is None:
             return _nothing_to_adopt(context, session)
         context.say(f"Found {visible(history.summary)}.\n\n")
@@ -90,12 +100,18 @@ def execute(context: Context) -> int:
             context.say("Nothing to do: the database was adopted before.\n")
             return OK
         if todo.recorded and not options.skip_verify:
-            require_schema(context, session, todo.recorded)
+            require_schema(context, session, todo.recorded, without=history.tables)
         elif todo.recorded:
             context.say("The schema was not compared with the files (--skip-verify).\n\n")
         context.say("".join(f"{step[0].upper()}{step[1:]}.\n" for step in map(visible, todo.steps)))
         if not todo.drop and not todo.new_name:
             context.say(f"Leave {visible(str(history.table))} as it is.\n")
+        stays_as = todo.new_name or history.table
+        if not todo.drop and not tools.says_whose_it_is(stays_as, history.tool):
+            context.say(
+                "Its name does not say whose it is: migrator verify will report it until it is "
+                "dropped, or until a line of .verify-ignore accepts it.\n"
+            )
         context.agree("This changes the database.")
         adopt.adopt(session, todo, applied_by())
     if todo.recorded:

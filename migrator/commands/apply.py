@@ -25,12 +25,18 @@ PAGE = Page(
     All files are checked first; when one is not valid, or was edited after it was applied,
     nothing is applied. When a migration fails, the migrations before it stay applied, and those
     after it are not tried; the message shows the file, the line and the state of the database.
+
+    A database that has no history of migrator, but the history of another tool, or tables in
+    the schema that the files will build in, is refused, and nothing is changed in it: take it
+    over with `migrator adopt` or `migrator baseline`; or give its name with --confirm, if the
+    files belong into it. Tables of extensions do not count.
     """,
     "up to date, or everything pending was applied",
     ("1", "4", "5", "6"),
     (
         ("migrator", "the same"),
         ("migrator apply --single-transaction", "all pending files or none"),
+        ("migrator --confirm shop", "the first run, next to what the database shop has already"),
         ("migrator apply --lock-timeout 500ms --lock-wait 1h", "short waits, many tries"),
     ),
 )
@@ -43,11 +49,18 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="apply everything pending in one transaction: all or nothing",
     )
+    parser.add_argument(
+        "--confirm",
+        metavar="DATABASE",
+        help="the name of the database: allows a first run in a database that has tables, or the "
+        "history of another tool",
+    )
 
 
 def execute(context: Context) -> int:
     """Apply everything pending; the log says what was done."""
-    context.apply(single_transaction=context.options.single_transaction)
+    options = context.options
+    context.apply(single_transaction=options.single_transaction, confirm=options.confirm)
     return OK
 
 

@@ -76,7 +76,7 @@ def _wait(context: Context) -> Plan:
 
     def attempt(_: int) -> Plan:
         with context.connect(write=False) as session:
-            plan = context.plan(session, migrations)
+            plan = context.plan(session, migrations, of_run=True)
             context.require_agreement(session, plan)
         if plan.pending:
             raise _Pending(plan)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from migrator.commands.context import Context
     from migrator.files.migration import Migration
+    from migrator.process.names import Table
     from migrator.schema.verify import Comparison
     from migrator.server.session import Session
 
@@ -40,23 +41,50 @@ def add_allow_differences(
     )
 
 
-def compare(context: Context, session: Session, files: Sequence[Migration]) -> Comparison:
+def compare(
+    context: Context,
+    session: Session,
+    files: Sequence[Migration],
+    *,
+    grants: bool = False,
+    without: Sequence[Table] = (),
+) -> Comparison:
     """Compare the database with what some files describe.
 
     The differences that the file .verify-ignore or the option --ignore names are accepted.
+
+    Args:
+        context: the settings and options of the command.
+        session: connected to the database, outside a transaction.
+        files: the migrations, ordered by version.
+        grants: whether owners and privileges are compared, too.
+        without: tables of another tool that `tools.find` may not find.
     """
     patterns = (*accepted(context.settings.directory), *(context.options.ignore or ()))
-    return verify_schema(session, files, patterns)
+    return verify_schema(session, files, patterns, grants=grants, without=without)
 
 
-def require_schema(context: Context, session: Session, files: Sequence[Migration]) -> None:
+def require_schema(
+    context: Context,
+    session: Session,
+    files: Sequence[Migration],
+    *,
+    without: Sequence[Table] = (),
+) -> None:
     """Compare before something is recorded, and show what came out.
+
+    Args:
+        context: the settings and options of the command.
+        session: connected to the database, outside a transaction.
+        files: the migrations, ordered by version.
+        without: tables of another tool that `tools.find` may not find.
 
     Raises:
         SchemaDiffers: there is a difference that nobody has agreed to.
     """
-    result = compare(context, session, files)
-    context.say(comparison.text(comparison.data(result, None)) + "\n\n")
+    result = compare(context, session, files, without=without)
+    answer = comparison.data(result, None)
+    context.say(comparison.text(answer, "migrator verify --grants") + "\n\n")
     if result.differences and not context.options.allow_differences:
         raise SchemaDiffers(
             "the database is not what the files describe; nothing was recorded",

@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from migrator.files.folder import load_folder
-from migrator.process.errors import MigratorError, ProblemsFound, UsageError
+from migrator.files.folder import load_folder, read_texts
+from migrator.process.errors import MigratorError, NotOurs, ProblemsFound, UsageError
 from migrator.process.log import get_logger, redact_answer, redacted
 from migrator.process.settings import require_database
 from migrator.process.terminal import json_text, lines
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Callable, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import SimpleNamespace
 
     from migrator.apply.state import Outcome
+    from migrator.files.merge import Comparison
     from migrator.files.migration import Migration
+    from migrator.files.reference import Reference
     from migrator.history.plan import Plan
     from migrator.process.errors import Problem
     from migrator.process.settings import Settings
@@ -69,7 +71,38 @@ class Context:
             raise ProblemsFound(problems)
         return migrations
 
-    def connect(self, *, write: bool) -> AbstractContextManager[Session]:
+    def compare(self) -> tuple[Reference, dict[str, bytes | None], Comparison]:
+        """Compare the files with those of the branch or folder that --against names.
+
+        Returns:
+            What they were compared with, the content of each file by its name, and the differences.
+
+        Raises:
+            UsageError: the files to compare with cannot be read.
+        """
+        from migrator.files import merge  # noqa: PLC0415 - only --against needs it
+        from migrator.files.reference import read_reference  # noqa: PLC0415 - as merge
+
+        directory = self.settings.directory
+        with self.stop.idle():  # it may wait for git
+            here = read_texts(directory)
+            reference = read_reference(self.options.against, directory)
+        return reference, here, merge.compare(here, reference)
+
+    def command(self, name: str, *arguments: str) -> str:
+        """Return a command line of ours that finds the same folder.
+
+        Args:
+            name: the name of the command.
+            arguments: what follows the name.
+        """
+        import shlex  # noqa: PLC0415 - few messages have such a command in them
+
+        folder = ["--dir", self.options.dir] if self.options.dir else []
+        return shlex.join(["migrator", name, *folder, *arguments])
+
+    @contextmanager
+    def connect(self, *, write: bool) -> Iterator[Session]:
         """Connect to the database of the settings.
 
         Args:
@@ -77,20 +110,42 @@ class Context:
 
         Raises:
             UsageError: nothing says which database to use.
+            NotOurs: in the block, a table with the name of the history was something else.
         """
         from migrator.server.connect import connect  # noqa: PLC0415 - the driver takes 24 ms
 
         require_database(self.settings, self.environ)
-        return connect(self.settings, self.stop, write=write)
+        with connect(self.settings, self.stop, write=write) as session:
+            try:
+                yield session
+            except NotOurs as refused:
+                from migrator.adoption import first_run  # noqa: PLC0415 - few databases have it
 
-    def plan(self, session: Session, migrations: Sequence[Migration]) -> Plan:
-        """Compare the files with the history, and with what earlier runs have begun."""
+                migrations, _ = load_folder(self.settings.directory)
+                raise first_run.named(session, migrations, refused) from None
+
+    def plan(
+        self, session: Session, migrations: Sequence[Migration], *, of_run: bool = False
+    ) -> Plan:
+        """Compare the files with the history, and with what earlier runs have begun.
+
+        Args:
+            session: outside a transaction for the plan of a run.
+            migrations: all files on disk, ordered by version.
+            of_run: whether it is the plan of a run, which refuses a database that somebody else
+                has built.
+        """
         # These import the driver, which commands without a database do not need.
         from migrator.history.plan import make_plan  # noqa: PLC0415 - as connect
         from migrator.history.table import read_history  # noqa: PLC0415 - as connect
 
         history = read_history(session)
-        return make_plan(migrations, history.rows, history.progress)
+        plan = make_plan(migrations, history.rows, history.progress)
+        if of_run and history.is_blank:
+            from migrator.adoption import first_run  # noqa: PLC0415 - once in a database's life
+
+            _, plan = first_run.look(session, migrations, history, plan)
+        return plan
 
     def problems(self, plan: Plan) -> tuple[Problem, ...]:
         """Return the disagreements of files and history that keep us from applying anything."""
@@ -113,11 +168,13 @@ class Context:
 
         return rebuild.advice(session, plan)
 
-    def apply(self, *, single_transaction: bool = False) -> None:
+    def apply(self, *, single_transaction: bool = False, confirm: str | None = None) -> None:
         """Apply everything pending, and write how the run went to where that was asked for.
 
         Args:
             single_transaction: whether all pending files are one transaction.
+            confirm: the name of a database in which a first run may find what migrator did not
+                make; None to refuse such a database.
         """
         from migrator.apply.run import apply_pending  # noqa: PLC0415 - only apply and reset need it
 
@@ -127,7 +184,11 @@ class Context:
             migrations = self.migrations()
             require_database(self.settings, self.environ)
             outcome = apply_pending(
-                self.settings, migrations, self.stop, single_transaction=single_transaction
+                self.settings,
+                migrations,
+                self.stop,
+                single_transaction=single_transaction,
+                confirm=confirm,
             )
         except Exception as error:
             self._measure(error, started)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import FILES, Command, Page
-from migrator.files.migration import parse_name
+from migrator.files.migration import FIRST_TIMESTAMP, parse_name
 from migrator.files.rules import UNWRITTEN
 from migrator.process.errors import OK, UsageError
 from migrator.process.terminal import visible
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 _TIMESTAMP = 14  # the digits of YYYYMMDDHHMMSS
-_FIRST_TIMESTAMP = 10**13
 
 _TEMPLATE = f"""-- {{description}}
 --
@@ -127,7 +126,7 @@ def next_name(
     newest, file = max(parsed, default=(0, "000_"))
     width = len(file.partition("_")[0])
     version = newest + 1
-    if timestamp or newest >= _FIRST_TIMESTAMP:
+    if timestamp or newest >= FIRST_TIMESTAMP:
         further = max(len(str(newest)) - _TIMESTAMP, 0)  # digits behind the seconds
         version = max(version, int(now.strftime("%Y%m%d%H%M%S")) * 10**further)
     return f"{version:0{width}}_{words}.sql"

@@ -36,7 +36,7 @@ def execute(context: Context) -> int:
     """
     migrations = context.migrations()
     with context.connect(write=False) as session:
-        plan = context.plan(session, migrations)
+        plan = context.plan(session, migrations, of_run=True)
         context.require_agreement(session, plan)
     answer = data(plan)
     context.show(answer, text(answer, context.width))

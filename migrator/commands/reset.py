@@ -50,7 +50,7 @@ def execute(context: Context) -> int:
     migrations = context.migrations(pending=True)
     with context.connect(write=True) as session:
         reset_database(session, migrations, context.options.confirm or "")
-    context.apply()
+    context.apply(confirm=context.options.confirm)  # tables of other roles may have stayed
     return OK
 
 

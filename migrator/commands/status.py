@@ -51,7 +51,7 @@ def execute(context: Context) -> int:
     """
     migrations, problems = load_folder(context.settings.directory)
     with context.connect(write=False) as session:
-        plan = context.plan(session, migrations)
+        plan = context.plan(session, migrations, of_run=True)
         left = _left(session, plan)
         disagreements = context.problems(plan)
         way_out = context.way_out(session, plan) if disagreements and not problems else ""

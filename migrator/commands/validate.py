@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import ANSWER, FILES, Command, Page
-from migrator.files.folder import load_folder
+from migrator.files.folder import duplicates, load_folder
 from migrator.process.errors import OK, ProblemsFound
+from migrator.process.log import get_logger
 from migrator.process.terminal import visible
 from migrator.report.table import count
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Sequence
 
     from migrator.commands.context import Context
     from migrator.files.migration import Migration
     from migrator.process.errors import Problem
 
+log = get_logger()
 
 PAGE = Page(
     f"""
@@ -28,6 +31,13 @@ PAGE = Page(
 
     The statements are read as psql reads them; only the server knows whether they are right.
 
+    With --against, the files are also compared with those of the branch that they will be merged
+    into. Two things are problems: a new file has a number that the other branch has or is past;
+    or a file of the other branch was changed, renamed or removed here. What the other branch alone
+    has done is no problem. Run git fetch before, because the other branch is taken as git knows it
+    here. In the place of a git ref, a folder with the files of that branch can be given; then git
+    is not needed. If MIGRATOR_OUT_OF_ORDER=allow is set, a lower number that is free is no problem.
+
     {ANSWER}
     """,
     "every file can be applied, as far as that is known without a server",
@@ -35,18 +45,32 @@ PAGE = Page(
     (
         ("migrator validate", "before a commit, or in CI"),
         ("migrator validate --dir db/migrations", "another folder"),
+        ("migrator validate --against origin/main", "before a merge, or in CI"),
     ),
 )
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options that only this command has."""
+    parser.add_argument(
+        "--against",
+        metavar="REF",
+        help="compare with the files of this git branch, tag or commit, or of this folder",
+    )
 
 
 def execute(context: Context) -> int:
     """Check the files.
 
     Raises:
-        ProblemsFound: some of them cannot be applied.
+        ProblemsFound: some of them cannot be applied, or not after a merge.
+        UsageError: the files to compare with cannot be read.
     """
     migrations, problems = load_folder(context.settings.directory, pending=True)
-    answer = data(migrations, problems)
+    against: dict[str, Any] | None = None
+    if context.options.against is not None:
+        against, problems = _compare(context, migrations, problems)
+    answer = data(migrations, problems, against)
     if problems:
         if context.options.json:
             context.show(answer, "")
@@ -55,8 +79,55 @@ def execute(context: Context) -> int:
     return OK
 
 
-def data(migrations: Sequence[Migration], problems: Sequence[Problem]) -> dict[str, Any]:
-    """Return what `validate --json` prints."""
+def _compare(
+    context: Context, migrations: Sequence[Migration], problems: Sequence[Problem]
+) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """Compare the files with those of another branch.
+
+    Returns:
+        What the answer says of the other branch, and all problems.
+    """
+    from migrator.files import merge  # noqa: PLC0415 - only --against needs it
+
+    reference, here, compared = context.compare()
+    found = merge.problems(
+        here,
+        reference,
+        compared,
+        renumber=context.command("renumber", "--against", reference.name),
+        allow_out_of_order=context.settings.allow_out_of_order,
+    )
+    # That a new file has the number of another one is said once.
+    said = {problem.file for problem in found}
+    rest = [migration for migration in migrations if migration.file not in said]
+    twice = {*duplicates(migrations)} - {*duplicates(rest)}
+    others = [problem for problem in problems if problem not in twice]
+    if not reference.texts:
+        log.warning(
+            "nothing to compare with",
+            against=reference.described,
+            reason="it has no migrations in this folder, so every file counts as new",
+        )
+    about = {
+        "ref": reference.name,
+        "commit": reference.commit or None,
+        "new": list(compared.new),
+    }
+    return about, (*sorted((*others, *found), key=lambda p: (p.file, p.line, p.column)),)
+
+
+def data(
+    migrations: Sequence[Migration],
+    problems: Sequence[Problem],
+    against: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what `validate --json` prints.
+
+    Args:
+        migrations: the files.
+        problems: everything that is wrong with them.
+        against: what they were compared with: `ref`, `commit` and the `new` files.
+    """
     return {
         "migrations": [
             {
@@ -70,6 +141,7 @@ def data(migrations: Sequence[Migration], problems: Sequence[Problem]) -> dict[s
             for migration in migrations
         ],
         "problems": [problem._asdict() for problem in problems],
+        "against": against,
     }
 
 
@@ -81,7 +153,17 @@ def text(answer: dict[str, Any]) -> str:
     """
     migrations = count(len(answer["migrations"]), "migration")
     last = answer["migrations"][-1]["file"]
-    return f"{migrations}, all valid; the last is {visible(last)}"
+    said = f"{migrations}, all valid; the last is {visible(last)}"
+    if against := answer["against"]:
+        commit = f" (commit {against['commit'][:10]})" if against["commit"] else ""
+        other = f"{visible(against['ref'])}{commit}"
+        new = count(len(against["new"]), "file")
+        said += (
+            f"\n{new} that {other} does not have, and no collision"
+            if against["new"]
+            else f"\n{other} has all of them"
+        )
+    return said
 
 
 COMMAND = Command(
@@ -90,7 +172,8 @@ COMMAND = Command(
     summary="check the files without a database",
     page=PAGE,
     run=execute,
+    add_options=add_options,
     has_json=True,
     settings=("--dir",),
-    meaningful=FILES,
+    meaningful=(*FILES, "MIGRATOR_OUT_OF_ORDER"),
 )

@@ -25,13 +25,15 @@ PAGE = Page(
 
     The role needs the right to create a database; without it, set MIGRATOR_SCRATCH_URL to an
     empty database. Accept differences with --ignore, or in the file .verify-ignore in the folder
-    of migrations. docs/verify.md lists what is compared. {ANSWER}
+    of migrations. Owners and privileges are compared with --grants; without it, the last line
+    says how many there are. docs/verify.md lists what is compared. {ANSWER}
     """,
     "the schema is what the files describe",
     ("1", "4", "5", "6"),
     (
         ("migrator verify", "the database against its history"),
         ("migrator verify --version 1", "against the files up to 1"),
+        ("migrator verify --grants", "owners and privileges, too"),
         ("migrator verify --ignore 'index idx_*'", "accept differences of some indexes"),
     ),
 )
@@ -44,6 +46,11 @@ def add_options(parser: ArgumentParser) -> None:
         metavar="N",
         type=int,
         help="compare with the files up to N instead of the applied files",
+    )
+    parser.add_argument(
+        "--grants",
+        action="store_true",
+        help="compare owners and privileges, too; by default they are only counted",
     )
     add_ignore(parser)
 
@@ -58,7 +65,7 @@ def execute(context: Context) -> int:
             files = applied(plan, context.settings)
         else:
             files = up_to(migrations, context.options.version)
-        result = compare(context, session, files)
+        result = compare(context, session, files, grants=context.options.grants)
     answer = comparison.data(result, plan)
     context.show(answer, comparison.text(answer))
     return DISAGREEMENT if result.differences else OK

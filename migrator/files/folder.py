@@ -99,9 +99,29 @@ def load_folder(directory: str | os.PathLike[str], *, pending: bool = False) -> 
         else:
             problems.append(loaded)
     migrations.sort(key=lambda migration: migration.version)
-    problems += _duplicates(migrations)
+    problems += duplicates(migrations)
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     return Folder(tuple(migrations), tuple(problems))
+
+
+def read_texts(directory: str | os.PathLike[str]) -> dict[str, bytes | None]:
+    """Return the content of every file that is named like a migration, and check nothing.
+
+    Args:
+        directory: the path of the folder.
+
+    Returns:
+        The content by the name of the file; None for one that cannot be read.
+
+    Raises:
+        UsageError: the folder does not exist or cannot be read.
+    """
+    entries = [entry for entry in _list(directory) if parse_name(entry.name)]
+    contents = {entry.name: _read(entry) for entry in entries}
+    return {
+        name: None if isinstance(content, Problem) else content
+        for name, content in contents.items()
+    }
 
 
 def written(name: str) -> str:
@@ -171,16 +191,9 @@ def _load_file(entry: os.DirEntry[str]) -> Migration | Problem:
     version_and_words = parse_name(name)
     if version_and_words is None:
         return _bad_name(name)
-    try:
-        # Opening a FIFO waits for a writer, and opening a device may do anything.
-        kind = stat.S_IFMT(entry.stat().st_mode)
-        if kind in _KINDS:
-            reason = f"cannot be read: it is {_KINDS[kind]}"
-            return Problem(name, reason, "Put an ordinary file in its place.")
-        with open(entry.path, "rb") as file:  # noqa: PTH123 - pathlib takes 4 ms to import
-            data = file.read()
-    except OSError as error:
-        return Problem(name, f"cannot be read: {error.strerror}")
+    data = _read(entry)
+    if isinstance(data, Problem):
+        return data
     try:
         source = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -203,6 +216,20 @@ def _load_file(entry: os.DirEntry[str]) -> Migration | Problem:
         script=script,
         statements=unwrap(script)[0] if directives.transaction else script.statements,
     )
+
+
+def _read(entry: os.DirEntry[str]) -> bytes | Problem:
+    """Return the content of a file, or why it cannot be read."""
+    try:
+        # Opening a FIFO waits for a writer, and opening a device may do anything.
+        kind = stat.S_IFMT(entry.stat().st_mode)
+        if kind in _KINDS:
+            reason = f"cannot be read: it is {_KINDS[kind]}"
+            return Problem(entry.name, reason, "Put an ordinary file in its place.")
+        with open(entry.path, "rb") as file:  # noqa: PTH123 - pathlib takes 4 ms to import
+            return file.read()
+    except OSError as error:
+        return Problem(entry.name, f"cannot be read: {error.strerror}")
 
 
 def _save_as_utf8(data: bytes) -> str:
@@ -234,12 +261,19 @@ def _bad_name(name: str) -> Problem:
     return Problem(name, f"has a version above {MAX_VERSION}", "Use a smaller number.")
 
 
-def _duplicates(migrations: Sequence[Migration]) -> list[Problem]:
+def duplicates(migrations: Sequence[Migration]) -> list[Problem]:
+    """Return a problem for each file that has the version of the file before it.
+
+    Args:
+        migrations: ordered by version.
+    """
     return [
         Problem(
             later.file,
             f"has version {later.version}, which {earlier.file} has too",
-            "Give the one that is not applied anywhere yet the next free number.",
+            "Give the one that is not applied anywhere yet the next free number: `migrator "
+            "renumber --against REF`, where REF is a branch, commit or folder with the other one "
+            "only.",
         )
         for earlier, later in pairwise(migrations)
         if earlier.version == later.version

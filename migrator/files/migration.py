@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"([0-9]+)_(\w[\w-]*)\.sql")
 MAX_VERSION = 2**63 - 1  # the largest bigint
+FIRST_TIMESTAMP = 10**13  # YYYYMMDDHHMMSS has fourteen digits
 _ISOLATION = {"repeatable-read": "REPEATABLE READ", "serializable": "SERIALIZABLE"}
 _BLANKS = b" \t\n\r\f\v"
 # The ends of a text that `Migration.checksums` tries: up to four blanks of any kind, and more of
@@ -157,6 +158,14 @@ def checksum(data: bytes) -> str:
     version control and editors change these without being asked.
     """
     return sha256(_normalised(data.removeprefix(b"\xef\xbb\xbf"))).hexdigest()
+
+
+def comparable(data: bytes) -> bytes:
+    """Return a file's text without what may differ between two copies of the same migration.
+
+    That is what the history overlooks too: line endings, a byte-order mark, blanks at the end.
+    """
+    return _normalised(data.removeprefix(b"\xef\xbb\xbf")).rstrip(_BLANKS)
 
 
 def _normalised(data: bytes) -> bytes:

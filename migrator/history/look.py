@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 TEXTS = ("description", "checksum", "applied_by", "file", "statements_checksum")
 # The types that the column `version` may have, each with its largest value.
 LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+# The types that the column `applied_at` may have.
+TIMES = ("timestamp without time zone", "timestamp with time zone")
 _NUMBERS = (*LARGEST, "numeric", "real", "double precision")  # for `execution_ms`
-_TIMES = ("timestamp without time zone", "timestamp with time zone")
 # What a relation is by its `relkind` (PostgreSQL documentation, "pg_class"). A history may be an
 # ordinary table or a partitioned one.
 _NOT_A_TABLE = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -158,17 +159,36 @@ def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
     )
 
 
-def unfit(table: Table, sight: Sight) -> list[Problem]:
-    """Return why the migrator must not trust its tables as they are.
+def not_ours(table: Table, sight: Sight) -> Problem | None:
+    """Return the problem of a table with the history's name that is something else; None for none.
 
     Args:
         table: the history table.
         sight: what `look` has returned.
     """
+    columns = sight.columns
+    is_ours = columns.get("version") in LARGEST and columns.get("applied_at") in TIMES
+    if sight.history is None or (is_ours and "description" in columns):
+        return None
+    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items()) or "none"
+    return Problem(
+        str(table),
+        f"is not a history table of migrator: it has the columns {listed}",
+        "Name another table in MIGRATOR_TABLE, or rename this one.",
+    )
+
+
+def unfit(table: Table, sight: Sight) -> list[Problem]:
+    """Return why the migrator must not trust its own tables as they are.
+
+    Args:
+        table: the history table, which is one of the migrator.
+        sight: what `look` has returned.
+    """
     problems = []
     if sight.history:
         problems += (
-            _strange(table, sight)
+            _wrong_types(table, sight)
             or _without_version(table, sight)
             or _untrusted(table, sight.history)
         )
@@ -177,31 +197,19 @@ def unfit(table: Table, sight: Sight) -> list[Problem]:
     return problems
 
 
-def _strange(table: Table, sight: Sight) -> list[Problem]:
-    """Return the problems of a table of another tool, or with columns of other types."""
-    columns = sight.columns
-    is_ours = columns.get("version") in LARGEST and columns.get("applied_at") in _TIMES
-    if is_ours and "description" in columns:
-        wrong = [
-            (name, kind)
-            for name, kind in columns.items()
-            if (name in TEXTS and sight.categories[name] != "S")
-            or (name == "execution_ms" and kind not in _NUMBERS)
-        ]
-        if not wrong:
-            return []
-        from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
-
-        return [shape.wrong_type(table, name, kind) for name, kind in wrong]
-    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    return [
-        Problem(
-            str(table),
-            f"is not a history table of migrator: it has the columns {listed}",
-            "If it belongs to another tool, take over from it with `migrator adopt`; or name "
-            "another table in MIGRATOR_TABLE.",
-        )
+def _wrong_types(table: Table, sight: Sight) -> list[Problem]:
+    """Return the problems of columns of types that the migrator does not write."""
+    wrong = [
+        (name, kind)
+        for name, kind in sight.columns.items()
+        if (name in TEXTS and sight.categories[name] != "S")
+        or (name == "execution_ms" and kind not in _NUMBERS)
     ]
+    if not wrong:
+        return []
+    from migrator.history import shape  # noqa: PLC0415 - hardly ever needed
+
+    return [shape.wrong_type(table, name, kind) for name, kind in wrong]
 
 
 def _without_version(table: Table, sight: Sight) -> list[Problem]:
@@ -308,7 +316,7 @@ def _thorough_sql(table: Table, always: str, added: Mapping[str, str]) -> str:
         for name, expression in added.items()
     )
     versions = ", ".join(map(literal, LARGEST))
-    times = ", ".join(map(literal, _TIMES))
+    times = ", ".join(map(literal, TIMES))
     texts = ", ".join(map(literal, TEXTS))
     plain = "c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid)"
     return f"""

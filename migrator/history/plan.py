@@ -40,6 +40,7 @@ class Plan(NamedTuple):
         reworded: those of `applied` in which only comments and blanks have changed.
         lagging: the oldest file, when none of the files is applied and there may have been others
             between it and the newest row of the history; otherwise None.
+        foreign: on a first run, what is in the database although no run of ours has made it.
     """
 
     applied: tuple[tuple[Migration, Row], ...]
@@ -55,6 +56,7 @@ class Plan(NamedTuple):
     progress: Mapping[int, Progress] = MappingProxyType({})
     reworded: tuple[tuple[Migration, Row], ...] = ()
     lagging: Migration | None = None
+    foreign: tuple[Problem, ...] = ()
 
     @property
     def out_of_order(self) -> tuple[Migration, ...]:
@@ -163,13 +165,13 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
     """Return every problem because of which nothing may be applied.
 
     A problem is a disagreement between the files and the history, or something in a pending file
-    that must not be there, such as an unfilled template.
+    that must not be there, such as an unfilled template, or a database that somebody else built.
 
     Args:
         plan: what `make_plan` returned.
         settings: which disagreements are accepted.
     """
-    problems = [*unrepairable(plan), *_renumbered(plan, settings), *_edited(plan)]
+    problems = [*plan.foreign, *unrepairable(plan), *_renumbered(plan, settings), *_edited(plan)]
     problems += _missing(plan) if plan.lagging is None else []
     # Of renumbered files it is said what is out of order after the repair.
     if not settings.allow_out_of_order and not plan.renumbered:

@@ -30,7 +30,7 @@ def advice(session: Session, plan: Plan) -> str:
     Returns:
         One sentence; empty for no advice.
     """
-    if plan.lagging or not _disagrees(plan) or not _can_be_applied(session, plan):
+    if plan.lagging or plan.foreign or not _disagrees(plan) or not _can_be_applied(session, plan):
         return ""
     owners = ", ".join(
         f"to_regclass('{table.quoted}')" for table in own_tables(session.settings.table)

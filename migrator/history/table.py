@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.history import ownership
-from migrator.history.look import LARGEST, TEXTS, Sight, look, unfit
+from migrator.history.look import LARGEST, TEXTS, Sight, look, not_ours, unfit
 from migrator.history.progress import Progress, progress_of, read_only_sql
-from migrator.process.errors import ProblemsFound
+from migrator.process.errors import NotOurs, ProblemsFound
 from migrator.process.names import Table, literal
 from migrator.process.version import __version__
 from migrator.server import sqlstate
@@ -121,6 +121,11 @@ class History(NamedTuple):
         return tuple(row for row in self.rows if row.version not in unfinished)
 
     @property
+    def is_blank(self) -> bool:
+        """Whether no run has recorded anything: neither a migration nor progress with one."""
+        return not self.rows and not self.progress
+
+    @property
     def fingerprint(self) -> Fingerprint:
         """The same numbers that `fingerprint_sql` reads on the server."""
         return Fingerprint(len(self.rows), sum(row.version for row in self.rows))
@@ -132,6 +137,7 @@ def read_history(session: Session) -> History:
     One round trip is enough when no session has locked the table.
 
     Raises:
+        NotOurs: a table with the name of the history is something else.
         ProblemsFound: a table is not fit for what it is for; the problems say why.
         LockUnavailable: another session locked the table for all of `lock_wait`.
         ServerError: another session locked the table for all of `lock_timeout`, and the session is
@@ -330,7 +336,10 @@ def _look(session: Session) -> Sight:
     always = ", ".join(expression for name, expression in expressions.items() if name not in _ADDED)
     added = {name: expressions[name] for name in _ADDED}
     sight = look(session, always, added)
-    if problems := unfit(session.settings.table, sight):
+    table = session.settings.table
+    if other := not_ours(table, sight):
+        raise NotOurs([other])
+    if problems := unfit(table, sight):
         raise ProblemsFound(problems)
     session.guard = ownership.guard_sql(tuple(sight.guests))
     session.refusals = ownership.problems(sight.guests)

@@ -131,3 +131,7 @@ class ProblemsFound(MigratorError):
     def fields(self) -> dict[str, object]:
         """Return the problems as a list of mappings."""
         return {"problems": [problem._asdict() for problem in self.problems]}
+
+
+class NotOurs(ProblemsFound):
+    """Somebody else has built the database, or made the table that has the name of the history."""

@@ -8,6 +8,8 @@ from typing import NamedTuple
 # The names that the history table and its schema may have.
 IDENTIFIER = re.compile(r"[^\W\d][\w$]{0,62}")
 
+_LONGEST = 63  # bytes
+
 
 def literal(text: str | None) -> str:
     """Quote a string as SQL, so that it is right with `standard_conforming_strings` on or off."""
@@ -36,6 +38,14 @@ def identifier(name: str) -> str:
     """Quote a name as SQL."""
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
+
+
+def with_suffix(name: str, suffix: str) -> str:
+    """Return a name with a suffix, shortened before the suffix to the 63 bytes of a name.
+
+    PostgreSQL would cut the suffix (documentation, "Identifiers and Key Words").
+    """
+    return name.encode()[: _LONGEST - len(suffix)].decode(errors="ignore") + suffix
 
 
 def server_time(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from migrator.apply import statements
 from migrator.apply.outcome import MigrationFailed
+from migrator.apply.run import read_plan
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.files import scanner
@@ -84,7 +85,7 @@ def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) ->
         What was measured. If a statement failed, `failure` says why, and the rehearsal ended there.
 
     Raises:
-        ProblemsFound: the files and the history disagree.
+        ProblemsFound: the files and the history disagree, or somebody else has built the database.
         LockUnavailable: another migrator held the lock for the whole of `lock_wait`.
         DatabaseUnavailable: the database could not be reached.
         Interrupted: a signal has arrived.
@@ -95,8 +96,7 @@ def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) ->
         connect(settings, stop, write=True) as session,
         observer.watching(session, limited=False),
     ):
-        history = read_history(session)
-        plan = make_plan(migrations, history.rows, history.progress)
+        history, plan = read_plan(session, migrations)
         if not plan_problems(plan, settings) and plan.pending:
             live.warn(session, plan.pending)
             lock.begin_own(session, "migrator: rehearsal")

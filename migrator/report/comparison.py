@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from migrator.schema.verify import Comparison
 
 
+# What a comparison does not look at, by the names of `Uncompared`: one of it, and several.
+_NOT_COMPARED = {
+    "grants": ("grant", "grants"),
+    "owners": ("owner", "owners"),
+    "database_grants": ("grant on the database itself", "grants on the database itself"),
+    "extension_versions": ("extension version", "extension versions"),
+    "tablespaces": ("relation in another tablespace", "relations in other tablespaces"),
+    "settings": ("setting of the database", "settings of the database"),
+    "unreadable": ("object that the role may not read", "objects that the role may not read"),
+}
 _LONG = 4  # lines; two texts that both have so many are shown as their difference
 
 
@@ -38,14 +48,17 @@ def data(comparison: Comparison, plan: Plan | None) -> dict[str, Any]:
         "unused_patterns": list(comparison.unused),
         "pending": [migration.file for migration in plan.pending] if plan else [],
         "ahead": [row.version for row in plan.ahead] if plan else [],
+        "before_the_files": list(comparison.ground),
+        "not_compared": comparison.uncompared._asdict(),
     }
 
 
-def text(answer: dict[str, Any]) -> str:
+def text(answer: dict[str, Any], option: str = "--grants") -> str:
     """Return what `verify` prints.
 
     Args:
         answer: what `data` returned.
+        option: what to type to compare owners and privileges, too.
     """
     blocks = ["\n".join(_lines(difference)) for difference in answer["differences"]]
     last_file = visible(answer["files"][-1])
@@ -70,13 +83,30 @@ def text(answer: dict[str, Any]) -> str:
         notes.append(
             f"Applied by newer files that are not here: {ahead}; their changes are differences."
         )
+    if answer["before_the_files"]:
+        notes.append(
+            f"There before the files, so not compared: {', '.join(answer['before_the_files'])}."
+        )
     if not answer["equal"]:
         notes.append(
             "Repair the differences with the next migration, or undo changes that were made by "
             "hand. To accept a difference, put its first line, or a pattern such as 'index idx_*', "
             "into the file .verify-ignore next to the migrations, or give it with --ignore."
         )
+    if counts := _not_compared(answer["not_compared"], option):
+        notes.append(f"Not compared: {counts}.")
     return "\n\n".join([*blocks, "\n".join(filled(visible(note)) for note in notes)])
+
+
+def _not_compared(counts: dict[str, int], option: str) -> str:
+    """Return how many there are of what was not compared, in words; empty when there is nothing."""
+    words = {
+        name: f"{counts[name]} {one if counts[name] == 1 else many}"
+        for name, (one, many) in _NOT_COMPARED.items()
+        if counts[name]
+    }
+    rights = " and ".join(words.pop(name) for name in ("grants", "owners") if name in words)
+    return ", ".join([*filter(None, [rights and f"{rights} ({option})"]), *words.values()])
 
 
 def _difference(difference: Difference) -> dict[str, Any]:

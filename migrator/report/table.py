@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,10 @@ def count(number: int, noun: str) -> str:
 
 
 def filled(text: str) -> str:
-    """Return a paragraph in lines; a long word, such as a name, is not broken."""
-    return textwrap.fill(text, _WIDTH, break_on_hyphens=False, break_long_words=False)
+    """Return a paragraph in lines; a long word, or a command in backticks, is not broken."""
+    whole = re.sub("`[^`]+`", lambda command: command[0].replace(" ", "\0"), text)
+    lines = textwrap.fill(whole, _WIDTH, break_on_hyphens=False, break_long_words=False)
+    return lines.replace("\0", " ")
 
 
 def table(rows: Sequence[Sequence[str]], width: int | None, indent: str = "") -> str:

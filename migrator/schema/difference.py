@@ -1,25 +1,22 @@
 """Compares two snapshots, object by object, and says for each difference what differs.
 
-What counts as a difference:
+What counts is what `pg_dump --schema-only` shows, except for what docs/verify.md lists, each with
+its reason. These rules are carried out here:
 
-- Names count, also those that the server made up: a later DROP CONSTRAINT or DROP INDEX needs them.
-  Only NOT NULL is a property of its column, although PostgreSQL 18 has named constraints for it,
-  and the sequence behind an identity column is part of the column.
-- The order of a table's columns does not count. It depends on when each column was added, it cannot
-  be changed, and code that names its columns does not see it. The order of an enum's values and of
-  a composite type's attributes counts.
-- An object that follows from another object does not count: the indexes, constraints and triggers
-  that a partition has from its parent, the index behind a constraint, the members of an extension.
-- These are not compared: rows, tablespaces, versions of extensions, settings of roles and
-  databases. The rarer kinds of objects (`_OTHERS` in `queries`) are compared by their names only.
+- An object that the server makes along with another one is no difference of its own where the other
+  one is missing: what a table has, or the copies that a partition has of its table's columns,
+  indexes, constraints and triggers (`Item.parent`, `Item.follows`).
+- A part that the role may not read is not compared.
 
-Most of these rules are carried out in `queries`, because a snapshot contains only what counts.
+The other rules are carried out in `catalog`, because a snapshot contains only what counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from migrator.schema.catalog.fragments import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +82,7 @@ def compare(files: Snapshot, database: Snapshot) -> tuple[Difference, ...]:
         *(
             _changed(files, item, database[key])
             for key, item in files.items()
-            if key in database and item.parts != database[key].parts
+            if key in database and _labels(item, database[key])
         ),
     ]
     return tuple(sorted(differences, key=_order))
@@ -97,7 +94,10 @@ def _only_in(snapshot: Snapshot, other: Snapshot, state: State) -> Iterator[Diff
     for item in snapshot.values():
         children.setdefault(item.parent, []).append(item)
     for key, item in snapshot.items():
-        if key in other or (item.parent in snapshot and item.parent not in other):
+        if key in other or any(
+            made_with in snapshot and made_with not in other
+            for made_with in (item.parent, item.follows)
+        ):
             continue
         statements = ";\n".join(_statements(item, children)) + ";"
         yield Difference(
@@ -111,12 +111,21 @@ def _only_in(snapshot: Snapshot, other: Snapshot, state: State) -> Iterator[Diff
         )
 
 
-def _changed(files: Snapshot, expected: Item, actual: Item) -> Difference:
-    labels = tuple(
-        label
+def _labels(expected: Item, actual: Item) -> tuple[str, ...]:
+    """Return the labels of the parts that differ, except those that one side could not read."""
+    if expected.parts == actual.parts:
+        return ()
+    pairs = {
+        label: (expected.parts.get(label), actual.parts.get(label))
         for label in {**expected.parts, **actual.parts}
-        if expected.parts.get(label) != actual.parts.get(label)
+    }
+    return tuple(
+        label for label, pair in pairs.items() if pair[0] != pair[1] and UNREADABLE not in pair
     )
+
+
+def _changed(files: Snapshot, expected: Item, actual: Item) -> Difference:
+    labels = _labels(expected, actual)
     changed = [
         item.parts[label] for item in (expected, actual) for label in labels if label in item.parts
     ]
@@ -155,6 +164,8 @@ def _statements(item: Item, children: Mapping[str, Sequence[Item]]) -> Iterator[
     yield _joined([head, *clauses])
     yield from (part for part in parts if _is_statement(part))
     for child in inner:
+        if child.follows and child.kind != "column":
+            continue  # the partitioned table has it, and the server makes it with the partition
         statements = _statements(child, children)
         if is_table and child.kind == "column":
             next(statements)  # the column is already in the parentheses of CREATE TABLE

@@ -42,7 +42,7 @@ SELECT i.type, i.identity
 FROM pg_catalog.pg_depend d
 JOIN pg_catalog.pg_namespace n ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
 CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) i
-WHERE d.deptype = 'n' AND i.schema = n.nspname
+WHERE d.deptype = 'n' AND i.schema = pg_catalog.quote_ident(n.nspname)
   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
     WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -12,16 +15,17 @@ from migrator.process.errors import DatabaseUnavailable, LockUnavailable, UsageE
 from migrator.process.log import get_logger, redact
 from migrator.process.names import literal
 from migrator.schema import reset
+from migrator.schema.grants import Right, lasting_rights, undo_sql
 from migrator.schema.snapshot import take_snapshot
 from migrator.server import sqlstate
 from migrator.server.answers import Unanswered
-from migrator.server.connect import connect, url_of
+from migrator.server.connect import connect, url_of, url_with
 from migrator.server.limits import leash_sql
 from migrator.server.session import ConnectionLost, ServerError
 from migrator.server.words import without_passwords
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from migrator.process.settings import Settings
     from migrator.server.session import Session
@@ -34,8 +38,14 @@ _GRACE = 8.0  # seconds after a signal to drop the database in; Docker kills aft
 _YOUNG = 60  # seconds after its creation in which a run may not have connected to its database yet
 _TRIES = 3
 # A schema in a database that the user gave. The schema says that the database was empty before, and
-# its comment says which extensions the database had.
+# its comment says which extensions the database had, and in a second line which rights.
 MARKER = "migrator_scratch"
+# Where a setting can come from that is not the server's own, and not of a connection's own needs.
+_SOURCES = ("database", "user", "database user", "client")
+_OF_A_CONNECTION = ("application_name", "client_encoding")
+# What stands for something else in the options of a connection (PostgreSQL documentation, libpq,
+# "Parameter Key Words").
+_ESCAPED = re.compile(r"[\\\s]")
 _SET_URL = (
     "set MIGRATOR_SCRATCH_URL to an empty database that is for nothing else, on a server of the "
     "same version"
@@ -139,15 +149,18 @@ def _configure(session: Session, name: str) -> None:
     session.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
     settings = session.query(
         """
-        SELECT unnest(s.setconfig)
+        SELECT s.setrole <> 0, unnest(s.setconfig)
         FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
         WHERE d.datname = pg_catalog.current_database() AND s.setrole IN
-          (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user))
+          (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
         ORDER BY s.setrole <> 0
         """
     )
-    for (setting,) in settings:
-        _copy_setting(session, name, setting)
+    database = f"ALTER DATABASE {name}"
+    # What is set for a role in one database goes before what is set for the role in all of them.
+    role = f"ALTER ROLE SESSION_USER IN DATABASE {name}"
+    for is_of_role, setting in settings:
+        _copy_setting(session, (role, database) if is_of_role else (database,), setting)
 
 
 def options(row: dict[str, Any]) -> str:
@@ -173,21 +186,77 @@ def options(row: dict[str, Any]) -> str:
     return "TEMPLATE template0 " + " ".join(f"{key} {value}" for key, value in values.items())
 
 
-def _copy_setting(session: Session, name: str, setting: str) -> None:
+def _copy_setting(session: Session, commands: Sequence[str], setting: str) -> None:
     """Give the scratch database one setting that ALTER DATABASE or ALTER ROLE gave the target.
 
     The setting is copied with FROM CURRENT, because the value of a list, such as search_path,
     cannot be written as one quoted string.
+
+    Args:
+        session: connected to the target.
+        commands: what a setting can be given with; the next is tried if our role may not do one.
+        setting: `name=value`.
     """
     key, _, value = setting.partition("=")
-    try:
-        session.execute(
-            f"BEGIN; SELECT pg_catalog.set_config({literal(key)}, {literal(value)}, true);"
-            f' ALTER DATABASE {name} SET "{key}" FROM CURRENT; COMMIT'
-        )
-    except ServerError as error:
-        session.rollback()
-        log.warning("setting not copied", setting=key, reason=redact(error.diagnosis.message))
+    reason = ""
+    for command in commands:
+        try:
+            session.execute(
+                f"BEGIN; SELECT pg_catalog.set_config({literal(key)}, {literal(value)}, true);"
+                f' {command} SET "{key}" FROM CURRENT; COMMIT'
+            )
+        except ServerError as error:
+            session.rollback()
+            reason = redact(error.diagnosis.message)
+        else:
+            return
+    log.warning("setting not copied", setting=key, reason=reason)
+
+
+def _as_in(session: Session, keeper: Session) -> str:
+    """Return the options of a connection with which a database has the settings of the target.
+
+    Args:
+        session: connected to the target.
+        keeper: connected to the other database.
+    """
+    target, other = _values(session), _values(keeper)
+    changed = {
+        name
+        for values in (target, other)
+        for name, (_, source, context) in values.items()
+        if source in _SOURCES and context == "user" and name not in _OF_A_CONNECTION
+    }
+    wanted = {name: target[name][0] for name in changed if name in target}
+    # A path can have the schema of the role in it, and the other role may be another one.
+    [(role,)] = session.query("SELECT pg_catalog.quote_ident(current_user)")
+    [(other_role,)] = keeper.query("SELECT pg_catalog.quote_ident(current_user)")
+    path = target["search_path"][0]
+    wanted["search_path"] = path
+    if role != other_role:
+        wanted["search_path"] = re.sub(r'"?\$user"?', lambda _: role, path)
+    escaped = {name: _ESCAPED.sub(r"\\\g<0>", value) for name, value in wanted.items()}
+    return " ".join(
+        f"-c {name}={value}"
+        for name, value in sorted(escaped.items())
+        if name not in other or other[name][0] != wanted[name]
+    )
+
+
+def _values(session: Session) -> dict[str, tuple[str, str, str]]:
+    """Return the value at the beginning of the session, the source and the context of settings."""
+    rows = session.query_names(
+        "SELECT s.name, s.reset_val, s.source, s.context FROM pg_catalog.pg_settings s"
+    )
+    # That view does not have settings that no module has declared, such as `app.tenant`.
+    rows += session.query(
+        """
+        SELECT n.name, current_setting(n.name, true), 'database', 'user'
+        FROM pg_db_role_setting s, unnest(s.setconfig) c, split_part(c, '=', 1) n (name)
+        WHERE strpos(n.name, '.') > 0 AND current_setting(n.name, true) IS NOT NULL
+        """
+    )
+    return {name: (value or "", source, context) for name, value, source, context in rows}
 
 
 def _drop(session: Session, name: str) -> None:
@@ -196,14 +265,20 @@ def _drop(session: Session, name: str) -> None:
         log.warning("scratch database left behind", scratch=name, reason="the connection was lost")
         return
     cancel, session.stop.cancel = session.stop.cancel, None
+    force = " WITH (FORCE)"
     for _ in range(_TRIES):
         try:
             with session.at_length():
-                session.execute_in_spite_of_signals(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+                session.execute_in_spite_of_signals(f"DROP DATABASE IF EXISTS {name}{force}")
         except (ServerError, ConnectionLost, Unanswered) as error:
             if isinstance(error, ServerError) and error.sqlstate == sqlstate.QUERY_CANCELED:
                 continue  # the cancel that the signal had caused before
             if isinstance(error, ServerError):
+                # A session of ours that is about to end has the role that has logged in, and the
+                # role that it has become may not end it. Without FORCE, the server waits for it.
+                if error.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE and force:
+                    force = ""
+                    continue
                 reason = redact(error.diagnosis.message)
             else:
                 reason = without_passwords(error)
@@ -248,10 +323,12 @@ def _given(session: Session) -> Iterator[Scratch]:
         name = keeper.query("SELECT pg_catalog.current_database()")[0][0]
         with structlog.contextvars.bound_contextvars(scratch=name):
             _claim(session, keeper, name)
-            if f"schema {MARKER}" in take_snapshot(keeper):
+            if _marks(keeper):
                 _clear(keeper)
             _require_empty(keeper, name)
             _mark(keeper)
+            if changes := _as_in(session, keeper):
+                settings = settings._replace(url=url_with(settings.url, changes))
             try:
                 yield Scratch(settings, keeper)
             finally:
@@ -305,9 +382,24 @@ def _require_empty(keeper: Session, name: str) -> None:
 def _mark(keeper: Session) -> None:
     """Create the marker, from which a later run knows what it may drop."""
     names = [name for (name,) in keeper.query("SELECT extname::text FROM pg_catalog.pg_extension")]
-    keeper.execute(
-        f'CREATE SCHEMA "{MARKER}"; COMMENT ON SCHEMA "{MARKER}" IS {literal(",".join(names))}'
+    had = json.dumps({key: astuple(right) for key, right in lasting_rights(keeper).items()})
+    comment = literal(f"{','.join(names)}\n{had}")
+    keeper.execute(f'CREATE SCHEMA "{MARKER}"; COMMENT ON SCHEMA "{MARKER}" IS {comment}')
+
+
+def _marks(keeper: Session) -> list[str]:
+    """Return what the marker says, if there is one.
+
+    A marker of another role is none: what it says would be run with our rights.
+    """
+    rows = keeper.query(
+        f"""
+        SELECT coalesce(obj_description(n.oid, 'pg_namespace'), '')
+        FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner
+        WHERE n.nspname = {literal(MARKER)} AND r.rolname = current_user
+        """
     )
+    return [comment for (comment,) in rows]
 
 
 def _is_usable(keeper: Session) -> bool:
@@ -321,14 +413,16 @@ def _is_usable(keeper: Session) -> bool:
 
 def _clear(keeper: Session) -> None:
     """Drop everything from a database that was empty before, also the marker."""
+    names, _, had = "".join(_marks(keeper)).partition("\n")
     added = keeper.query(
-        f"""
-        SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension
-        WHERE extname::text <> ALL (string_to_array(pg_catalog.obj_description(
-          to_regnamespace({literal(MARKER)}), 'pg_namespace'), ','))
-        """
+        "SELECT pg_catalog.quote_ident(extname) FROM pg_catalog.pg_extension"
+        " WHERE extname::text <> ALL (%s::text[])",
+        (names.split(","),),
     )
     for (extension,) in added:
         keeper.execute(f"DROP EXTENSION IF EXISTS {extension} CASCADE")
     reset.drop_subscriptions(keeper)
+    before = {key: Right(*fields) for key, fields in json.loads(had or "{}").items()}
+    if undo := undo_sql(lasting_rights(keeper), before):
+        keeper.execute(undo)
     reset.drop_everything(keeper)

@@ -6,16 +6,22 @@ the same object in the same words. `queries` has the queries, `difference` compa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+import hmac
+import re
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.process.names import Table, server_time
-from migrator.schema.queries import QUERIES
+from migrator.schema.catalog import remarks
+from migrator.schema.catalog.fragments import UNREADABLE
+from migrator.schema.queries import queries
+from migrator.schema.spelling import one_spelling
 from migrator.server.limits import leash_sql
 from migrator.server.session import SAFE_PATH, no_transaction_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from migrator.server.session import Session
 
@@ -58,6 +64,8 @@ class Item:
         head: the beginning of the statement that makes the object; it is not compared.
         parts: the rest of the statement, in the order of writing: a label and the SQL of each part.
             A part that begins with ALTER is a statement of its own.
+        follows: the key of the item of another table that the server made this item with, such as
+            the index of the partitioned table; empty when there is none.
     """
 
     kind: str
@@ -65,6 +73,7 @@ class Item:
     parent: str
     head: str
     parts: Mapping[str, str]
+    follows: str = ""
 
     @property
     def key(self) -> str:
@@ -111,59 +120,103 @@ def read_snapshot(session: Session, left_out: Iterable[Table] = ()) -> Snapshot:
     changes = [f"SET LOCAL {key} TO '{value}'" for key, value in settings.items()]
     session.execute("; ".join([SAFE_PATH, *changes]))
     names = [table.quoted for table in left_out]
-    oids = session.query(
-        "SELECT to_regclass(name)::oid FROM unnest(%s::text[]) name"
-        " WHERE to_regclass(name) IS NOT NULL",
+    [(oids, readable)] = session.query(
+        "SELECT ARRAY(SELECT to_regclass(name)::oid::text FROM unnest(%s::text[]) name"
+        " WHERE to_regclass(name) IS NOT NULL),"
+        " has_column_privilege('pg_subscription', 'subconninfo', 'SELECT')",
         (names,),
     )
-    skipped = ", ".join(str(oid) for (oid,) in oids) or "0"
+    skipped = ", ".join(oids) or "0"
     snapshot: Snapshot = {}
     addresses: dict[Address, Item] = {}
     with session.at_length():
-        for query in QUERIES:
+        for query in queries(session.server_version, subscriptions_readable=readable):
             rows = session.query(query.replace("{skipped}", skipped))
             for catalog, number, column, *rest in rows:
-                item = Item(*rest)
+                item = _without_secrets(_in_one_spelling(Item(*rest)))
                 snapshot[item.key] = item
                 addresses[Address(catalog, number, column)] = item
-        for item in _comments(session, addresses):
+        for item in _remarks(session, addresses):
             snapshot[item.key] = item
     return snapshot
 
 
-def _comments(session: Session, addresses: Mapping[Address, Item]) -> Iterator[Item]:
-    """Yield the comments (COMMENT ON) on the items with these addresses, each as an item."""
-    # Objects that initdb made, such as the schema `public`, have an oid below 16384
-    # (FirstNormalObjectId). Their comments are not part of a schema.
-    rows = session.query(
-        """
-        SELECT d.classoid, d.objoid, d.objsubid, i.type, i.identity, quote_literal(d.description),
-          quote_ident(a.attname)
-        FROM pg_description d
-        LEFT JOIN pg_attribute a
-          ON d.classoid = 'pg_class'::regclass AND a.attrelid = d.objoid AND d.objsubid > 0
-          AND a.attnum = d.objsubid
-        CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) i
-        WHERE d.objoid >= 16384 AND i.identity IS NOT NULL
-          AND d.classoid <> 'pg_extension'::regclass
-        """
+def unreadable(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what the role could not read, such as `options of user mapping x on server y`."""
+    return tuple(
+        f"{label} of {item.key}"
+        for item in snapshot.values()
+        for label, part in item.parts.items()
+        if part == UNREADABLE
     )
-    for catalog, number, column, kind, identity, comment, attribute in rows:
-        item = addresses.get(Address(catalog, number, column))
-        of = f"{item.kind} {item.name}" if item else ""
-        if item is None and column:  # a column of a view or of a composite type
-            item = addresses.get(Address(catalog, number, 0))
-            of = f"column {item.name}.{attribute}" if item else ""
-        if item is not None:
-            keyword = "COLUMN" if column else _COMMENT_ON.get(kind, kind.upper())
-            head = f"COMMENT ON {keyword} {identity}"
-            yield Item("comment", f"on {of}", item.key, head, {"text": f"IS {comment}"})
 
 
-# The keyword of COMMENT ON for each type of pg_identify_object whose keyword is not its own name.
-_COMMENT_ON = {
-    "table constraint": "CONSTRAINT",
-    "domain constraint": "CONSTRAINT",
-    "composite type": "TYPE",
-    "statistics object": "STATISTICS",
-}
+def _in_one_spelling(item: Item) -> Item:
+    """Return the item with its expressions in one spelling; the body of a function is no such."""
+    parts = {
+        label: part if label == "body" else one_spelling(part) for label, part in item.parts.items()
+    }
+    return item if parts == item.parts else replace(item, parts=parts)
+
+
+def _without_secrets(item: Item) -> Item:
+    """Return the item with a short word in place of each digest of a secret value.
+
+    The same value has the same word in all snapshots of this process. The word does not help to
+    find the value, because it also depends on a key that nobody else has.
+    """
+    if not any("<secret " in part for part in item.parts.values()):
+        return item
+    parts = {
+        label: _DIGEST.sub(lambda match: f"<secret {_word(match[1])}>", part)
+        for label, part in item.parts.items()
+    }
+    return replace(item, parts=parts)
+
+
+_DIGEST = re.compile("<secret ([0-9a-f]{64})>")
+_KEY = secrets.token_bytes(32)
+
+
+def _word(digest: str) -> str:
+    return hmac.new(_KEY, digest.encode(), "sha256").hexdigest()[:8]
+
+
+def _remarks(session: Session, addresses: Mapping[Address, Item]) -> Iterator[Item]:
+    """Yield comments, security labels and dependencies on extensions, each as an item."""
+    parts: dict[Address, tuple[Address, str]] = {
+        Address(*row[:3]): (Address(*row[3:6]), row[6]) for row in session.query(remarks.ADDRESSES)
+    }
+
+    def find(row: Sequence[Any], column: str = "") -> tuple[Item | None, str]:
+        """Return the item that has the remark, and what exactly has it."""
+        address = Address(*row[:3])
+        if item := addresses.get(address):
+            return item, item.key
+        if address in parts:
+            whole, word = parts[address]
+            item = addresses.get(whole)
+            return item, f"the {word} of {item.key}" if item else ""
+        # A column of a view or of a composite type.
+        relation = address._replace(column=0)
+        item = addresses.get(parts.get(relation, (relation, ""))[0]) if address.column else None
+        return item, f"column {item.name}.{column}" if item else ""
+
+    for row in session.query(remarks.COMMENTS):
+        item, of = find(row, row[3])
+        if item:
+            head, text = f"COMMENT ON {row[4]}", f"IS {row[5]}"
+            yield Item("comment", f"on {of}", item.key, head, {"text": text})
+    for row in session.query(remarks.LABELS):
+        item, of = find(row, row[3])
+        if item:
+            head = f"SECURITY LABEL FOR {row[4]} ON {of}"
+            yield Item(
+                "security label", f"of {row[4]} on {of}", item.key, head, {"text": f"IS {row[5]}"}
+            )
+    for row in session.query(remarks.DEPENDENCIES):
+        item, of = find(row)
+        if item:
+            head = f"ALTER {of} DEPENDS ON EXTENSION {row[3]}"
+            name = f"of {of} on extension {row[3]}"
+            yield Item("extension dependency", name, item.key, head, {})

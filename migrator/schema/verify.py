@@ -7,32 +7,40 @@ the two databases are compared.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from migrator.adoption import tools
-from migrator.apply.run import apply_pending
 from migrator.files import rules
 from migrator.history.plan import Plan, plan_problems
 from migrator.history.progress import own_tables
 from migrator.process.errors import Interrupted, ProblemsFound, UsageError
+from migrator.process.log import get_logger
 from migrator.process.names import identifier
+from migrator.schema import grants as rights
 from migrator.schema import scratch
 from migrator.schema.difference import Difference, compare
-from migrator.schema.snapshot import take_snapshot
+from migrator.schema.ground import built
+from migrator.schema.snapshot import take_snapshot, unreadable
+from migrator.schema.uncompared import NOTHING, Uncompared, count_uncompared
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from os import PathLike
 
     from migrator.files.migration import Migration
+    from migrator.process.names import Table
     from migrator.process.settings import Settings
+    from migrator.schema.snapshot import Snapshot
     from migrator.server.session import Session
 
 
+log = get_logger()
+
 # The file with the patterns, in the folder of the migrations, where hidden files are no migrations.
 ACCEPTED = ".verify-ignore"
+_RIGHTS = tuple(f"{kind} " for kind in rights.KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,17 @@ class Comparison:
         differences: the differences that no pattern accepts.
         ignored: the differences that a pattern accepts.
         unused: the patterns that accept no difference.
+        ground: what was made in the scratch database before the files, because the target has it
+            and the files build on it but do not make it, such as `schema app`.
+        uncompared: how many there are in the database of what was not compared.
     """
 
     files: tuple[Migration, ...]
     differences: tuple[Difference, ...]
     ignored: tuple[Difference, ...]
     unused: tuple[str, ...]
+    ground: tuple[str, ...] = ()
+    uncompared: Uncompared = NOTHING
 
 
 def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
@@ -93,7 +106,12 @@ def accepted(directory: str | PathLike[str]) -> tuple[str, ...]:
 
 
 def verify_schema(
-    session: Session, files: Sequence[Migration], patterns: Sequence[str]
+    session: Session,
+    files: Sequence[Migration],
+    patterns: Sequence[str],
+    *,
+    grants: bool = False,
+    without: Sequence[Table] = (),
 ) -> Comparison:
     """Apply migrations to a scratch database, and compare its schema with that of the database.
 
@@ -101,6 +119,8 @@ def verify_schema(
         session: connected to the database that is compared, outside a transaction.
         files: the migrations, ordered by version.
         patterns: the patterns of accepted differences.
+        grants: whether owners and privileges are compared, too.
+        without: tables of another tool that are left out next to those that `tools.find` finds.
 
     Raises:
         ProblemsFound: a migration has an obstacle, so it cannot be applied.
@@ -111,26 +131,89 @@ def verify_schema(
     if problems := [problem for file in files for problem in rules.obstacles(file)]:
         raise ProblemsFound(problems)
     ours = own_tables(session.settings.table)
-    others = tuple(table for foreign in tools.find(session) for table in foreign.tables)
-    actual = take_snapshot(session, (*ours, *others))
+    expected_rights: rights.Rights = {}
+    actual_rights: rights.Rights = {}
     try:
-        with scratch.empty(session) as empty:
-            apply_pending(empty.settings, files, empty.session.stop, scratch=True)
-            expected = take_snapshot(empty.session, ours)
+        role = rights.migrating_role(session)
+        with built(session, files) as scratch_database:
+            expected = take_snapshot(scratch_database.session, ours)
+            others = _only_here(session, scratch_database.session, without)
+            left_out = (*ours, *others)
+            if grants:
+                expected_rights = rights.read_rights(scratch_database.session, ours, role)
+        actual = take_snapshot(session, left_out)
+        if grants:
+            actual_rights = rights.read_rights(session, left_out)
+        apart = _apart(session.settings.table.schema, scratch_database.ground)
+        # A file can own or grant `public`, also where the history is in it.
+        apart_rights = apart - {"schema public"}
+        unread = sorted({*unreadable(expected), *unreadable(actual)})
+        uncompared = count_uncompared(
+            session, left_out, role, apart_rights, grants=grants, unreadable=len(unread)
+        )
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signum, "nothing was changed") from None
-    # The migrator itself makes these schemas: that of the history, unless a file makes it before,
-    # and the marker.
-    schema = session.settings.table.schema
-    for name in (schema, identifier(schema), scratch.MARKER):
-        for snapshot in (expected, actual):
-            snapshot.pop(f"schema {name}", None)
-            snapshot.pop(f"comment on schema {name}", None)
-    return judge(files, compare(expected, actual), patterns)
+    if unread:
+        log.warning("not compared", parts=unread, reason="this role may not read them")
+    _leave_out_schemas(actual, expected, others)
+    for snapshot in (expected, actual):
+        for key in apart:
+            snapshot.pop(key, None)
+            snapshot.pop(f"comment on {key}", None)
+    differences = compare(expected, actual) + rights.compare_rights(
+        expected_rights, actual_rights, (expected, actual), apart_rights
+    )
+    comparison = judge(files, differences, patterns, grants=grants)
+    return replace(comparison, ground=scratch_database.ground, uncompared=uncompared)
+
+
+def _apart(schema: str, ground: Iterable[str]) -> set[str]:
+    """Return the keys of items that the files do not make, and the migrator or others do.
+
+    Args:
+        schema: the schema of the history, which the migrator makes unless a file makes it before.
+        ground: what was made before the files.
+    """
+    return {f"schema {name}" for name in (schema, identifier(schema), scratch.MARKER)} | {*ground}
+
+
+def _only_here(
+    session: Session, scratch_session: Session, without: Sequence[Table]
+) -> tuple[Table, ...]:
+    """Return the tables of other migration tools that the files do not make.
+
+    Args:
+        session: connected to the target.
+        scratch_session: connected to the database that the files were built in.
+        without: further tables of such a tool.
+    """
+    found = (table for history in tools.find(session) for table in history.tables)
+    tables = tuple({*found, *without})
+    rows = scratch_session.query(
+        "SELECT to_regclass(name) IS NULL FROM unnest(%s::text[]) name",
+        ([table.quoted for table in tables],),
+    )
+    return tuple(table for table, (missing,) in zip(tables, rows, strict=True) if missing)
+
+
+def _leave_out_schemas(actual: Snapshot, expected: Snapshot, others: Sequence[Table]) -> None:
+    """Remove the schemas that have nothing but tables of other tools, which made them."""
+    parents = {item.parent for item in actual.values() if item.kind != "comment"}
+    for schema in {identifier(table.schema) for table in others} | {
+        table.schema for table in others
+    }:
+        key = f"schema {schema}"
+        if key not in expected and key not in parents:
+            actual.pop(key, None)
+            actual.pop(f"comment on schema {schema}", None)
 
 
 def judge(
-    files: Sequence[Migration], differences: Sequence[Difference], patterns: Sequence[str]
+    files: Sequence[Migration],
+    differences: Sequence[Difference],
+    patterns: Sequence[str],
+    *,
+    grants: bool = False,
 ) -> Comparison:
     """Separate the differences that a pattern accepts from those that none accepts.
 
@@ -140,6 +223,8 @@ def judge(
         patterns: a pattern matches the object of a difference, such as `index idx_* on users`, or a
             title, such as `column users.age: default differs`, or a table or schema that contains
             the object. `*` stands for any characters, `?` for one character.
+        grants: whether owners and privileges were compared; otherwise the patterns that are about
+            them are not told to accept nothing.
     """
     ignored = [
         difference
@@ -153,7 +238,8 @@ def judge(
         unused=tuple(
             pattern
             for pattern in patterns
-            if not any(_matches(pattern, difference) for difference in differences)
+            if (grants or not pattern.startswith(_RIGHTS))
+            and not any(_matches(pattern, difference) for difference in differences)
         ),
     )
 

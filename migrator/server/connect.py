@@ -125,10 +125,27 @@ def url_of(url: str, database: str) -> str:
         url: a URL, or a keyword/value string of libpq.
         database: the name of the other database.
     """
+    return _changed(url, lambda now: str(extensions.make_dsn(now, dbname=database)))
 
-    def change(url: str) -> str:
-        return str(extensions.make_dsn(url, dbname=database))
 
+def url_with(url: str, options: str) -> str:
+    """Return the connection string with more options for the server.
+
+    Args:
+        url: a URL, or a keyword/value string of libpq.
+        options: what is appended to the parameter `options`.
+    """
+
+    def change(now: str) -> str:
+        # libpq reads PGOPTIONS only where the string has no options.
+        before = extensions.parse_dsn(now).get("options") or os.environ.get("PGOPTIONS", "")
+        return str(extensions.make_dsn(now, options=f"{before} {options}".strip()))
+
+    return _changed(url, change)
+
+
+def _changed(url: str, change: Callable[[str], str]) -> str:
+    """Return a changed connection string; one from a file is changed whenever it is read again."""
     if isinstance(url, FromFile):
         return FromFile.of(lambda: change(url.read_again()))
     return change(url)

@@ -33,6 +33,7 @@ def apply(
     directory: str | os.PathLike[str] = "migrations",
     *,
     table: str = "public.schema_migrations",
+    confirm: str | None = None,
 ) -> Outcome:
     """Apply every pending migration of a folder, as the command `migrator` does.
 
@@ -40,13 +41,16 @@ def apply(
         url: the database, in any form that DATABASE_URL may have, SQLAlchemy's included.
         directory: the folder with the migrations.
         table: the history table.
+        confirm: the name of the database, to allow a first run in one that has tables, or the
+            history of another tool; None to refuse such a database.
 
     Returns:
         What was applied, and the version now.
 
     Raises:
         MigrationFailed: a statement failed; `failure` has the place, the server's words and more.
-        ProblemsFound: the files are not valid, or disagree with the history.
+        ProblemsFound: the files are not valid, or disagree with the history, or somebody else has
+            built the database.
         MigratorError: anything else that the command would report; the base of them all.
     """
     chosen = _settings(url, directory, table)
@@ -54,7 +58,7 @@ def apply(
     if problems:
         raise ProblemsFound(problems)
     with _worded():
-        return apply_pending(chosen, migrations, Stop())
+        return apply_pending(chosen, migrations, Stop(), confirm=confirm)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def template(
     """
     name = f"migrator_{os.getpid()}_{secrets.token_hex(4)}"  # pytest-xdist's workers each have one
     with _created(server_url, name) as made:
-        outcome = apply(made.url, directory)
+        # The server's template1 may have tables.
+        outcome = apply(made.url, directory, confirm=name)
         # A database that somebody is connected to cannot be copied.
         _execute(server_url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         yield Template(server_url, name, outcome)

@@ -186,11 +186,16 @@ def write(plan: Plan, folder: Folder) -> None:
 
 
 def prepare(plan: Plan, database: Database) -> None:
-    """Create the tables that the files write into, and make the settings of the database."""
+    """Create the tables that the files write into, and make the settings of the database.
+
+    They are in a schema of their own: a first run refuses tables where the files build.
+    """
     database.execute(
-        f"SET ROLE {database.user}; CREATE TABLE audit (number int, row int);"
-        "CREATE TABLE marks (number int, row int, PRIMARY KEY (number, row))"
+        f"SET ROLE {database.user}; CREATE SCHEMA aside;"
+        "CREATE TABLE aside.audit (number int, row int);"
+        "CREATE TABLE aside.marks (number int, row int, PRIMARY KEY (number, row))"
     )
+    database.execute(f"ALTER DATABASE {database.name} SET search_path TO public, aside")
     if plan.setting == "role":
         newer = SINCE_17 if database.server.version >= 17 else {}
         for name, value in {**ROLE, **newer}.items():

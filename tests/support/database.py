@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 OWNER = "app_owner"
 OWNER_PASSWORD = "owner-Yk83-secret"
+# Makes a history of another folder: it says that the tables in the database are migrator's.
+ANOTHER_FOLDER = (
+    "CREATE TABLE another_folder (version bigint PRIMARY KEY, applied_at timestamp NOT NULL,"
+    " description text);"
+)
 
 _numbers = itertools.count(1)
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Run
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
 SELF_RECORD = "INSERT INTO schema_migrations (version, description) VALUES (1, 'add index');"
 BUILD = "CREATE INDEX CONCURRENTLY busy_id ON busy (id);"
 ENDED = "the statement had ended before"

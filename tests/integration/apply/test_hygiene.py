@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tests.support.migrator import Folder, Migrate
 
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
+
 class Dirt(NamedTuple):
     """Something that a file leaves in its session.
 

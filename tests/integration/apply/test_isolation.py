@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
 DISAGREEMENT = 5
 LEVELS = {"repeatable-read": "repeatable read", "serializable": "serializable"}
 levels = pytest.mark.parametrize("level", LEVELS)

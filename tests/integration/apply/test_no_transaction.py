@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Process, Run
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
 BUILD = "CREATE INDEX CONCURRENTLY busy_id ON busy (id);"
 FAILS_ONCE = (
     "DO $$ BEGIN IF nextval('tries') = 1 THEN RAISE EXCEPTION 'the first time'; END IF; END $$;"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.database import Database, empty_database
+from tests.support.database import ANOTHER_FOLDER, Database, empty_database
 from tests.support.migrator import BOTH_WAYS, NO_TRANSACTION, Folder, Migrate, Process, Run
 from tests.support.postgres import Server, free_port
 from tests.support.proxy import Proxy
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # What a message contains that ends with the COMMIT of a migration and its record.
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
 RECORD = 'INSERT INTO "public"."schema_migrations"'
 
 
@@ -503,7 +506,7 @@ def test_a_client_that_vanishes_with_the_lock_of_the_session_lets_it_go(
 def start(stack: ExitStack, server: Server, path: Path, sql: str) -> Case:
     database = stack.enter_context(empty_database(server))
     database.execute(
-        "CREATE TABLE audit (number int); ALTER TABLE audit OWNER TO app_owner;"
+        f"{ANOTHER_FOLDER} CREATE TABLE audit (number int); ALTER TABLE audit OWNER TO app_owner;"
         "CREATE SEQUENCE tries; ALTER SEQUENCE tries OWNER TO app_owner"
     )
     proxy = stack.enter_context(Proxy(server.host, server.port))

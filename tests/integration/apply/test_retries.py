@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT, DEADLOCK, SERIALIZATION = "55P03", "40P01", "40001"
 
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
+
 @pytest.fixture(autouse=True)
 def tables(database: Database) -> None:
     """A table to lock, one to write to, and a count of tries that no rollback takes back."""

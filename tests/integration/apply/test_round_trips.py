@@ -87,7 +87,7 @@ class TestNothingPending:
         imported = {line.rpartition("|")[2].strip() for line in run.err.splitlines()}
         assert {"migrator.apply.run", "migrator.history.table"} <= imported
         ours = {name for name in imported if name.startswith("migrator.")}
-        applying = r"apply\.(?!state|run)\w+|failure|history\.lock|report|schema|watch"
+        applying = r"adoption|apply\.(?!state|run)\w+|failure|history\.lock|report|schema|watch"
         command_line = r"cli\.(?!main$)|commands\.(?!apply$|command$|context$)"
         unneeded = rf"migrator\.(?:{applying}|{command_line})"
         assert [name for name in sorted(ours) if re.match(unneeded, name)] == []
@@ -146,8 +146,8 @@ class TestPending:
         # The first takes two. Before them, one message reads the history and how far no-transaction
         # files have come.
         assert one == 2 + 1
-        # Once in the life of a database the history has to be made.
-        assert fresh == one + 4
+        # Once in the life of a database it is looked at, and the history has to be made.
+        assert fresh == one + 1 + 4
 
     def test_what_goes_well_imports_nothing_for_another_try(
         self, migrate: Migrate, folder: Folder
@@ -395,4 +395,7 @@ def test_what_needs_no_database_does_not_connect(
 def test_json_costs_nothing(through: Through, folder: Folder) -> None:
     folder.write("001_x.sql", "SELECT 1;")
     assert json.loads(through("plan", "--json").out)["version"] == 0
+    assert through.proxy.round_trips == 1 + 1  # one more looks at the database before a first run
+    assert through().status == 0
+    assert json.loads(through("plan", "--json").out)["version"] == 1
     assert through.proxy.round_trips == 1

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
 FAILED = 1
 DISAGREEMENT = 5
 TEXT = """

@@ -932,7 +932,12 @@ def documented(command: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.MULTILINE))
 
 
-TYPES = {"integer": int, "boolean": bool, "string": str}
+TYPES = {
+    "integer": int,
+    "boolean": bool,
+    "string": str,
+    "object or null": dict | None,
+}
 ROW = {
     *("version", "description", "applied_at", "checksum", "execution_ms", "applied_by"),
     *("file", "statements_checksum", "gone_at"),

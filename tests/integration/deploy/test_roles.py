@@ -23,6 +23,7 @@ from tests.support.database import OWNER, Database, empty_database
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.migrator import Migrate
     from tests.support.postgres import Server
 
 SCRIPT = Path(__file__).parents[3] / "deploy/postgres/roles.sql"
@@ -419,3 +420,35 @@ class TestNames:
             server.execute(f'DROP DATABASE "{name}"')
         assert done.status == 3
         assert "name of the database" in done.err
+
+
+def test_verify_accepts_what_it_grants(deployment: Deployment, migrate: Migrate) -> None:
+    """With the file of accepted differences beside the migrations; nothing more is accepted."""
+    database = deployment.database
+    roles = {"MIGRATOR_ROLE": "fingerflow_migrator", "BACKEND_ROLE": "fingerflow_backend"}
+    database.execute("CREATE TABLE older (id int)")
+    try:
+        assert deployment.run(**roles).status == 0
+        database.execute("DROP TABLE older; ALTER ROLE fingerflow_migrator CREATEDB")
+        url = database.server.url(database.name, user="fingerflow_migrator", password=SECRET)
+        env = {"DATABASE_URL": url, "MIGRATIONS_DIR": str(SCRIPT.parents[2] / "migrations")}
+        for _ in range(2):
+            assert migrate(env=env).status == 0
+            assert deployment.run(**roles).status == 0
+            database.execute("ALTER ROLE fingerflow_migrator CREATEDB")
+            run = migrate("verify", "--grants", env=env)
+            assert (run.status, run.err) == (0, "")
+            assert "accept nothing" not in run.out
+        assert "accept nothing" not in migrate("verify", env=env).out
+        database.execute("GRANT TRUNCATE ON users TO fingerflow_backend")
+        run = migrate("verify", "--grants", env=env)
+        assert run.out.startswith(
+            "privileges of fingerflow_backend on table users: not in the files\n"
+            "  GRANT TRUNCATE ON TABLE public.users TO fingerflow_backend;\n"
+        )
+    finally:
+        database.execute(
+            f"ALTER DATABASE {database.name} OWNER TO {OWNER};"
+            "DROP OWNED BY fingerflow_migrator CASCADE; DROP OWNED BY fingerflow_backend CASCADE;"
+            "DROP ROLE fingerflow_migrator; DROP ROLE fingerflow_backend"
+        )

@@ -458,7 +458,8 @@ def test_rows_of_another_tool_do_not_matter_under_another_name(
         "CREATE TABLE schema_migrations (version varchar PRIMARY KEY);"
         "INSERT INTO schema_migrations VALUES ('20250101')",
     )
-    assert migrate(env={"MIGRATOR_TABLE": "applied_migrations"}).status == 0
+    run = migrate("--confirm", database.name, env={"MIGRATOR_TABLE": "applied_migrations"})
+    assert run.status == 0
     assert [version for version, _ in rows(database, "applied_migrations")] == [1, 2, 3]
     assert database.execute("TABLE schema_migrations") == [("20250101",)]
 
@@ -486,7 +487,7 @@ class TestAnotherPlace:
             "CREATE SCHEMA app; CREATE TABLE app.schema_migrations (version int);"
             f"ALTER ROLE {database.user} IN DATABASE {database.name} SET search_path = app, public",
         )
-        assert migrate().status == 0
+        assert migrate("--confirm", database.name).status == 0
         assert [version for version, _ in rows(database, "public.schema_migrations")] == [1, 2, 3]
         assert database.execute("SELECT to_regclass('app.a') IS NOT NULL") == [(True,)]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.migrator import EARLIER, NO_TRANSACTION
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def test_each_takes_up_what_the_other_has_applied(
         assert "was edited" in migrate(env=env).err
 
 
+@pytest.mark.usefixtures("another_folder")
 def test_each_finishes_what_the_other_has_half_done(
     migrate: Migrate, folder: Folder, database: Database
 ) -> None:

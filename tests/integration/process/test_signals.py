@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Process, Run
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
 DOCKERFILE = Path(__file__).parents[3] / "Dockerfile.migrator"
 BOTH_SIGNALS = pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
 NOTICES = 20_000
 MANY = f"DO $$ BEGIN FOR i IN 1..{NOTICES} LOOP RAISE NOTICE 'notice % %', i, repeat('x', 80);"
 MANY += " END LOOP; END $$;"

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tests.support.migrator import Folder, Migrate
 
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
+
 class Case(NamedTuple):
     """A statement, its locks with what they mean, and what it is told to do instead.
 

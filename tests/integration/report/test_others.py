@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Run
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
 FAILED = 1
 DIFFERENT = 5
 USAGE = 2

@@ -248,6 +248,23 @@ def test_a_schema_that_was_made_for_us_is_emptied(
     assert database.execute("TABLE app.people") == []
 
 
+def test_what_is_ours_in_a_schema_of_somebody_else_is_dropped(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """Also where the name of the schema has to be quoted, or where all names are."""
+    database.execute(
+        f'CREATE SCHEMA "In Here"; GRANT ALL ON SCHEMA "In Here" TO {database.user};'
+        f"ALTER DATABASE {database.name} SET quote_all_identifiers = on"
+    )
+    folder.write("002_there.sql", 'CREATE TABLE "In Here".t (id int);')
+    assert migrate().status == 0
+    for _ in range(2):
+        database.execute('INSERT INTO people VALUES (1); INSERT INTO "In Here".t VALUES (1)')
+        run = reset(migrate)
+        assert run.status == 0, run.err
+        assert database.execute('SELECT id FROM people UNION ALL SELECT id FROM "In Here".t') == []
+
+
 class TestInTheWay:
     def test_is_waited_for(self, migrate: Migrate, database: Database) -> None:
         with Session(database.admin_url, "a report") as other:

@@ -442,7 +442,12 @@ def test_what_is_not_part_of_the_schema(database: Database) -> None:
         "CREATE INDEX ON ours (a); COMMENT ON TABLE ours IS 'x'; COMMENT ON COLUMN ours.a IS 'x'"
     )
     found = snapshot(database, Table("public", "ours"), Table("nowhere", "nothing"))
-    assert sorted(found) == ["extension pg_trgm", "extension plpgsql", "schema public"]
+    assert sorted(found) == [
+        "comment on extension pg_trgm",
+        "extension pg_trgm",
+        "extension plpgsql",
+        "schema public",
+    ]
 
 
 def test_it_does_not_depend_on_the_session(database: Database) -> None:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from tests.support.migrator import Folder, Migrate
 
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
+
 @pytest.fixture(params=[1, 2, 20], ids=["one connection", "two connections", "twenty"])
 def pooler(request: pytest.FixtureRequest, database: Database) -> Iterator[Pooler]:
     with pgbouncer(database.server, pool_size=request.param) as pooler:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg2
 import pytest
 
-from tests.support.database import OWNER, Database
+from tests.support.database import ANOTHER_FOLDER, OWNER, Database
 from tests.support.migrator import NO_TRANSACTION, Migrate
 from tests.support.sessions import Session, blocked, running
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from tests.support.migrator import Folder, Run
     from tests.support.postgres import Server
+
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
 
 SCHEMA = """
 SET ROLE app_owner;
@@ -284,6 +287,7 @@ def test_names_and_queries_may_be_any_bytes_where_there_is_no_encoding(
             connection.set_client_encoding("SQL_ASCII")
             cursor = connection.cursor()
             cursor.execute(b'CREATE TABLE users (); CREATE TABLE "caf\xe9" () INHERITS (users)')
+            cursor.execute(ANOTHER_FOLDER)
             connection.commit()
             [step] = json.loads(migrate("rehearse", "--json").out)["migrations"][0]["steps"]
             assert '"caf\\351"' in [held["relation"] for held in step["locks"]]

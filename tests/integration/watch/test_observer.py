@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Run
 
+# The tests make tables before the first run.
+pytestmark = pytest.mark.usefixtures("another_folder")
+
 OFTEN = {"MIGRATOR_HEARTBEAT": "100ms"}
 
 

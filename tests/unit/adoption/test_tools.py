@@ -16,39 +16,51 @@ from migrator.process.names import Table
 if TYPE_CHECKING:
     from migrator.files.migration import Migration
 
-OURS = {"version", "applied_at", "description", "checksum", "execution_ms", "applied_by"}
+BESIDE = {"ar_internal_metadata": {"key": "S", "value": "S", "created_at": "D", "updated_at": "D"}}
+FLYWAY = (
+    "installed_rank:N version:S description:S type:S script:S checksum:N installed_by:S"
+    " installed_on:D execution_time:N success:B"
+)
 
 
 @pytest.mark.parametrize(
     ("table", "columns", "tool"),
     [
-        ("schema_migrations", "version", "dbmate"),
-        ("schema_migrations_dbmate", "version", "dbmate"),
-        ("versions", "version", None),
-        ("schema_migrations", "version dirty", "golang-migrate"),
-        ("anything", "version dirty", "golang-migrate"),
-        ("alembic_version", "version_num", "alembic"),
-        ("my_alembic", "version_num", "alembic"),
-        ("alembic_version", "version_num note", None),
-        ("django_migrations", "id app name applied", "django"),
-        ("job_offers", "id app name applied", None),
-        ("goose_db_version", "id version_id is_applied tstamp", "goose"),
-        ("_sqlx_migrations", " ".join(sorted(OURS)), None),
-        ("schema_migrations", "version applied_at description", None),
-        (
-            "_sqlx_migrations",
-            "version description installed_on success checksum execution_time",
-            "sqlx",
-        ),
-        (
-            "schema_version",
-            "version_rank installed_rank version description type script checksum success",
-            "flyway",
-        ),
+        ("schema_migrations", "version:S", "dbmate"),
+        ("schema_migrations_dbmate", "version:S", "dbmate"),
+        ("versions", "version:S", None),
+        ("schema_migrations", "version:N", None),
+        ("schema_migrations", "version:N dirty:B", "golang-migrate"),
+        ("schema_migrations_golang_migrate", "version:N dirty:B", "golang-migrate"),
+        ("pages", "version:N dirty:B", None),
+        ("alembic_version", "version_num:S", "alembic"),
+        ("billing_alembic_version", "version_num:S", "alembic"),
+        ("firmware", "version_num:S", None),
+        ("alembic_version", "version_num:S note:S", None),
+        ("alembic_version", "version_num:N", None),
+        ("django_migrations", "id:N app:S name:S applied:D", "django"),
+        ("job_offers", "id:N app:S name:S applied:D", None),
+        ("goose_db_version", "id:N version_id:N is_applied:B tstamp:D", "goose"),
+        ("migrations", "id:N name:S run_on:D", "db-migrate"),
+        ("pgmigrations", "id:N name:S run_on:D", "node-pg-migrate"),
+        ("migrations", "id:N name:S executed_at:D", "mikro-orm"),
+        ("cities", "id:N name:S run_on:D", None),
+        ("migrations", "id:N name:S note:S", None),
+        ("schema_version", "version:N", "tern"),
+        ("schema_version", FLYWAY, "flyway"),
+        ("anything", f"{FLYWAY} version_rank:N", "flyway"),
+        # Tables of our own, with the columns of today and of the original.
+        ("schema_migrations", "version:N applied_at:D description:S checksum:S", None),
+        ("schema_migrations", "version:N applied_at:D description:S", None),
     ],
 )
 def test_whose_table_it_is(table: str, columns: str, tool: str | None) -> None:
-    assert tool_of(table, set(columns.split())) == tool
+    categories = dict(column.split(":") for column in columns.split())
+    assert tool_of(table, categories) == tool
+
+
+def test_a_table_beside_it_can_tell() -> None:
+    assert tool_of("schema_migrations", {"version": "S"}, BESIDE) == "rails"
 
 
 def made(applied: list[int] | None, floor: int = 0) -> ForeignHistory:

@@ -41,6 +41,8 @@ def append(path: Path, text: str) -> None:
 def test_the_document_has_every_package_and_module() -> None:
     text = DOCUMENT.read_text("utf-8")
     assert text == documentation(text), "run `make docs`"
+    for path in PACKAGE.glob("*/*/*.py"):
+        assert path.stem == "__init__" or f"| `{path.parent.name}/{path.stem}` |" in text
     for path in PACKAGE.glob("*/*.py"):
         name = f"**`{path.parent.name}/`**" if path.stem == "__init__" else f"`{path.stem}`"
         assert f"| {name} |" in text
@@ -50,7 +52,7 @@ def test_every_module_is_in_a_package_and_says_what_it_is_about() -> None:
     assert sorted(path.name for path in PACKAGE.glob("*.py")) == ["__init__.py", "__main__.py"]
     packages = {path.parent.name for path in PACKAGE.glob("*/*.py")}
     assert packages == {name for floor in floors() for name in floor}
-    for path in PACKAGE.glob("*/*.py"):
+    for path in PACKAGE.glob("*/**/*.py"):
         assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
 
 

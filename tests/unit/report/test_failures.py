@@ -22,6 +22,13 @@ class TestErrors:
         Problem("version 2", "is gone"),
     )
 
+    def test_a_command_is_told_in_one_line(self) -> None:
+        command = "`migrator --confirm shop`"
+        hint = f"{'word ' * 16}{command}, and {'word ' * 16}"
+        told = failures.problems([Problem("database shop", "is not ours", hint)])
+        assert any(command in line for line in told.splitlines())
+        assert len(told.splitlines()) == 4
+
     def test_problems_are_told_as_a_compiler_does(self) -> None:
         text = (
             "001_a.sql:12:5: is bad\n"

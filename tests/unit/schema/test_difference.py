@@ -11,6 +11,7 @@ from migrator.schema import verify
 from migrator.schema.difference import compare
 from migrator.schema.scratch import options
 from migrator.schema.snapshot import Item, Snapshot
+from migrator.schema.uncompared import NOTHING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -210,6 +211,8 @@ class TestReport:
             "unused_patterns": [],
             "pending": [],
             "ahead": [],
+            "before_the_files": [],
+            "not_compared": NOTHING._asdict(),
         }
         return comparison.text(data | changes)
 
@@ -256,13 +259,23 @@ class TestReport:
             unused_patterns=["index x"],
             pending=["003_c.sql"],
             ahead=[4, 5],
+            before_the_files=["schema app", "extension postgis"],
+            not_compared=NOTHING._replace(grants=14, owners=1, extension_versions=2)._asdict(),
         )
         assert text.splitlines()[1:] == [
             "Accepted and not shown: 1.",
             "Patterns that accept nothing: index x.",
             "Pending, so not compared: 003_c.sql.",
             "Applied by newer files that are not here: 4, 5; their changes are differences.",
+            "There before the files, so not compared: schema app, extension postgis.",
+            "Not compared: 14 grants and 1 owner (--grants), 2 extension versions.",
         ]
+
+    def test_what_was_not_compared_is_told_at_the_end(self) -> None:
+        text = self.text(not_compared=NOTHING._replace(settings=1, tablespaces=2)._asdict())
+        assert text.splitlines()[-1] == (
+            "Not compared: 2 relations in other tablespaces, 1 setting of the database."
+        )
 
 
 class TestOptionsOfTheScratchDatabase:

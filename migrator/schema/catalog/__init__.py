@@ -1,0 +1,1 @@
+"""The SQL queries that a snapshot is read with, by kinds of objects."""
