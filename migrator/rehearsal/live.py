@@ -49,8 +49,8 @@ def warn(session: Session, pending: Sequence[Migration]) -> None:
         sessions=sessions,
         consequence=f"the rehearsal holds the locks of {every} until it ends, and a session that "
         "needs such a table waits for it",
-        instead="rehearse on a copy, with a role that may create databases and with its password "
-        "in PGPASSWORD",
+        instead="rehearse on a copy, with a role that may create databases and read every table, "
+        "and with its password in PGPASSWORD",
         steps=_on_a_copy(session, database),
     )
 

@@ -274,6 +274,7 @@ class TestOnALiveDatabase:
         in_file: bool,
     ) -> None:
         del owner_may_create_databases
+        database.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO app_owner")
         folder.write("001_a.sql", "CREATE INDEX ON users (team);")
         environ: dict[str, str | None] = {"DATABASE_URL": f"{database.url}?application_name=my app"}
         if in_file:
