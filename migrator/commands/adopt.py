@@ -33,8 +33,8 @@ PAGE = Page(
     ("1", "4", "5", "6"),
     (
         ("migrator adopt --version 1", "from Alembic, with the schema of file 1"),
-        ("migrator adopt --drop-old --yes", "from a tool with numbers, without asking"),
-        ("migrator adopt --table audit.flyway_history", "one history of several, or a renamed one"),
+        ("migrator adopt --drop-old --yes", "from a tool with numbers, at once"),
+        ("migrator adopt --table audit.history", "one of several, or a renamed one"),
     ),
 )
 

@@ -36,7 +36,7 @@ PAGE = Page(
     (
         ("migrator", "the same"),
         ("migrator apply --single-transaction", "all pending files or none"),
-        ("migrator --confirm shop", "the first run, next to what the database shop has already"),
+        ("migrator --confirm shop", "a first run beside tables"),
         ("migrator apply --lock-timeout 500ms --lock-wait 1h", "short waits, many tries"),
     ),
 )

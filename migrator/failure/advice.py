@@ -328,8 +328,8 @@ def for_refusal(code: str, message: str) -> str:
         return _OF_ANOTHER_ROLE
     if code == sqlstate.RAISE_EXCEPTION:
         return (
-            "A trigger on a table of the migrator, or an event trigger, raised this error on "
-            "purpose; the message says why."
+            "No file is to blame: a trigger on a table of the migrator, or an event trigger, "
+            "raised this error on purpose; the message says why."
         )
     return _BY_SQLSTATE[code] if code in _ABOUT_THE_SERVER else _NO_FILE
 

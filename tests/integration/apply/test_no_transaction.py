@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2.errors
 import pytest
 
+from tests.support.database import ANOTHER_FOLDER, Database
 from tests.support.migrator import NO_TRANSACTION
 from tests.support.proxy import Proxy
 from tests.support.sessions import (
@@ -26,11 +27,7 @@ from tests.support.sessions import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Process, Run
-
-# The tests make tables before the first run.
-pytestmark = pytest.mark.usefixtures("another_folder")
 
 BUILD = "CREATE INDEX CONCURRENTLY busy_id ON busy (id);"
 FAILS_ONCE = (
@@ -41,6 +38,7 @@ FAILS_ONCE = (
 @pytest.fixture(autouse=True)
 def tables(database: Database) -> None:
     database.execute(
+        f"{ANOTHER_FOLDER}"
         "CREATE TABLE busy (id int); INSERT INTO busy SELECT generate_series(1, 1000);"
         "CREATE TABLE audit (number int); CREATE SEQUENCE tries;"
         "ALTER TABLE busy OWNER TO app_owner; ALTER TABLE audit OWNER TO app_owner;"

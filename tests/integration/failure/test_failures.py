@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 
-from tests.support.database import OWNER, Database
+from tests.support.database import ANOTHER_FOLDER, OWNER, Database
 from tests.support.migrator import Migrate, Run
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ TABLES = """
 SELECT CASE nspname WHEN 'public' THEN '' ELSE nspname || '.' END || relname
 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind IN ('r', 'p') AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
-  AND relname NOT IN ('schema_migrations', 'schema_migrations_progress')
+  AND relname NOT IN ('schema_migrations', 'schema_migrations_progress', 'another_folder')
 ORDER BY 1"""
 
 
@@ -83,6 +83,7 @@ def test_failure(case: str, database: Database, folder: Folder, migrate: Migrate
         folder.write(expected.generate["file"], generated(**expected.generate))
     if expected.before:
         database.execute(expected.before)
+        database.execute(ANOTHER_FOLDER)
     github = {"GITHUB_ACTIONS": "true", "MIGRATOR_LOG_FORMAT": "console"}
     with ExitStack() as stack:
         if expected.meanwhile:

@@ -431,7 +431,7 @@ class TestTableOfAnotherTool:
         [problem] = run.event("refused")["problems"]
         assert problem["file"] == "public.schema_migrations"
         assert problem["message"].startswith(
-            "is not a history table of migrator: it has the columns"
+            ("is not a history table of migrator: it has the columns", "is the history of ")
         )
         assert "MIGRATOR_TABLE" in problem["hint"]
         assert run.out == ""

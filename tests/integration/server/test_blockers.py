@@ -12,7 +12,7 @@ from migrator.process.settings import load_settings
 from migrator.process.signals import Stop
 from migrator.server.blockers import find
 from migrator.server.session import Session
-from tests.support.database import Database, create_owner, empty_database
+from tests.support.database import ANOTHER_FOLDER, Database, create_owner, empty_database
 from tests.support.migrator import Migrate
 from tests.support.postgres import embedded
 from tests.support.sessions import Session as OtherSession
@@ -34,7 +34,7 @@ class Case(NamedTuple):
     relation: str | None
 
 
-SCHEMA = """
+SCHEMA = f"""{ANOTHER_FOLDER};
 CREATE TABLE users (id bigint PRIMARY KEY, name text);
 CREATE INDEX users_name ON users (name);
 CREATE TABLE "Word Sets" (id bigint PRIMARY KEY);

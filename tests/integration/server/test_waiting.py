@@ -422,6 +422,7 @@ class TestAnotherLanguage:
         assert "zu viele Verbindungen" in waiting["detail"]
 
 
+@pytest.mark.usefixtures("another_folder")
 class TestSecretsThatChange:
     @pytest.mark.parametrize("name", ["DATABASE_URL", "POSTGRES_PASSWORD"])
     def test_are_read_at_each_connection(
