@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from migrator import commands
 from migrator.commands.context import Context
 from migrator.process import errors
-from migrator.process.errors import Interrupted, MigratorError
+from migrator.process.errors import Interrupted, MigratorError, ProblemsFound
 from migrator.process.log import (
     configure_log,
     finish,
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         settings = load_settings(merged)
         _hide_passwords(settings, environ)
         context = Context(options, settings, merged, stop, _command_line)
-        status = commands.load(options.command).run(context)
+        status = _run(context)
     except MigratorError as error:
         worded = _worded(error)
         _explain(worded, logging)
@@ -114,6 +114,15 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     finally:
         stop.finished.set()
     return status
+
+
+def _run(context: Context) -> int:
+    """Run the command; print also why there is no answer, for a program that reads JSON."""
+    try:
+        return commands.load(context.options.command).run(context)
+    except ProblemsFound as error:
+        context.show_refusal(error)
+        raise
 
 
 def _parse(arguments: Sequence[str]) -> SimpleNamespace:

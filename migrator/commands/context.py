@@ -41,6 +41,7 @@ class Context:
         environ: the environment with the flags laid over it.
         stop: tells whether a signal has arrived.
         command_line: makes the parser of the whole command line.
+        answered: whether the command has printed its answer.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Context:
         self.environ = environ
         self.stop = stop
         self.command_line = command_line
+        self.answered = False
 
     def migrations(self, *, pending: bool = False) -> tuple[Migration, ...]:
         """Load the files.
@@ -237,11 +239,17 @@ class Context:
             data: the answer for programs, printed when JSON was asked for.
             text: the same answer for people.
         """
+        self.answered = True
         if self.options.json:
             text = json.dumps(redacted(data), ensure_ascii=False, indent=2)
             self.say(json_text(text) + "\n", as_it_is=True)
         else:
             self.say(text + "\n")
+
+    def show_refusal(self, error: ProblemsFound) -> None:
+        """Print the problems that keep a command from answering, for a program that reads JSON."""
+        if self.options.json and not self.answered:
+            self.show(error.fields(), "")
 
     def say(self, text: str, *, as_it_is: bool = False) -> None:
         """Print a part of the answer to a command.

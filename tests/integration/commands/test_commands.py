@@ -962,6 +962,21 @@ class TestJson:
     def test_of_an_empty_database(self, migrate: Migrate, argument: str) -> None:
         assert self.answer(migrate, argument)["version"] == 0
 
+    @pytest.mark.parametrize("command", ["check", "plan", "rehearse", "verify"])
+    def test_of_what_refuses(
+        self, migrate: Migrate, folder: Folder, one_applied: Database, command: str
+    ) -> None:
+        one_applied.execute("UPDATE schema_migrations SET checksum = 'x', file = NULL")
+        one_applied.execute("UPDATE schema_migrations SET statements_checksum = NULL")
+        del folder
+        run = migrate(command, "--json")
+        assert run.status == DISAGREEMENT
+        data = json.loads(run.out)
+        assert data.keys() == {"problems"}
+        assert data["problems"] == run.event("refused")["problems"]
+        [problem] = data["problems"]
+        assert problem.keys() == {"file", "message", "hint", "line", "column", "source"}
+
     def test_current(self, migrate: Migrate, one_applied: Database) -> None:
         data = self.answer(migrate, "--current")
         [row] = data["recent"]
