@@ -49,6 +49,7 @@ def data(comparison: Comparison, plan: Plan | None) -> dict[str, Any]:
         "pending": [migration.file for migration in plan.pending] if plan else [],
         "ahead": [row.version for row in plan.ahead] if plan else [],
         "before_the_files": list(comparison.ground),
+        "search_path": comparison.path or None,
         "not_compared": comparison.uncompared._asdict(),
     }
 
@@ -83,10 +84,7 @@ def text(answer: dict[str, Any], option: str = "--grants") -> str:
         notes.append(
             f"Applied by newer files that are not here: {ahead}; their changes are differences."
         )
-    if answer["before_the_files"]:
-        notes.append(
-            f"There before the files, so not compared: {', '.join(answer['before_the_files'])}."
-        )
+    notes += _ground(answer)
     if not answer["equal"]:
         notes.append(
             "Repair the differences with the next migration, or undo changes that were made by "
@@ -96,6 +94,17 @@ def text(answer: dict[str, Any], option: str = "--grants") -> str:
     if counts := _not_compared(answer["not_compared"], option):
         notes.append(f"Not compared: {counts}.")
     return "\n\n".join([*blocks, "\n".join(filled(visible(note)) for note in notes)])
+
+
+def _ground(answer: dict[str, Any]) -> Iterator[str]:
+    """Yield the notes on what the files were built on."""
+    if answer["before_the_files"]:
+        yield f"There before the files, so not compared: {', '.join(answer['before_the_files'])}."
+    if answer["search_path"]:
+        yield (
+            f"Built with the search path {answer['search_path']}: with the one that is set for the "
+            "database or the role now, there are more differences."
+        )
 
 
 def _not_compared(counts: dict[str, int], option: str) -> str:

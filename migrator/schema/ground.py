@@ -20,6 +20,7 @@ from migrator.process.log import get_logger, redact
 from migrator.process.names import identifier
 from migrator.schema import scratch
 from migrator.server import sqlstate
+from migrator.server.connect import url_with
 from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
@@ -151,12 +152,16 @@ class _Ground:
 
 
 @contextmanager
-def built(session: Session, files: Sequence[Migration]) -> Iterator[Built]:
+def built(
+    session: Session, files: Sequence[Migration], path: Sequence[str] = ()
+) -> Iterator[Built]:
     """Provide a scratch database in which files are applied, for the block.
 
     Args:
         session: connected to the target, outside a transaction.
         files: the migrations, ordered by version.
+        path: the search path, as words of SQL, that the files are built with; empty for the one
+            that the target has.
 
     Raises:
         MigrationFailed: a migration failed in the scratch database.
@@ -165,13 +170,19 @@ def built(session: Session, files: Sequence[Migration]) -> Iterator[Built]:
         LockUnavailable: another run uses the database of MIGRATOR_SCRATCH_URL.
     """
     target = _look(session)
+    if path:
+        target = target._replace(path=frozenset())
     ground = _Ground()
     while True:
         with scratch.empty(session) as empty:
             ground.lay(empty.session)
             failed = None
+            settings = empty.settings
+            if path:
+                url = url_with(settings.url, f"-c search_path={','.join(path)}")
+                settings = settings._replace(url=url)
             try:
-                apply_pending(empty.settings, files, empty.session.stop, scratch=True)
+                apply_pending(settings, files, empty.session.stop, scratch=True)
             except MigrationFailed as error:
                 failed = error
             if ground.grow(target, empty.session, failed):

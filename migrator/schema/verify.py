@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.adoption import tools
+from migrator.apply.outcome import MigrationFailed
 from migrator.files import rules
 from migrator.history.plan import Plan, plan_problems
 from migrator.history.progress import own_tables
@@ -40,6 +41,9 @@ log = get_logger()
 
 # The file with the patterns, in the folder of the migrations, where hidden files are no migrations.
 ACCEPTED = ".verify-ignore"
+# The search path of a database for which nobody has set one (PostgreSQL documentation,
+# "search_path").
+_USUAL_PATH = ('"$user"', "public")
 _RIGHTS = tuple(f"{kind} " for kind in rights.KINDS)
 
 
@@ -54,6 +58,7 @@ class Comparison:
         unused: the patterns that accept no difference.
         ground: what was made in the scratch database before the files, because the target has it
             and the files build on it but do not make it, such as `schema app`.
+        path: the search path that the files were built with; empty for that of the database.
         uncompared: how many there are in the database of what was not compared.
     """
 
@@ -62,7 +67,17 @@ class Comparison:
     ignored: tuple[Difference, ...]
     unused: tuple[str, ...]
     ground: tuple[str, ...] = ()
+    path: str = ""
     uncompared: Uncompared = NOTHING
+
+
+class _Found(NamedTuple):
+    """What one build of the files came to; the attributes are those of `Comparison`."""
+
+    differences: tuple[Difference, ...]
+    ground: tuple[str, ...]
+    path: str
+    uncompared: Uncompared
 
 
 def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
@@ -115,6 +130,10 @@ def verify_schema(
 ) -> Comparison:
     """Apply migrations to a scratch database, and compare its schema with that of the database.
 
+    If the database has a search path of its own, the files may have run before it was set. Where
+    they differ from the database, they are built a second time, with the usual path. The path with
+    fewer differences counts.
+
     Args:
         session: connected to the database that is compared, outside a transaction.
         files: the migrations, ordered by version.
@@ -130,29 +149,81 @@ def verify_schema(
     """
     if problems := [problem for file in files for problem in rules.obstacles(file)]:
         raise ProblemsFound(problems)
+    compared: list[Comparison] = []
+    failures: list[MigrationFailed] = []
+    for path in ((), _USUAL_PATH) if _has_path_of_its_own(session) else ((),):
+        try:
+            found = _compare_with(session, files, path, grants=grants, without=without)
+        except MigrationFailed as error:
+            failures.append(error)
+            continue
+        except Interrupted as interrupted:
+            raise Interrupted(interrupted.signum, "nothing was changed") from None
+        judged = judge(files, found.differences, patterns, grants=grants)
+        compared.append(
+            replace(judged, ground=found.ground, path=found.path, uncompared=found.uncompared)
+        )
+        if not judged.differences:
+            break
+    if not compared:
+        raise failures[0]
+    return min(compared, key=lambda comparison: len(comparison.differences))
+
+
+def _has_path_of_its_own(session: Session) -> bool:
+    """Return whether somebody has set a search path for the database or the role.
+
+    Nothing says whether that was before the files ran or after.
+    """
+    [(exists,)] = session.query(
+        """
+        SELECT count(*) > 0 FROM pg_catalog.pg_db_role_setting s, unnest(s.setconfig) setting
+        WHERE starts_with(setting, 'search_path=')
+          AND s.setdatabase IN
+            (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+          AND s.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user))
+        """
+    )
+    return bool(exists)
+
+
+def _compare_with(
+    session: Session,
+    files: Sequence[Migration],
+    path: Sequence[str],
+    *,
+    grants: bool,
+    without: Sequence[Table],
+) -> _Found:
+    """Build the files with a search path, and compare; the arguments are those of `verify_schema`.
+
+    Args:
+        session: connected to the database that is compared, outside a transaction.
+        files: the migrations, ordered by version.
+        path: the search path; empty for that of the database.
+        grants: whether owners and privileges are compared, too.
+        without: tables of another tool that are left out.
+    """
     ours = own_tables(session.settings.table)
     expected_rights: rights.Rights = {}
     actual_rights: rights.Rights = {}
-    try:
-        role = rights.migrating_role(session)
-        with built(session, files) as scratch_database:
-            expected = take_snapshot(scratch_database.session, ours)
-            others = _only_here(session, scratch_database.session, without)
-            left_out = (*ours, *others)
-            if grants:
-                expected_rights = rights.read_rights(scratch_database.session, ours, role)
-        actual = take_snapshot(session, left_out)
+    role = rights.migrating_role(session)
+    with built(session, files, path) as scratch_database:
+        expected = take_snapshot(scratch_database.session, ours)
+        others = _only_here(session, scratch_database.session, without)
+        left_out = (*ours, *others)
         if grants:
-            actual_rights = rights.read_rights(session, left_out)
-        apart = _apart(session.settings.table.schema, scratch_database.ground)
-        # A file can own or grant `public`, also where the history is in it.
-        apart_rights = apart - {"schema public"}
-        unread = sorted({*unreadable(expected), *unreadable(actual)})
-        uncompared = count_uncompared(
-            session, left_out, role, apart_rights, grants=grants, unreadable=len(unread)
-        )
-    except Interrupted as interrupted:
-        raise Interrupted(interrupted.signum, "nothing was changed") from None
+            expected_rights = rights.read_rights(scratch_database.session, ours, role)
+    actual = take_snapshot(session, left_out)
+    if grants:
+        actual_rights = rights.read_rights(session, left_out)
+    apart = _apart(session.settings.table.schema, scratch_database.ground)
+    # A file can own or grant `public`, also where the history is in it.
+    apart_rights = apart - {"schema public"}
+    unread = sorted({*unreadable(expected), *unreadable(actual)})
+    uncompared = count_uncompared(
+        session, left_out, role, apart_rights, grants=grants, unreadable=len(unread)
+    )
     if unread:
         log.warning("not compared", parts=unread, reason="this role may not read them")
     _leave_out_schemas(actual, expected, others)
@@ -163,8 +234,7 @@ def verify_schema(
     differences = compare(expected, actual) + rights.compare_rights(
         expected_rights, actual_rights, (expected, actual), apart_rights
     )
-    comparison = judge(files, differences, patterns, grants=grants)
-    return replace(comparison, ground=scratch_database.ground, uncompared=uncompared)
+    return _Found(tuple(differences), scratch_database.ground, ", ".join(path), uncompared)
 
 
 def _apart(schema: str, ground: Iterable[str]) -> set[str]:

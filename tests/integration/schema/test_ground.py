@@ -61,6 +61,29 @@ class TestASchemaOfThePath:
         answer = json.loads(migrate("verify", "--json").out)
         assert answer["before_the_files"] == ["schema app"]
 
+    @pytest.mark.parametrize("path", ["app, public", "nowhere", "public, app"])
+    def test_that_was_set_after_the_files_ran(
+        self, migrate: Migrate, database: Database, path: str
+    ) -> None:
+        assert migrate().status == 0
+        database.execute(
+            f"CREATE SCHEMA app AUTHORIZATION {OWNER};"
+            f"ALTER DATABASE {database.name} SET search_path = {path}"
+        )
+        command = ("verify", "--ignore", "schema app")
+        env = {"MIGRATOR_TABLE": "public.schema_migrations"}
+        run = migrate(*command, env=env)
+        assert run.status == 0, run.out
+        again = 'Built with the search path "$user", public'
+        assert (again in run.out) == (path != "public, app")
+        answer = json.loads(migrate(*command, "--json", env=env).out)
+        assert answer["search_path"] == (None if path == "public, app" else '"$user", public')
+        database.execute("DROP INDEX public.a_id")
+        run = migrate(*command, env=env)
+        assert run.status == DISAGREEMENT
+        assert run.out.startswith("index a_id on a: missing in the database")
+        nothing_left(database.server)
+
     def test_of_the_role_in_the_database_before_that_of_the_role(
         self, migrate: Migrate, database: Database
     ) -> None:

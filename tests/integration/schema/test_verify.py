@@ -172,6 +172,7 @@ index people_settings on people: missing in the database
             "pending": [],
             "ahead": [],
             "before_the_files": [],
+            "search_path": None,
             "not_compared": dict.fromkeys(NOTHING._fields, 0),
         }
 

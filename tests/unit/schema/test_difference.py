@@ -212,6 +212,7 @@ class TestReport:
             "pending": [],
             "ahead": [],
             "before_the_files": [],
+            "search_path": None,
             "not_compared": NOTHING._asdict(),
         }
         return comparison.text(data | changes)
