@@ -515,6 +515,7 @@ class TestMigrate:
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
             "MIGRATIONS_DIR": str(folder.path),
+            "MIGRATOR_LOG_FORMAT": "json",
             "MIGRATOR_X": "1",
         }
         assert database.url.startswith("postgresql://app_owner:")
