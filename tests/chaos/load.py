@@ -7,6 +7,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.support.database import ANOTHER_FOLDER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,7 +28,7 @@ def updates(database: Database) -> Iterator[None]:
     subprocess.run(
         [program, "--initialize", "--quiet", database.admin_url], check=True, capture_output=True
     )
-    database.execute(f"ALTER TABLE pgbench_accounts OWNER TO {database.user}")
+    database.execute(f"{ANOTHER_FOLDER} ALTER TABLE pgbench_accounts OWNER TO {database.user}")
     command = [
         program,
         f"--client={CLIENTS}",
