@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # The category of a column's type (PostgreSQL documentation, "pg_type", "typcategory Codes"). The
 # exact types differ between the versions of a tool.
 TEXT, NUMBER, TIME, FLAG, ARRAY = "S", "N", "D", "B", "A"
-OTHER = "U"  # among others json, jsonb, bytea and uuid
 
 Columns: TypeAlias = "Mapping[str, str]"
 ANY_NAME = ".*"

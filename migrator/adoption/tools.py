@@ -51,10 +51,6 @@ class ForeignHistory:
     times: tuple[str | None, ...] = ()
     repeatable: tuple[str, ...] = ()
 
-    def time_of(self, version: int) -> str | None:
-        """Return when a version was applied, UTC; None when the tool does not record it."""
-        return dict(zip(self.numbers or (), self.times, strict=False)).get(version)
-
     @property
     def table(self) -> Table:
         """The table of the history."""
@@ -146,10 +142,9 @@ def find(session: Session, tool: str | None = None) -> tuple[ForeignHistory, ...
     histories = []
     for table in found:
         beside = companions.get(table.table.schema, {})
-        for entry in _of_shape(table.columns, table.table.name, beside, tool):
-            if _is_name(entry, table.table.name):
-                histories.append(_history(entry, table.table, beside))
-                break
+        name = tool_of(table.table.name, table.columns, beside, tool)
+        if name:
+            histories.append(_history(BY_NAME[name], table.table, beside))
     return tuple(histories)
 
 
@@ -184,7 +179,10 @@ def says_whose_it_is(table: Table, tool: str) -> bool:
 
 
 def tool_of(
-    table: str, columns: Mapping[str, str], beside: Mapping[str, Mapping[str, str]] = _NOTHING
+    table: str,
+    columns: Mapping[str, str],
+    beside: Mapping[str, Mapping[str, str]] = _NOTHING,
+    tool: str | None = None,
 ) -> str | None:
     """Return the tool whose history a table is; None for a table that is no history.
 
@@ -193,8 +191,9 @@ def tool_of(
         columns: all columns of the table, each with the category of its type (PostgreSQL
             documentation, "pg_type", "typcategory Codes").
         beside: the columns of other tables in the same schema, by the name of the table.
+        tool: the tool whose history it may be; None for any tool.
     """
-    for entry in _of_shape(columns, table, beside, None):
+    for entry in _of_shape(columns, table, beside, tool):
         if _is_name(entry, table):
             return entry.name
     return None

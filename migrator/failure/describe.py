@@ -36,6 +36,7 @@ _HISTORY_IS_BROKEN = (
 # history, or when the file's description has a character that the database's encoding lacks.
 _NOT_RECORDED = (sqlstate.INSUFFICIENT_PRIVILEGE, sqlstate.UNTRANSLATABLE_CHARACTER)
 _OURS = (sqlstate.CHANGED_HISTORY, sqlstate.NOT_KEPT)  # the migrator's SQL raises these errors
+_CHANGED = "the file removed or changed the history table: "
 _LONGEST = 2000  # characters of a text of the server
 
 
@@ -69,7 +70,8 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         and (diagnosis.schema, diagnosis.table) == situation.table
     )
     words = diagnosis.message.strip()
-    message = _message(failed, words, changed_history, refuses_record)
+    beginning = _beginning(failed, changed_history=changed_history, refuses_record=refuses_record)
+    message = beginning + (failed.exceeded or words)
     if changed_history:
         index, offset = last_naming(migration, situation.table.name) or (index, offset)
     place = _Place.of(migration, index, offset)
@@ -97,7 +99,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         statement=None if index is None else index + 1,
         statements=len(migration.statements),
         statement_line=place.statement_line,
-        message=_message(failed, _shown(diagnosis), changed_history, refuses_record),
+        message=beginning + (failed.exceeded or _shown(diagnosis)),
         advice=situation.advice.get(diagnosis.sqlstate)
         or advice.for_failure(clues, situation.table),
         state=situation.state,
@@ -192,29 +194,19 @@ def _query(failed: StatementFailed) -> tuple[str, ...]:
     return excerpt(query, (failed.diagnosis.internal_position or 1) - 1)
 
 
-def _message(
-    failed: StatementFailed,
-    words: str,
-    changed_history: bool,  # noqa: FBT001
-    refuses_record: bool,  # noqa: FBT001
-) -> str:
-    """Return what went wrong.
+def _beginning(failed: StatementFailed, *, changed_history: bool, refuses_record: bool) -> str:
+    """Return what our message says before the server's words; often nothing.
 
     Args:
         failed: the error.
-        words: the server's message, which becomes a part of ours.
         changed_history: whether the file has changed the history.
         refuses_record: whether the history refuses the record of the file.
     """
-    message = failed.exceeded or words
     code = failed.diagnosis.sqlstate
     if changed_history:
-        if code == sqlstate.CHANGED_HISTORY:
-            return message
-        return f"the file removed or changed the history table: {message}"
-    if refuses_record or (failed.index is None and code in _NOT_RECORDED):
-        return f"the migration cannot be recorded: {message}"
-    return message
+        return "" if code == sqlstate.CHANGED_HISTORY else _CHANGED
+    not_recorded = refuses_record or (failed.index is None and code in _NOT_RECORDED)
+    return "the migration cannot be recorded: " if not_recorded else ""
 
 
 def _shown(diagnosis: Diagnosis) -> str:

@@ -150,6 +150,10 @@ _NEVER_CLOSED = {
         "End the body of the function with END, after a semicolon.",
     ),
 }
+_OPEN_SOMEWHERE = {
+    '"': "in this statement, a quoted name is never closed",
+    "'": "in this statement, a quoted string is never closed",
+}
 _ENDS_EARLY = {
     '"': (
         'this " ends a quoted name in the middle of a word, so that a later one is never closed',
@@ -434,8 +438,8 @@ def _open(source: str, start: int, mark: str, at: int) -> tuple[Fault]:
         if word.match(source, after):
             message, hint = _ENDS_EARLY[quote]
             return (Fault(after - 1, message, hint),)
-    message, hint = _NEVER_CLOSED[quote]
-    return (Fault(start, message.replace("this", "in this statement, a"), hint),)
+    message, hint = _OPEN_SOMEWHERE[quote], _NEVER_CLOSED[quote][1]
+    return (Fault(start, message, hint),)
 
 
 def _never_closed(mark: str, offset: int) -> tuple[Fault]:

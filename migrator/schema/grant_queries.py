@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migrator.process.names import literal
+from migrator.schema.catalog.fragments import full_name, member, name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,27 +46,6 @@ def _role(oid: str) -> str:
     )
 
 
-def _name(of: str) -> str:
-    """Return the SQL for a name, with its schema unless the schema is `public`."""
-    return (
-        "CASE n.nspname WHEN 'public' THEN '' ELSE quote_ident(n.nspname) || '.' END"
-        f" || quote_ident({of})"
-    )
-
-
-def _full(of: str) -> str:
-    """Return the SQL for a name with its schema."""
-    return f"quote_ident(n.nspname) || '.' || quote_ident({of})"
-
-
-def _part(catalog: str, oid: str, types: str = "'e', 'i'") -> str:
-    """Return the condition: a member of an extension, or made together with another object."""
-    return (
-        f"EXISTS (SELECT FROM pg_depend e WHERE e.classid = '{catalog}'::regclass"
-        f" AND e.objid = {oid} AND e.objsubid = 0 AND e.deptype IN ({types}))"
-    )
-
-
 # The privileges on objects of pg_catalog count as well. pg_dump leaves out information_schema, too.
 _SCHEMA = "n.nspname !~ '^pg_(toast|temp)' AND n.nspname <> 'information_schema'"
 # Each of these has a row for an object that can have an owner or an access list:
@@ -80,11 +60,11 @@ _SCHEMA = "n.nspname !~ '^pg_(toast|temp)' AND n.nspname <> 'information_schema'
 # - letter: the kind as acldefault knows it; NULL for an object without privileges.
 _RELATIONS = f"""
 SELECT 'pg_class'::regclass::oid AS catalog, c.oid, 0 AS sub, quote_ident(n.nspname) AS schema,
-  k.kind, {_name("c.relname")} AS name, '{{}}'::text[] AS around,
-  CASE WHEN c.oid >= 16384 AND NOT {_part("pg_class", "c.oid", "'e', 'i', 'a'")}
-    OR c.relkind <> 'S' AND c.oid >= 16384 AND NOT {_part("pg_class", "c.oid", "'e'")}
-    THEN upper(k.kind) || ' ' || {_full("c.relname")} END AS changed,
-  CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || {_full("c.relname")} AS granted,
+  k.kind, {name("c.relname")} AS name, '{{}}'::text[] AS around,
+  CASE WHEN c.oid >= 16384 AND NOT {member("pg_class", "c.oid", "'e', 'i', 'a'")}
+    OR c.relkind <> 'S' AND c.oid >= 16384 AND NOT {member("pg_class", "c.oid", "'e'")}
+    THEN upper(k.kind) || ' ' || {full_name("c.relname")} END AS changed,
+  CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || {full_name("c.relname")} AS granted,
   NULL::text AS columns, c.relowner AS owner, c.relacl AS acl,
   CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END AS letter
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -99,10 +79,10 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND {_SCHEMA}
 """
 _RELATION_COLUMNS = f"""
 SELECT 'pg_class'::regclass::oid, c.oid, a.attnum, quote_ident(n.nspname), 'column',
-  {_name("c.relname")} || '.' || quote_ident(a.attname),
+  {name("c.relname")} || '.' || quote_ident(a.attname),
   ARRAY[CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view '
-    WHEN 'f' THEN 'foreign table ' ELSE 'table ' END || {_name("c.relname")}],
-  NULL, 'TABLE ' || {_full("c.relname")}, quote_ident(a.attname), c.relowner, a.attacl, 'c'
+    WHEN 'f' THEN 'foreign table ' ELSE 'table ' END || {name("c.relname")}],
+  NULL, 'TABLE ' || {full_name("c.relname")}, quote_ident(a.attname), c.relowner, a.attacl, 'c'
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE a.attacl IS NOT NULL AND NOT a.attisdropped AND {_SCHEMA}
@@ -110,8 +90,8 @@ WHERE a.attacl IS NOT NULL AND NOT a.attisdropped AND {_SCHEMA}
 """
 _FUNCTIONS = f"""
 SELECT 'pg_proc'::regclass::oid, p.oid, 0, quote_ident(n.nspname), k.kind,
-  {_name("p.proname")} || '(' || pg_get_function_identity_arguments(p.oid) || ')', '{{}}',
-  CASE WHEN p.oid >= 16384 AND NOT {_part("pg_proc", "p.oid")}
+  {name("p.proname")} || '(' || pg_get_function_identity_arguments(p.oid) || ')', '{{}}',
+  CASE WHEN p.oid >= 16384 AND NOT {member("pg_proc", "p.oid")}
     THEN k.routine || ' ' || p.oid::regprocedure END,
   k.routine || ' ' || p.oid::regprocedure, NULL, p.proowner, p.proacl, 'f'
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -125,20 +105,20 @@ _TYPES = f"""
 SELECT 'pg_type'::regclass::oid, t.oid, 0, quote_ident(n.nspname),
   CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' WHEN 'r' THEN 'range type'
     WHEN 'c' THEN 'composite type' ELSE 'type' END,
-  {_name("t.typname")}, '{{}}',
-  CASE WHEN t.oid >= 16384 AND NOT {_part("pg_type", "t.oid")}
-    THEN k.word || {_full("t.typname")} END,
-  k.word || {_full("t.typname")}, NULL, t.typowner, t.typacl, 'T'
+  {name("t.typname")}, '{{}}',
+  CASE WHEN t.oid >= 16384 AND NOT {member("pg_type", "t.oid")}
+    THEN k.word || {full_name("t.typname")} END,
+  k.word || {full_name("t.typname")}, NULL, t.typowner, t.typacl, 'T'
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_class c ON c.oid = t.typrelid
 CROSS JOIN LATERAL (SELECT CASE t.typtype WHEN 'd' THEN 'DOMAIN ' ELSE 'TYPE ' END AS word) k
 WHERE (t.typtype IN ('e', 'd', 'r', 'b') OR c.relkind = 'c') AND {_SCHEMA}
-  AND (t.oid >= 16384 AND NOT {_part("pg_type", "t.oid", "'i'")} OR t.typacl IS NOT NULL)
+  AND (t.oid >= 16384 AND NOT {member("pg_type", "t.oid", "'i'")} OR t.typacl IS NOT NULL)
 """
 # initdb makes `public`, and an administrator may give it to another owner.
 _SCHEMAS = f"""
 SELECT 'pg_namespace'::regclass::oid, n.oid, 0, '', 'schema', quote_ident(n.nspname), '{{}}',
-  CASE WHEN n.nspname = 'public' OR n.oid >= 16384 AND NOT {_part("pg_namespace", "n.oid")}
+  CASE WHEN n.nspname = 'public' OR n.oid >= 16384 AND NOT {member("pg_namespace", "n.oid")}
     THEN 'SCHEMA ' || quote_ident(n.nspname) END,
   'SCHEMA ' || quote_ident(n.nspname), NULL, n.nspowner, n.nspacl, 'n'
 FROM pg_namespace n WHERE {_SCHEMA}
@@ -161,7 +141,7 @@ def _other(catalog: str, owner: str, acl: str = "NULL", letter: str = "NULL", on
 SELECT '{catalog}'::regclass::oid, o.oid, 0, coalesce(i.schema, ''),
   CASE i.type WHEN 'statistics object' THEN 'statistics' ELSE i.type END,
   CASE WHEN i.schema = 'public' THEN replace(i.identity, 'public.', '') ELSE i.identity END, '{{}}',
-  CASE WHEN o.oid >= 16384 AND NOT {_part(catalog, "o.oid")}
+  CASE WHEN o.oid >= 16384 AND NOT {member(catalog, "o.oid")}
     THEN CASE i.type WHEN 'statistics object' THEN 'STATISTICS'
       WHEN 'foreign-data wrapper' THEN 'FOREIGN DATA WRAPPER' ELSE upper(i.type) END
     || ' ' || i.identity END,

@@ -72,12 +72,21 @@ class Comparison:
 
 
 class _Found(NamedTuple):
-    """What one build of the files came to; the attributes are those of `Comparison`."""
+    """What one build of the files came to.
+
+    Attributes:
+        differences: every difference.
+        ground: as in `Comparison`.
+        path: as in `Comparison`.
+        uncompared: as in `Comparison`.
+        unread: the parts that were not compared, because the role may not read them.
+    """
 
     differences: tuple[Difference, ...]
     ground: tuple[str, ...]
     path: str
     uncompared: Uncompared
+    unread: tuple[str, ...]
 
 
 def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
@@ -150,6 +159,7 @@ def verify_schema(
     if problems := [problem for file in files for problem in rules.obstacles(file)]:
         raise ProblemsFound(problems)
     compared: list[Comparison] = []
+    unread: tuple[str, ...] = ()
     failures: list[MigrationFailed] = []
     for path in ((), _USUAL_PATH) if _has_path_of_its_own(session) else ((),):
         try:
@@ -159,6 +169,7 @@ def verify_schema(
             continue
         except Interrupted as interrupted:
             raise Interrupted(interrupted.signum, "nothing was changed") from None
+        unread = unread or found.unread
         judged = judge(files, found.differences, patterns, grants=grants)
         compared.append(
             replace(judged, ground=found.ground, path=found.path, uncompared=found.uncompared)
@@ -167,6 +178,8 @@ def verify_schema(
             break
     if not compared:
         raise failures[0]
+    if unread:
+        log.warning("not compared", parts=list(unread), reason="this role may not read them")
     return min(compared, key=lambda comparison: len(comparison.differences))
 
 
@@ -220,12 +233,10 @@ def _compare_with(
     apart = _apart(session.settings.table.schema, scratch_database.ground)
     # A file can own or grant `public`, also where the history is in it.
     apart_rights = apart - {"schema public"}
-    unread = sorted({*unreadable(expected), *unreadable(actual)})
+    unread = tuple(sorted({*unreadable(expected), *unreadable(actual)}))
     uncompared = count_uncompared(
         session, left_out, role, apart_rights, grants=grants, unreadable=len(unread)
     )
-    if unread:
-        log.warning("not compared", parts=unread, reason="this role may not read them")
     _leave_out_schemas(actual, expected, others)
     for snapshot in (expected, actual):
         for key in apart:
@@ -234,7 +245,7 @@ def _compare_with(
     differences = compare(expected, actual) + rights.compare_rights(
         expected_rights, actual_rights, (expected, actual), apart_rights
     )
-    return _Found(tuple(differences), scratch_database.ground, ", ".join(path), uncompared)
+    return _Found(differences, scratch_database.ground, ", ".join(path), uncompared, unread)
 
 
 def _apart(schema: str, ground: Iterable[str]) -> set[str]:

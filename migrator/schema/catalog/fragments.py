@@ -24,12 +24,23 @@ def full_name(of: str) -> str:
     return f"quote_ident(n.nspname) || '.' || quote_ident({of})"
 
 
+def member(catalog: str, oid: str, types: str = "'e', 'i'") -> str:
+    """Return the condition: part of an extension, or made together with another object.
+
+    Args:
+        catalog: the catalog of the object.
+        oid: the expression for its oid.
+        types: the dependencies that make it a member (PostgreSQL documentation, "pg_depend").
+    """
+    return (
+        f"EXISTS (SELECT FROM pg_depend e WHERE e.classid = '{catalog}'::regclass"
+        f" AND e.objid = {oid} AND e.objsubid = 0 AND e.deptype IN ({types}))"
+    )
+
+
 def no_member(catalog: str, oid: str) -> str:
     """Return the condition: not part of an extension, and not made together with another object."""
-    return (
-        f"NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = '{catalog}'::regclass"
-        f" AND e.objid = {oid} AND e.objsubid = 0 AND e.deptype IN ('e', 'i'))"
-    )
+    return f"NOT {member(catalog, oid)}"
 
 
 # The relations that count, each with its names and the key of its schema.
