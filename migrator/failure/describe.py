@@ -157,7 +157,8 @@ def describe_refusal(error: MigratorError) -> MigratorError:
     if isinstance(error, ServerError):
         diagnosis = error.diagnosis
         hint = redact(diagnosis.hint)
-        if diagnosis.sqlstate.startswith("23") and diagnosis.table:
+        # The tables of pg_catalog refuse what somebody else has made in the same moment.
+        if diagnosis.sqlstate.startswith("23") and diagnosis.schema not in ("", "pg_catalog"):
             refusing = Table(diagnosis.schema, diagnosis.table)
             return DatabaseUnavailable(message, advice.for_refused_record(refusing))
         return DatabaseUnavailable(

@@ -156,12 +156,12 @@ _OPEN_SOMEWHERE = {
 }
 _ENDS_EARLY = {
     '"': (
-        'this " ends a quoted name in the middle of a word, so that a later one is never closed',
-        'If it belongs to the name, write "".',
+        'a word follows this " directly, and the last quoted name of the statement is never closed',
+        'If the " belongs to the name, write ""; else close the last name.',
     ),
     "'": (
-        "this ' ends a quoted string in the middle of a word, so that a later one is never closed",
-        "If it belongs to the text, write ''.",
+        "a word follows this ' directly, and the last string of the statement is never closed",
+        "If the ' belongs to the text, write ''; else close the last string.",
     ),
 }
 _COMMAND_HINTS = {

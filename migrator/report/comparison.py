@@ -103,7 +103,7 @@ def _ground(answer: dict[str, Any]) -> Iterator[str]:
     if answer["search_path"]:
         yield (
             f"Built with the search path {answer['search_path']}: with the one that is set for the "
-            "database or the role now, there are more differences."
+            "database or the role now, the files fail, or there are more differences."
         )
 
 
