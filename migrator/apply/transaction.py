@@ -7,7 +7,6 @@ the server is killed. A no-transaction file is left to `stepwise`.
 
 from __future__ import annotations
 
-import time
 from enum import Enum, auto
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from migrator.failure.place import StatementFailed
 from migrator.history import lock
 from migrator.history.table import (
     applied_by,
+    duration_ms,
     ensure_history,
     expected_sql,
     fingerprint_sql,
@@ -114,7 +114,7 @@ def _applied(migration: Migration, done: Done) -> Applied:
         version=migration.version,
         file=migration.file,
         description=migration.description,
-        duration_ms=round(done.seconds * 1000),
+        duration_ms=done.duration_ms,
         impact=done.impact,
     )
 
@@ -265,7 +265,6 @@ def _send_at_once(session: Session, migration: Migration, fingerprint: Fingerpri
         expected_sql(table, fingerprint),
     )
     times = impact.LockTimes()
-    started = time.monotonic()
     log.debug("applying", version=migration.version, file=migration.file)
     statements.send_together(
         session,
@@ -274,8 +273,7 @@ def _send_at_once(session: Session, migration: Migration, fingerprint: Fingerpri
         f"{claim};\n{session.guard}{impact.first_sql(migration)};\n{USUAL_PATH}",
         _end_sql(table, migration, fingerprint, "COMMIT"),
     )
-    seconds = time.monotonic() - started
-    return Done(seconds, times.impact(impact.read(session)))
+    return Done(duration_ms(session), times.impact(impact.read(session)))
 
 
 def _send_in_steps(
@@ -307,18 +305,26 @@ def _send_in_steps(
         session.rollback()
         return None
     times = impact.LockTimes()
-    reports: list[tuple[float, Sequence[LockedRelation]]] = []
+    reports: list[tuple[int, Sequence[LockedRelation]]] = []
+    before: Migration | None = None
     for migration, following in zip_longest(group, group[1:]):
-        started = time.monotonic()
         log.debug("applying", version=migration.version, file=migration.file)
-        end = _end_sql(table, migration, fingerprint, _following_sql(session, following))
+        next_one = _following_sql(session, following)
+        end = _end_sql(table, migration, fingerprint, next_one, before)
         statements.send(session, migration, end, times, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
-        reports.append((time.monotonic() - started, impact.read(session)))
-    return [Done(seconds, times.impact(report)) for seconds, report in reports]
+        reports.append((duration_ms(session), impact.read(session)))
+        before = migration
+    return [Done(duration, times.impact(report)) for duration, report in reports]
 
 
-def _end_sql(table: Table, migration: Migration, fingerprint: Fingerprint, following: str) -> str:
+def _end_sql(
+    table: Table,
+    migration: Migration,
+    fingerprint: Fingerprint,
+    following: str,
+    before: Migration | None = None,
+) -> str:
     """Return the SQL after a file's statements: reset the session, report locks, record the file.
 
     Args:
@@ -326,8 +332,15 @@ def _end_sql(table: Table, migration: Migration, fingerprint: Fingerprint, follo
         migration: the file.
         fingerprint: the fingerprint of the history without the file.
         following: the SQL after that.
+        before: the file before it in the same transaction; None for the first one.
     """
-    record = record_sql(table, migration, applied_by=applied_by(), others=fingerprint)
+    record = record_sql(
+        table,
+        migration,
+        applied_by=applied_by(),
+        others=fingerprint,
+        after=before.version if before else None,
+    )
     return f"{_END_OF_FILE};\n{record};\n{following}"
 
 
