@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.history import ownership
 from migrator.history.look import LARGEST, TEXTS, Sight, look, not_ours, unfit
-from migrator.history.progress import Progress, progress_of, read_only_sql
+from migrator.history.progress import Progress, own_tables, progress_of, read_only_sql
 from migrator.process.errors import NotOurs, ProblemsFound
 from migrator.process.names import Table, literal
 from migrator.process.version import __version__
@@ -47,6 +47,10 @@ _SHOWN_TIME = (
     "pg_catalog.to_char(pg_catalog.to_timestamp(extract(epoch FROM {}))"
     " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
 )
+_HAS_TABLES = """EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'p', 'm', 'f')
+    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM unnest(%s::text[]) o WHERE to_regclass(o)::oid = c.oid))"""
 # The migrator's own columns, which a history table of another version may not have.
 _ADDED = ("checksum", "execution_ms", "applied_by", "file", "statements_checksum", "gone_at")
 # The kind of the report that `record_sql` sends: how long the migration took, in milliseconds.
@@ -157,27 +161,31 @@ def read_history(session: Session) -> History:
     return retry.until_it_succeeds(session, lambda _: _read(session))
 
 
-def ensure_history(session: Session, highest: int) -> None:
+def ensure_history(session: Session, highest: int) -> bool:
     """Create the table, or add the columns that recording needs.
 
     Args:
         session: in a transaction that holds the lock.
         highest: the highest version that will be recorded.
 
+    Returns:
+        Whether the database has other tables than the migrator's own.
+
     Raises:
         ProblemsFound: a table is not fit for what it is for; the problems say why.
     """
     table = session.settings.table
-    exists, schema_exists = session.query(
-        "SELECT to_regclass(%s) IS NOT NULL, to_regnamespace(%s) IS NOT NULL",
-        (table.quoted, f'"{table.schema}"'),
+    own = [one.quoted for one in own_tables(table)]
+    exists, schema_exists, has_tables = session.query(
+        f"SELECT to_regclass(%s) IS NOT NULL, to_regnamespace(%s) IS NOT NULL, {_HAS_TABLES}",
+        (table.quoted, f'"{table.schema}"', own),
     )[0]
     if not exists:
         if not schema_exists:
             session.execute(f'CREATE SCHEMA "{table.schema}"')
         columns = ", ".join(f"{name} {definition}" for name, definition in COLUMNS.items())
         session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
-        return
+        return bool(has_tables)
     columns_now = _look(session).columns
     # The transaction may have begun before anybody had looked.
     ownership.refuse(session)
@@ -188,6 +196,7 @@ def ensure_history(session: Session, highest: int) -> None:
         changes.append("ALTER COLUMN version TYPE bigint")
     if changes:
         session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
+    return bool(has_tables)
 
 
 def record_sql(
