@@ -228,6 +228,7 @@ def record_sql(
             from its record.
     """
     version = migration.version
+    statements = literal(migration.statements_checksum)  # every token is read for it
     begin = "transaction_timestamp()"
     if after is not None:
         recorded = f"SELECT applied_at::timestamptz FROM {table.quoted} WHERE version = {after}"
@@ -241,14 +242,14 @@ INSERT INTO {table.quoted} AS h
 VALUES ({version}, clock_timestamp(), {literal(migration.description)},
   {literal(migration.checksum)}, least({milliseconds}, 2147483647),
   session_user || {literal(applied_by)}, {literal(migration.file)},
-  {literal(migration.statements_checksum)})
+  {statements})
 ON CONFLICT (version) DO UPDATE SET
   applied_at = excluded.applied_at, description = coalesce(h.description, excluded.description),
   checksum = excluded.checksum, execution_ms = excluded.execution_ms,
   applied_by = excluded.applied_by, file = excluded.file,
   statements_checksum = excluded.statements_checksum;
 DO $migrator$ BEGIN
-  IF NOT ({_recorded_sql(table, migration)}) THEN
+  IF NOT ({_recorded_sql(table, migration, statements)}) THEN
     RAISE EXCEPTION 'the record of {migration.file} is not in {table} as it was written'
       USING ERRCODE = '{NOT_KEPT}',
       HINT = 'A trigger on {table} changes or drops what is written to it: drop the trigger.';
@@ -271,12 +272,12 @@ def duration_ms(session: Session) -> int:
     return round(float(session.notices.take(_TOOK)))  # an older table may have another type
 
 
-def _recorded_sql(table: Table, migration: Migration) -> str:
+def _recorded_sql(table: Table, migration: Migration, statements: str) -> str:
     """Return the query that is true when the file's row has what the file was recorded with."""
     return (
         f"SELECT count(*) = 1 FROM {table.quoted} WHERE version = {migration.version}"
         f" AND checksum = {literal(migration.checksum)} AND file = {literal(migration.file)}"
-        f" AND statements_checksum IS NOT DISTINCT FROM {literal(migration.statements_checksum)}"
+        f" AND statements_checksum IS NOT DISTINCT FROM {statements}"
     )
 
 
