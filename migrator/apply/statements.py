@@ -181,7 +181,7 @@ def send_together(
         piece if isinstance(piece, str) else source[piece.start : piece.end] for piece in pieces
     ).encode()
     started = time.monotonic()
-    with observer.running(session, migration, indices[0]) as activity:
+    with observer.running(session, migration, indices[0], indices[-1]) as activity:
         _obey_the_observer(session, migration, indices[0])
         try:
             session.execute(message)
