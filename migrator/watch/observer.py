@@ -40,7 +40,7 @@ log = get_logger()
 
 _FIRST_LOOK = 1.0  # seconds from the start of a statement until the observer looks at it
 _NEXT_LOOK = 1.0  # seconds from one look to the next, at least
-_SHARE = 20  # after a look that took a second, the next one is so many seconds later
+_SHARE = 5  # after a look that took a second, the next one is so many seconds later
 _TICK = 0.25  # seconds between two checks whether there is something to look at
 _SHORTEST_TICK = 0.02  # seconds, for a short limit of the time that a lock is held
 _AFTER_FAILURE = 10.0  # seconds from a failure of the observer until it tries again

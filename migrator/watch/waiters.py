@@ -113,28 +113,32 @@ def behind(pid: int, locks: Iterable[Contested]) -> list[Contested]:
     Returns:
         One lock for each session; the longest wait first.
     """
-    by_object: dict[str, list[Contested]] = {}
+    own: dict[int, list[Contested]] = {}
+    waiters: dict[str, list[Contested]] = {}  # those that are not found yet, by their object
     for lock in locks:
-        by_object.setdefault(lock.object, []).append(lock)
-    found: dict[int, Contested] = {}
+        own.setdefault(lock.pid, []).append(lock)
+        if not lock.granted and lock.pid != pid:
+            waiters.setdefault(lock.object, []).append(lock)
+    found: list[Contested] = []
     leaders = [pid]
     while leaders:
-        leader = leaders.pop()
-        for contested in by_object.values():
-            own = [lock for lock in contested if lock.pid == leader]
-            for lock in contested:
-                if lock.granted or lock.pid in found or lock.pid in (pid, leader):
-                    continue
-                if any(_is_in_the_way(other, lock) for other in own):
-                    found[lock.pid] = lock
-                    leaders.append(lock.pid)
-    return sorted(found.values(), key=lambda lock: -lock.waited)
+        for lock in own.get(leaders.pop(), ()):
+            others = waiters.get(lock.object, [])
+            follow = [waiter for waiter in others if _is_in_the_way(lock, waiter)]
+            if follow:
+                waiters[lock.object] = [
+                    waiter for waiter in others if not _is_in_the_way(lock, waiter)
+                ]
+                found += follow
+                leaders += [waiter.pid for waiter in follow]
+    return sorted(found, key=lambda lock: -lock.waited)
 
 
 def _is_in_the_way(lock: Contested, waiter: Contested) -> bool:
     """Decide whether a session waits for a lock on the same object, or behind it."""
     before = lock.granted or lock.waited > waiter.waited
-    return before and waiter.mode in lock_modes.CONFLICTS_ON_SERVER.get(lock.mode, ())
+    conflicts = lock_modes.CONFLICTS_ON_SERVER.get(lock.mode, ())
+    return before and lock.pid != waiter.pid and waiter.mode in conflicts
 
 
 def _described(lock: Contested, row: tuple[Any, ...] | None) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from migrator.server.lock_modes import CONFLICTS, CONFLICTS_ON_SERVER, MODES
@@ -77,3 +79,10 @@ def test_in_words() -> None:
 def test_conflicts_go_both_ways(mode: str) -> None:
     assert all(mode in CONFLICTS[other] for other in CONFLICTS[mode])
     assert len(CONFLICTS_ON_SERVER) == len(MODES)
+
+
+def test_a_thousand_sessions_that_wait_cost_little() -> None:
+    locks = [lock(US, "AccessExclusive"), *(lock(pid, "Share", pid) for pid in range(2, 1002))]
+    started = time.process_time()
+    assert len(behind(US, locks)) == 1000
+    assert time.process_time() - started < 0.5
