@@ -131,6 +131,11 @@ class Activity:
     blockers: tuple[Blocker, ...] = ()
 
     @property
+    def alone(self) -> bool:
+        """Whether the message has no other statement of the file."""
+        return self.last_statement is None
+
+    @property
     def line(self) -> int | None:
         """The line where the statement begins, from 1; counted on demand, since few are shown."""
         return None if self.statement is None else self.source.count("\n", 0, self.start) + 1

@@ -169,7 +169,8 @@ class _Watch:
 
     def __init__(self, activity: Activity) -> None:
         text = activity.source[activity.start : min(activity.end, activity.start + _READ)]
-        self._subject = subject.read(text)
+        # Of several statements, nobody knows which one runs.
+        self._subject = subject.read(text if activity.alone else "")
         self.activity = activity
         self.said_at = activity.started
         self.was_blocked = bool(activity.blockers)
