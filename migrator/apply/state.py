@@ -41,6 +41,8 @@ class RunState:
         losses: how often the connection was lost since the last migration was applied.
         writable_by: until when a server that has become read-only is waited for, by the monotonic
             clock; None when it was not read-only since the last migration was applied.
+        had_tables: whether the database had tables when the run began, so that other sessions may
+            wait for the locks of its files.
         alone: whether no other migrator has held the lock between two files of this run.
     """
 
@@ -56,6 +58,7 @@ class RunState:
         self.unsure = False
         self.losses = 0
         self.writable_by: float | None = None
+        self.had_tables = True
         self.alone = True
 
     @property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from migrator.apply import durability, statements, stepwise
 from migrator.apply.batches import is_one_quick_batch
 from migrator.apply.outcome import Applied, MigrationFailed
+from migrator.apply.traceless import is_traceless
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.history import lock
@@ -33,6 +34,7 @@ from migrator.server.session import (
     RESET_OURS,
     RESET_SETTINGS,
     RESET_STATE,
+    SAFE_PATH,
     USUAL_PATH,
 )
 from migrator.server.sqlstate import NOT_CLAIMED
@@ -46,13 +48,10 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.table import Fingerprint, History
-    from migrator.process.names import Table
     from migrator.server.session import Session
     from migrator.watch.impact import Lock, LockedRelation
 
 log = get_logger()
-
-_END_OF_FILE = f"{RESET_SETTINGS};\n{impact.REPORT_SQL};\n{RESET_STATE}"
 
 
 class Sending(Enum):
@@ -71,12 +70,14 @@ class Turn(NamedTuple):
         fingerprint: the fingerprint of the history without these migrations.
         first: whether they are the first ones of the plan.
         waits: whether the commit waits until it is on the disk.
+        watched: whether the locks are reported, because other sessions may wait for them.
     """
 
     group: Sequence[Migration]
     fingerprint: Fingerprint
     first: bool
     waits: bool
+    watched: bool
 
     @property
     def commit(self) -> str:
@@ -109,7 +110,7 @@ def apply_each(
     stepwise.require_session(session, plan.pending)
     highest = plan.pending[-1].version
     if not history.ready or highest > history.largest:
-        _prepare_history(session, highest)
+        state.had_tables = _prepare_history(session, highest)
     fingerprint = history.fingerprint
     groups = [plan.pending] if single else [(migration,) for migration in plan.pending]
     with observer.watching(session), durability.flushed(session, state):
@@ -119,7 +120,7 @@ def apply_each(
             if state.resumable:
                 results = stepwise.resume(session, group[0], fingerprint, state)
             else:
-                turn = Turn(group, fingerprint, first=not number, waits=waits)
+                turn = Turn(group, fingerprint, not number, waits, state.had_tables)
                 results = _apply_turn(session, turn, state)
             state.group = ()
             if results is None:
@@ -178,15 +179,20 @@ def _left_out(locks: Sequence[Lock]) -> dict[str, int]:
     return {"more_locks": count} if count else {}
 
 
-def _prepare_history(session: Session, highest: int) -> None:
-    """Create or upgrade the history table, under the lock, since two CREATE TABLE may collide."""
+def _prepare_history(session: Session, highest: int) -> bool:
+    """Create or upgrade the history table, under the lock, since two CREATE TABLE may collide.
 
-    def attempt(_: int) -> None:
+    Returns:
+        Whether the database has other tables.
+    """
+
+    def attempt(_: int) -> bool:
         lock.begin_own(session)
-        ensure_history(session, highest)
-        session.execute("COMMIT")
+        has_tables = ensure_history(session, highest)
+        session.execute(durability.COMMIT_WITHOUT_WAITING)
+        return has_tables
 
-    retry.until_it_succeeds(session, attempt)
+    return retry.until_it_succeeds(session, attempt)
 
 
 def _apply_turn(session: Session, turn: Turn, state: RunState) -> list[Done] | None:
@@ -265,21 +271,23 @@ def _send_at_once(session: Session, turn: Turn) -> Done:
         Unplaced: nothing was applied; the failed transaction may still be open.
         StatementFailed: nothing was applied, and the server says which statement failed.
     """
-    table = session.settings.table
     [migration] = turn.group
+    traceless = is_traceless(migration)
     claim = lock.claim_sql(
         session,
         statements.limits_sql(session, migration, local=True),
-        expected_sql(table, turn.fingerprint),
+        expected_sql(session.settings.table, turn.fingerprint),
+        quietly=traceless,
     )
+    end = _end_sql(session, turn, migration, turn.fingerprint, traceless=traceless)
     times = impact.LockTimes()
     log.debug("applying", version=migration.version, file=migration.file)
     statements.send_together(
         session,
         migration,
         range(len(migration.statements)),
-        f"{claim};\n{session.guard}{impact.first_sql(migration)};\n{USUAL_PATH}",
-        _end_sql(table, migration, turn.fingerprint, turn.commit),
+        f"{claim};\n{session.guard}{_first_sql(turn, migration)};\n{USUAL_PATH}",
+        f"{end};\n{turn.commit}",
     )
     return Done(duration_ms(session), times.impact(impact.read(session)))
 
@@ -301,7 +309,7 @@ def _send_in_steps(session: Session, turn: Turn, *, one_by_one: bool) -> list[Do
         session,
         statements.limits_sql(session, group[0], local=True),
         f"{GIVE_PATH_BACK}, {fingerprint_sql(table)}",
-        first=impact.first_sql(group[0]),
+        first=_first_sql(turn, group[0]),
         isolation=isolation or "READ COMMITTED",
     )
     if read_fingerprint(columns) != fingerprint:
@@ -312,48 +320,64 @@ def _send_in_steps(session: Session, turn: Turn, *, one_by_one: bool) -> list[Do
     before: Migration | None = None
     for migration, following in zip_longest(group, group[1:]):
         log.debug("applying", version=migration.version, file=migration.file)
-        next_one = _following_sql(session, following) if following else turn.commit
-        end = _end_sql(table, migration, fingerprint, next_one, before)
-        statements.send(session, migration, end, times, one_by_one=one_by_one)
+        end = _end_sql(session, turn, migration, fingerprint, before)
+        next_one = _following_sql(session, turn, following) if following else turn.commit
+        tail = f"{end};\n{next_one}"
+        statements.send(session, migration, tail, times, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
         reports.append((duration_ms(session), impact.read(session)))
         before = migration
     return [Done(duration, times.impact(report)) for duration, report in reports]
 
 
+def _first_sql(turn: Turn, migration: Migration, *, later: bool = False) -> str:
+    """Return the statement before a file that the report on its locks needs."""
+    return impact.first_sql(migration, later=later) if turn.watched else "SELECT"
+
+
 def _end_sql(
-    table: Table,
+    session: Session,
+    turn: Turn,
     migration: Migration,
     fingerprint: Fingerprint,
-    following: str,
     before: Migration | None = None,
+    *,
+    traceless: bool = False,
 ) -> str:
     """Return the SQL after a file's statements: reset the session, report locks, record the file.
 
     Args:
-        table: the history table.
+        session: the session that the SQL will run in.
+        turn: the migrations of the transaction.
         migration: the file.
         fingerprint: the fingerprint of the history without the file.
-        following: the SQL after that.
         before: the file before it in the same transaction; None for the first one.
+        traceless: whether the file has left nothing in the session.
     """
     record = record_sql(
-        table,
+        session.settings.table,
         migration,
         applied_by=applied_by(),
         others=fingerprint,
         after=before.version if before else None,
     )
-    return f"{_END_OF_FILE};\n{record};\n{following}"
+    pieces = [
+        SAFE_PATH if traceless else RESET_SETTINGS,
+        impact.REPORT_SQL if turn.watched else "",
+        "" if traceless else RESET_STATE,
+        record,
+    ]
+    return ";\n".join(filter(None, pieces))
 
 
-def _following_sql(session: Session, migration: Migration) -> str:
+def _following_sql(session: Session, turn: Turn, migration: Migration) -> str:
     """Return the SQL after a record with which the next file of the transaction begins.
 
     Args:
         session: in the transaction.
+        turn: the migrations of the transaction.
         migration: the next file.
     """
     limits = statements.limits_sql(session, migration, local=True)
     # The record is written with a search_path and a time zone that are not meant for files.
-    return f"{limits};\n{impact.first_sql(migration, later=True)};\n{RESET_OURS}"
+    return f"{limits};\n{_first_sql(turn, migration, later=True)};\n{RESET_OURS}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.history import ownership
 from migrator.history.look import LARGEST, TEXTS, Sight, look, not_ours, unfit
-from migrator.history.progress import Progress, progress_of, read_only_sql
+from migrator.history.progress import Progress, own_tables, progress_of, read_only_sql
 from migrator.process.errors import NotOurs, ProblemsFound
 from migrator.process.names import Table, literal
 from migrator.process.version import __version__
@@ -47,6 +47,10 @@ _SHOWN_TIME = (
     "pg_catalog.to_char(pg_catalog.to_timestamp(extract(epoch FROM {}))"
     " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
 )
+_HAS_TABLES = """EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'p', 'm', 'f')
+    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM unnest(%s::text[]) o WHERE to_regclass(o)::oid = c.oid))"""
 # The migrator's own columns, which a history table of another version may not have.
 _ADDED = ("checksum", "execution_ms", "applied_by", "file", "statements_checksum", "gone_at")
 # The kind of the report that `record_sql` sends: how long the migration took, in milliseconds.
@@ -157,27 +161,31 @@ def read_history(session: Session) -> History:
     return retry.until_it_succeeds(session, lambda _: _read(session))
 
 
-def ensure_history(session: Session, highest: int) -> None:
+def ensure_history(session: Session, highest: int) -> bool:
     """Create the table, or add the columns that recording needs.
 
     Args:
         session: in a transaction that holds the lock.
         highest: the highest version that will be recorded.
 
+    Returns:
+        Whether the database has other tables than the migrator's own.
+
     Raises:
         ProblemsFound: a table is not fit for what it is for; the problems say why.
     """
     table = session.settings.table
-    exists, schema_exists = session.query(
-        "SELECT to_regclass(%s) IS NOT NULL, to_regnamespace(%s) IS NOT NULL",
-        (table.quoted, f'"{table.schema}"'),
+    own = [one.quoted for one in own_tables(table)]
+    exists, schema_exists, has_tables = session.query(
+        f"SELECT to_regclass(%s) IS NOT NULL, to_regnamespace(%s) IS NOT NULL, {_HAS_TABLES}",
+        (table.quoted, f'"{table.schema}"', own),
     )[0]
     if not exists:
         if not schema_exists:
             session.execute(f'CREATE SCHEMA "{table.schema}"')
         columns = ", ".join(f"{name} {definition}" for name, definition in COLUMNS.items())
         session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
-        return
+        return bool(has_tables)
     columns_now = _look(session).columns
     # The transaction may have begun before anybody had looked.
     ownership.refuse(session)
@@ -188,6 +196,7 @@ def ensure_history(session: Session, highest: int) -> None:
         changes.append("ALTER COLUMN version TYPE bigint")
     if changes:
         session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
+    return bool(has_tables)
 
 
 def record_sql(
@@ -219,6 +228,7 @@ def record_sql(
             from its record.
     """
     version = migration.version
+    statements = literal(migration.statements_checksum)  # every token is read for it
     begin = "transaction_timestamp()"
     if after is not None:
         recorded = f"SELECT applied_at::timestamptz FROM {table.quoted} WHERE version = {after}"
@@ -232,14 +242,14 @@ INSERT INTO {table.quoted} AS h
 VALUES ({version}, clock_timestamp(), {literal(migration.description)},
   {literal(migration.checksum)}, least({milliseconds}, 2147483647),
   session_user || {literal(applied_by)}, {literal(migration.file)},
-  {literal(migration.statements_checksum)})
+  {statements})
 ON CONFLICT (version) DO UPDATE SET
   applied_at = excluded.applied_at, description = coalesce(h.description, excluded.description),
   checksum = excluded.checksum, execution_ms = excluded.execution_ms,
   applied_by = excluded.applied_by, file = excluded.file,
   statements_checksum = excluded.statements_checksum;
 DO $migrator$ BEGIN
-  IF NOT ({_recorded_sql(table, migration)}) THEN
+  IF NOT ({_recorded_sql(table, migration, statements)}) THEN
     RAISE EXCEPTION 'the record of {migration.file} is not in {table} as it was written'
       USING ERRCODE = '{NOT_KEPT}',
       HINT = 'A trigger on {table} changes or drops what is written to it: drop the trigger.';
@@ -262,12 +272,12 @@ def duration_ms(session: Session) -> int:
     return round(float(session.notices.take(_TOOK)))  # an older table may have another type
 
 
-def _recorded_sql(table: Table, migration: Migration) -> str:
+def _recorded_sql(table: Table, migration: Migration, statements: str) -> str:
     """Return the query that is true when the file's row has what the file was recorded with."""
     return (
         f"SELECT count(*) = 1 FROM {table.quoted} WHERE version = {migration.version}"
         f" AND checksum = {literal(migration.checksum)} AND file = {literal(migration.file)}"
-        f" AND statements_checksum IS NOT DISTINCT FROM {literal(migration.statements_checksum)}"
+        f" AND statements_checksum IS NOT DISTINCT FROM {statements}"
     )
 
 
