@@ -41,6 +41,7 @@ class RunState:
         writable_by: until when a server that has become read-only is waited for, by the monotonic
             clock; None when it was not read-only since the last migration was applied.
         alone: whether no other migrator has held the lock between two files of this run.
+        told: the files and tables of which this run has told that row security applies.
     """
 
     # A dataclass would take a millisecond of every run.
@@ -55,6 +56,7 @@ class RunState:
         self.losses = 0
         self.writable_by: float | None = None
         self.alone = True
+        self.told: set[tuple[str, str]] = set()
 
     @property
     def running(self) -> str:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from migrator.apply import statements, stepwise
 from migrator.apply.batches import is_one_quick_batch
-from migrator.apply.outcome import Applied, MigrationFailed
+from migrator.apply.outcome import Applied, Done, MigrationFailed
+from migrator.apply.row_security import log_row_security
+from migrator.apply.rows import FileRows, in_log, summed
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.history import lock
@@ -37,7 +39,6 @@ from migrator.server.session import (
 )
 from migrator.server.sqlstate import NOT_CLAIMED
 from migrator.watch import impact, observer
-from migrator.watch.impact import Done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +117,7 @@ def _applied(migration: Migration, done: Done) -> Applied:
         description=migration.description,
         duration_ms=round(done.seconds * 1000),
         impact=done.impact,
+        rows=summed(done.rows),
     )
 
 
@@ -133,6 +135,7 @@ def _log_applied(applied: Applied, warn_s: float) -> None:
         file=applied.file,
         description=applied.description,
         duration_ms=applied.duration_ms,
+        **in_log(applied.rows),
         locks=impact.worst(locks),
         rewritten=impact.largest(applied.impact.rewritten),
         **_left_out(locks),
@@ -238,7 +241,7 @@ def _send(
         if sending is Sending.AT_ONCE:
             return [_send_at_once(session, group[0], fingerprint)]
         one_by_one = sending is Sending.ONE_BY_ONE
-        return _send_in_steps(session, group, fingerprint, one_by_one=one_by_one)
+        return _send_in_steps(session, group, fingerprint, state.told, one_by_one=one_by_one)
     except statements.Unplaced as unplaced:
         was_claimed = unplaced.error.sqlstate != NOT_CLAIMED
     except StatementFailed:
@@ -282,10 +285,18 @@ def _send_in_steps(
     session: Session,
     group: Sequence[Migration],
     fingerprint: Fingerprint,
+    told: set[tuple[str, str]],
     *,
     one_by_one: bool,
 ) -> list[Done] | None:
     """Take the lock, then run and record a group of migrations in one transaction.
+
+    Args:
+        session: outside a transaction.
+        group: the migrations.
+        fingerprint: the fingerprint of the history without these migrations.
+        told: the files and tables of which it was told that row security applies.
+        one_by_one: whether every statement is a message of its own.
 
     Returns:
         The result of each migration; None when the history has changed since the plan.
@@ -307,15 +318,19 @@ def _send_in_steps(
         session.rollback()
         return None
     times = impact.LockTimes()
-    reports: list[tuple[float, Sequence[LockedRelation]]] = []
+    reports: list[tuple[float, Sequence[LockedRelation], FileRows]] = []
     for migration, following in zip_longest(group, group[1:]):
         started = time.monotonic()
         log.debug("applying", version=migration.version, file=migration.file)
         end = _end_sql(table, migration, fingerprint, _following_sql(session, following))
-        statements.send(session, migration, end, times, one_by_one=one_by_one)
+        rows = FileRows(migration, told, log_row_security)
+        statements.send(session, migration, end, times, rows, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
-        reports.append((time.monotonic() - started, impact.read(session)))
-    return [Done(seconds, times.impact(report)) for seconds, report in reports]
+        reports.append((time.monotonic() - started, impact.read(session), rows))
+    return [
+        Done(seconds, times.impact(report), tuple(rows.counts.values()))
+        for seconds, report, rows in reports
+    ]
 
 
 def _end_sql(table: Table, migration: Migration, fingerprint: Fingerprint, following: str) -> str:

@@ -143,13 +143,6 @@ class Impact:
     rewritten: tuple[Rewrite, ...] = ()
 
 
-class Done(NamedTuple):
-    """A migration that is committed: how long it took, in seconds, and its impact."""
-
-    seconds: float
-    impact: Impact
-
-
 class LockedRelation(NamedTuple):
     """A relation that the transaction has locked, as `REPORT_SQL` reports it.
 
