@@ -49,8 +49,8 @@ WITH RECURSIVE reached (relation, role) AS (
   UNION
   SELECT d.refobjid, CASE WHEN EXISTS (
       SELECT FROM pg_catalog.pg_options_to_table(v.reloptions) o
-      WHERE o.option_name OPERATOR(pg_catalog.=) 'security_invoker'
-        AND o.option_value::pg_catalog.bool) THEN reached.role ELSE v.relowner END
+      WHERE CASE WHEN o.option_name OPERATOR(pg_catalog.=) 'security_invoker'
+        THEN o.option_value::pg_catalog.bool END) THEN reached.role ELSE v.relowner END
   FROM reached
   JOIN pg_catalog.pg_class v ON v.oid OPERATOR(pg_catalog.=) reached.relation
     AND v.relkind OPERATOR(pg_catalog.=) 'v'
@@ -78,7 +78,7 @@ ORDER BY 1, 2, 4 DESC"""
 _REFUSES = (
     "SET row_security = off at the top of a file makes the server refuse such a statement instead."
 )
-_STAYS = "An applied file stays as it is: write what it has passed over into a new one."
+_STAYS = "An applied file is not edited: put what is missing into a new one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _in_words(hidden: _Hidden) -> RowSecurity:
     if not is_current:
         instead = f"name {relation} itself and not a view on it, which shows the rows as {role}"
     elif not forced:
-        instead = f"let the statement run as {owner}, which owns the table, or {bypass}"
+        instead = f"let the statement run as {owner}, which owns the table (SET ROLE {owner}), or {bypass}"
     elif owns:
         instead = (
             f"let the statement run {bypass}; or, in a file that is one transaction, put ALTER "

@@ -55,7 +55,7 @@ CREATE TABLE child (id int REFERENCES parent ON DELETE CASCADE, theirs int);
 INSERT INTO child SELECT generate_series(1, 5);
 CREATE VIEW by_superuser AS SELECT id FROM theirs;
 CREATE VIEW by_us AS SELECT id FROM theirs;
-CREATE VIEW by_other AS SELECT id FROM theirs_forced;
+CREATE VIEW by_other AS SELECT id FROM theirs_forced WITH LOCAL CHECK OPTION;
 CREATE VIEW on_view AS SELECT id FROM by_other;
 CREATE FUNCTION hidden() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS
   'SELECT count(*) FROM theirs';
@@ -75,7 +75,7 @@ DO $$ DECLARE name regclass; BEGIN
   END LOOP;
 END $$;
 ALTER TABLE forced FORCE ROW LEVEL SECURITY; ALTER TABLE theirs_forced FORCE ROW LEVEL SECURITY;
-GRANT USAGE ON SCHEMA public, shop TO PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public, shop TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA public, shop TO PUBLIC;
 """
 INVOKER = """
@@ -293,8 +293,8 @@ class TestAdvice:
             (event,) = warnings(migrate())
             assert event["instead"].endswith(
                 "SET row_security = off at the top of a file makes the server refuse such a "
-                "statement instead. An applied file stays as it is: write what it has passed over "
-                "into a new one."
+                "statement instead. An applied file is not edited: put what is missing into a new "
+                "one."
             )
             return str(event["instead"])
 
@@ -312,7 +312,7 @@ class TestAdvice:
 
     @pytest.mark.parametrize(
         ("words", "role"),
-        [("as rls_other, which owns the table", "rls_other"), ("BYPASSRLS", "rls_sees_all")],
+        [("owns the table (SET ROLE rls_other)", "rls_other"), ("BYPASSRLS", "rls_sees_all")],
     )
     def test_another_role(
         self,

@@ -82,7 +82,8 @@ def test_a_name_is_as_the_server_knows_it() -> None:
 def test_a_part_of_a_text() -> None:
     source = "DELETE FROM a; UPDATE b SET c = 1; DELETE FROM d"
     start, end = source.index("UPDATE"), source.index("; DELETE FROM d")
-    assert relations(source, start, end) == ("b", {Name(None, "b")})
+    found = relations(source, start, end)
+    assert (found.changed, found.read) == ("b", frozenset({Name(None, "b")}))
 
 
 def test_a_long_list_of_values_takes_no_time() -> None:
