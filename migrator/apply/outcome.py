@@ -20,12 +20,12 @@ class Done(NamedTuple):
     """A migration that is committed.
 
     Attributes:
-        seconds: how long it took.
+        duration_ms: how long it took, in milliseconds.
         impact: the relations that it locked and rewrote.
         rows: how many rows its statements changed, for those that have a count.
     """
 
-    seconds: float
+    duration_ms: int
     impact: Impact
     rows: tuple[RowCount, ...] = ()
 

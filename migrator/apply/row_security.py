@@ -215,7 +215,8 @@ def _in_words(hidden: _Hidden) -> RowSecurity:
     if not is_current:
         instead = f"name {relation} itself and not a view on it, which shows the rows as {role}"
     elif not forced:
-        instead = f"let the statement run as {owner}, which owns the table (SET ROLE {owner}), or {bypass}"
+        as_owner = f"as {owner}, which owns the table (SET ROLE {owner})"
+        instead = f"let the statement run {as_owner}, or {bypass}"
     elif owns:
         instead = (
             f"let the statement run {bypass}; or, in a file that is one transaction, put ALTER "

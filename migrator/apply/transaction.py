@@ -7,12 +7,11 @@ the server is killed. A no-transaction file is left to `stepwise`.
 
 from __future__ import annotations
 
-import time
 from enum import Enum, auto
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.apply import statements, stepwise
+from migrator.apply import durability, statements, stepwise
 from migrator.apply.batches import is_one_quick_batch
 from migrator.apply.outcome import Applied, Done, MigrationFailed
 from migrator.apply.row_security import log_row_security
@@ -22,6 +21,7 @@ from migrator.failure.place import StatementFailed
 from migrator.history import lock
 from migrator.history.table import (
     applied_by,
+    duration_ms,
     ensure_history,
     expected_sql,
     fingerprint_sql,
@@ -64,6 +64,27 @@ class Sending(Enum):
     ONE_BY_ONE = auto()  # the lock, then one message for each statement
 
 
+class Turn(NamedTuple):
+    """Some migrations that are applied in one transaction.
+
+    Attributes:
+        group: the migrations.
+        fingerprint: the fingerprint of the history without these migrations.
+        first: whether they are the first ones of the plan.
+        waits: whether the commit waits until it is on the disk.
+    """
+
+    group: Sequence[Migration]
+    fingerprint: Fingerprint
+    first: bool
+    waits: bool
+
+    @property
+    def commit(self) -> str:
+        """The SQL that ends the transaction."""
+        return "COMMIT" if self.waits else durability.COMMIT_WITHOUT_WAITING
+
+
 def apply_each(
     session: Session, history: History, plan: Plan, state: RunState, *, single: bool
 ) -> bool:
@@ -92,20 +113,23 @@ def apply_each(
         _prepare_history(session, highest)
     fingerprint = history.fingerprint
     groups = [plan.pending] if single else [(migration,) for migration in plan.pending]
-    with observer.watching(session):
-        for number, group in enumerate(groups):
+    with observer.watching(session), durability.flushed(session, state):
+        for number, (group, following) in enumerate(zip_longest(groups, groups[1:])):
             state.group = group
+            waits = not state.scratch and (not following or not following[0].directives.transaction)
             if state.resumable:
                 results = stepwise.resume(session, group[0], fingerprint, state)
             else:
-                results = _apply_group(session, group, fingerprint, state, first=not number)
+                turn = Turn(group, fingerprint, first=not number, waits=waits)
+                results = _apply_turn(session, turn, state)
             state.group = ()
             if results is None:
+                durability.flush(session, state)
                 return False
             for migration, done in zip(group, results, strict=True):
                 applied = _applied(migration, done)
                 _log_applied(applied, session.settings.lock_hold_warn)
-                state.add(applied)
+                state.add(applied, flushed=waits or not migration.directives.transaction)
             fingerprint = fingerprint.plus(group)
     return True
 
@@ -115,7 +139,7 @@ def _applied(migration: Migration, done: Done) -> Applied:
         version=migration.version,
         file=migration.file,
         description=migration.description,
-        duration_ms=round(done.seconds * 1000),
+        duration_ms=done.duration_ms,
         impact=done.impact,
         rows=summed(done.rows),
     )
@@ -168,67 +192,51 @@ def _prepare_history(session: Session, highest: int) -> None:
     retry.until_it_succeeds(session, attempt)
 
 
-def _apply_group(
-    session: Session,
-    group: Sequence[Migration],
-    fingerprint: Fingerprint,
-    state: RunState,
-    *,
-    first: bool,
-) -> list[Done] | None:
+def _apply_turn(session: Session, turn: Turn, state: RunState) -> list[Done] | None:
     """Apply some migrations in one transaction, as often as its errors call for.
 
     Args:
         session: outside a transaction.
-        group: the migrations.
-        fingerprint: the fingerprint of the history without these migrations.
+        turn: the migrations.
         state: the state of the run.
-        first: whether this is the first group of the plan.
 
     Returns:
         The result of each migration; None when another migrator has changed the history.
     """
-    stepwise.require_session(session, group)
+    stepwise.require_session(session, turn.group)
     settings = session.settings
-    quickest = _quickest_sending(session, group, state, first=first)
+    quickest = _quickest_sending(session, turn, state)
 
     def attempt(tries: int) -> list[Done] | None:
         # The first try may not say at which statement it failed. The second try does.
         sending = quickest if tries == 1 else Sending.ONE_BY_ONE
-        return _send(session, group, fingerprint, state, sending)
+        return _send(session, turn, state, sending)
 
-    longest_wait = max(migration.limits(settings)[0] for migration in group)
+    longest_wait = max(migration.limits(settings)[0] for migration in turn.group)
     try:
         return retry.until_it_succeeds(session, attempt, lock_timeout=longest_wait)
     except StatementFailed as failed:
+        durability.flush(session, state)  # what is said now depends on it
         situation = Situation(settings.table, *state.situation(state.rolled_back))
         raise MigrationFailed(describe(failed, situation), state.applied) from None
 
 
-def _quickest_sending(
-    session: Session, group: Sequence[Migration], state: RunState, *, first: bool
-) -> Sending:
+def _quickest_sending(session: Session, turn: Turn, state: RunState) -> Sending:
     """Return how to send the first try of a transaction."""
     settings = session.settings
     # There may be no time for a second try, so the first try has to say where it fails.
     if settings.lock_wait < 4 * settings.lock_timeout:
         return Sending.ONE_BY_ONE
-    if group[0].directives.isolation:
+    if turn.group[0].directives.isolation:
         return Sending.IN_BATCHES
     # The lock is likely to be free when this run has held it before and met no other migrator.
-    lock_is_free = not first and state.alone
-    if lock_is_free and len(group) == 1 and session.takes_all_at_once:
-        return Sending.AT_ONCE if is_one_quick_batch(group[0]) else Sending.IN_BATCHES
+    lock_is_free = not turn.first and state.alone
+    if lock_is_free and len(turn.group) == 1 and session.takes_all_at_once:
+        return Sending.AT_ONCE if is_one_quick_batch(turn.group[0]) else Sending.IN_BATCHES
     return Sending.IN_BATCHES
 
 
-def _send(
-    session: Session,
-    group: Sequence[Migration],
-    fingerprint: Fingerprint,
-    state: RunState,
-    sending: Sending,
-) -> list[Done] | None:
+def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> list[Done] | None:
     """Send a transaction; if an error does not say where it is, send it again in smaller steps.
 
     Returns:
@@ -239,9 +247,9 @@ def _send(
     """
     try:
         if sending is Sending.AT_ONCE:
-            return [_send_at_once(session, group[0], fingerprint)]
+            return [_send_at_once(session, turn)]
         one_by_one = sending is Sending.ONE_BY_ONE
-        return _send_in_steps(session, group, fingerprint, state.told, one_by_one=one_by_one)
+        return _send_in_steps(session, turn, state.told, one_by_one=one_by_one)
     except statements.Unplaced as unplaced:
         was_claimed = unplaced.error.sqlstate != NOT_CLAIMED
     except StatementFailed:
@@ -249,12 +257,12 @@ def _send(
         raise
     session.rollback()
     if was_claimed:  # the lock was taken, so the file or its record has failed
-        return _send(session, group, fingerprint, state, Sending.ONE_BY_ONE)
+        return _send(session, turn, state, Sending.ONE_BY_ONE)
     state.alone = False
-    return _send(session, group, fingerprint, state, Sending.IN_BATCHES)
+    return _send(session, turn, state, Sending.IN_BATCHES)
 
 
-def _send_at_once(session: Session, migration: Migration, fingerprint: Fingerprint) -> Done:
+def _send_at_once(session: Session, turn: Turn) -> Done:
     """Run and record a migration in one message.
 
     Raises:
@@ -262,39 +270,32 @@ def _send_at_once(session: Session, migration: Migration, fingerprint: Fingerpri
         StatementFailed: nothing was applied, and the server says which statement failed.
     """
     table = session.settings.table
+    [migration] = turn.group
     claim = lock.claim_sql(
         session,
         statements.limits_sql(session, migration, local=True),
-        expected_sql(table, fingerprint),
+        expected_sql(table, turn.fingerprint),
     )
     times = impact.LockTimes()
-    started = time.monotonic()
     log.debug("applying", version=migration.version, file=migration.file)
     statements.send_together(
         session,
         migration,
         range(len(migration.statements)),
         f"{claim};\n{session.guard}{impact.first_sql(migration)};\n{USUAL_PATH}",
-        _end_sql(table, migration, fingerprint, "COMMIT"),
+        _end_sql(table, migration, turn.fingerprint, turn.commit),
     )
-    seconds = time.monotonic() - started
-    return Done(seconds, times.impact(impact.read(session)))
+    return Done(duration_ms(session), times.impact(impact.read(session)))
 
 
 def _send_in_steps(
-    session: Session,
-    group: Sequence[Migration],
-    fingerprint: Fingerprint,
-    told: set[tuple[str, str]],
-    *,
-    one_by_one: bool,
+    session: Session, turn: Turn, told: set[tuple[str, str]], *, one_by_one: bool
 ) -> list[Done] | None:
     """Take the lock, then run and record a group of migrations in one transaction.
 
     Args:
         session: outside a transaction.
-        group: the migrations.
-        fingerprint: the fingerprint of the history without these migrations.
+        turn: the migrations.
         told: the files and tables of which it was told that row security applies.
         one_by_one: whether every statement is a message of its own.
 
@@ -302,6 +303,7 @@ def _send_in_steps(
         The result of each migration; None when the history has changed since the plan.
     """
     table = session.settings.table
+    group, fingerprint = turn.group, turn.fingerprint
     isolation = group[0].directives.isolation
     if isolation:
         # The snapshot of the transaction must be younger than the lock. The end of the file gives
@@ -318,22 +320,30 @@ def _send_in_steps(
         session.rollback()
         return None
     times = impact.LockTimes()
-    reports: list[tuple[float, Sequence[LockedRelation], FileRows]] = []
+    reports: list[tuple[int, Sequence[LockedRelation], FileRows]] = []
+    before: Migration | None = None
     for migration, following in zip_longest(group, group[1:]):
-        started = time.monotonic()
         log.debug("applying", version=migration.version, file=migration.file)
-        end = _end_sql(table, migration, fingerprint, _following_sql(session, following))
+        next_one = _following_sql(session, following) if following else turn.commit
+        end = _end_sql(table, migration, fingerprint, next_one, before)
         rows = FileRows(migration, told, log_row_security)
         statements.send(session, migration, end, times, rows, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
-        reports.append((time.monotonic() - started, impact.read(session), rows))
+        reports.append((duration_ms(session), impact.read(session), rows))
+        before = migration
     return [
-        Done(seconds, times.impact(report), tuple(rows.counts.values()))
-        for seconds, report, rows in reports
+        Done(duration, times.impact(report), tuple(rows.counts.values()))
+        for duration, report, rows in reports
     ]
 
 
-def _end_sql(table: Table, migration: Migration, fingerprint: Fingerprint, following: str) -> str:
+def _end_sql(
+    table: Table,
+    migration: Migration,
+    fingerprint: Fingerprint,
+    following: str,
+    before: Migration | None = None,
+) -> str:
     """Return the SQL after a file's statements: reset the session, report locks, record the file.
 
     Args:
@@ -341,20 +351,25 @@ def _end_sql(table: Table, migration: Migration, fingerprint: Fingerprint, follo
         migration: the file.
         fingerprint: the fingerprint of the history without the file.
         following: the SQL after that.
+        before: the file before it in the same transaction; None for the first one.
     """
-    record = record_sql(table, migration, applied_by=applied_by(), others=fingerprint)
+    record = record_sql(
+        table,
+        migration,
+        applied_by=applied_by(),
+        others=fingerprint,
+        after=before.version if before else None,
+    )
     return f"{_END_OF_FILE};\n{record};\n{following}"
 
 
-def _following_sql(session: Session, migration: Migration | None) -> str:
-    """Return the SQL after a record: the beginning of the next file, or the COMMIT after the last.
+def _following_sql(session: Session, migration: Migration) -> str:
+    """Return the SQL after a record with which the next file of the transaction begins.
 
     Args:
         session: in the transaction.
-        migration: the next file of the transaction; None after the last one.
+        migration: the next file.
     """
-    if migration is None:
-        return "COMMIT"
     limits = statements.limits_sql(session, migration, local=True)
     # The record is written with a search_path and a time zone that are not meant for files.
     return f"{limits};\n{impact.first_sql(migration, later=True)};\n{RESET_OURS}"

@@ -19,6 +19,7 @@ from migrator.process.errors import NotOurs, ProblemsFound
 from migrator.process.names import Table, literal
 from migrator.process.version import __version__
 from migrator.server import sqlstate
+from migrator.server.notices import PRIVATE
 from migrator.server.session import ServerError
 from migrator.server.sqlstate import CHANGED_HISTORY, NOT_KEPT
 
@@ -48,6 +49,8 @@ _SHOWN_TIME = (
 )
 # The migrator's own columns, which a history table of another version may not have.
 _ADDED = ("checksum", "execution_ms", "applied_by", "file", "statements_checksum", "gone_at")
+# The kind of the report that `record_sql` sends: how long the migration took, in milliseconds.
+_TOOK = "took"
 # An instant that is written into a `timestamp` column becomes the local time of the session's zone.
 _IN_UTC = "SET LOCAL TimeZone TO 'UTC'"
 
@@ -194,6 +197,7 @@ def record_sql(
     applied_by: str,
     others: Fingerprint,
     execution_ms: int | None = None,
+    after: int | None = None,
 ) -> str:
     """Return the SQL that records a migration in the transaction that ran it.
 
@@ -210,10 +214,16 @@ def record_sql(
         applied_by: the text behind the role, as `applied_by` returns it.
         others: the fingerprint of the history before the migration.
         execution_ms: how long the migration took, in milliseconds; None for the time since the
-            transaction began.
+            transaction began, which `duration_ms` returns then.
+        after: the version that was recorded before in the same transaction; the time is counted
+            from its record.
     """
     version = migration.version
-    since_begin = "extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000"
+    begin = "transaction_timestamp()"
+    if after is not None:
+        recorded = f"SELECT applied_at::timestamptz FROM {table.quoted} WHERE version = {after}"
+        begin = f"coalesce(({recorded}), {begin})"
+    since_begin = f"extract(epoch FROM clock_timestamp() - {begin}) * 1000"
     milliseconds = since_begin if execution_ms is None else str(execution_ms)
     return f"""
 {_IN_UTC};
@@ -238,7 +248,18 @@ DO $migrator$ BEGIN
     RAISE EXCEPTION 'the file changed other versions in the history table {table}'
       USING ERRCODE = '{CHANGED_HISTORY}';
   END IF;
+  RAISE INFO '{PRIVATE}{_TOOK} %', (SELECT execution_ms FROM {table.quoted}
+    WHERE version = {version});
 END $migrator$"""
+
+
+def duration_ms(session: Session) -> int:
+    """Return how long the migration took that was recorded last, in milliseconds, as its row says.
+
+    Args:
+        session: the session that has run the SQL of `record_sql` without its `execution_ms`.
+    """
+    return round(float(session.notices.take(_TOOK)))  # an older table may have another type
 
 
 def _recorded_sql(table: Table, migration: Migration) -> str:
