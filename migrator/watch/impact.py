@@ -144,13 +144,6 @@ class Impact:
     rewritten: tuple[Rewrite, ...] = ()
 
 
-class Done(NamedTuple):
-    """A migration that is committed: how long it took, in milliseconds, and its impact."""
-
-    duration_ms: int
-    impact: Impact
-
-
 class LockedRelation(NamedTuple):
     """A relation that the transaction has locked, as `REPORT_SQL` reports it.
 
