@@ -195,3 +195,46 @@ def test_dbmate_sends_a_file_without_a_transaction_as_one_message(
     assert status != 0
     assert "cannot run inside a transaction block" in output
     assert database.execute("SELECT to_regclass('a')") == [(None,)]
+
+
+def test_nothing_is_shown_of_a_statement_that_takes_long(tool: Tool) -> None:
+    """Neither its notices nor who is in its way."""
+    check_that_nothing_is_shown(tool, lambda: None)
+
+
+def test_nor_by_alembic_as_init_configures_it(database: Database, tmp_path: Path) -> None:
+    alembic = Alembic(database, tmp_path)
+    check_that_nothing_is_shown(alembic, lambda: configure_log(alembic))
+
+
+def check_that_nothing_is_shown(tool: Tool, configure: Callable[[], None]) -> None:
+    tool.apply(1, "CREATE TABLE pets (name text);")
+    tool.write(2, "DO $$ BEGIN RAISE NOTICE 'so far so good'; LOCK TABLE pets; END $$;")
+    configure()
+    with Session(tool.database.admin_url, "somebody in the way") as other:
+        other.run("BEGIN; SELECT count(*) FROM pets")
+        process = tool.start()
+        waiting(tool.database, 1, "relation")
+        other.end()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "so far so good" not in output
+    assert "somebody" not in output
+
+
+def configure_log(tool: Alembic) -> None:
+    """Let Alembic log as the files say that `alembic init` writes."""
+    made = tool.folder / "made"
+    made.mkdir()
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "init", "there"],
+        cwd=made,
+        check=True,
+        capture_output=True,
+    )
+    written = (made / "alembic.ini").read_text()
+    logging = written[written.index("[loggers]") :]
+    (tool.folder / "alembic.ini").write_text(f"[alembic]\nscript_location = .\n{logging}")
+    env = (tool.folder / "env.py").read_text()
+    head = "from logging.config import fileConfig\nfrom alembic import context\n"
+    (tool.folder / "env.py").write_text(f"{head}fileConfig(context.config.config_file_name)\n{env}")
