@@ -30,8 +30,7 @@ SECONDS = 120  # the deadline of one command; on an idle machine the longest tak
 
 _LABEL = "com.docker.compose"
 
-# The migrations are the test's own, and what is healthy is seen at once; after that a probe, which
-# starts a Python, has no need to be frequent.
+# The migrations are the test's own, and what is healthy is seen at once.
 _TEST_FILE = """
 services:
   migrator:
