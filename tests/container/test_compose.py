@@ -226,7 +226,6 @@ class TestWhileAMigrationRuns:
     # It ends when the sequence has been used, which other sessions see at once.
     SLOW = """-- Add something slowly
 ALTER TABLE users ADD COLUMN slow text;
-ALTER TABLE schema_migrations ADD COLUMN slow text;
 CREATE TABLE slow (id serial);
 DO $$ BEGIN
     WHILE NOT (SELECT is_called FROM signal.go) LOOP PERFORM pg_sleep(0.05); END LOOP;
@@ -239,19 +238,17 @@ END $$;
             "CREATE SCHEMA signal; CREATE SEQUENCE signal.go;"
             "GRANT USAGE ON SCHEMA signal TO PUBLIC; GRANT SELECT ON signal.go TO PUBLIC"
         )
+        idle = self.timed(shop)[0]
         shop.migration("004_slow.sql", self.SLOW)
         running = [self.start(shop, "run", "--rm", "-T", "migrator")]
         try:
             sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
             compose.wait_for(lambda: shop.sql(sleeping) == "1", "the migration runs")
-            took = []
-            for _ in range(3):  # the best of three, because others may use the machine, too
-                began = time.monotonic()
-                lines = shop.compose("run", "--rm", "migrator", "--current").splitlines()
-                took.append(time.monotonic() - began)
-                assert lines[0].startswith("Current schema version: ")
-                assert lines[-1].startswith("Running now: 004_slow.sql (pid ")
-            assert min(took) < 3
+            took, lines = self.timed(shop)
+            # Three seconds, or on a machine that does other things not much more than before.
+            assert took < max(3, 2 * idle)
+            assert lines[0].startswith("Current schema version: ")
+            assert lines[-1].startswith("Running now: 004_slow.sql (pid ")
             made = shop.make("current")
             assert (made.status, made.out.splitlines()[0]) == (0, lines[0])
             roles = shop.try_compose("run", "--rm", "--no-deps", "roles")
@@ -273,6 +270,16 @@ END $$;
         password = shop.secret("POSTGRES_PASSWORD")
         filled = shop.try_sql("fingerflow_backend", password, "INSERT INTO slow DEFAULT VALUES")
         assert (filled.status, filled.err) == (0, ""), "a table that was made meanwhile"
+
+    @staticmethod
+    def timed(shop: Project) -> tuple[float, list[str]]:
+        """Return how many seconds `--current` takes, and what it prints; the quickest of three."""
+        answers = []
+        for _ in range(3):
+            began = time.monotonic()
+            out = shop.compose("run", "--rm", "migrator", "--current")
+            answers.append((time.monotonic() - began, out.splitlines()))
+        return min(answers)
 
     @staticmethod
     def start(shop: Project, *arguments: str) -> subprocess.Popen[bytes]:
