@@ -8,6 +8,7 @@ import pytest
 
 from migrator.history import look
 from tests.support.migrator import BOTH_WAYS
+from tests.support.proxy import Proxy
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -321,3 +322,60 @@ def test_a_file_that_changes_the_history_so_is_blamed(migrate: Migrate, folder: 
     folder.write("002_a.sql", "ALTER TABLE schema_migrations ADD CHECK (version < 2);")
     failure = migrate().event("migration failed")
     assert "the file removed or changed the history table" in failure["message"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--single-transaction",)], ids=["each", "together"])
+def test_the_log_has_the_duration_that_the_row_has(
+    migrate: Migrate, folder: Folder, database: Database, arguments: tuple[str, ...]
+) -> None:
+    folder.write("002_x.sql", "SELECT pg_sleep(0.2); CREATE TABLE x (id int);")
+    folder.write("003_b.sql", "CREATE TABLE b (id int);")
+    folder.write("004_c.sql", "SELECT pg_sleep(0.1);")
+    if not arguments:
+        folder.write("005_d.sql", "-- migrator: no-transaction\nSELECT pg_sleep(0.1);")
+    run = migrate(*arguments)
+    assert run.status == 0
+    told = [event["duration_ms"] for event in run.events if event["event"] == "applied"]
+    rows = database.execute(
+        "SELECT execution_ms FROM schema_migrations WHERE version > 1 ORDER BY version"
+    )
+    assert told == [duration for (duration,) in rows]
+    # Of several files in one transaction, each has its own time.
+    assert told[0] >= 200
+    assert told[1] < 200
+    assert told[2] >= 100
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "tables"),
+    [
+        (12, 0, ["t10", "t11", "t13"]),  # another migrator was quicker
+        (99, 5, ["t10", "t11"]),  # with newer files
+        (5, 0, ["t10", "t11", "t12", "t13"]),  # below all that is there
+    ],
+)
+def test_what_is_recorded_between_two_files_that_define_objects_is_seen(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    version: int,
+    status: int,
+    tables: list[str],
+) -> None:
+    """Such a file is sent without a look at every row of the history."""
+    for number in range(10, 14):
+        folder.write(f"{number:03}_t.sql", f"CREATE TABLE t{number} (id int);")
+
+    def record(text: str) -> None:
+        if "CREATE TABLE t12" in text:
+            proxy.on_query = None
+            database.execute(f"INSERT INTO schema_migrations (version) VALUES ({version})")
+
+    with Proxy(database.server.host, database.server.port) as proxy:
+        proxy.on_query = record
+        run = migrate(env={"DATABASE_URL": proxy.url(database.url)})
+    assert run.status == status, run.err
+    made = database.execute(
+        "SELECT relname::text FROM pg_class WHERE relname ~ '^t1[0-9]$' ORDER BY 1"
+    )
+    assert [name for (name,) in made] == tables
