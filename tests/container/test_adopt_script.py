@@ -1,4 +1,4 @@
-"""From a database that an earlier release has built, with rows, to a healthy deployment: one script."""
+"""From a database of an earlier release, with rows, to a healthy deployment: one script."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,7 +52,7 @@ def left(images: None) -> Iterator[Project]:
 
 
 def fill(shop: Project, era: str) -> None:
-    """Make a schema of an era with its rows; the first user has a password that the backend knows."""
+    """Make the schema of an era, with rows; the backend can check the first user's password."""
     path = compose.ROOT / "examples/backend/backend/security.py"
     spec = importlib.util.spec_from_file_location("security", path)
     assert spec
@@ -102,31 +103,33 @@ def test_stopped_in_the_repair(left: Project) -> None:
     """It waits for a table that somebody reads, and is asked to stop."""
     left.compose("run", "--rm", "roles")  # changes the owner, for which it needs the table alone
     log = left.folder / "struck"
-    files = [part for file in left.files for part in ("-f", file)]
-    lock = "BEGIN; LOCK TABLE users IN ACCESS SHARE MODE; SELECT pg_sleep(600)"
-    holder = ["docker", "compose", *files, "exec", "-T", "postgres", "psql", "-U", "fingerflow", "-c", lock]
     waits = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE application_name = 'deployment-script' AND query LIKE 'ALTER TABLE%' AND wait_event_type = 'Lock'"
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'deployment-script'"
+        " AND query LIKE 'ALTER TABLE%' AND wait_event_type = 'Lock'"
     )
-    with (
-        log.open("w") as output,
-        subprocess.Popen(holder, cwd=left.folder, env=left.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
-        subprocess.Popen(
+    reads = "BEGIN; LOCK TABLE users IN ACCESS SHARE MODE; SELECT pg_sleep(600)"
+    ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    with log.open("w") as output, ThreadPoolExecutor() as pool:
+        reader = pool.submit(
+            left.try_sql, "fingerflow_migrator", left.secret("migrator_password"), reads
+        )
+        wait_for_sleepers(left, 1)
+        with subprocess.Popen(
             command(left, "--yes"),
             env={**left.environ, "OVERLAYS": left.overlays},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-        ) as process,
-    ):
-        wait_for_sleepers(left, 1)
-        try:
-            compose.wait_for(lambda: left.sql(waits) == "1", "the repair waits", compose.SECONDS)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=compose.SECONDS)
-            left.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        ) as process:
+            try:
+                compose.wait_for(
+                    lambda: left.sql(waits) == "1", "the repair waits", compose.SECONDS
+                )
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=compose.SECONDS)
+                left.sql(ends)
+        assert reader.result().status != 0
     said = log.read_text()
     assert process.returncode == 143
     assert "State: nothing was recorded. The repair of the schema may be done in part;" in said

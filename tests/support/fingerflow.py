@@ -1,8 +1,8 @@
 """The schemas that FingerFlow's databases had before the migrator, and rows to fill them with.
 
-`ALEMBIC` is what its SQLAlchemy models made, with `create_all` or by Alembic's revisions, which come to the same.
-`SQL_FILE` is what its first SQL file made, with a history of three columns. The names and types are those of
-FingerFlow's public repository.
+`ALEMBIC` is what its SQLAlchemy models made: `create_all` and Alembic's revisions come to the same.
+`SQL_FILE` is what its first SQL file made, with a history of three columns. The names
+and types are those of FingerFlow's public repository.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ SETTINGS = (
 )
 # Everything that has a comment in the models; what the comments say does not matter.
 COMMENTED = {
-    "users": "auth_provider created_at settings email_verified email_verified_at two_factor_enabled two_factor_secret"
-    " two_factor_backup_codes failed_login_attempts account_locked_until last_failed_login last_successful_login",
-    "typing_sessions": "start_time end_time wpm mechanical_wpm accuracy total_characters correct_characters"
-    " incorrect_characters total_keystrokes practice_text",
+    "users": """auth_provider created_at settings email_verified email_verified_at
+        two_factor_enabled two_factor_secret two_factor_backup_codes failed_login_attempts
+        account_locked_until last_failed_login last_successful_login""",
+    "typing_sessions": """start_time end_time wpm mechanical_wpm accuracy total_characters
+        correct_characters incorrect_characters total_keystrokes practice_text""",
     "telemetry_events": "event_type key_code timestamp_offset finger_used is_error",
     "password_reset_tokens": "token created_at expires_at used",
     "email_verification_tokens": "token expires_at",
@@ -53,7 +54,11 @@ COMMENTED = {
 # Indexes that both schemas have, by table: the name's last part and the columns.
 INDEXES = {
     "users": ["user_email:email", "user_auth_provider:auth_provider"],
-    "typing_sessions": ["session_user_id:user_id", "session_start_time:start_time", "session_user_start:user_id,start_time"],
+    "typing_sessions": [
+        "session_user_id:user_id",
+        "session_start_time:start_time",
+        "session_user_start:user_id,start_time",
+    ],
     "telemetry_events": [
         "telemetry_session_id:session_id",
         "telemetry_session_event_type:session_id,event_type",
@@ -64,7 +69,7 @@ INDEXES = {
     "password_reset_tokens": ["reset_token:token", "reset_expires:expires_at"],
     "email_verification_tokens": ["verify_token:token", "verify_expires:expires_at"],
     "refresh_tokens": ["refresh_token:token", "refresh_user:user_id", "refresh_expires:expires_at"],
-}  # fmt: skip
+}
 # Those of the SQL file alone; the models have ix_TABLE_COLUMN in their place.
 SQL_INDEXES = {
     "word_sets": ["word_sets_name:name"],
@@ -153,7 +158,10 @@ class _Schema:
             ("start_time", BigInteger),
             ("end_time", BigInteger, null),
             *((name, Float, null) for name in ("wpm", "mechanical_wpm", "accuracy")),
-            *((f"{kind}_characters", BigInteger, null) for kind in ("total", "correct", "incorrect")),
+            *(
+                (f"{kind}_characters", BigInteger, null)
+                for kind in ("total", "correct", "incorrect")
+            ),
             ("total_keystrokes", BigInteger, null),
             ("practice_text", Text, null),
         )
@@ -171,7 +179,9 @@ class _Schema:
             ("email_verification_tokens", "used"),
             ("refresh_tokens", "revoked"),
         ):
-            device: Iterable[tuple[Any, ...]] = [("device_info", String(255), null)] if last == "revoked" else []
+            device: Iterable[tuple[Any, ...]] = (
+                [("device_info", String(255), null)] if last == "revoked" else []
+            )
             self.table(
                 name,
                 ("user_id", *self.owner("users")),
@@ -196,35 +206,46 @@ def _statements(metadata: MetaData) -> str:
     return ";\n".join(sent) + ";\n"
 
 
-ALEMBIC = _statements(_Schema(models=True).build()) + """
-CREATE TABLE alembic_version (version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);
+ALEMBIC = (
+    _statements(_Schema(models=True).build())
+    + """
+CREATE TABLE alembic_version (
+    version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);
 INSERT INTO alembic_version VALUES ('9e765fbd5e8e');
 """
+)
 HISTORY = """
 CREATE TABLE schema_migrations (
-    version integer PRIMARY KEY, applied_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, description text);
+    version integer PRIMARY KEY,
+    applied_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    description text);
 INSERT INTO schema_migrations (version, description) VALUES (1, 'Initial schema with all tables');
 """
 SQL_FILE = _statements(_Schema(models=False).build()) + HISTORY
-# What its guide had its operators do by hand: the history of three columns over the schema of the models.
+# What its guide had people do by hand: the history of three columns over the schema of the models.
 BY_HAND = f"{ALEMBIC}{HISTORY}DROP TABLE alembic_version;\n"
 
 USERS, EVENTS = 2_000, 100_000
 ROWS = f"""
-INSERT INTO users (email, hashed_password, created_at, settings, auth_provider, email_verified, two_factor_enabled,
-    failed_login_attempts)
-SELECT 'user' || n || '@example.org', '$2b$12$' || repeat(md5(n::text), 2), n, '{{"theme": "paper",  "wordCount": 20}}',
-    'local', false, false, 0
+INSERT INTO users (email, hashed_password, created_at, settings, auth_provider, email_verified,
+    two_factor_enabled, failed_login_attempts)
+SELECT 'user' || n || '@example.org', '$2b$12$' || repeat(md5(n::text), 2), n,
+    '{{"theme": "paper",  "wordCount": 20}}', 'local', false, false, 0
 FROM generate_series(1, {USERS}) AS n;
 INSERT INTO word_sets (name, words) VALUES ('English', '["the", "of"]');
 INSERT INTO typing_sessions (user_id, start_time) SELECT id, id FROM users;
-INSERT INTO telemetry_events (session_id, event_type, key_code, timestamp_offset, finger_used, is_error)
-SELECT 1 + n % {USERS}, 'DOWN', 'KeyA', n, 'L_PINKY', false FROM generate_series(1, {EVENTS}) AS n;
-INSERT INTO refresh_tokens (user_id, token, created_at, expires_at, revoked) SELECT id, md5(id::text), 1, 2, false FROM users;
+INSERT INTO telemetry_events
+    (session_id, event_type, key_code, timestamp_offset, finger_used, is_error)
+SELECT 1 + n % {USERS}, 'DOWN', 'KeyA', n, 'L_PINKY', false
+FROM generate_series(1, {EVENTS}) AS n;
+INSERT INTO refresh_tokens (user_id, token, created_at, expires_at, revoked)
+SELECT id, md5(id::text), 1, 2, false FROM users;
 """
 # What has to be the same before and after.
 COUNTS = """
-SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM typing_sessions), (SELECT count(*) FROM telemetry_events),
-    (SELECT count(*) FROM refresh_tokens), (SELECT md5(string_agg(email || hashed_password, ',' ORDER BY id)) FROM users),
-    (SELECT count(*) FROM users WHERE settings ->> 'theme' = 'paper'), (SELECT words ->> 1 FROM word_sets)
+SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM typing_sessions),
+    (SELECT count(*) FROM telemetry_events), (SELECT count(*) FROM refresh_tokens),
+    (SELECT md5(string_agg(email || hashed_password, ',' ORDER BY id)) FROM users),
+    (SELECT count(*) FROM users WHERE settings ->> 'theme' = 'paper'),
+    (SELECT words ->> 1 FROM word_sets)
 """

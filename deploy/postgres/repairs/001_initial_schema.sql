@@ -1,9 +1,9 @@
--- Makes of FingerFlow's earlier schemas, that of its models and Alembic and that of its first SQL file, the schema that
--- migrations/001_initial_schema.sql describes. docs/fingerflow.md explains what differs.
+-- Makes of FingerFlow's earlier schemas what migrations/001_initial_schema.sql describes: of that of its models and
+-- Alembic, and of that of its first SQL file. docs/fingerflow.md explains what differs.
 --
--- For psql, as the role that owns the tables; `make adopt` runs it before it compares the schema. Each step looks whether
--- it is still to be done, so the file may be run again, also after it was stopped halfway. The backend keeps working: no
--- step holds a lock that stops reads or writes for longer than a change of the catalog takes.
+-- For psql, as the role that owns the tables; `make adopt` runs it before it compares the schema. Each step looks
+-- whether it is still to be done, so the file may be run again, also after it was stopped halfway. The backend keeps
+-- working: no step holds a lock that stops reads or writes for longer than a change of the catalog takes.
 
 \set ON_ERROR_STOP on
 -- With the SQLSTATE, by which `make adopt` knows a lock that was not to be had in time.
@@ -14,13 +14,14 @@ SET client_min_messages = 'warning';
 -- Queries behind a statement that waits for a table are stalled for as long as it waits.
 SET lock_timeout = '3s';
 
--- json becomes jsonb. ALTER COLUMN … TYPE would rewrite the table while nobody may read it. So a second column is filled
--- beside the first, a thousand rows at a time, while a trigger fills it in what the backend writes; then the two change
--- places. A CHECK that is valid spares SET NOT NULL the look at every row.
+-- json becomes jsonb. ALTER COLUMN … TYPE would rewrite the table while nobody may read it. So a second column is
+-- filled beside the first, a thousand rows at a time, while a trigger fills it in what the backend writes; then it
+-- takes the place of the first. A CHECK that is valid spares SET NOT NULL the look at every row.
 SELECT
     pg_catalog.format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS %I jsonb', target, new_name),
     pg_catalog.format('CREATE OR REPLACE FUNCTION public.%I() RETURNS trigger LANGUAGE plpgsql SET search_path'
-        ' FROM CURRENT AS %L', new_name, pg_catalog.format('BEGIN NEW.%I := NEW.%I::jsonb; RETURN NEW; END', new_name, name)),
+        ' FROM CURRENT AS %L', new_name,
+        pg_catalog.format('BEGIN NEW.%I := NEW.%I::jsonb; RETURN NEW; END', new_name, name)),
     pg_catalog.format('CREATE OR REPLACE TRIGGER %1$I BEFORE INSERT OR UPDATE ON %2$s FOR EACH ROW'
         ' EXECUTE FUNCTION public.%1$I()', new_name, target),
     pg_catalog.format('DO %L', pg_catalog.format($block$
@@ -40,8 +41,9 @@ SELECT
                         BEGIN
                             PERFORM one.value::jsonb;
                         EXCEPTION WHEN data_exception THEN
-                            RAISE EXCEPTION USING MESSAGE = format('%1$s: %3$I of the row with the id %%s cannot be jsonb: %%s',
-                                one.id, SQLERRM), HINT = 'Correct this value, then run this again.';
+                            RAISE EXCEPTION USING MESSAGE = format(
+                                '%1$s: %3$I of the row with the id %%s cannot be jsonb: %%s', one.id, SQLERRM),
+                                HINT = 'Correct this value, then run this again.';
                         END;
                     END LOOP;
                     RAISE;
@@ -99,8 +101,9 @@ FROM (VALUES
     ('public.password_reset_tokens', 'expires_at', 'Milliseconds since 1970-01-01 UTC'),
     ('public.email_verification_tokens', 'expires_at', 'Milliseconds since 1970-01-01 UTC'),
     ('public.refresh_tokens', 'expires_at', 'Milliseconds since 1970-01-01 UTC'),
-    ('public.users', 'auth_provider', NULL), ('public.users', 'settings', NULL), ('public.users', 'email_verified', NULL),
-    ('public.users', 'email_verified_at', NULL), ('public.users', 'two_factor_enabled', NULL),
+    ('public.users', 'auth_provider', NULL), ('public.users', 'settings', NULL),
+    ('public.users', 'email_verified', NULL), ('public.users', 'email_verified_at', NULL),
+    ('public.users', 'two_factor_enabled', NULL),
     ('public.users', 'two_factor_secret', NULL), ('public.users', 'two_factor_backup_codes', NULL),
     ('public.users', 'failed_login_attempts', NULL), ('public.users', 'account_locked_until', NULL),
     ('public.users', 'last_failed_login', NULL), ('public.users', 'last_successful_login', NULL),

@@ -1,10 +1,10 @@
-"""Answers for FingerFlow's backend: its settings, and the request that its schema had no room for."""
+"""Answers for FingerFlow's backend: its settings, and a request that its schema has no room for."""
 
 import json
 import os
 
 import psycopg
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 
 app = FastAPI()
 
@@ -25,8 +25,11 @@ def settings() -> dict[str, str]:
 def set_up_two_factor(email: str) -> dict[str, int]:
     """Store ten hashes of bcrypt, each of 60 characters, as FingerFlow does."""
     codes = json.dumps([f"$2b$12${n:053}" for n in range(10)])
-    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
-        connection.execute(
-            "UPDATE users SET two_factor_backup_codes = %s WHERE email = %s", (codes, email)
-        )
+    try:
+        with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+            connection.execute(
+                "UPDATE users SET two_factor_backup_codes = %s WHERE email = %s", (codes, email)
+            )
+    except psycopg.Error as error:
+        raise HTTPException(500, str(error)) from None
     return {"length": len(codes)}

@@ -1,4 +1,4 @@
-"""deploy/postgres/repairs/001_initial_schema.sql on databases that FingerFlow's earlier releases made."""
+"""deploy/postgres/repairs/001_initial_schema.sql on databases of FingerFlow's earlier releases."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def test_the_history_of_three_columns_is_accepted(migrate: Migrate, database: Da
     run = migrate()
     assert (run.status, run.event("up to date")["version"]) == (0, 1)
     assert database.execute("SELECT * FROM schema_migrations") == history
-    assert migrate("--current").out.splitlines()[2].startswith("  1: Initial schema with all tables")
+    line = migrate("--current").out.splitlines()[2]
+    assert line.startswith("  1: Initial schema with all tables (applied: ")
 
 
 def test_what_differed(migrate: Migrate, database: Database) -> None:
@@ -116,16 +117,17 @@ def test_an_older_database_gets_the_indexes_that_it_does_not_have(
     """Built anew, also where a build was stopped and has left an index that is not valid."""
     build(database, fingerflow.ALEMBIC + fingerflow.ROWS)
     database.execute(
-        "DROP INDEX idx_telemetry_session_event_type, ix_users_email, ix_password_reset_tokens_user_id;"
-        "UPDATE pg_index SET indisvalid = false"
-        " WHERE indexrelid IN ('ix_refresh_tokens_token'::regclass, 'idx_telemetry_key_code'::regclass)"
+        "DROP INDEX idx_telemetry_session_event_type, ix_users_email,"
+        " ix_password_reset_tokens_user_id;"
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid IN"
+        " ('ix_refresh_tokens_token'::regclass, 'idx_telemetry_key_code'::regclass)"
     )
     repaired(database)
     assert differences(migrate) == []
 
 
 def test_stopped_at_any_statement_it_goes_on(migrate: Migrate, database: Database) -> None:
-    """Whatever it has done so far, the previous backend can write, and the next run goes on there."""
+    """The previous backend can write whatever is done so far, and the next run goes on there."""
     build(database, fingerflow.ALEMBIC + fingerflow.ROWS.replace("100000", "1000"))
     before = counts(database)
     database.execute(
@@ -145,7 +147,7 @@ def test_stopped_at_any_statement_it_goes_on(migrate: Migrate, database: Databas
     while (done := repair(database)).returncode:
         assert "stopped at a" in done.stderr, done.stderr
         stopped |= set(re.findall("stopped at a (.*)", done.stderr))
-        build(database, OLD_INSERT.format(len(stopped)) + "DELETE FROM users WHERE created_at = 0;")
+        build(database, OLD_INSERT.format(0) + "DELETE FROM users WHERE created_at = 0;")
         assert counts(database) == before
     assert {"ALTER TABLE", "COMMENT", "DROP INDEX"} <= stopped
     database.execute("DROP EVENT TRIGGER stop; DROP FUNCTION stop(); DROP SEQUENCE statements")
@@ -156,7 +158,8 @@ def test_stopped_at_any_statement_it_goes_on(migrate: Migrate, database: Databas
 # As the models send it: the settings as a text that was made in Python.
 OLD_INSERT = """
 INSERT INTO users (email, auth_provider, created_at, settings, email_verified, two_factor_enabled,
-    failed_login_attempts) VALUES ('new{}@example.org', 'local', 0, '{{"theme":  "dark"}}', false, false, 0);
+    failed_login_attempts)
+VALUES ('new{}@example.org', 'local', 0, '{{"theme":  "dark"}}', false, false, 0);
 """
 
 
@@ -171,8 +174,11 @@ def test_the_backend_in_use_is_not_stopped(migrate: Migrate, database: Database)
         with Session(database.url, "the previous backend") as backend:
             while not ended.is_set():
                 backend.run(OLD_INSERT.format(written))
-                update = f"UPDATE users SET settings = '{{\"wordCount\": {written}}}' WHERE email = 'new{written}@example.org'"
-                backend.run(update)
+                settings = f'{{"wordCount":  {written}}}'
+                backend.run(
+                    f"UPDATE users SET settings = '{settings}'"
+                    f" WHERE email = 'new{written}@example.org'"
+                )
                 backend.connection.commit()
                 written += 1
 
