@@ -242,7 +242,12 @@ def _note(
     state: RunState,
 ) -> None:
     """Note the plan in the state and the log; refuse a plan with problems."""
+    connected_again = bool(state.losses) or state.writable_by is not None
     _settle(history, state)
+    if connected_again and state.applied:
+        from migrator.apply import durability  # noqa: PLC0415 - few connections break
+
+        durability.after_loss(session, history, state)
     state.known, state.current = True, plan.current
     state.pending = len(plan.pending)
     if problems := plan_problems(plan, session.settings):
@@ -293,7 +298,8 @@ def _settle(history: History, state: RunState) -> None:
                 migration.description,
                 milliseconds,
                 Impact(),
-            )
+            ),
+            flushed=False,
         )
 
 

@@ -34,12 +34,15 @@ class RunState:
         known: whether the history has been read.
         current: the highest version in the history.
         pending: how many files are not applied.
+        unflushed: the versions that this run has committed and that may not be on the disk yet.
         group: the files that are being applied, in one transaction.
         unsure: whether the connection broke after the COMMIT of these files was sent, and the
             history has not been read since.
         losses: how often the connection was lost since the last migration was applied.
         writable_by: until when a server that has become read-only is waited for, by the monotonic
             clock; None when it was not read-only since the last migration was applied.
+        had_tables: whether the database had tables when the run began, so that other sessions may
+            wait for the locks of its files.
         alone: whether no other migrator has held the lock between two files of this run.
     """
 
@@ -50,10 +53,12 @@ class RunState:
         self.known = False
         self.current = 0
         self.pending = 0
+        self.unflushed: set[int] = set()
         self.group: Sequence[Migration] = ()
         self.unsure = False
         self.losses = 0
         self.writable_by: float | None = None
+        self.had_tables = True
         self.alone = True
 
     @property
@@ -66,9 +71,18 @@ class RunState:
         """Whether a next run continues in the middle of the running file."""
         return bool(self.group) and not self.group[0].directives.transaction
 
-    def add(self, applied: Applied) -> None:
-        """Note that a migration is applied."""
+    def add(self, applied: Applied, *, flushed: bool) -> None:
+        """Note that a migration is applied.
+
+        Args:
+            applied: the migration.
+            flushed: whether its commit, and so each one before it, is on the disk.
+        """
         self.applied.append(applied)
+        if flushed:
+            self.unflushed.clear()
+        else:
+            self.unflushed.add(applied.version)
         self.current = max(self.current, applied.version)
         self.pending -= 1
         self.losses = 0
@@ -120,11 +134,14 @@ class RunState:
 
     @property
     def done(self) -> str:
-        """The words for the migrations that this run has applied."""
+        """The words for the migrations that this run has applied, as far as is known."""
         files = ", ".join(applied.file for applied in self.applied[-3:])
         more = len(self.applied) - 3
         earlier = f" and {more} before" if more > 0 else ""
-        return f"this run has applied {files}{earlier}" if files else "this run has applied nothing"
+        if not files:
+            return "this run has applied nothing"
+        unless = ", unless a crash of the server has undone it" if self.unflushed else ""
+        return f"this run has applied {files}{earlier}{unless}"
 
     def __str__(self) -> str:
         if self.scratch:

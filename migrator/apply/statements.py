@@ -181,7 +181,8 @@ def send_together(
         piece if isinstance(piece, str) else source[piece.start : piece.end] for piece in pieces
     ).encode()
     started = time.monotonic()
-    with observer.running(session, migration, indices[0]) as activity:
+    alone = len(indices) == 1
+    with observer.running(session, migration, indices[0], alone=alone) as activity:
         _obey_the_observer(session, migration, indices[0])
         try:
             session.execute(message)

@@ -104,15 +104,15 @@ def resume(
         started = time.monotonic()
         impacts = _run_statements(session, migration, progress, state)
         _refuse_invalid_index(session, migration, state)
-        elapsed = time.monotonic() - started
-        _record(session, migration, fingerprint, elapsed)
-        return [Done(elapsed, impact.merged(impacts))]
+        duration_ms = round((time.monotonic() - started) * 1000)
+        _record(session, migration, fingerprint, duration_ms)
+        return [Done(duration_ms, impact.merged(impacts))]
     finally:
         _clean_up(session)
 
 
 def _record(
-    session: Session, migration: Migration, fingerprint: Fingerprint, elapsed: float
+    session: Session, migration: Migration, fingerprint: Fingerprint, duration_ms: int
 ) -> None:
     """Record the file as applied and delete its progress, in one transaction."""
     table = session.settings.table
@@ -121,7 +121,7 @@ def _record(
         migration,
         applied_by=applied_by(),
         others=fingerprint,
-        execution_ms=round(elapsed * 1000),
+        execution_ms=duration_ms,
     )
     if not session.reads_utf8:
         session.execute("RESET client_encoding")

@@ -7,19 +7,20 @@ the server is killed. A no-transaction file is left to `stepwise`.
 
 from __future__ import annotations
 
-import time
 from enum import Enum, auto
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.apply import statements, stepwise
+from migrator.apply import durability, statements, stepwise
 from migrator.apply.batches import is_one_quick_batch
 from migrator.apply.outcome import Applied, MigrationFailed
+from migrator.apply.traceless import is_traceless
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.history import lock
 from migrator.history.table import (
     applied_by,
+    duration_ms,
     ensure_history,
     expected_sql,
     fingerprint_sql,
@@ -33,6 +34,7 @@ from migrator.server.session import (
     RESET_OURS,
     RESET_SETTINGS,
     RESET_STATE,
+    SAFE_PATH,
     USUAL_PATH,
 )
 from migrator.server.sqlstate import NOT_CLAIMED
@@ -46,13 +48,10 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.table import Fingerprint, History
-    from migrator.process.names import Table
     from migrator.server.session import Session
     from migrator.watch.impact import Lock, LockedRelation
 
 log = get_logger()
-
-_END_OF_FILE = f"{RESET_SETTINGS};\n{impact.REPORT_SQL};\n{RESET_STATE}"
 
 
 class Sending(Enum):
@@ -61,6 +60,29 @@ class Sending(Enum):
     AT_ONCE = auto()  # one message: the lock, the file, its record, the commit
     IN_BATCHES = auto()  # the lock, then one message for many statements
     ONE_BY_ONE = auto()  # the lock, then one message for each statement
+
+
+class Turn(NamedTuple):
+    """Some migrations that are applied in one transaction.
+
+    Attributes:
+        group: the migrations.
+        fingerprint: the fingerprint of the history without these migrations.
+        first: whether they are the first ones of the plan.
+        waits: whether the commit waits until it is on the disk.
+        watched: whether the locks are reported, because other sessions may wait for them.
+    """
+
+    group: Sequence[Migration]
+    fingerprint: Fingerprint
+    first: bool
+    waits: bool
+    watched: bool
+
+    @property
+    def commit(self) -> str:
+        """The SQL that ends the transaction."""
+        return "COMMIT" if self.waits else durability.COMMIT_WITHOUT_WAITING
 
 
 def apply_each(
@@ -88,23 +110,26 @@ def apply_each(
     stepwise.require_session(session, plan.pending)
     highest = plan.pending[-1].version
     if not history.ready or highest > history.largest:
-        _prepare_history(session, highest)
+        state.had_tables = _prepare_history(session, highest)
     fingerprint = history.fingerprint
     groups = [plan.pending] if single else [(migration,) for migration in plan.pending]
-    with observer.watching(session):
-        for number, group in enumerate(groups):
+    with observer.watching(session), durability.flushed(session, state):
+        for number, (group, following) in enumerate(zip_longest(groups, groups[1:])):
             state.group = group
+            waits = not state.scratch and (not following or not following[0].directives.transaction)
             if state.resumable:
                 results = stepwise.resume(session, group[0], fingerprint, state)
             else:
-                results = _apply_group(session, group, fingerprint, state, first=not number)
+                turn = Turn(group, fingerprint, not number, waits, state.had_tables)
+                results = _apply_turn(session, turn, state)
             state.group = ()
             if results is None:
+                durability.flush(session, state)
                 return False
             for migration, done in zip(group, results, strict=True):
                 applied = _applied(migration, done)
                 _log_applied(applied, session.settings.lock_hold_warn)
-                state.add(applied)
+                state.add(applied, flushed=waits or not migration.directives.transaction)
             fingerprint = fingerprint.plus(group)
     return True
 
@@ -114,7 +139,7 @@ def _applied(migration: Migration, done: Done) -> Applied:
         version=migration.version,
         file=migration.file,
         description=migration.description,
-        duration_ms=round(done.seconds * 1000),
+        duration_ms=done.duration_ms,
         impact=done.impact,
     )
 
@@ -154,78 +179,67 @@ def _left_out(locks: Sequence[Lock]) -> dict[str, int]:
     return {"more_locks": count} if count else {}
 
 
-def _prepare_history(session: Session, highest: int) -> None:
-    """Create or upgrade the history table, under the lock, since two CREATE TABLE may collide."""
+def _prepare_history(session: Session, highest: int) -> bool:
+    """Create or upgrade the history table, under the lock, since two CREATE TABLE may collide.
 
-    def attempt(_: int) -> None:
+    Returns:
+        Whether the database has other tables.
+    """
+
+    def attempt(_: int) -> bool:
         lock.begin_own(session)
-        ensure_history(session, highest)
-        session.execute("COMMIT")
+        has_tables = ensure_history(session, highest)
+        session.execute(durability.COMMIT_WITHOUT_WAITING)
+        return has_tables
 
-    retry.until_it_succeeds(session, attempt)
+    return retry.until_it_succeeds(session, attempt)
 
 
-def _apply_group(
-    session: Session,
-    group: Sequence[Migration],
-    fingerprint: Fingerprint,
-    state: RunState,
-    *,
-    first: bool,
-) -> list[Done] | None:
+def _apply_turn(session: Session, turn: Turn, state: RunState) -> list[Done] | None:
     """Apply some migrations in one transaction, as often as its errors call for.
 
     Args:
         session: outside a transaction.
-        group: the migrations.
-        fingerprint: the fingerprint of the history without these migrations.
+        turn: the migrations.
         state: the state of the run.
-        first: whether this is the first group of the plan.
 
     Returns:
         The result of each migration; None when another migrator has changed the history.
     """
-    stepwise.require_session(session, group)
+    stepwise.require_session(session, turn.group)
     settings = session.settings
-    quickest = _quickest_sending(session, group, state, first=first)
+    quickest = _quickest_sending(session, turn, state)
 
     def attempt(tries: int) -> list[Done] | None:
         # The first try may not say at which statement it failed. The second try does.
         sending = quickest if tries == 1 else Sending.ONE_BY_ONE
-        return _send(session, group, fingerprint, state, sending)
+        return _send(session, turn, state, sending)
 
-    longest_wait = max(migration.limits(settings)[0] for migration in group)
+    longest_wait = max(migration.limits(settings)[0] for migration in turn.group)
     try:
         return retry.until_it_succeeds(session, attempt, lock_timeout=longest_wait)
     except StatementFailed as failed:
+        durability.flush(session, state)  # what is said now depends on it
         situation = Situation(settings.table, *state.situation(state.rolled_back))
         raise MigrationFailed(describe(failed, situation), state.applied) from None
 
 
-def _quickest_sending(
-    session: Session, group: Sequence[Migration], state: RunState, *, first: bool
-) -> Sending:
+def _quickest_sending(session: Session, turn: Turn, state: RunState) -> Sending:
     """Return how to send the first try of a transaction."""
     settings = session.settings
     # There may be no time for a second try, so the first try has to say where it fails.
     if settings.lock_wait < 4 * settings.lock_timeout:
         return Sending.ONE_BY_ONE
-    if group[0].directives.isolation:
+    if turn.group[0].directives.isolation:
         return Sending.IN_BATCHES
     # The lock is likely to be free when this run has held it before and met no other migrator.
-    lock_is_free = not first and state.alone
-    if lock_is_free and len(group) == 1 and session.takes_all_at_once:
-        return Sending.AT_ONCE if is_one_quick_batch(group[0]) else Sending.IN_BATCHES
+    lock_is_free = not turn.first and state.alone
+    if lock_is_free and len(turn.group) == 1 and session.takes_all_at_once:
+        return Sending.AT_ONCE if is_one_quick_batch(turn.group[0]) else Sending.IN_BATCHES
     return Sending.IN_BATCHES
 
 
-def _send(
-    session: Session,
-    group: Sequence[Migration],
-    fingerprint: Fingerprint,
-    state: RunState,
-    sending: Sending,
-) -> list[Done] | None:
+def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> list[Done] | None:
     """Send a transaction; if an error does not say where it is, send it again in smaller steps.
 
     Returns:
@@ -236,9 +250,8 @@ def _send(
     """
     try:
         if sending is Sending.AT_ONCE:
-            return [_send_at_once(session, group[0], fingerprint)]
-        one_by_one = sending is Sending.ONE_BY_ONE
-        return _send_in_steps(session, group, fingerprint, one_by_one=one_by_one)
+            return [_send_at_once(session, turn)]
+        return _send_in_steps(session, turn, one_by_one=sending is Sending.ONE_BY_ONE)
     except statements.Unplaced as unplaced:
         was_claimed = unplaced.error.sqlstate != NOT_CLAIMED
     except StatementFailed:
@@ -246,51 +259,47 @@ def _send(
         raise
     session.rollback()
     if was_claimed:  # the lock was taken, so the file or its record has failed
-        return _send(session, group, fingerprint, state, Sending.ONE_BY_ONE)
+        return _send(session, turn, state, Sending.ONE_BY_ONE)
     state.alone = False
-    return _send(session, group, fingerprint, state, Sending.IN_BATCHES)
+    return _send(session, turn, state, Sending.IN_BATCHES)
 
 
-def _send_at_once(session: Session, migration: Migration, fingerprint: Fingerprint) -> Done:
+def _send_at_once(session: Session, turn: Turn) -> Done:
     """Run and record a migration in one message.
 
     Raises:
         Unplaced: nothing was applied; the failed transaction may still be open.
         StatementFailed: nothing was applied, and the server says which statement failed.
     """
-    table = session.settings.table
+    [migration] = turn.group
+    traceless = is_traceless(migration)
     claim = lock.claim_sql(
         session,
         statements.limits_sql(session, migration, local=True),
-        expected_sql(table, fingerprint),
+        expected_sql(session.settings.table, turn.fingerprint),
+        quietly=traceless,
     )
+    end = _end_sql(session, turn, migration, turn.fingerprint, traceless=traceless)
     times = impact.LockTimes()
-    started = time.monotonic()
     log.debug("applying", version=migration.version, file=migration.file)
     statements.send_together(
         session,
         migration,
         range(len(migration.statements)),
-        f"{claim};\n{session.guard}{impact.first_sql(migration)};\n{USUAL_PATH}",
-        _end_sql(table, migration, fingerprint, "COMMIT"),
+        f"{claim};\n{session.guard}{_first_sql(turn, migration)};\n{USUAL_PATH}",
+        f"{end};\n{turn.commit}",
     )
-    seconds = time.monotonic() - started
-    return Done(seconds, times.impact(impact.read(session)))
+    return Done(duration_ms(session), times.impact(impact.read(session)))
 
 
-def _send_in_steps(
-    session: Session,
-    group: Sequence[Migration],
-    fingerprint: Fingerprint,
-    *,
-    one_by_one: bool,
-) -> list[Done] | None:
+def _send_in_steps(session: Session, turn: Turn, *, one_by_one: bool) -> list[Done] | None:
     """Take the lock, then run and record a group of migrations in one transaction.
 
     Returns:
         The result of each migration; None when the history has changed since the plan.
     """
     table = session.settings.table
+    group, fingerprint = turn.group, turn.fingerprint
     isolation = group[0].directives.isolation
     if isolation:
         # The snapshot of the transaction must be younger than the lock. The end of the file gives
@@ -300,46 +309,75 @@ def _send_in_steps(
         session,
         statements.limits_sql(session, group[0], local=True),
         f"{GIVE_PATH_BACK}, {fingerprint_sql(table)}",
-        first=impact.first_sql(group[0]),
+        first=_first_sql(turn, group[0]),
         isolation=isolation or "READ COMMITTED",
     )
     if read_fingerprint(columns) != fingerprint:
         session.rollback()
         return None
     times = impact.LockTimes()
-    reports: list[tuple[float, Sequence[LockedRelation]]] = []
+    reports: list[tuple[int, Sequence[LockedRelation]]] = []
+    before: Migration | None = None
     for migration, following in zip_longest(group, group[1:]):
-        started = time.monotonic()
         log.debug("applying", version=migration.version, file=migration.file)
-        end = _end_sql(table, migration, fingerprint, _following_sql(session, following))
-        statements.send(session, migration, end, times, one_by_one=one_by_one)
+        end = _end_sql(session, turn, migration, fingerprint, before)
+        next_one = _following_sql(session, turn, following) if following else turn.commit
+        tail = f"{end};\n{next_one}"
+        statements.send(session, migration, tail, times, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
-        reports.append((time.monotonic() - started, impact.read(session)))
-    return [Done(seconds, times.impact(report)) for seconds, report in reports]
+        reports.append((duration_ms(session), impact.read(session)))
+        before = migration
+    return [Done(duration, times.impact(report)) for duration, report in reports]
 
 
-def _end_sql(table: Table, migration: Migration, fingerprint: Fingerprint, following: str) -> str:
+def _first_sql(turn: Turn, migration: Migration, *, later: bool = False) -> str:
+    """Return the statement before a file that the report on its locks needs."""
+    return impact.first_sql(migration, later=later) if turn.watched else "SELECT"
+
+
+def _end_sql(
+    session: Session,
+    turn: Turn,
+    migration: Migration,
+    fingerprint: Fingerprint,
+    before: Migration | None = None,
+    *,
+    traceless: bool = False,
+) -> str:
     """Return the SQL after a file's statements: reset the session, report locks, record the file.
 
     Args:
-        table: the history table.
+        session: the session that the SQL will run in.
+        turn: the migrations of the transaction.
         migration: the file.
         fingerprint: the fingerprint of the history without the file.
-        following: the SQL after that.
+        before: the file before it in the same transaction; None for the first one.
+        traceless: whether the file has left nothing in the session.
     """
-    record = record_sql(table, migration, applied_by=applied_by(), others=fingerprint)
-    return f"{_END_OF_FILE};\n{record};\n{following}"
+    record = record_sql(
+        session.settings.table,
+        migration,
+        applied_by=applied_by(),
+        others=fingerprint,
+        after=before.version if before else None,
+    )
+    pieces = [
+        SAFE_PATH if traceless else RESET_SETTINGS,
+        impact.REPORT_SQL if turn.watched else "",
+        "" if traceless else RESET_STATE,
+        record,
+    ]
+    return ";\n".join(filter(None, pieces))
 
 
-def _following_sql(session: Session, migration: Migration | None) -> str:
-    """Return the SQL after a record: the beginning of the next file, or the COMMIT after the last.
+def _following_sql(session: Session, turn: Turn, migration: Migration) -> str:
+    """Return the SQL after a record with which the next file of the transaction begins.
 
     Args:
         session: in the transaction.
-        migration: the next file of the transaction; None after the last one.
+        turn: the migrations of the transaction.
+        migration: the next file.
     """
-    if migration is None:
-        return "COMMIT"
     limits = statements.limits_sql(session, migration, local=True)
     # The record is written with a search_path and a time zone that are not meant for files.
-    return f"{limits};\n{impact.first_sql(migration, later=True)};\n{RESET_OURS}"
+    return f"{limits};\n{_first_sql(turn, migration, later=True)};\n{RESET_OURS}"

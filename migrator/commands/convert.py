@@ -76,8 +76,8 @@ def data(conversion: Conversion) -> dict[str, Any]:
         "into": conversion.target,
         "files": [file._asdict() | {"changes": list(file.changes)} for file in conversion.files],
         "left_out": dict(conversion.dropped),
-        "to_look_at": [note._asdict() for note in conversion.notes],
-        "problems": [problem._asdict() for problem in conversion.refused],
+        "to_look_at": [note.data() for note in conversion.notes],
+        "problems": [problem.data() for problem in conversion.refused],
     }
 
 

@@ -109,7 +109,7 @@ def data(
         "version": plan.current,
         "pending": len(plan.pending),
         "migrations": entries,
-        "problems": [problem._asdict() for problem in problems],
+        "problems": [problem.data() for problem in problems],
     }
 
 

@@ -140,7 +140,7 @@ def data(
             }
             for migration in migrations
         ],
-        "problems": [problem._asdict() for problem in problems],
+        "problems": [problem.data() for problem in problems],
         "against": against,
     }
 

@@ -493,13 +493,18 @@ def bare(source: str, pos: int, end: int) -> str:
 
 def token_spans(source: str, pos: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield the start of each token of a part of a source, and the offset after the token."""
-    token = re.compile(_TOKEN)
-    while (pos := gap(source, pos, end)) < end and not source.startswith("/*", pos, end):
-        after = _after(token, source, pos, end)
-        if source[pos] == "$" and after > pos + 1:
-            after = _quote_end(source, pos, after, end) or end
-        yield pos, after
-        pos = after
+    step = re.compile(rf"{_GAP}({_TOKEN})")
+    while (match := step.match(source, pos, end)) is not None:
+        start, pos = match.span(1)
+        first = source[start]
+        if first == "/" and source.startswith("/*", start, end):  # there is a comment inside it
+            pos = _comment_end(source, start, end)
+            if not pos:
+                return
+            continue
+        if first == "$" and pos > start + 1:
+            pos = _quote_end(source, start, pos, end) or end
+        yield start, pos
 
 
 def words_between(source: str, pos: int, end: int) -> Iterator[str]:

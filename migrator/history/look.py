@@ -19,7 +19,7 @@ from migrator.history.ownership import Guest, guest_sql, plainly_ours_sql
 from migrator.history.progress import progress_table, rows_sql
 from migrator.process.errors import Problem
 from migrator.process.names import identifier, literal, server_time
-from migrator.server.session import PRIVATE
+from migrator.server.notices import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,7 +130,7 @@ def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
         f" {_look_sql(table, always, added)}; FETCH ALL FROM {cursor}",
         what="the history",
     )
-    report = json.loads(session.notices.take())
+    report = json.loads(session.notices.take("history"))
     if session.in_transaction:
         session.execute(f"CLOSE {cursor}; SET LOCAL row_security TO DEFAULT")
     if report["ordinary"]:
@@ -295,7 +295,7 @@ BEGIN
   IF ordinary AND EXISTS (
     SELECT FROM pg_index WHERE indrelid = history AND indisunique AND indisvalid
       AND indnkeyatts = 1 AND indpred IS NULL AND indkey[0] = 1) THEN
-    RAISE INFO '{PRIVATE}{{"ordinary": true}}';
+    RAISE INFO '{PRIVATE}history {{"ordinary": true}}';
     OPEN applied FOR EXECUTE {literal(f"SELECT {columns} FROM {table.quoted} ORDER BY version")};
   ELSE
     EXECUTE {literal(_thorough_sql(table, always, added))};
@@ -372,7 +372,7 @@ BEGIN
   IF readable_progress THEN
     begun := ({rows_sql(table)});
   END IF;
-  RAISE INFO '{PRIVATE}%', json_build_object(
+  RAISE INFO '{PRIVATE}history %', json_build_object(
     'ordinary', false, 'tables', tables, 'guests', guests, 'columns', json_object(names, types),
     'categories', json_object(names, categories), 'begun', begun);
   IF known AND readable THEN

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.history import ownership
 from migrator.history.look import LARGEST, TEXTS, Sight, look, not_ours, unfit
-from migrator.history.progress import Progress, progress_of, read_only_sql
+from migrator.history.progress import Progress, own_tables, progress_of, read_only_sql
 from migrator.process.errors import NotOurs, ProblemsFound
 from migrator.process.names import Table, literal
 from migrator.process.version import __version__
 from migrator.server import sqlstate
+from migrator.server.notices import PRIVATE
 from migrator.server.session import ServerError
 from migrator.server.sqlstate import CHANGED_HISTORY, NOT_KEPT
 
@@ -46,8 +47,14 @@ _SHOWN_TIME = (
     "pg_catalog.to_char(pg_catalog.to_timestamp(extract(epoch FROM {}))"
     " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
 )
+_HAS_TABLES = """EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'p', 'm', 'f')
+    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM unnest(%s::text[]) o WHERE to_regclass(o)::oid = c.oid))"""
 # The migrator's own columns, which a history table of another version may not have.
 _ADDED = ("checksum", "execution_ms", "applied_by", "file", "statements_checksum", "gone_at")
+# The kind of the report that `record_sql` sends: how long the migration took, in milliseconds.
+_TOOK = "took"
 # An instant that is written into a `timestamp` column becomes the local time of the session's zone.
 _IN_UTC = "SET LOCAL TimeZone TO 'UTC'"
 
@@ -154,27 +161,31 @@ def read_history(session: Session) -> History:
     return retry.until_it_succeeds(session, lambda _: _read(session))
 
 
-def ensure_history(session: Session, highest: int) -> None:
+def ensure_history(session: Session, highest: int) -> bool:
     """Create the table, or add the columns that recording needs.
 
     Args:
         session: in a transaction that holds the lock.
         highest: the highest version that will be recorded.
 
+    Returns:
+        Whether the database has other tables than the migrator's own.
+
     Raises:
         ProblemsFound: a table is not fit for what it is for; the problems say why.
     """
     table = session.settings.table
-    exists, schema_exists = session.query(
-        "SELECT to_regclass(%s) IS NOT NULL, to_regnamespace(%s) IS NOT NULL",
-        (table.quoted, f'"{table.schema}"'),
+    own = [one.quoted for one in own_tables(table)]
+    exists, schema_exists, has_tables = session.query(
+        f"SELECT to_regclass(%s) IS NOT NULL, to_regnamespace(%s) IS NOT NULL, {_HAS_TABLES}",
+        (table.quoted, f'"{table.schema}"', own),
     )[0]
     if not exists:
         if not schema_exists:
             session.execute(f'CREATE SCHEMA "{table.schema}"')
         columns = ", ".join(f"{name} {definition}" for name, definition in COLUMNS.items())
         session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
-        return
+        return bool(has_tables)
     columns_now = _look(session).columns
     # The transaction may have begun before anybody had looked.
     ownership.refuse(session)
@@ -185,6 +196,7 @@ def ensure_history(session: Session, highest: int) -> None:
         changes.append("ALTER COLUMN version TYPE bigint")
     if changes:
         session.execute(f"ALTER TABLE {table.quoted} {', '.join(changes)}")
+    return bool(has_tables)
 
 
 def record_sql(
@@ -194,6 +206,7 @@ def record_sql(
     applied_by: str,
     others: Fingerprint,
     execution_ms: int | None = None,
+    after: int | None = None,
 ) -> str:
     """Return the SQL that records a migration in the transaction that ran it.
 
@@ -210,10 +223,17 @@ def record_sql(
         applied_by: the text behind the role, as `applied_by` returns it.
         others: the fingerprint of the history before the migration.
         execution_ms: how long the migration took, in milliseconds; None for the time since the
-            transaction began.
+            transaction began, which `duration_ms` returns then.
+        after: the version that was recorded before in the same transaction; the time is counted
+            from its record.
     """
     version = migration.version
-    since_begin = "extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000"
+    statements = literal(migration.statements_checksum)  # every token is read for it
+    begin = "transaction_timestamp()"
+    if after is not None:
+        recorded = f"SELECT applied_at::timestamptz FROM {table.quoted} WHERE version = {after}"
+        begin = f"coalesce(({recorded}), {begin})"
+    since_begin = f"extract(epoch FROM clock_timestamp() - {begin}) * 1000"
     milliseconds = since_begin if execution_ms is None else str(execution_ms)
     return f"""
 {_IN_UTC};
@@ -222,14 +242,14 @@ INSERT INTO {table.quoted} AS h
 VALUES ({version}, clock_timestamp(), {literal(migration.description)},
   {literal(migration.checksum)}, least({milliseconds}, 2147483647),
   session_user || {literal(applied_by)}, {literal(migration.file)},
-  {literal(migration.statements_checksum)})
+  {statements})
 ON CONFLICT (version) DO UPDATE SET
   applied_at = excluded.applied_at, description = coalesce(h.description, excluded.description),
   checksum = excluded.checksum, execution_ms = excluded.execution_ms,
   applied_by = excluded.applied_by, file = excluded.file,
   statements_checksum = excluded.statements_checksum;
 DO $migrator$ BEGIN
-  IF NOT ({_recorded_sql(table, migration)}) THEN
+  IF NOT ({_recorded_sql(table, migration, statements)}) THEN
     RAISE EXCEPTION 'the record of {migration.file} is not in {table} as it was written'
       USING ERRCODE = '{NOT_KEPT}',
       HINT = 'A trigger on {table} changes or drops what is written to it: drop the trigger.';
@@ -238,15 +258,26 @@ DO $migrator$ BEGIN
     RAISE EXCEPTION 'the file changed other versions in the history table {table}'
       USING ERRCODE = '{CHANGED_HISTORY}';
   END IF;
+  RAISE INFO '{PRIVATE}{_TOOK} %', (SELECT execution_ms FROM {table.quoted}
+    WHERE version = {version});
 END $migrator$"""
 
 
-def _recorded_sql(table: Table, migration: Migration) -> str:
+def duration_ms(session: Session) -> int:
+    """Return how long the migration took that was recorded last, in milliseconds, as its row says.
+
+    Args:
+        session: the session that has run the SQL of `record_sql` without its `execution_ms`.
+    """
+    return round(float(session.notices.take(_TOOK)))  # an older table may have another type
+
+
+def _recorded_sql(table: Table, migration: Migration, statements: str) -> str:
     """Return the query that is true when the file's row has what the file was recorded with."""
     return (
         f"SELECT count(*) = 1 FROM {table.quoted} WHERE version = {migration.version}"
         f" AND checksum = {literal(migration.checksum)} AND file = {literal(migration.file)}"
-        f" AND statements_checksum IS NOT DISTINCT FROM {literal(migration.statements_checksum)}"
+        f" AND statements_checksum IS NOT DISTINCT FROM {statements}"
     )
 
 

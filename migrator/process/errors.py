@@ -108,6 +108,10 @@ class Problem(NamedTuple):
         """`file:line:column`, or only the file when the problem is not at a place in the text."""
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
+    def data(self) -> dict[str, object]:
+        """Return the fields for JSON; the line and the column are None without a place."""
+        return self._asdict() | {"line": self.line or None, "column": self.column or None}
+
 
 class ProblemsFound(MigratorError):
     """The files cannot be applied as they are, or they disagree with the history.
@@ -130,7 +134,7 @@ class ProblemsFound(MigratorError):
 
     def fields(self) -> dict[str, object]:
         """Return the problems as a list of mappings."""
-        return {"problems": [problem._asdict() for problem in self.problems]}
+        return {"problems": [problem.data() for problem in self.problems]}
 
 
 class NotOurs(ProblemsFound):

@@ -108,6 +108,7 @@ class Activity:
         copy_size: how many characters the rows of a COPY have; None for other statements.
         pid: the server's process that runs the statement.
         started: when the statement began, by the monotonic clock.
+        alone: whether the message has no other statement of the file.
         blockers: the sessions that the observer last saw in the way of the statement.
     """
 
@@ -119,6 +120,7 @@ class Activity:
     copy_size: int | None
     pid: int
     started: float
+    alone: bool = True
     blockers: tuple[Blocker, ...] = ()
 
     @property

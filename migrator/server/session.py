@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.process.errors import UNREACHABLE, DatabaseUnavailable, MigratorError
 from migrator.process.log import get_logger
-from migrator.server import sqlstate
+from migrator.server import notices, sqlstate
 from migrator.server.answers import AT_LENGTH, Answers, WatchedConnection
 from migrator.server.driver import extensions, psycopg2
+from migrator.server.notices import Notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Arguments = Sequence[object] | Mapping[str, object]
 
 log = get_logger()
-
-_NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
 
 _PROBES = 5  # messages whose process is compared
 LONGEST_PAUSE = 1.0  # seconds between two attempts to connect
@@ -99,10 +97,6 @@ RESET_STATE = (
 # The migrator's own SQL after a file sets these two. This undoes it for the next file of the same
 # transaction.
 RESET_OURS = "RESET search_path; RESET TimeZone"
-# The migrator's own SQL reports a result by RAISE INFO, which costs no round trip and which no
-# setting suppresses (PostgreSQL documentation, "client_min_messages"). The message begins with this
-# random text, so that no notice of a file is mistaken for a report.
-PRIVATE = f"migrator reports {os.urandom(8).hex()} "
 
 
 def usual_patience(settings: Settings) -> float:
@@ -268,32 +262,6 @@ def _diagnosis(error: psycopg2.Error, *, counts_bytes: bool) -> Diagnosis:
     )
 
 
-class Notices:
-    """Writes the server's notices to the log as they arrive, except the migrator's own reports.
-
-    The driver calls `append` for each notice. A report begins with `PRIVATE`; the last one is kept
-    until `take`.
-    """
-
-    def __init__(self) -> None:
-        self._report = ""
-
-    def take(self) -> str:
-        """Return the last report and forget it; empty when there is none."""
-        report, self._report = self._report, ""
-        return report
-
-    def append(self, notice: str) -> None:
-        """Receive a notice from the driver, such as `WARNING:  there is no transaction`."""
-        match = _NOTICE.match(notice.strip())
-        severity, message = match.groups() if match else ("NOTICE", notice.strip())
-        if message.startswith(PRIVATE):
-            self._report = message.removeprefix(PRIVATE)
-            return
-        write = log.warning if severity == "WARNING" else log.info
-        write("server notice", severity=severity, message=message)
-
-
 class Session:
     """A connection on which the migrator's own SQL begins and ends every transaction.
 
@@ -334,7 +302,7 @@ class Session:
             patience: for how many seconds an answer is waited for; None for `usual_patience`.
         """
         connection.autocommit = True
-        self.notices = Notices()
+        self.notices = Notices(lambda: self.running)
         connection.notices = self.notices
         self.connection = connection
         self.settings = settings
@@ -436,7 +404,10 @@ class Session:
         with self._guarded(sql):
             commit: Any = b"COMMIT" if isinstance(sql, bytes) else "COMMIT"
             self.may_have_committed = sql.endswith(commit)
-            self.cursor.execute(sql)
+            if self.running is None:
+                self.cursor.execute(sql)
+            else:
+                notices.execute(self.cursor, sql)
             self.may_have_committed = False
 
     def copy(self, statement: str, rows: Any) -> None:  # noqa: ANN401
@@ -515,7 +486,7 @@ class Session:
         The error of the driver has the words of libpq only; those of the server, such as `FATAL:
         terminating connection due to administrator command`, are in the message of the connection.
         """
-        said = self.connection.info.error_message or ""
+        said = self.notices.last_words or self.connection.info.error_message or ""
         words = said if str(error).strip() in said else f"{said}\n{error}"
         lines = (" ".join(line.split()) for line in re.sub(_GUESS, "", words).splitlines())
         return "; ".join(filter(None, lines))
@@ -616,7 +587,7 @@ class Session:
 
     def rollback(self) -> None:
         """Roll back the open transaction, if any, and undo what a rollback leaves behind."""
-        self.notices.take()
+        self.notices.forget()
         if self.in_transaction:
             self.query(
                 "ROLLBACK; DEALLOCATE ALL; SELECT pg_catalog.pg_advisory_unlock_all();"

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import scanner
 from migrator.server import lock_modes
-from migrator.server.session import PRIVATE, Session, relation_name
+from migrator.server.notices import PRIVATE
+from migrator.server.session import Session, relation_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +86,7 @@ BEGIN
         WHERE i.indexrelid = class.oid));
   END LOOP;
   IF found_all IS NOT NULL THEN
-    RAISE INFO '{PRIVATE}%', pg_catalog.array_to_json(found_all);
+    RAISE INFO '{PRIVATE}locks %', pg_catalog.array_to_json(found_all);
   END IF;
 END $migrator$"""
 _FILES_SQL = f"""
@@ -144,9 +145,9 @@ class Impact:
 
 
 class Done(NamedTuple):
-    """A migration that is committed: how long it took, in seconds, and its impact."""
+    """A migration that is committed: how long it took, in milliseconds, and its impact."""
 
-    seconds: float
+    duration_ms: int
     impact: Impact
 
 
@@ -272,7 +273,7 @@ FROM {OWN_LOCKS} AND l.mode IN ({_REPORTED_SQL})"""
 
 def read(session: Session) -> tuple[LockedRelation, ...]:
     """Return the report that `REPORT_SQL` has sent; empty when there is nothing to report."""
-    report = session.notices.take()
+    report = session.notices.take("locks")
     return tuple(LockedRelation(**locked) for locked in json.loads(report or "[]"))
 
 

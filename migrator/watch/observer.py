@@ -123,13 +123,16 @@ _UNSEEN = Observation(None, None, None, None)
 
 
 @contextmanager
-def running(session: Session, migration: Migration, index: int | None) -> Iterator[Activity]:
+def running(
+    session: Session, migration: Migration, index: int | None, *, alone: bool = True
+) -> Iterator[Activity]:
     """Tell the observer which statement runs until the end of the block.
 
     Args:
         session: the session that runs the statement.
         migration: the file.
         index: the statement, from 0; None for the migrator's own SQL after the last statement.
+        alone: whether the message has no other statement of the file.
     """
     statement = None if index is None else migration.statements[index]
     rows = statement.copy_data if statement else None
@@ -142,6 +145,7 @@ def running(session: Session, migration: Migration, index: int | None) -> Iterat
         copy_size=rows[1] - rows[0] if rows else None,
         pid=session.server_pid,
         started=time.monotonic(),
+        alone=alone,
     )
     session.running = activity
     try:

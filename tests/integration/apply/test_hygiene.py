@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.migrator import NO_TRANSACTION
 from tests.support.sessions import nothing_left, role
+from tests.unit.apply.test_traceless import DEFINITIONS
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -204,6 +205,44 @@ def test_what_a_no_transaction_file_leaves_reaches_nothing_else(
         assert run.status == 0, run.err
         check(database, kinds, superuser=superuser)
         assert database.execute("SELECT * FROM public.schema_migrations_progress") == []
+
+
+def test_what_only_defines_objects_leaves_nothing(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """Behind such files nothing is reset."""
+    folder.write("001_probe.sql", PROBE.format(file="at first"))
+    for number, sql in enumerate(DEFINITIONS, 1):
+        folder.write(f"{number * 10:03}_define.sql", f"{sql};")
+        folder.write(f"{number * 10 + 1:03}_probe.sql", PROBE.format(file=sql.replace("'", "")))
+    folder.write("999_table.sql", "CREATE TABLE made_at_last (id int);")
+    run = migrate()
+    assert run.status == 0, run.err
+    check(database, [], superuser=False)
+
+
+@pytest.mark.parametrize("by_a_file", [False, True])
+def test_what_an_event_trigger_leaves_reaches_nothing_else(
+    migrate: Migrate, folder: Folder, database: Database, *, by_a_file: bool
+) -> None:
+    trigger = (
+        "CREATE FUNCTION leave() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM set_config('search_path', 'nowhere', false); END $$;"
+        "CREATE EVENT TRIGGER leave ON ddl_command_end EXECUTE FUNCTION leave();"
+    )
+    if by_a_file:
+        folder.write("002_trigger.sql", trigger)
+    else:
+        database.execute(trigger)
+    folder.write("001_probe.sql", PROBE.format(file="at first"))
+    for number in range(3, 6):
+        folder.write(f"{number:03}_table.sql", f"CREATE TABLE public.t{number} (id int);")
+    folder.write("006_probe.sql", PROBE.format(file="at last"))
+    run = migrate(env={"DATABASE_URL": database.admin_url})
+    assert run.status == 0, run.err
+    assert len(database.execute("SELECT 1 FROM public.schema_migrations")) == 5 + by_a_file
+    [[first], [last]] = database.execute("SELECT found->'settings' FROM public.probe ORDER BY file")
+    assert first == last
 
 
 def url(database: Database, *, superuser: bool) -> str:

@@ -174,6 +174,7 @@ class TestPending:
         self, through: Through, folder: Folder, database: Database
     ) -> None:
         folder.write("001_x.sql", QUICK.format("t1"))
+        assert through().status == 0
         folder.write("002_x.sql", f"{QUICK.format('t2')} ALTER TABLE t1 ADD COLUMN note text;")
         folder.write("003_x.sql", "COMMENT ON TABLE t1 IS 'one'; COMMENT ON TABLE t2 IS 'two';")
         run = through()

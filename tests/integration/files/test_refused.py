@@ -414,7 +414,7 @@ class TestDisagreement:
             "nothing"
         )
         [problem] = refused["problems"]
-        assert (problem["line"], problem["column"]) == (0, 0)
+        assert (problem["line"], problem["column"]) == (None, None)
         return problem["file"], problem["message"], problem["hint"]
 
     @pytest.mark.parametrize("change", ["CREATE TABLE people (id bigint);", "-- other\nSELECT 1;"])

@@ -321,3 +321,25 @@ def test_a_file_that_changes_the_history_so_is_blamed(migrate: Migrate, folder: 
     folder.write("002_a.sql", "ALTER TABLE schema_migrations ADD CHECK (version < 2);")
     failure = migrate().event("migration failed")
     assert "the file removed or changed the history table" in failure["message"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--single-transaction",)], ids=["each", "together"])
+def test_the_log_has_the_duration_that_the_row_has(
+    migrate: Migrate, folder: Folder, database: Database, arguments: tuple[str, ...]
+) -> None:
+    folder.write("002_x.sql", "SELECT pg_sleep(0.2); CREATE TABLE x (id int);")
+    folder.write("003_b.sql", "CREATE TABLE b (id int);")
+    folder.write("004_c.sql", "SELECT pg_sleep(0.1);")
+    if not arguments:
+        folder.write("005_d.sql", "-- migrator: no-transaction\nSELECT pg_sleep(0.1);")
+    run = migrate(*arguments)
+    assert run.status == 0
+    told = [event["duration_ms"] for event in run.events if event["event"] == "applied"]
+    rows = database.execute(
+        "SELECT execution_ms FROM schema_migrations WHERE version > 1 ORDER BY version"
+    )
+    assert told == [duration for (duration,) in rows]
+    # Of several files in one transaction, each has its own time.
+    assert told[0] >= 200
+    assert told[1] < 200
+    assert told[2] >= 100

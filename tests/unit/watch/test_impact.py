@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from migrator.server.lock_modes import mode
-from migrator.server.session import PRIVATE, Notices
+from migrator.server.notices import PRIVATE, Notices
 from migrator.watch.impact import Impact, Lock, Rewrite, merged, size, strongest
 
 AE = "ACCESS EXCLUSIVE"
@@ -11,8 +11,8 @@ AE = "ACCESS EXCLUSIVE"
 
 def test_the_report_arrives_whatever_the_server_s_language_is() -> None:
     notices = Notices()
-    notices.append(f"Информация:  {PRIVATE}[]\n")
-    assert notices.take() == "[]"
+    notices.append(f"Информация:  {PRIVATE}locks []\n")
+    assert notices.take("locks") == "[]"
 
 
 class TestStrongest:
