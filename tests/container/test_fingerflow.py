@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = compose.ROOT / "docs/fingerflow.md"
-IMAGE = "migrator-test/fingerflow"
+IMAGE = compose.BACKEND_IMAGE.replace("backend", "fingerflow")
 CHANGE = "002_make_room_for_backup_codes.sql"
 ENV = r"""
 EMAIL_FROM_NAME="Finger Flow"
@@ -62,7 +62,9 @@ def flow(images: None, sources: Path) -> Iterator[Project]:
     The tests are its story, in order.
     """
     del images
-    compose.docker("build", "-q", "-t", IMAGE, str(Path(__file__).with_name("fingerflow")))
+    base = f"BASE={compose.BACKEND_IMAGE}"
+    source = str(Path(__file__).with_name("fingerflow"))
+    compose.docker("build", "-q", "--build-arg", base, "-t", IMAGE, source)
     with compose.project(BACKEND_IMAGE=IMAGE, FRONTEND_IMAGE=IMAGE) as flow:
         for source in sources.iterdir():
             if source.name not in ("migrations", "secrets", ".git"):
