@@ -63,8 +63,8 @@ def flow(images: None, sources: Path) -> Iterator[Project]:
     """
     del images
     base = f"BASE={compose.BACKEND_IMAGE}"
-    source = str(Path(__file__).with_name("fingerflow"))
-    compose.docker("build", "-q", "--build-arg", base, "-t", IMAGE, source)
+    stand_in = str(Path(__file__).with_name("fingerflow"))
+    compose.docker("build", "-q", "--build-arg", base, "-t", IMAGE, stand_in)
     with compose.project(BACKEND_IMAGE=IMAGE, FRONTEND_IMAGE=IMAGE) as flow:
         for source in sources.iterdir():
             if source.name not in ("migrations", "secrets", ".git"):
