@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.apply import durability, statements, stepwise
 from migrator.apply.batches import is_one_quick_batch
-from migrator.apply.outcome import Applied, MigrationFailed
+from migrator.apply.outcome import Applied, Done, MigrationFailed
+from migrator.apply.row_security import log_row_security
+from migrator.apply.rows import FileRows, in_log, summed
 from migrator.apply.traceless import is_traceless
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
@@ -24,6 +26,7 @@ from migrator.history.table import (
     ensure_history,
     expected_sql,
     fingerprint_sql,
+    reached_sql,
     read_fingerprint,
     record_sql,
 )
@@ -39,7 +42,6 @@ from migrator.server.session import (
 )
 from migrator.server.sqlstate import NOT_CLAIMED
 from migrator.watch import impact, observer
-from migrator.watch.impact import Done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.table import Fingerprint, History
+    from migrator.process.names import Table
     from migrator.server.session import Session
     from migrator.watch.impact import Lock, LockedRelation
 
@@ -68,6 +71,7 @@ class Turn(NamedTuple):
     Attributes:
         group: the migrations.
         fingerprint: the fingerprint of the history without these migrations.
+        highest: the highest version in the history without these migrations.
         first: whether they are the first ones of the plan.
         waits: whether the commit waits until it is on the disk.
         watched: whether the locks are reported, because other sessions may wait for them.
@@ -75,6 +79,7 @@ class Turn(NamedTuple):
 
     group: Sequence[Migration]
     fingerprint: Fingerprint
+    highest: int
     first: bool
     waits: bool
     watched: bool
@@ -120,7 +125,7 @@ def apply_each(
             if state.resumable:
                 results = stepwise.resume(session, group[0], fingerprint, state)
             else:
-                turn = Turn(group, fingerprint, not number, waits, state.had_tables)
+                turn = Turn(group, fingerprint, state.current, not number, waits, state.had_tables)
                 results = _apply_turn(session, turn, state)
             state.group = ()
             if results is None:
@@ -141,6 +146,7 @@ def _applied(migration: Migration, done: Done) -> Applied:
         description=migration.description,
         duration_ms=done.duration_ms,
         impact=done.impact,
+        rows=summed(done.rows),
     )
 
 
@@ -158,6 +164,7 @@ def _log_applied(applied: Applied, warn_s: float) -> None:
         file=applied.file,
         description=applied.description,
         duration_ms=applied.duration_ms,
+        **in_log(applied.rows),
         locks=impact.worst(locks),
         rewritten=impact.largest(applied.impact.rewritten),
         **_left_out(locks),
@@ -251,7 +258,8 @@ def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> li
     try:
         if sending is Sending.AT_ONCE:
             return [_send_at_once(session, turn)]
-        return _send_in_steps(session, turn, one_by_one=sending is Sending.ONE_BY_ONE)
+        one_by_one = sending is Sending.ONE_BY_ONE
+        return _send_in_steps(session, turn, state.told, one_by_one=one_by_one)
     except statements.Unplaced as unplaced:
         was_claimed = unplaced.error.sqlstate != NOT_CLAIMED
     except StatementFailed:
@@ -276,7 +284,7 @@ def _send_at_once(session: Session, turn: Turn) -> Done:
     claim = lock.claim_sql(
         session,
         statements.limits_sql(session, migration, local=True),
-        expected_sql(session.settings.table, turn.fingerprint),
+        _unchanged_sql(session.settings.table, turn, traceless=traceless),
         quietly=traceless,
     )
     end = _end_sql(session, turn, migration, turn.fingerprint, traceless=traceless)
@@ -292,8 +300,16 @@ def _send_at_once(session: Session, turn: Turn) -> Done:
     return Done(duration_ms(session), times.impact(impact.read(session)))
 
 
-def _send_in_steps(session: Session, turn: Turn, *, one_by_one: bool) -> list[Done] | None:
+def _send_in_steps(
+    session: Session, turn: Turn, told: set[tuple[str, str]], *, one_by_one: bool
+) -> list[Done] | None:
     """Take the lock, then run and record a group of migrations in one transaction.
+
+    Args:
+        session: outside a transaction.
+        turn: the migrations.
+        told: the files and tables of which it was told that row security applies.
+        one_by_one: whether every statement is a message of its own.
 
     Returns:
         The result of each migration; None when the history has changed since the plan.
@@ -316,18 +332,33 @@ def _send_in_steps(session: Session, turn: Turn, *, one_by_one: bool) -> list[Do
         session.rollback()
         return None
     times = impact.LockTimes()
-    reports: list[tuple[int, Sequence[LockedRelation]]] = []
+    reports: list[tuple[int, Sequence[LockedRelation], FileRows]] = []
     before: Migration | None = None
     for migration, following in zip_longest(group, group[1:]):
         log.debug("applying", version=migration.version, file=migration.file)
         end = _end_sql(session, turn, migration, fingerprint, before)
         next_one = _following_sql(session, turn, following) if following else turn.commit
         tail = f"{end};\n{next_one}"
-        statements.send(session, migration, tail, times, one_by_one=one_by_one)
+        rows = FileRows(migration, told, log_row_security)
+        statements.send(session, migration, tail, times, rows, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
-        reports.append((duration_ms(session), impact.read(session)))
+        reports.append((duration_ms(session), impact.read(session), rows))
         before = migration
-    return [Done(duration, times.impact(report)) for duration, report in reports]
+    return [
+        Done(duration, times.impact(report), tuple(rows.counts.values()))
+        for duration, report, rows in reports
+    ]
+
+
+def _unchanged_sql(table: Table, turn: Turn, *, traceless: bool) -> str:
+    """Return the query that is true when the history is as it was planned with.
+
+    A file that only defines objects cannot write into the history, so nothing is compared after it
+    and it is enough that nobody has applied it, or a later one.
+    """
+    if traceless:
+        return reached_sql(table, turn.highest, turn.group[0].version)
+    return expected_sql(table, turn.fingerprint)
 
 
 def _first_sql(turn: Turn, migration: Migration, *, later: bool = False) -> str:
@@ -352,13 +383,13 @@ def _end_sql(
         migration: the file.
         fingerprint: the fingerprint of the history without the file.
         before: the file before it in the same transaction; None for the first one.
-        traceless: whether the file has left nothing in the session.
+        traceless: whether the file only defines objects.
     """
     record = record_sql(
         session.settings.table,
         migration,
         applied_by=applied_by(),
-        others=fingerprint,
+        others=None if traceless else fingerprint,
         after=before.version if before else None,
     )
     pieces = [
