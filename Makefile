@@ -135,7 +135,8 @@ build: ## Build the images of the deployment, and keep the previous ones (OVERLA
 up: ## Apply the migrations, then start or replace the backend (OVERLAYS=compose.demo.yml)
 	@# By itself, `up` removes a backend that is to be replaced before the migrator has run.
 	@$(COMPOSE) run --rm migrator
-	@$(COMPOSE) up --detach --wait
+	@$(COMPOSE) up --detach --wait || { status=$$?; $(COMPOSE) logs --no-color --tail 20 backend; \
+		scripts/explain-backend.sh $(COMPOSE); exit $$status; } >&2
 	@scripts/say-if-new.sh || true
 
 down: ## Stop the deployment and keep its data
@@ -156,7 +157,7 @@ restore: ## Put a backup in the place of the database (FILE=backups/….dump, or
 reset: ## Drop everything in the deployment's database and build it again
 	@scripts/reset-database.sh $(ARGS)
 
-adopt: ## Take the deployment's database over from Alembic, with its rows
+adopt: ## Take the deployment's database over from Alembic or an earlier release, with its rows
 	@scripts/adopt-alembic-database.sh $(ARGS)
 
 verify: ## Compare the deployment's schema with what the files describe

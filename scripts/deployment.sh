@@ -283,6 +283,7 @@ start_all() {
     compose up --detach --wait --scale "backend=$backends" && return
     complain 'The backend does not start, or does not become healthy. The log of the migrator and the backend since then:'
     compose logs --no-color --since "$since" --tail 40 migrator backend >&2
+    scripts/explain-backend.sh docker compose "${files[@]}" >&2
     return 1
 }
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "docker-compose.prod-standalone.yml"
 DEMO = "compose.demo.yml"
+FINGERFLOW = "compose.fingerflow.yml"
+TRAEFIK = "compose.traefik.yml"
 TEST = "compose.test.yml"
 # Two checkouts may be tested on one engine.
 _TAG = hashlib.sha256(bytes(ROOT)).hexdigest()[:8]
@@ -277,7 +279,7 @@ def project(**environ: str) -> Iterator[Project]:
     name = f"migrator-test-{uuid.uuid4().hex[:12]}"
     with tempfile.TemporaryDirectory(prefix=name) as temporary:
         folder = Path(temporary)
-        for file in (BASE, DEMO):
+        for file in (BASE, DEMO, FINGERFLOW, TRAEFIK):
             shutil.copy(ROOT / file, folder)
         for tree in ("deploy", "scripts"):
             shutil.copytree(ROOT / tree, folder / tree)

@@ -1,15 +1,18 @@
-"""From a database that Alembic has built, with rows, to a healthy deployment: one script."""
+"""From a database of an earlier release, with rows, to a healthy deployment: one script."""
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.container import compose
+from tests.support import fingerflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,36 +20,18 @@ if TYPE_CHECKING:
 
     from tests.container.compose import Answer, Project
 
-# The same differences as those of tests/integration/adoption/alembic_era, made from 001.
-LIKE_ALEMBIC = """
-ALTER TABLE users ALTER settings DROP DEFAULT, ALTER settings TYPE json;
-DROP INDEX idx_telemetry_session_event_type;
-COMMENT ON COLUMN typing_sessions.end_time IS 'NULL while the session runs';
-CREATE TABLE alembic_version (
-    version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);
-INSERT INTO alembic_version VALUES ('b3e07d52c6a1');
-INSERT INTO users (email, created_at, settings) SELECT n, n, '{}' FROM generate_series(1, 20) n;
-INSERT INTO typing_sessions (user_id, start_time) SELECT id, id FROM users, generate_series(1, 3);
-"""
-REPAIR = """-- Make of Alembic's schema that of 001
-ALTER TABLE users ALTER COLUMN settings DROP DEFAULT;
-ALTER TABLE users ALTER COLUMN settings TYPE jsonb USING settings::jsonb;
-ALTER TABLE users ALTER COLUMN settings SET DEFAULT '{
-    "theme": "default", "sessionMode": "wordcount", "timedDuration": 30, "wordCount": 20,
-    "viewMode": "ticker", "selectedWordSetId": null
-}';
-CREATE INDEX IF NOT EXISTS idx_telemetry_session_event_type
-ON telemetry_events (session_id, event_type);
-COMMENT ON COLUMN typing_sessions.end_time IS NULL;
-"""
+# What the repair does not know of: somebody has added it by hand.
+ADDED = "ALTER TABLE users ADD COLUMN nickname text;"
+NEXT = "-- Remove what was added by hand\nALTER TABLE users DROP COLUMN IF EXISTS nickname;\n"
+WHO = {"email": "user1@example.org", "password": "correct horse"}
 STATE = """
-SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM typing_sessions),
+SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM telemetry_events),
     to_regclass('alembic_version'), to_regclass('schema_migrations'),
     (SELECT count(*) FROM pg_database WHERE datname LIKE '%scratch%')
 """
-UNTOUCHED = "20|60|alembic_version||0"
-MOVED = "20|60|alembic_version|schema_migrations|0"
-CLEARED = "20|60||schema_migrations|0"
+UNTOUCHED = "2000|100000|alembic_version||0"
+MOVED = "2000|100000|alembic_version|schema_migrations|0"
+CLEARED = "2000|100000||schema_migrations|0"
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +45,26 @@ def left(images: None) -> Iterator[Project]:
         workers = '    environment: {WEB_CONCURRENCY: "1"}\n'
         (left.folder / compose.TEST).write_text(compose._TEST_FILE + workers)
         left.compose("up", "--detach", "--wait", "postgres")
-        left.sql((compose.ROOT / "migrations/001_initial_schema.sql").read_text() + LIKE_ALEMBIC)
+        fill(left, fingerflow.ALEMBIC)
+        left.sql(ADDED)
         assert left.sql(STATE) == UNTOUCHED
         yield left
+
+
+def fill(shop: Project, era: str) -> None:
+    """Make the schema of an era, with rows; the backend can check the first user's password."""
+    path = compose.ROOT / "examples/backend/backend/security.py"
+    spec = importlib.util.spec_from_file_location("security", path)
+    assert spec
+    assert spec.loader
+    security = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(security)
+    hashed = security.hash_password(WHO["password"])
+    shop.sql(f"{era}{fingerflow.ROWS}UPDATE users SET hashed_password = '{hashed}' WHERE id = 1")
+
+
+def logs_in(shop: Project) -> bool:
+    return shop.get("/login", body=WHO)[0] == 200
 
 
 def command(shop: Project, *arguments: str) -> list[str]:
@@ -97,6 +99,44 @@ def wait_for_sleepers(shop: Project, count: int) -> None:
         assert time.monotonic() < deadline, shop.folder.joinpath("struck").read_text()
 
 
+def test_stopped_in_the_repair(left: Project) -> None:
+    """It waits for a table that somebody reads, and is asked to stop."""
+    left.compose("run", "--rm", "roles")  # changes the owner, for which it needs the table alone
+    log = left.folder / "struck"
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'deployment-script'"
+        " AND query LIKE 'ALTER TABLE%' AND wait_event_type = 'Lock'"
+    )
+    reads = "BEGIN; LOCK TABLE users IN ACCESS SHARE MODE; SELECT pg_sleep(600)"
+    ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    with log.open("w") as output, ThreadPoolExecutor() as pool:
+        reader = pool.submit(
+            left.try_sql, "fingerflow_migrator", left.secret("migrator_password"), reads
+        )
+        wait_for_sleepers(left, 1)
+        with subprocess.Popen(
+            command(left, "--yes"),
+            env={**left.environ, "OVERLAYS": left.overlays},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            try:
+                compose.wait_for(
+                    lambda: left.sql(waits) == "1", "the repair waits", compose.SECONDS
+                )
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=compose.SECONDS)
+                left.sql(ends)
+        assert reader.result().status != 0
+    said = log.read_text()
+    assert process.returncode == 143
+    assert "State: nothing was recorded. The repair of the schema may be done in part;" in said
+    assert left.sql(waits) == "0"
+    assert left.sql(STATE) == UNTOUCHED
+
+
 @pytest.mark.parametrize("strike", [signal.SIGKILL, signal.SIGTERM], ids=["KILL", "TERM"])
 def test_struck_while_it_compares(left: Project, strike: signal.Signals) -> None:
     """Nothing is recorded; what a killed run has left, the next one removes."""
@@ -121,7 +161,7 @@ def test_struck_while_it_compares(left: Project, strike: signal.Signals) -> None
     original = (compose.ROOT / "migrations/001_initial_schema.sql").read_text()
     left.migration("001_initial_schema.sql", original)
     if strike == signal.SIGTERM:
-        assert "State: nothing was recorded; the database was not changed." in said
+        assert "State: nothing was recorded. The repair of the schema is done;" in said
         assert left.sql(STATE) == UNTOUCHED
     else:
         assert left.sql(STATE) == UNTOUCHED.removesuffix("0") + "1"
@@ -139,21 +179,25 @@ def test_the_whole_way(left: Project) -> None:
     for backup in backups(left):
         backup.unlink()
 
+    counts = left.sql(fingerflow.COUNTS)
     differs = adopt(left, "--yes")
     assert differs.status == 1
-    assert "column users.settings: type and default differ\n" in differs.out
-    assert "3 differences between the database" in differs.out
-    assert "State: nothing was recorded; the database was not changed." in differs.err
+    assert "column users.nickname: not in the files\n" in differs.out
+    assert "1 difference between the database" in differs.out
+    assert "State: nothing was recorded. The repair of the schema is done;" in differs.err
     assert left.sql(STATE) == UNTOUCHED
     (backup,) = backups(left)
     assert f"restore-database.sh --no-start backups/{backup.name}" in differs.err
 
-    left.migration("002_repair.sql", REPAIR)
+    left.migration("002_remove_nickname.sql", NEXT)
     done = adopt(left, "--yes", "--allow-differences")
     assert done.status == 0, done.out + done.err
     assert left.sql(STATE) == MOVED
     assert left.get("/health")[0] == 200
     assert "Current schema version: 2\n" in done.out
+    assert "The schema is what the 2 files up to 002_remove_nickname.sql describe.\n" in done.out
+    assert left.sql(fingerflow.COUNTS) == counts
+    assert logs_in(left)
     assert done.out.splitlines()[-1].startswith("Done: database fingerflow is moved.")
 
     again = adopt(left, "--yes")
@@ -179,3 +223,19 @@ def test_the_whole_way(left: Project) -> None:
     )  # fmt: skip
     assert back.status == 0, back.out + back.err
     assert left.sql(STATE) == UNTOUCHED
+
+
+def test_a_history_of_three_columns(left: Project) -> None:
+    """What FingerFlow's own SQL file has made, with its own program."""
+    (left.folder / "migrations/002_remove_nickname.sql").unlink(missing_ok=True)
+    left.compose("stop", "backend")
+    left.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    fill(left, fingerflow.SQL_FILE)
+    counts = left.sql(fingerflow.COUNTS)
+    done = adopt(left, "--yes")
+    assert done.status == 0, done.out + done.err
+    assert "Nothing to do: there is no history of alembic in the database" in done.out
+    assert "The schema is what 001_initial_schema.sql describes.\n" in done.out
+    assert done.out.splitlines()[-1].startswith("Done: database fingerflow is moved.")
+    assert left.sql(fingerflow.COUNTS) == counts
+    assert logs_in(left)

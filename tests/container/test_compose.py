@@ -542,15 +542,13 @@ class TestMistakes:
         assert "does not exist" in answer.err
 
     def test_the_traefik_overlay_takes_the_port_away(self, fresh: Project) -> None:
-        fresh.files = [compose.BASE, "compose.traefik.yml"]
-        source = compose.ROOT / "compose.traefik.yml"
-        (fresh.folder / source.name).write_text(source.read_text())
+        fresh.files = [compose.BASE, compose.TRAEFIK]
         fresh.environ["DOMAIN"] = "type.example.org"
         config: dict[str, Any] = json.loads(fresh.compose("config", "--format", "json"))
         backend = config["services"]["backend"]
         assert "ports" not in backend
         assert set(backend["networks"]) == {"default", "database", "traefik"}
-        rule = backend["labels"]["traefik.http.routers.fingerflow.rule"]
+        rule = backend["labels"][f"traefik.http.routers.{fresh.name}.rule"]
         assert rule == "Host(`type.example.org`)"
 
 
