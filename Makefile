@@ -7,12 +7,13 @@ LOCK_ARGS ?=
 RUNS ?= 1000
 BENCH_ARGS ?=
 
-# More compose files, such as OVERLAYS=compose.demo.yml.
+# Compose files to lie over the services, such as OVERLAYS=compose.demo.yml. They are remembered in .env; an empty value
+# forgets them.
 OVERLAYS ?=
-# What backup, restore, reset and adopt are told, such as ARGS=--yes; which file is restored.
+# What backup, restore, reset, adopt and verify are told, such as ARGS=--yes; which file is restored.
 ARGS ?=
 FILE ?=
-COMPOSE = docker compose -f docker-compose.prod-standalone.yml $(OVERLAYS:%=-f %)
+COMPOSE = docker compose -f docker-compose.prod-standalone.yml
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -21,7 +22,7 @@ FILES := git ls-files --cached --others --exclude-standard --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format docs lock chaos prove bench clean secrets build up down current logs \
-	backup restore reset adopt
+	backup restore reset adopt verify overlays
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -29,18 +30,21 @@ help: ## List the targets
 demo: .venv/.demo ## Build the schema in an embedded PostgreSQL, or in DATABASE_URL, and show it
 	@scripts/demo.sh
 
-# Three at a time, since most of them wait, but for those that have the engine or a whole server to themselves.
+# Several at a time, since most of them wait, but for those that have a whole server to themselves. The deployments that
+# the tests of a file share are those of one worker.
 test: .venv/.test ## Run the tests (TEST_POSTGRES=docker|embedded|BINDIR, PYTEST_ARGS=…)
 ifeq ($(strip $(PYTEST_ARGS)),)
-	@$(BIN)/python -m tests.support.beforehand '$(TOGETHER)' '$(ALONE)'
+	@$(BIN)/python -m tests.support.beforehand '$(TOGETHER)' '$(CONTAINERS)' '$(ALONE)'
 	@$(BIN)/python -m pytest $(TOGETHER)
+	@$(BIN)/python -m pytest $(CONTAINERS)
 	@$(BIN)/python -m pytest $(ALONE)
 else
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
 
 TOGETHER = -n 3 tests/unit tests/integration
-ALONE = tests/container tests/chaos
+CONTAINERS = -n 2 --dist loadfile tests/container
+ALONE = tests/chaos
 
 check: .venv/.check ## Run every linter and the type checker
 	@echo 'ruff check'
@@ -118,15 +122,22 @@ secrets: ## Write the passwords and keys that the deployment needs and does not 
 	done
 RANDOM_HEX = od -An -N24 -vtx1 /dev/urandom | tr -d ' \n'
 
-build: ## Build the images of the deployment
-	@$(COMPOSE) build --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" \
-		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' migrator/process/version.py)"
+build up down current logs backup restore reset adopt verify: overlays
+
+overlays:
+ifneq ($(origin OVERLAYS),file)
+	@scripts/remember-overlays.sh $(OVERLAYS)
+endif
+
+build: ## Build the images of the deployment, and keep the previous ones (OVERLAYS=compose.demo.yml)
+	@scripts/build-images.sh
 
 up: ## Apply the migrations, then start or replace the backend (OVERLAYS=compose.demo.yml)
 	@# By itself, `up` removes a backend that is to be replaced before the migrator has run.
 	@$(COMPOSE) run --rm migrator
 	@$(COMPOSE) up --detach --wait || { status=$$?; $(COMPOSE) logs --no-color --tail 20 backend; \
 		scripts/explain-backend.sh $(COMPOSE); exit $$status; } >&2
+	@scripts/say-if-new.sh || true
 
 down: ## Stop the deployment and keep its data
 	@$(COMPOSE) down
@@ -136,8 +147,6 @@ current: ## Show the version of the deployment's schema
 
 logs: ## Show the latest lines of every service of the deployment
 	@$(COMPOSE) logs --tail 100
-
-backup restore reset adopt: export OVERLAYS := $(OVERLAYS)
 
 backup: ## Write the deployment's database into backups/ (ARGS='--keep 30')
 	@scripts/backup-database.sh $(ARGS)
@@ -150,6 +159,9 @@ reset: ## Drop everything in the deployment's database and build it again
 
 adopt: ## Take the deployment's database over from Alembic or an earlier release, with its rows
 	@scripts/adopt-alembic-database.sh $(ARGS)
+
+verify: ## Compare the deployment's schema with what the files describe
+	@scripts/verify-database.sh $(ARGS)
 
 clean: ## Remove .venv and everything that was built
 	@rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -36,12 +36,12 @@ source "$here/deployment.sh"
 
 version=1
 options=()
-phase=checking # then repairing, adopting, migrating, starting, and last verifying
+phase=checking # then repairing, adopting, migrating, starting, showing, and last verifying
 backup=
-scratch= # the database in which the files are built
+before= # what the database says of its history when this begins
 
 after_failure() {
-    local adopted
+    local now
     [[ -z $scratch ]] || drop_scratch || say "$scratch is still there; this script drops it when it runs again."
     case $phase in
         checking) say 'State: nothing was changed in the database.' ;;
@@ -51,9 +51,9 @@ after_failure() {
             say 'Next:  correct what the message above names, then run this script again.'
             ;;
         adopting)
-            if ! adopted=$(is_adopted); then
+            if ! now=$(recorded); then
                 say 'State: PostgreSQL does not answer. The database was adopted as a whole, or not changed.'
-            elif [[ $adopted == t ]]; then
+            elif [[ $now != "$before" ]]; then
                 say 'State: the database was adopted; migrations may be pending. The backend was not stopped.'
             else
                 say 'State: nothing was recorded; the database was not changed. The backend was not stopped.'
@@ -68,6 +68,7 @@ after_failure() {
             say 'State: every migration is applied, but the backend is not healthy.'
             say 'Next:  see above what is wrong, or make logs; then make up.'
             ;;
+        showing) say 'State: the database is moved, and the backend is healthy.' ;;
         verifying)
             say 'State: every migration is applied, and the backend is healthy. The schema is not what the files describe.'
             say 'Next:  see the differences above; docs/moving-from-alembic.md says what to do about them.'
@@ -77,39 +78,22 @@ after_failure() {
         say "Back:  set the images to the previous release, then scripts/restore-database.sh --no-start $backup"
 }
 
-# is_adopted: prints t when the history has a row. An empty history says nothing.
-is_adopted() {
+# recorded: prints which rows the history has, and whether Alembic's table is there. It calls no type's own code.
+recorded() {
     sql "$database" <<'SQL'
-SELECT to_regclass('public.schema_migrations') IS NOT NULL AS has_history
+SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('public.schema_migrations') AND relkind = 'r') AS has_history
 \gset
+SELECT 'alembic_version ' || (to_regclass('public.alembic_version') IS NOT NULL);
 \if :has_history
-SELECT EXISTS (SELECT FROM public.schema_migrations);
-\else
-SELECT false;
+SELECT ctid, xmin FROM public.schema_migrations ORDER BY ctid;
 \endif
-SQL
-}
-
-drop_scratch() {
-    sql template1 --set name="$scratch" <<<'DROP DATABASE IF EXISTS :"name" WITH (FORCE);' 2>/dev/null
-}
-
-# create_scratch: the role of the migrator may not create one.
-create_scratch() {
-    scratch=${database}_adopt_scratch
-    drop_scratch || return
-    sql template1 --set old="$database" --set new="$scratch" <<'SQL'
-SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L',
-    :'new', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype)
-FROM pg_database WHERE datname = :'old'
-\gexec
 SQL
 }
 
 # in_scratch ARGUMENT…: runs the migrator with a scratch database to build the files in.
 in_scratch() {
     local url status=0
-    create_scratch || die 'The scratch database cannot be created; see above.'
+    create_scratch _adopt_scratch || die 'The scratch database cannot be created; see above.'
     url=$(url_of "$scratch") || die 'The owner of the scratch database cannot be found out; see above.'
     compose run --rm --no-deps -T --env "MIGRATOR_SCRATCH_URL=$url" migrator "$@" || status=$?
     drop_scratch || die "$scratch cannot be dropped; see above."
@@ -162,6 +146,12 @@ main() {
     start_postgres
     open_database
     require_room _adopt_scratch
+    before=$(recorded) || die 'PostgreSQL does not answer; see above.'
+    if [[ $(is_new) == t ]]; then
+        complain "Database $database of $project is new and empty: there is nothing to adopt."
+        say_where_others_are >&2
+        exit 1
+    fi
     confirm "This moves database $database of $project to the migrations here, from version $version on."
     backup=backups/$project-$STAMP.dump
     dump "$backup"
@@ -175,6 +165,7 @@ main() {
     compose run --rm --no-deps -T migrator || die 'The migrations after the adopted ones cannot be applied; see above.'
     phase=starting
     start_all || exit 1
+    phase=showing
     compose run --rm --no-deps -T migrator --current
     phase=verifying
     in_scratch verify || die 'The schema differs from what the files describe; see above.'

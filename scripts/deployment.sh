@@ -13,15 +13,17 @@ readonly STAMPS='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9][0
 readonly SESSION_NAME=deployment-script # the application_name of all our sessions
 
 yes=0
-files=()  # the compose files, as options
+files=(--file docker-compose.prod-standalone.yml)
 project=  # the name of the compose project
 user=     # the superuser
 database= # the database of the application
+is_alone=0 # whether all sessions with our name are those of this script
 backends=1
 was_running=0 # how many backends ran when the script started
 stopped=0     # whether we have begun to stop them
 partial=      # the file that is being written, under its temporary name
 child=        # the process that is being waited for
+scratch=      # the database in which the files are built, while there is one
 
 say() {
     printf '%s\n' "$*"
@@ -108,7 +110,7 @@ at_exit() {
         kill "$child" 2>/dev/null
         wait "$child" 2>/dev/null
         child=
-        [[ -z $user ]] || end_sessions
+        [[ -z $user ]] || ((!is_alone)) || end_sessions
     fi
     [[ -z $partial ]] || rm -f -- "$partial"
     ((status == 0)) || after_failure "$status" >&2
@@ -116,7 +118,19 @@ at_exit() {
 
 # open_deployment: finds the deployment that this folder belongs to, and keeps other runs of these scripts out of it.
 open_deployment() {
-    local overlay
+    find_deployment
+    command -v flock >/dev/null || die 'There is no flock; it is in the package util-linux.'
+    mkdir -p backups
+    exec 9>"backups/.$project.lock"
+    flock --nonblock 9 || die "Another backup, restore or reset of $project is running. Wait until it has ended."
+    is_alone=1
+    # Nobody writes to these any more: we have the lock.
+    # shellcheck disable=SC2086
+    rm -f -- backups/."$project"-$STAMPS.dump.partial backups/."$project"-before-restore-$STAMPS.dump.partial
+}
+
+# find_deployment: the first half of open_deployment, for a script that changes nothing.
+find_deployment() {
     trap 'at_exit $?' EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
@@ -125,22 +139,23 @@ open_deployment() {
     # What is typed is read from there; everything else gets no input but what it is given.
     exec 3<&0 </dev/null
     cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit
-    for overlay in docker-compose.prod-standalone.yml ${OVERLAYS:-}; do
-        files+=(--file "$overlay")
-    done
-    docker compose version >/dev/null || die 'Docker Compose does not answer; see above.'
-    command -v flock >/dev/null || die 'There is no flock; it is in the package util-linux.'
-    project=$(compose config | sed -n 's/^name: //p') || die 'The compose files or their settings are wrong; see above.'
-    mkdir -p backups
-    exec 9>"backups/.$project.lock"
-    flock --nonblock 9 || die "Another backup, restore or reset of $project is running. Wait until it has ended."
-    # Nobody writes to these any more: we have the lock.
     # shellcheck disable=SC2086
-    rm -f -- backups/."$project"-$STAMPS.dump.partial backups/."$project"-before-restore-$STAMPS.dump.partial
+    [[ -z ${OVERLAYS+given} ]] || scripts/remember-overlays.sh $OVERLAYS || exit
+    docker compose version >/dev/null || die 'Docker Compose does not answer; see above.'
+    project=$(compose config | sed -n 's/^name: //p') || die 'The compose files or their settings are wrong; see above.'
 }
 
-# open_database: learns what it is called, and what runs.
+# open_database: learns what it is called, and what runs; ends what a killed run has left.
 open_database() {
+    learn_names
+    end_sessions || die 'PostgreSQL does not answer; see above.'
+    was_running=$(compose ps --quiet backend | wc -l)
+    backends=$(compose ps --all --quiet backend | wc -l)
+    ((backends > 0)) || backends=1
+}
+
+# learn_names: those of the superuser and of the database.
+learn_names() {
     local names lines
     names=$(compose exec -T postgres printenv POSTGRES_USER POSTGRES_DB) ||
         die "PostgreSQL of $project does not run. Start it: docker compose ${files[*]} up --detach --wait postgres"
@@ -148,10 +163,6 @@ open_database() {
     ((${#lines[@]} == 2)) || die 'POSTGRES_USER and POSTGRES_DB must have no line break in them.'
     user=${lines[0]}
     database=${lines[1]}
-    end_sessions || die 'PostgreSQL does not answer; see above.'
-    was_running=$(compose ps --quiet backend | wc -l)
-    backends=$(compose ps --all --quiet backend | wc -l)
-    ((backends > 0)) || backends=1
 }
 
 # start_postgres: as it is, even where the settings have changed since.
@@ -169,6 +180,64 @@ require_room() {
 # has_database NAME
 has_database() {
     [[ $(sql template1 --set name="$1" <<<"SELECT 1 FROM pg_database WHERE datname = :'name';") == 1 ]]
+}
+
+# is_new: prints t when nobody has worked with the database: it has no table, or none but those that the migrator has
+# made, and none of them ever had a row.
+is_new() {
+    sql "$database" <<'SQL'
+SELECT EXISTS (SELECT FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
+    WHERE c.oid = to_regclass('public.schema_migrations') AND relkind = 'r' AND attname = 'execution_ms') AS has_history
+\gset
+\if :has_history
+SELECT count(*) = 0 AS is_built FROM public.schema_migrations WHERE execution_ms IS NULL
+\gset
+\else
+\set is_built f
+\endif
+SELECT count(*) = 0 OR :'is_built' AND coalesce(sum(pg_relation_size(oid)), 0) = 0
+FROM pg_class
+WHERE relkind IN ('r', 'p', 'f') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)'
+    AND NOT (:'is_built' AND relnamespace = 'public'::regnamespace
+        AND relname IN ('schema_migrations', 'schema_migrations_progress'));
+SQL
+}
+
+# say_where_others_are: names the volume that the database is in, when it was made, and the volumes that may have another.
+say_where_others_are() {
+    local container volume others made
+    container=$(compose ps --quiet postgres)
+    volume=$(docker inspect --format \
+        '{{range .Mounts}}{{if eq .Destination "/var/lib/postgresql/data"}}{{.Name}}{{end}}{{end}}' "$container")
+    made=$(sql "$database" <<<"SELECT to_char(modification AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC'
+        FROM pg_stat_file('PG_VERSION');")
+    say "The database is in the volume ${volume:-of its container}, which has been in use since $made."
+    others=$(docker volume ls --format '{{.Name}}' | grep -iE 'postgres|pg.?data' | grep -vFx -e "$volume" |
+        grep -v 'postgres_socket$' | head -n 10) || true
+    if [[ -n $others ]]; then
+        say 'Other volumes of this host that may have a database of PostgreSQL:'
+        say "  ${others//$'\n'/$'\n'  }"
+    else
+        say 'No other volume of this host looks as if it had a database of PostgreSQL.'
+    fi
+    say 'docs/deployment.md, "A database that is there already", says how to go on with one of them.'
+}
+
+# drop_scratch: the database in which the files are built.
+drop_scratch() {
+    sql template1 --set name="$scratch" <<<'DROP DATABASE IF EXISTS :"name" WITH (FORCE);' 2>/dev/null
+}
+
+# create_scratch SUFFIX: makes it, in the place of one that a killed run has left; the role of the migrator may not.
+create_scratch() {
+    scratch=$database$1
+    drop_scratch || return
+    sql template1 --set old="$database" --set new="$scratch" <<'SQL'
+SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING %L LC_COLLATE %L LC_CTYPE %L',
+    :'new', pg_get_userbyid(datdba), pg_encoding_to_char(encoding), datcollate, datctype)
+FROM pg_database WHERE datname = :'old'
+\gexec
+SQL
 }
 
 # confirm QUESTION: goes on only after YES has been typed.

@@ -29,11 +29,18 @@ source "$here/deployment.sh"
 phase=asking # then resetting, and last starting
 before=      # tells the tables apart from those that are made after them
 
-# fingerprint: changes as soon as anything was dropped; the numbers of tables are not used again.
+# fingerprint: changes as soon as anything was dropped; the numbers of objects are not used again.
 fingerprint() {
     sql "$database" <<'SQL'
-SELECT 'tables ' || coalesce(string_agg(oid::text, ' ' ORDER BY oid), '') FROM pg_class
-WHERE relkind IN ('r', 'p') AND relnamespace::regnamespace::text !~ '^(pg_|information_schema)';
+WITH schemas AS (
+    SELECT oid FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)'
+),
+objects (name) AS (
+    SELECT oid::text FROM schemas
+    UNION ALL SELECT classid || '/' || objid FROM pg_depend
+    WHERE refclassid = 'pg_namespace'::regclass AND refobjid IN (SELECT oid FROM schemas)
+)
+SELECT 'objects ' || md5(coalesce(string_agg(name, ' ' ORDER BY name), '')) FROM objects;
 SQL
 }
 
@@ -106,6 +113,7 @@ main() {
     phase=starting
     compose run --rm --no-deps -T migrator --current
     start_all || exit 1
+    phase=finished
     say "Done: database $database is reset."
 }
 

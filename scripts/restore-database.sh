@@ -41,7 +41,7 @@ file=
 undo=0
 start=1
 safety_backup=1
-phase=checking # then preparing, and last starting
+phase=checking # then preparing, starting, and last finished
 fresh=         # the database that is to be swapped in
 kept=          # what the old one is called afterwards; empty when there is none
 
@@ -64,6 +64,10 @@ after_failure() {
                 resume_backend
                 return
             fi
+            ;;
+        finished)
+            say "State: database $database now has the content of ${file:-$fresh}."
+            return
             ;;
     esac
     say "State: database $database now has the content of ${file:-$fresh}, but the backend is not healthy."
@@ -206,6 +210,26 @@ say_kept() {
     done < <(list_kept)
 }
 
+# require_history CONTENTS: a table of that name is not enough, because other tools have one too, and an empty one says
+# nothing. The rows are in the dump as COPY has them.
+require_history() {
+    local problem='' rows
+    if ! grep -q ' TABLE public schema_migrations ' <<<"$1"; then
+        problem='has no schema_migrations'
+    else
+        rows=$(compose exec -T postgres pg_restore --data-only --schema public --table schema_migrations --file=- \
+            <"$file") || die "$file cannot be read; see above."
+        rows=$(sed -n '/^COPY public\.schema_migrations (/,/^\\\.$/p; /^INSERT INTO public\.schema_migrations /p' <<<"$rows")
+        if [[ $rows == COPY* && ${rows%%$'\n'*} != *applied_at*description* ]]; then
+            problem="has a schema_migrations that is not migrator's"
+        elif [[ -z $rows || $rows == COPY* && $(wc -l <<<"$rows") -le 2 ]]; then
+            problem='has nothing recorded in schema_migrations'
+        fi
+    fi
+    [[ -z $problem ]] || die "$file $problem: it is another application's, or from before the database was adopted." \
+        'With --no-start it is restored as it is.'
+}
+
 # read_file: refuses what is no backup of this application before anything is touched.
 read_file() {
     local contents name
@@ -215,10 +239,7 @@ read_file() {
     say "$file: $(sed -n 's/^; Archive created at //p' <<<"$contents"), database $name," \
         "$(grep -c ' TABLE DATA ' <<<"$contents" || true) tables"
     say 'What is in it runs as the superuser: go on only if nobody but you could have changed it.'
-    if ((start)) && ! grep -q ' TABLE public schema_migrations ' <<<"$contents"; then
-        die "$file has no schema_migrations: it is another application's, or from before the database was adopted." \
-            'With --no-start it is restored as it is.'
-    fi
+    ((!start)) || require_history "$contents"
 }
 
 main() {
@@ -259,6 +280,7 @@ main() {
         prepare
     fi
     replace
+    phase=finished
     say "Done: database $database now has the content of ${file:-$fresh}."
     ((start)) || say 'The backend is stopped, and migrations may be pending: make up applies them and starts it.'
     [[ -z $kept ]] || say 'Back:  scripts/restore-database.sh --undo'

@@ -30,6 +30,9 @@ export POSTGRES_PASSWORD_SECRET=${POSTGRES_PASSWORD_SECRET:-${STACK}_postgres_pa
 export MIGRATOR_PASSWORD_SECRET=${MIGRATOR_PASSWORD_SECRET:-${STACK}_migrator_password}
 export BACKEND_PASSWORD_SECRET=${BACKEND_PASSWORD_SECRET:-${STACK}_backend_password}
 export SECRET_KEY_SECRET=${SECRET_KEY_SECRET:-${STACK}_secret_key}
+# Two stacks must not take each other's images.
+export MIGRATOR_IMAGE=${MIGRATOR_IMAGE:-${STACK}-migrator:prod}
+export BACKEND_IMAGE=${BACKEND_IMAGE:-${STACK}-backend:prod}
 wait=3600
 options=()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import ANSWER, HISTORY, READS, Command, Page
+from migrator.history import lock
 from migrator.history.table import read_history
 from migrator.process.errors import OK
 from migrator.process.terminal import visible
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
 
     from migrator.commands.context import Context
     from migrator.history.table import Row
+    from migrator.server.activity import Blocker
 
 
 _RECENT = 5
 PAGE = Page(
     f"""
     Print the highest version in the history and the latest five migrations, newest first, with
-    the time (UTC) at which each was applied. The files are not read.
+    the time (UTC) at which each was applied. While a migrator is at work, a last line says on
+    which file, in which session and for how long; no lock is waited for. The files are not read.
 
     {READS} {ANSWER}
     """,
@@ -31,29 +34,59 @@ PAGE = Page(
 
 
 def execute(context: Context) -> int:
-    """Print the version and the latest migrations."""
+    """Print the version, the latest migrations, and what is running."""
     with context.connect(write=False) as session:
+        # First: a file that ends in between is in the history, or told to run, or both.
+        running = lock.holder(session)
         rows = read_history(session).applied
-    context.show(data(rows), text(rows))
+    context.show(data(rows, running), text(rows, running))
     return OK
 
 
-def data(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return what `--current --json` prints."""
+def data(rows: Sequence[Row], running: Blocker | None = None) -> dict[str, Any]:
+    """Return what `--current --json` prints.
+
+    Args:
+        rows: the history, ordered by version.
+        running: the session of the migrator that is at work.
+    """
     return {
         "version": rows[-1].version if rows else 0,
         "recent": [row._asdict() for row in reversed(rows[-_RECENT:])],
+        "running": running
+        and {
+            "file": _file(running),
+            "pid": running.pid,
+            "role": running.role,
+            "transaction_s": running.transaction_s,
+        },
     }
 
 
-def text(rows: Sequence[Row]) -> str:
-    """Return what `--current` prints: the version, and the latest migrations, newest first."""
+def text(rows: Sequence[Row], running: Blocker | None = None) -> str:
+    """Return what `--current` prints: the version, and the latest migrations, newest first.
+
+    Args:
+        rows: the history, ordered by version.
+        running: the session of the migrator that is at work; it has a line of its own at the end.
+    """
     lines = [f"Current schema version: {rows[-1].version if rows else 0}", "Recent migrations:"]
     lines += [
         f"  {row.version}: {visible(row.description or '')} (applied: {row.applied_at})"
         for row in reversed(rows[-_RECENT:])
     ]
+    if running:
+        seconds = running.transaction_s
+        since = "" if seconds is None else f", in a transaction for {seconds} s"
+        what = visible(_file(running) or "a migrator is at work")
+        lines.append(f"Running now: {what} (pid {running.pid}{since})")
     return "\n".join(lines)
+
+
+def _file(running: Blocker) -> str | None:
+    """Return the file that a migrator is at work on, from the name of its session."""
+    _, of_a_file, file = (running.application or "").partition("migrator: ")
+    return file if of_a_file else None
 
 
 COMMAND = Command(

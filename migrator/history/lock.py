@@ -164,6 +164,15 @@ def acquire(session: Session) -> None:
     _poll(session, attempt)
 
 
+def holder(session: Session) -> Blocker | None:
+    """Return the session that holds the lock; None when it is free. Nothing is waited for.
+
+    Args:
+        session: outside a transaction, or in one that did not fail.
+    """
+    return blockers.holder_of(session, "the migrator lock", key(session.settings.table))
+
+
 def check_sql(table: Table) -> str:
     """Return the SQL that fails with SQLSTATE `LOCK_GIVEN_AWAY` unless the session has the lock.
 
@@ -191,7 +200,7 @@ def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
     """Repeat the attempt to take the lock until it succeeds, or `lock_wait` is over."""
     budget = session.settings.lock_wait
     deadline = time.monotonic() + budget
-    holder: Blocker | None = None
+    held_by: Blocker | None = None
 
     def attempt_once(_: int) -> T:
         result = attempt()
@@ -200,9 +209,9 @@ def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
         return result
 
     def facts(tries: int) -> dict[str, object]:
-        nonlocal holder
-        holder = _holder(session) or holder
-        return {"holder": str(holder or ""), "attempt": tries}
+        nonlocal held_by
+        held_by = holder(session) or held_by
+        return {"holder": str(held_by or ""), "attempt": tries}
 
     def again(error: MigratorError, tries: int) -> Again | None:
         if not isinstance(error, _Held):
@@ -217,19 +226,15 @@ def _poll(session: Session, attempt: Callable[[], T | None]) -> T:
     try:
         return until_done(attempt_once, again, session.stop, deadline)
     except _Held:
-        holder = _holder(session) or holder
+        held_by = holder(session) or held_by
         raise LockUnavailable(
-            f"another migrator still held the lock after {budget:g} s: {holder or 'unknown'}",
-            wait_hint(holder),
+            f"another migrator still held the lock after {budget:g} s: {held_by or 'unknown'}",
+            wait_hint(held_by),
         ) from None
 
 
 class _Held(MigratorError):
     """Another session holds the lock."""
-
-
-def _holder(session: Session) -> Blocker | None:
-    return blockers.holder_of(session, "the migrator lock", key(session.settings.table))
 
 
 def _pause(tries: int) -> float:

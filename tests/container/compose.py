@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,15 +26,16 @@ DEMO = "compose.demo.yml"
 FINGERFLOW = "compose.fingerflow.yml"
 TRAEFIK = "compose.traefik.yml"
 TEST = "compose.test.yml"
-MIGRATOR_IMAGE = "migrator-test/migrator"
-ENGINE_IMAGE = "migrator-test/engine"
-BACKEND_IMAGE = "migrator-test/backend"
+# Two checkouts may be tested on one engine.
+_TAG = hashlib.sha256(bytes(ROOT)).hexdigest()[:8]
+MIGRATOR_IMAGE = f"migrator-test/migrator:{_TAG}"
+ENGINE_IMAGE = f"migrator-test/engine:{_TAG}"
+BACKEND_IMAGE = f"migrator-test/backend:{_TAG}"
 SECONDS = 120  # the deadline of one command; on an idle machine the longest takes twelve
 
 _LABEL = "com.docker.compose"
 
-# The migrations are the test's own, and what is healthy is seen at once; after that a probe, which
-# starts a Python, has no need to be frequent.
+# The migrations are the test's own, and what is healthy is seen at once.
 _TEST_FILE = """
 services:
   migrator:

@@ -205,6 +205,11 @@ def test_the_whole_way(left: Project) -> None:
     assert "Nothing to do: the database was adopted before." in again.out
     assert left.sql(STATE) == MOVED
 
+    # What was there before is not this run's.
+    failed = adopt(left, "--yes", "--version", "99")
+    assert failed.status == 1
+    assert "State: nothing was recorded; the database was not changed." in failed.err
+
     cleared = adopt(left, "--yes", "--drop-old")
     assert cleared.status == 0, cleared.out + cleared.err
     assert left.sql(STATE) == CLEARED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from typing import Any
 
@@ -86,9 +87,15 @@ class TestRestart:
         assert started == {"backend"}
 
     def test_of_the_database_is_survived(self, shop: Project) -> None:
+        backend = shop.container("backend")
+        kind, *check = backend["Config"]["Healthcheck"]["Test"]
+        assert kind == "CMD"
+        assert check[0] == "bash", "an interpreter takes longer to start than the backend to answer"
+        assert compose.run("docker", "exec", backend["Id"], *check).status == 0
         shop.compose("stop", "postgres")
         sick = shop.wait_for_health(503)
         assert sick == {"status": "unhealthy", "database": "unavailable", "logging": "configured"}
+        assert compose.run("docker", "exec", backend["Id"], *check).status != 0
         shop.compose("start", "postgres")
         assert shop.wait_for_health(200) == HEALTHY
 
@@ -213,6 +220,78 @@ class TestPrivileges:
             " FROM pg_roles WHERE rolname IN ('fingerflow_migrator', 'fingerflow_backend')"
         )
         assert attributes.splitlines() == ["f|f|f|f|f"] * 2
+
+
+class TestWhileAMigrationRuns:
+    # It ends when the sequence has been used, which other sessions see at once.
+    SLOW = """-- Add something slowly
+ALTER TABLE users ADD COLUMN slow text;
+CREATE TABLE slow (id serial);
+DO $$ BEGIN
+    WHILE NOT (SELECT is_called FROM signal.go) LOOP PERFORM pg_sleep(0.05); END LOOP;
+END $$;
+"""
+
+    def test_every_command_works(self, shop: Project) -> None:
+        """What the migration has changed is locked, and nobody waits for it but a migrator."""
+        shop.sql(
+            "CREATE SCHEMA signal; CREATE SEQUENCE signal.go;"
+            "GRANT USAGE ON SCHEMA signal TO PUBLIC; GRANT SELECT ON signal.go TO PUBLIC"
+        )
+        idle = self.timed(shop)[0]
+        shop.migration("004_slow.sql", self.SLOW)
+        running = [self.start(shop, "run", "--rm", "-T", "migrator")]
+        try:
+            sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+            compose.wait_for(lambda: shop.sql(sleeping) == "1", "the migration runs")
+            took, lines = self.timed(shop)
+            # Three seconds, or on a machine that does other things not much more than before.
+            assert took < max(3, 2 * idle)
+            assert lines[0].startswith("Current schema version: ")
+            assert lines[-1].startswith("Running now: 004_slow.sql (pid ")
+            made = shop.make("current")
+            assert (made.status, made.out.splitlines()[0]) == (0, lines[0])
+            roles = shop.try_compose("run", "--rm", "--no-deps", "roles")
+            assert (roles.status, roles.out) == (0, "")
+            assert "WARNING" not in roles.err
+            # A second operator, and a job that is tried again.
+            running += [
+                self.start(shop, "up", "--detach", "--wait"),
+                self.start(shop, "run", "--rm", "-T", "migrator"),
+            ]
+            waiting = "waiting for another migrator"
+            compose.wait_for(lambda: waiting in shop.logs("migrator"), "the second one waits")
+            assert all(process.poll() is None for process in running)
+        finally:
+            shop.sql("SELECT nextval('signal.go')")
+            statuses = [process.wait(timeout=compose.SECONDS) for process in running]
+        assert statuses == [0, 0, 0]
+        assert shop.compose("run", "--rm", "migrator", "--current").splitlines()[0].endswith(" 4")
+        password = shop.secret("POSTGRES_PASSWORD")
+        filled = shop.try_sql("fingerflow_backend", password, "INSERT INTO slow DEFAULT VALUES")
+        assert (filled.status, filled.err) == (0, ""), "a table that was made meanwhile"
+
+    @staticmethod
+    def timed(shop: Project) -> tuple[float, list[str]]:
+        """Return how many seconds `--current` takes, and what it prints; the quickest of three."""
+        answers = []
+        for _ in range(3):
+            began = time.monotonic()
+            out = shop.compose("run", "--rm", "migrator", "--current")
+            answers.append((time.monotonic() - began, out.splitlines()))
+        return min(answers)
+
+    @staticmethod
+    def start(shop: Project, *arguments: str) -> subprocess.Popen[bytes]:
+        files = [part for file in shop.files for part in ("-f", file)]
+        return subprocess.Popen(
+            ["docker", "compose", *files, *arguments],
+            cwd=shop.folder,
+            env=shop.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 class TestSecurity:

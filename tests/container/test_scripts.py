@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import signal
 import stat
 import subprocess
@@ -323,15 +324,30 @@ class TestRestore:
             found |= name == "damaged.dump" and "cannot be restored" in answer.err
             assert found, answer.err
             assert "State: nothing was " in answer.err
-        other = subprocess.run(
-            ["docker", "exec", filled.containers("postgres")[0], "pg_dump", "-U", "fingerflow",
-             "-Fc", "postgres"],
-            capture_output=True, check=True,
-        )  # fmt: skip
-        (tmp_path / "other.dump").write_bytes(other.stdout)
-        answer = script(filled, "restore", "--yes", str(tmp_path / "other.dump"))
-        assert answer.status == 1
-        assert "has no schema_migrations" in answer.err
+        columns = "version int, applied_at timestamp, description text"
+        filled.sql("CREATE DATABASE other", "template1")
+        for statement, problem in (
+            ("SELECT 1", "has no schema_migrations"),
+            (
+                "CREATE TABLE schema_migrations AS SELECT 1 AS version, false AS dirty",
+                "has a schema_migrations that is not migrator's",
+            ),
+            (
+                f"DROP TABLE schema_migrations; CREATE TABLE schema_migrations ({columns})",
+                "has nothing recorded in schema_migrations",
+            ),
+        ):
+            filled.sql(statement, "other")
+            other = subprocess.run(
+                ["docker", "exec", filled.containers("postgres")[0], "pg_dump", "-U", "fingerflow",
+                 "-Fc", "other"],
+                capture_output=True, check=True,
+            )  # fmt: skip
+            (tmp_path / "other.dump").write_bytes(other.stdout)
+            answer = script(filled, "restore", "--yes", str(tmp_path / "other.dump"))
+            assert answer.status == 1
+            assert f"other.dump {problem}: it is another application's" in answer.err
+        filled.sql("DROP DATABASE other", "template1")
         assert script(filled, "restore", "--yes", str(tmp_path / "none.dump")).status == 2
         assert script(filled, "restore", str(good)).status == 2, "nobody types YES"
         assert filled.sql(COUNTS) == "5|0"
@@ -411,6 +427,41 @@ class TestRestore:
             assert len(databases(filled)) == 2
         assert filled.get("/health")[0] == 200
         assert backups(filled) == [good]
+
+
+class TestVerify:
+    def test_has_a_scratch_database_and_leaves_none(self, filled: Project) -> None:
+        clean = script(filled, "verify")
+        assert clean.status == 0, clean.err
+        assert clean.out.startswith("The schema is what 001_initial_schema.sql describes.\n")
+        filled.sql("ALTER TABLE users ADD COLUMN by_hand text")
+        differs = filled.make("verify", "ARGS=--json")
+        assert differs.status == 2, "make's own"
+        assert [d["name"] for d in json.loads(differs.out)["differences"]] == ["users.by_hand"]
+        assert script(filled, "verify", "--version", "1").status == 5
+        assert script(filled, "verify", "--nothing-like-it").status == 2
+        filled.sql("ALTER TABLE users DROP COLUMN by_hand")
+        assert databases(filled) == ["fingerflow"]
+
+    @BOTH
+    def test_struck_while_it_builds(self, filled: Project, strike: signal.Signals) -> None:
+        again = "current_database() LIKE '%scratch'"
+        slow = (
+            f"-- Wait where it is built again\nSELECT CASE WHEN {again} THEN pg_sleep(600) END;\n"
+        )
+        filled.migration("002_slow.sql", slow)
+        filled.compose("run", "--rm", "--no-deps", "migrator")
+        asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        status, _ = strike_at(filled, strike, lambda: filled.sql(asleep) == "1", "verify")
+        filled.sql("DELETE FROM schema_migrations WHERE version = 2")
+        (filled.folder / "migrations/002_slow.sql").unlink()
+        left = databases(filled)[1:]
+        if strike == signal.SIGTERM:
+            assert (status, left) == (143, [])
+        else:
+            assert (status, left) == (-9, ["fingerflow_verify_scratch"])
+            assert script(filled, "verify").status == 0
+            assert databases(filled) == ["fingerflow"]
 
 
 class TestReset:

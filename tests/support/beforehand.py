@@ -31,7 +31,7 @@ CONTAINERS = "tests/container"  # needs a Docker engine
 REFERENCE = {
     "tests/unit": 60,
     "tests/integration": 660,
-    "tests/container": 330,
+    "tests/container": 240,
     "tests/chaos": 150,
 }
 CORES = 2
@@ -88,6 +88,8 @@ def announcement(lines: Sequence[str], took: dict[str, float], *, has_engine: bo
         folders = [word for word in words if word.startswith("tests/")]
         if not has_engine and CONTAINERS in folders:
             folders.remove(CONTAINERS)
+        if not folders:
+            continue
         cores = CORES / min(os.cpu_count() or 1, WORKERS) if "-n" in words else 1
         estimate = slower * cores * sum(REFERENCE[folder] for folder in folders)
         parts[" and ".join(folders)] = estimate if seconds is None else seconds

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
@@ -32,6 +33,8 @@ IN_A_PARTITION = """
 CREATE TABLE x (id int) PARTITION BY LIST (id);
 CREATE TABLE x_1 PARTITION OF x (CHECK (code(id) = 1)) FOR VALUES IN (1);
 """
+# A run that writes anything fails with it.
+READ_ONLY = "-c default_transaction_read_only=on"
 SECRET, BACKEND_SECRET = "migrator-Hq52", "backend-Lw93"
 
 
@@ -330,8 +333,9 @@ class TestSecrets:
     @pytest.mark.parametrize("text", ["@ / # % : ' \" \\ $HOME `id` é", " blanks ", ":'backend'"])
     def test_every_character_of_a_password_counts(self, deployment: Deployment, text: str) -> None:
         deployment.file.write_text(text)
-        done = deployment.run()
-        assert (done.status, done.err) == (0, "")
+        for options in ("", READ_ONLY):
+            done = deployment.run(PGOPTIONS=options)
+            assert (done.status, done.err) == (0, "")
         deployment.login(MIGRATOR, text)
 
     @pytest.mark.parametrize(
@@ -380,6 +384,98 @@ class TestSecrets:
         self, deployment: Deployment, value: str | None
     ) -> None:
         self.refused(deployment, "password of the backend", BACKEND_PASSWORD=value)
+
+
+class TestLook:
+    """Where all is as it should be, nothing is written, and nobody is waited for."""
+
+    RIGHTS = """
+CREATE TABLE schema_migrations (version int); CREATE TABLE shop (id serial, n int);
+CREATE MATERIALIZED VIEW ids AS SELECT id FROM shop
+"""
+    DEFAULTS = "ALTER DEFAULT PRIVILEGES FOR ROLE roles_migrator"
+    # Each of these changes something that the script has to change back.
+    WRONG = (
+        "REVOKE INSERT ON shop FROM roles_backend",
+        "REVOKE SELECT ON ids FROM roles_backend",
+        "REVOKE USAGE ON SEQUENCE shop_id_seq FROM roles_backend",
+        "REVOKE USAGE ON SCHEMA public FROM roles_backend",
+        "GRANT DELETE ON schema_migrations TO roles_backend",
+        "GRANT CREATE ON SCHEMA public TO PUBLIC",
+        "GRANT TEMPORARY ON DATABASE {0} TO PUBLIC",
+        "ALTER SCHEMA public OWNER TO postgres",
+        "ALTER DATABASE {0} OWNER TO postgres",
+        "ALTER TABLE shop OWNER TO postgres",
+        "CREATE TABLE by_hand (id int)",
+        "CREATE STATISTICS by_hand ON id, n FROM shop",
+        f"{DEFAULTS} REVOKE SELECT ON TABLES FROM roles_backend",
+        f"{DEFAULTS} REVOKE USAGE ON SCHEMAS FROM roles_backend",
+        "ALTER ROLE roles_backend NOLOGIN",
+        "ALTER ROLE roles_migrator CREATEROLE",
+        "ALTER ROLE roles_migrator PASSWORD 'another'",
+        "ALTER ROLE roles_backend PASSWORD NULL",
+    )
+
+    @pytest.fixture
+    def right(self, deployment: Deployment) -> Deployment:
+        """A database with tables, on which the script has been run."""
+        deployment.database.execute(self.RIGHTS)
+        assert deployment.run().status == 0
+        return deployment
+
+    @contextmanager
+    def migrating(self, right: Deployment) -> Iterator[None]:
+        """Be a migrator that has changed every table, the history and a role, and made a table."""
+        database = right.database
+        url = database.server.url(database.name, user=MIGRATOR, password=SECRET)
+        with closing(psycopg2.connect(url, application_name="migrator: 002_more.sql")) as session:
+            session.cursor().execute(
+                "SELECT pg_advisory_xact_lock(1); CREATE TABLE made (id int);"
+                "ALTER TABLE shop ADD COLUMN name text; ALTER TABLE schema_migrations ADD x int;"
+                "GRANT TRUNCATE ON shop, ids TO roles_backend;"
+                " ALTER ROLE roles_migrator SET work_mem='5MB'"
+            )
+            yield
+            session.commit()
+
+    def test_what_is_not_right_is_made_so(self, right: Deployment) -> None:
+        for wrong in self.WRONG:
+            right.database.execute(wrong.format(right.database.name))
+            refused = right.run(PGOPTIONS=READ_ONLY)
+            assert (refused.status, "read-only transaction" in refused.err) == (3, True), wrong
+            assert right.run().err == "", wrong
+            done = right.run(PGOPTIONS=READ_ONLY)
+            assert (done.status, done.out, done.err) == (0, "", ""), wrong
+        right.login(MIGRATOR, SECRET)
+        right.login(BACKEND, BACKEND_SECRET)
+
+    def test_a_running_migration_is_not_waited_for(self, right: Deployment) -> None:
+        with self.migrating(right):
+            done = right.run(PGOPTIONS=f"{READ_ONLY} -c statement_timeout=1s")
+            assert (done.status, done.out, done.err) == (0, "", "")
+        # The table that it made has the rights already.
+        assert right.run(PGOPTIONS=READ_ONLY).status == 0
+
+    def test_what_would_wait_for_a_migration_is_left_and_said(self, right: Deployment) -> None:
+        right.database.execute("REVOKE INSERT, DELETE ON shop FROM roles_backend")
+        with self.migrating(right):
+            done = right.run(BACKEND_PASSWORD="newer", PGOPTIONS="-c statement_timeout=1s")
+            assert (done.status, done.out) == (0, "")
+            right.login(BACKEND, "newer")
+        [warning, *details, hint] = done.err.splitlines()
+        assert "a migration is running (migrator: 002_more.sql, pid " in warning
+        assert len(details) == 2
+        assert all(line.endswith(" ON TABLE public.shop TO roles_backend") for line in details)
+        assert hint == "HINT:  Run this again when the migration has ended: make up."
+        assert right.run(BACKEND_PASSWORD="newer").err == ""
+        assert right.run(BACKEND_PASSWORD="newer", PGOPTIONS=READ_ONLY).status == 0
+
+    def test_many_at_once(self, deployment: Deployment) -> None:
+        deployment.database.execute(self.RIGHTS)
+        with ThreadPoolExecutor() as pool:
+            done = list(pool.map(lambda _: deployment.run(), range(4)))
+        assert [(each.status, each.err) for each in done] == [(0, "")] * 4
+        assert deployment.run(PGOPTIONS=READ_ONLY).status == 0
 
 
 class TestNames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from contextlib import contextmanager
@@ -67,6 +68,33 @@ def test_a_real_migrator_is_named_with_its_file(
     assert run.status == 6
     expected = f"pid {holder.pid} (migrator: 001_slow.sql, role app_owner, client"
     assert expected in run.event("lock unavailable")["message"]
+
+    current = migrate("--current", timeout=3)
+    version, recent, now = current.out.splitlines()
+    assert (version, recent) == ("Current schema version: 0", "Recent migrations:")
+    assert now.startswith(f"Running now: 001_slow.sql (pid {holder.pid}, in a transaction for ")
+    answer = json.loads(migrate("--current", "--json", timeout=3).out)["running"]
+    assert answer.pop("transaction_s") >= 0
+    assert answer == {"file": "001_slow.sql", "pid": holder.pid, "role": "app_owner"}
+    first.end()
+
+
+def test_current_does_not_wait_for_the_first_file_after_an_older_deployment(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """Our columns are added to the history before it, in a transaction of their own."""
+    database.execute(
+        "SET ROLE app_owner; CREATE TABLE schema_migrations (version int PRIMARY KEY,"
+        " applied_at timestamp NOT NULL DEFAULT now(), description text);"
+        "INSERT INTO schema_migrations VALUES (1, now(), 'Before')"
+    )
+    folder.write("001_before.sql", "SELECT 1;")
+    folder.write("002_slow.sql", "SELECT pg_sleep(60);")
+    first = migrate.start()
+    running(database, "pg_sleep")
+    lines = migrate("--current", timeout=3).out.splitlines()
+    assert lines[0] == "Current schema version: 1"
+    assert lines[-1].startswith("Running now: 002_slow.sql (pid ")
     first.end()
 
 

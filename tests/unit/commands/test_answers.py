@@ -37,7 +37,7 @@ class TestCurrent:
 
     def test_of_an_empty_history_is_0(self) -> None:
         assert current.text([]) == "Current schema version: 0\nRecent migrations:"
-        assert current.data([]) == {"version": 0, "recent": []}
+        assert current.data([]) == {"version": 0, "recent": [], "running": None}
 
     def test_shows_the_latest_five_newest_first(self) -> None:
         rows = [row(version, f"Step {version}") for version in range(1, 8)]

@@ -15,7 +15,7 @@ import yaml
 from migrator.process.settings import VARIABLES
 
 ROOT = Path(__file__).parents[3]
-COMPOSE, SWARM = "docker-compose.prod-standalone.yml", "deploy/swarm/migrator.yml"
+COMPOSE, SWARM = "deploy/compose/services.yml", "deploy/swarm/migrator.yml"
 DECIDED_THERE = {"DATABASE_URL", "POSTGRES_PASSWORD_FILE"}
 LEFT_OUT = {
     "DATABASE_URL_FILE": "the file decides the address",
@@ -42,7 +42,7 @@ def environments(file: str) -> list[dict[str, Any]]:
     return [
         service["environment"]
         for service in services.values()
-        if service["image"].startswith("${MIGRATOR_IMAGE:-")
+        if service["image"].startswith("${MIGRATOR_IMAGE")
     ]
 
 
