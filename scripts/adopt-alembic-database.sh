@@ -38,7 +38,8 @@ version=1
 options=()
 phase=checking # then repairing, adopting, migrating, starting, showing, and last verifying
 backup=
-before= # what the database says of its history when this begins
+repaired=0 # whether a repair was run to its end
+before=    # what the database says of its history when this begins
 
 after_failure() {
     local now
@@ -55,6 +56,9 @@ after_failure() {
                 say 'State: PostgreSQL does not answer. The database was adopted as a whole, or not changed.'
             elif [[ $now != "$before" ]]; then
                 say 'State: the database was adopted; migrations may be pending. The backend was not stopped.'
+            elif ((repaired)); then
+                say 'State: nothing was recorded. The repair of the schema is done; the backend was not stopped, and works' \
+                    'with that.'
             else
                 say 'State: nothing was recorded; the database was not changed. The backend was not stopped.'
             fi
@@ -123,6 +127,7 @@ repair() {
         if [[ -e migrations/${file##*/} ]] && ((10#${number%%_*} <= 10#$version)); then
             say "Repairing what differs from migrations/${file##*/}."
             run_repair "$file"
+            repaired=1
         fi
     done
 }

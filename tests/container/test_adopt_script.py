@@ -161,7 +161,7 @@ def test_struck_while_it_compares(left: Project, strike: signal.Signals) -> None
     original = (compose.ROOT / "migrations/001_initial_schema.sql").read_text()
     left.migration("001_initial_schema.sql", original)
     if strike == signal.SIGTERM:
-        assert "State: nothing was recorded; the database was not changed." in said
+        assert "State: nothing was recorded. The repair of the schema is done;" in said
         assert left.sql(STATE) == UNTOUCHED
     else:
         assert left.sql(STATE) == UNTOUCHED.removesuffix("0") + "1"
@@ -184,7 +184,7 @@ def test_the_whole_way(left: Project) -> None:
     assert differs.status == 1
     assert "column users.nickname: not in the files\n" in differs.out
     assert "1 difference between the database" in differs.out
-    assert "State: nothing was recorded; the database was not changed." in differs.err
+    assert "State: nothing was recorded. The repair of the schema is done;" in differs.err
     assert left.sql(STATE) == UNTOUCHED
     (backup,) = backups(left)
     assert f"restore-database.sh --no-start backups/{backup.name}" in differs.err
@@ -208,7 +208,7 @@ def test_the_whole_way(left: Project) -> None:
     # What was there before is not this run's.
     failed = adopt(left, "--yes", "--version", "99")
     assert failed.status == 1
-    assert "State: nothing was recorded; the database was not changed." in failed.err
+    assert "State: nothing was recorded. The repair of the schema is done;" in failed.err
 
     cleared = adopt(left, "--yes", "--drop-old")
     assert cleared.status == 0, cleared.out + cleared.err

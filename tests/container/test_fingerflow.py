@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = compose.ROOT / "docs/fingerflow.md"
-IMAGE = "migrator-test/fingerflow"
+IMAGE = compose.BACKEND_IMAGE.replace("backend", "fingerflow")
 CHANGE = "002_make_room_for_backup_codes.sql"
 ENV = r"""
 EMAIL_FROM_NAME="Finger Flow"
@@ -62,7 +62,9 @@ def flow(images: None, sources: Path) -> Iterator[Project]:
     The tests are its story, in order.
     """
     del images
-    compose.docker("build", "-q", "-t", IMAGE, str(Path(__file__).with_name("fingerflow")))
+    base = f"BASE={compose.BACKEND_IMAGE}"
+    stand_in = str(Path(__file__).with_name("fingerflow"))
+    compose.docker("build", "-q", "--build-arg", base, "-t", IMAGE, stand_in)
     with compose.project(BACKEND_IMAGE=IMAGE, FRONTEND_IMAGE=IMAGE) as flow:
         for source in sources.iterdir():
             if source.name not in ("migrations", "secrets", ".git"):
@@ -206,7 +208,7 @@ def test_the_first_change(flow: Project) -> None:
     section = PAGE.read_text("utf-8").split("## The first change", 1)[1]
     [change] = re.findall(r"(?ms)^```sql\n(.*?)^```$", section)
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```$", section)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     flow.sql("INSERT INTO users (email, created_at) VALUES ('ada@example.org', 1)")
     setup = "/api/2fa/setup?email=ada@example.org"
     status, problem = compose.ask(flow.url() + setup, method="POST")
@@ -222,10 +224,7 @@ def test_the_first_change(flow: Project) -> None:
     assert flow.container("backend")["Id"] == before["Id"]  # its image is the same
     assert compose.ask(flow.url() + setup, method="POST") == (200, {"length": 640})
 
-    assert flow.sql("CREATE DATABASE scratch OWNER fingerflow_migrator") == "CREATE DATABASE"
-    url = "MIGRATOR_SCRATCH_URL=postgresql://fingerflow_migrator@postgres:5432/scratch"
-    verified = flow.compose("run", "--rm", "-e", url, "migrator", "verify")
-    assert f"The schema is what the 2 files up to {CHANGE} describe.\n" in verified
+    assert f"The schema is what the 2 files up to {CHANGE} describe.\n" in outputs[3]
 
 
 def test_a_broken_change_and_the_ways_back(flow: Project) -> None:
