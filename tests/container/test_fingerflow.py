@@ -84,7 +84,8 @@ def flow(images: None, sources: Path) -> Iterator[Project]:
         finally:
             flow.close()
             compose.docker("network", "rm", network)
-            compose.run("docker", "image", "rm", "--force", image)
+            names = compose.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", image)
+            compose.docker("image", "rm", "--force", *names.split())
 
 
 def shell(flow: Project, command: str) -> Answer:
