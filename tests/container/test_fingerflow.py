@@ -50,8 +50,6 @@ ALONE_FILE = """
 services:
   postgres:
     healthcheck: {interval: 0.5s}
-  backend:
-    healthcheck: {interval: 1s, start_interval: 0.5s, start_period: 3s, retries: 1}
 """
 
 
