@@ -24,6 +24,7 @@ from migrator.history.table import (
     ensure_history,
     expected_sql,
     fingerprint_sql,
+    reached_sql,
     read_fingerprint,
     record_sql,
 )
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.table import Fingerprint, History
+    from migrator.process.names import Table
     from migrator.server.session import Session
     from migrator.watch.impact import Lock, LockedRelation
 
@@ -68,6 +70,7 @@ class Turn(NamedTuple):
     Attributes:
         group: the migrations.
         fingerprint: the fingerprint of the history without these migrations.
+        highest: the highest version in the history without these migrations.
         first: whether they are the first ones of the plan.
         waits: whether the commit waits until it is on the disk.
         watched: whether the locks are reported, because other sessions may wait for them.
@@ -75,6 +78,7 @@ class Turn(NamedTuple):
 
     group: Sequence[Migration]
     fingerprint: Fingerprint
+    highest: int
     first: bool
     waits: bool
     watched: bool
@@ -120,7 +124,7 @@ def apply_each(
             if state.resumable:
                 results = stepwise.resume(session, group[0], fingerprint, state)
             else:
-                turn = Turn(group, fingerprint, not number, waits, state.had_tables)
+                turn = Turn(group, fingerprint, state.current, not number, waits, state.had_tables)
                 results = _apply_turn(session, turn, state)
             state.group = ()
             if results is None:
@@ -276,7 +280,7 @@ def _send_at_once(session: Session, turn: Turn) -> Done:
     claim = lock.claim_sql(
         session,
         statements.limits_sql(session, migration, local=True),
-        expected_sql(session.settings.table, turn.fingerprint),
+        _unchanged_sql(session.settings.table, turn, traceless=traceless),
         quietly=traceless,
     )
     end = _end_sql(session, turn, migration, turn.fingerprint, traceless=traceless)
@@ -330,6 +334,17 @@ def _send_in_steps(session: Session, turn: Turn, *, one_by_one: bool) -> list[Do
     return [Done(duration, times.impact(report)) for duration, report in reports]
 
 
+def _unchanged_sql(table: Table, turn: Turn, *, traceless: bool) -> str:
+    """Return the query that is true when the history is as it was planned with.
+
+    A file that only defines objects cannot write into the history, so nothing is compared after it
+    and it is enough that nobody has applied it, or a later one.
+    """
+    if traceless:
+        return reached_sql(table, turn.highest, turn.group[0].version)
+    return expected_sql(table, turn.fingerprint)
+
+
 def _first_sql(turn: Turn, migration: Migration, *, later: bool = False) -> str:
     """Return the statement before a file that the report on its locks needs."""
     return impact.first_sql(migration, later=later) if turn.watched else "SELECT"
@@ -352,13 +367,13 @@ def _end_sql(
         migration: the file.
         fingerprint: the fingerprint of the history without the file.
         before: the file before it in the same transaction; None for the first one.
-        traceless: whether the file has left nothing in the session.
+        traceless: whether the file only defines objects.
     """
     record = record_sql(
         session.settings.table,
         migration,
         applied_by=applied_by(),
-        others=fingerprint,
+        others=None if traceless else fingerprint,
         after=before.version if before else None,
     )
     pieces = [

@@ -204,7 +204,7 @@ def record_sql(
     migration: Migration,
     *,
     applied_by: str,
-    others: Fingerprint,
+    others: Fingerprint | None,
     execution_ms: int | None = None,
     after: int | None = None,
 ) -> str:
@@ -221,7 +221,8 @@ def record_sql(
         table: the history table.
         migration: the file; its description is used unless the file has recorded one.
         applied_by: the text behind the role, as `applied_by` returns it.
-        others: the fingerprint of the history before the migration.
+        others: the fingerprint of the history before the migration; None for a file that cannot
+            have written into the history.
         execution_ms: how long the migration took, in milliseconds; None for the time since the
             transaction began, which `duration_ms` returns then.
         after: the version that was recorded before in the same transaction; the time is counted
@@ -235,6 +236,13 @@ def record_sql(
         begin = f"coalesce(({recorded}), {begin})"
     since_begin = f"extract(epoch FROM clock_timestamp() - {begin}) * 1000"
     milliseconds = since_begin if execution_ms is None else str(execution_ms)
+    others_kept = ""
+    if others is not None:
+        others_kept = f"""
+  IF NOT ({expected_sql(table, others, without=version)}) THEN
+    RAISE EXCEPTION 'the file changed other versions in the history table {table}'
+      USING ERRCODE = '{CHANGED_HISTORY}';
+  END IF;"""
     return f"""
 {_IN_UTC};
 INSERT INTO {table.quoted} AS h
@@ -253,11 +261,7 @@ DO $migrator$ BEGIN
     RAISE EXCEPTION 'the record of {migration.file} is not in {table} as it was written'
       USING ERRCODE = '{NOT_KEPT}',
       HINT = 'A trigger on {table} changes or drops what is written to it: drop the trigger.';
-  END IF;
-  IF NOT ({expected_sql(table, others, without=version)}) THEN
-    RAISE EXCEPTION 'the file changed other versions in the history table {table}'
-      USING ERRCODE = '{CHANGED_HISTORY}';
-  END IF;
+  END IF;{others_kept}
   RAISE INFO '{PRIVATE}{_TOOK} %', (SELECT execution_ms FROM {table.quoted}
     WHERE version = {version});
 END $migrator$"""
@@ -316,6 +320,23 @@ VALUES ({migration.version}, {time}, {literal(migration.description)},
 def fingerprint_sql(table: Table) -> str:
     """Return the rest of a SELECT that reads the fingerprint of the history."""
     return f"count(*), coalesce(sum(version), 0) FROM {table.quoted}"
+
+
+def reached_sql(table: Table, highest: int, version: int) -> str:
+    """Return the query that is true when nobody has applied a version, or a higher one than known.
+
+    It reads the index of the versions at two places, however long the history is. A row that
+    somebody has added below the highest version, or removed, is found by `expected_sql` later.
+
+    Args:
+        table: the history table.
+        highest: the highest version that is known to be in the history.
+        version: the version that will be applied.
+    """
+    return (
+        f"SELECT (SELECT coalesce(max(version), 0) FROM {table.quoted}) = {highest}"
+        f" AND NOT EXISTS (SELECT FROM {table.quoted} WHERE version = {version})"
+    )
 
 
 def expected_sql(table: Table, fingerprint: Fingerprint, *, without: int | None = None) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from migrator.history import look
 from tests.support.migrator import BOTH_WAYS
+from tests.support.proxy import Proxy
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -343,3 +344,38 @@ def test_the_log_has_the_duration_that_the_row_has(
     assert told[0] >= 200
     assert told[1] < 200
     assert told[2] >= 100
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "tables"),
+    [
+        (12, 0, ["t10", "t11", "t13"]),  # another migrator was quicker
+        (99, 5, ["t10", "t11"]),  # with newer files
+        (5, 0, ["t10", "t11", "t12", "t13"]),  # below all that is there
+    ],
+)
+def test_what_is_recorded_between_two_files_that_define_objects_is_seen(
+    migrate: Migrate,
+    folder: Folder,
+    database: Database,
+    version: int,
+    status: int,
+    tables: list[str],
+) -> None:
+    """Such a file is sent without a look at every row of the history."""
+    for number in range(10, 14):
+        folder.write(f"{number:03}_t.sql", f"CREATE TABLE t{number} (id int);")
+
+    def record(text: str) -> None:
+        if "CREATE TABLE t12" in text:
+            proxy.on_query = None
+            database.execute(f"INSERT INTO schema_migrations (version) VALUES ({version})")
+
+    with Proxy(database.server.host, database.server.port) as proxy:
+        proxy.on_query = record
+        run = migrate(env={"DATABASE_URL": proxy.url(database.url)})
+    assert run.status == status, run.err
+    made = database.execute(
+        "SELECT relname::text FROM pg_class WHERE relname ~ '^t1[0-9]$' ORDER BY 1"
+    )
+    assert [name for (name,) in made] == tables
