@@ -11,8 +11,23 @@ from migrator.server.sqlstate import LOCK_NOT_AVAILABLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from migrator.apply.rows import RowCount
     from migrator.failure.failure import Failure
     from migrator.watch.impact import Impact
+
+
+class Done(NamedTuple):
+    """A migration that is committed.
+
+    Attributes:
+        duration_ms: how long it took, in milliseconds.
+        impact: the relations that it locked and rewrote.
+        rows: how many rows its statements changed, for those that have a count.
+    """
+
+    duration_ms: int
+    impact: Impact
+    rows: tuple[RowCount, ...] = ()
 
 
 class Applied(NamedTuple):
@@ -24,6 +39,8 @@ class Applied(NamedTuple):
         description: the words of the file's name.
         duration_ms: how long the migration took, in milliseconds.
         impact: the relations that it locked and rewrote.
+        rows: how many rows its statements changed, for those that have a count; when they are many,
+            those of like statements are one.
     """
 
     version: int
@@ -31,6 +48,7 @@ class Applied(NamedTuple):
     description: str
     duration_ms: int
     impact: Impact
+    rows: tuple[RowCount, ...] = ()
 
 
 class MigrationFailed(MigratorError):

@@ -44,6 +44,7 @@ class RunState:
         had_tables: whether the database had tables when the run began, so that other sessions may
             wait for the locks of its files.
         alone: whether no other migrator has held the lock between two files of this run.
+        told: the files and tables of which this run has told that row security applies.
     """
 
     # A dataclass would take a millisecond of every run.
@@ -60,6 +61,7 @@ class RunState:
         self.writable_by: float | None = None
         self.had_tables = True
         self.alone = True
+        self.told: set[tuple[str, str]] = set()
 
     @property
     def running(self) -> str:

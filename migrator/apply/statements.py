@@ -21,6 +21,7 @@ from migrator.watch import observer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from migrator.apply.rows import FileRows
     from migrator.files.migration import Migration
     from migrator.files.scanner import Statement
     from migrator.server.activity import Activity
@@ -67,7 +68,13 @@ def limits_sql(session: Session, migration: Migration, *, local: bool) -> str:
 
 
 def send(
-    session: Session, migration: Migration, tail: str, times: LockTimes, *, one_by_one: bool
+    session: Session,
+    migration: Migration,
+    tail: str,
+    times: LockTimes,
+    rows: FileRows,
+    *,
+    one_by_one: bool,
 ) -> None:
     """Run a file's statements in the open transaction, and then the tail.
 
@@ -76,6 +83,7 @@ def send(
         migration: the file.
         tail: SQL that follows the last statement, if possible in the same message.
         times: the times of the transaction's locks; new ones are added.
+        rows: what the file did to rows; it is added to.
         one_by_one: whether every statement is a message of its own.
 
     Raises:
@@ -87,20 +95,24 @@ def send(
     messages = batches(migration, one_by_one=one_by_one)
     for number, batch in enumerate(messages, 1):
         if not batch.quick:
-            send_alone(session, migration, batch.indices[0], times)
+            send_alone(session, migration, batch.indices[0], times, rows)
         elif number == len(messages) and session.reads_utf8:
-            _send_batch(session, migration, batch, tail)
+            _send_batch(session, migration, batch, tail, rows)
             return
         else:
-            _send_batch(session, migration, batch, "")
+            _send_batch(session, migration, batch, "", rows)
     if not session.reads_utf8:
         session.execute("RESET client_encoding")
     send_tail(session, migration, tail)
 
 
 def send_alone(
-    session: Session, migration: Migration, index: int, times: LockTimes | None = None
-) -> None:
+    session: Session,
+    migration: Migration,
+    index: int,
+    times: LockTimes | None = None,
+    rows: FileRows | None = None,
+) -> int | None:
     """Run one statement as a message of its own.
 
     Args:
@@ -109,6 +121,10 @@ def send_alone(
         index: the statement, from 0.
         times: the times of the transaction's locks; new ones are added. None outside
             a transaction.
+        rows: what the file did to rows; it is added to. None when nobody asks.
+
+    Returns:
+        How many rows the statement returned or changed; None for most other statements.
 
     Raises:
         StatementFailed: the server reported an error.
@@ -123,17 +139,23 @@ def send_alone(
             if statement.copy_data is None:
                 session.execute(message)
             else:
-                rows = _Rows(migration.script.source, *statement.copy_data)
-                session.copy(migration.script.text(statement), rows)
+                data = _CopyData(migration.script.source, *statement.copy_data)
+                session.copy(migration.script.text(statement), data)
+            count = session.row_count
+            if rows:
+                rows.note(session, index)
             if times:
                 times.look(session)
         except ServerError as error:
             position = _position(session, message, error)
             elapsed = time.monotonic() - started
             raise _failed(session, activity, error, migration, index, position, elapsed) from None
+    return count
 
 
-def _send_batch(session: Session, migration: Migration, batch: Batch, tail: str) -> None:
+def _send_batch(
+    session: Session, migration: Migration, batch: Batch, tail: str, rows: FileRows
+) -> None:
     """Run a batch from a savepoint; if it fails at an unknown place, run its statements singly."""
     end = tail or f"RELEASE {_SAVEPOINT}"
     started = time.monotonic()
@@ -150,7 +172,7 @@ def _send_batch(session: Session, migration: Migration, batch: Batch, tail: str)
         return
     session.execute(f"ROLLBACK TO {_SAVEPOINT}")
     for index in batch.indices:
-        send_alone(session, migration, index)
+        send_alone(session, migration, index, rows=rows)
     send_tail(session, migration, tail)
 
 
@@ -181,8 +203,7 @@ def send_together(
         piece if isinstance(piece, str) else source[piece.start : piece.end] for piece in pieces
     ).encode()
     started = time.monotonic()
-    alone = len(indices) == 1
-    with observer.running(session, migration, indices[0], alone=alone) as activity:
+    with observer.running(session, migration, indices[0], indices[-1]) as activity:
         _obey_the_observer(session, migration, indices[0])
         try:
             session.execute(message)
@@ -335,7 +356,7 @@ def _locate(
     return None, None
 
 
-class _Rows:
+class _CopyData:
     """The rows of a COPY, which the driver reads in parts, so that they are not copied at once."""
 
     def __init__(self, source: str, start: int, end: int) -> None:

@@ -13,7 +13,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from migrator.apply import concurrently, statements, traces
-from migrator.apply.outcome import MigrationFailed
+from migrator.apply.outcome import Done, MigrationFailed
+from migrator.apply.row_security import log_row_security
+from migrator.apply.rows import FileRows, in_log
 from migrator.failure.describe import Situation, describe, describe_broken
 from migrator.failure.place import StatementFailed
 from migrator.files.statement import (
@@ -38,7 +40,6 @@ from migrator.server.session import (
 )
 from migrator.server.sqlstate import ACTIVE_SQL_TRANSACTION, INVALID_TRANSACTION_TERMINATION
 from migrator.watch import impact
-from migrator.watch.impact import Done, Impact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from migrator.history.progress import Progress
     from migrator.history.table import Fingerprint
     from migrator.server.session import Session
+    from migrator.watch.impact import Impact
 
 log = get_logger()
 
@@ -102,11 +104,12 @@ def resume(
         if _take_back(session, migration):
             return None
         started = time.monotonic()
-        impacts = _run_statements(session, migration, progress, state)
+        rows = FileRows(migration, state.told, log_row_security)
+        impacts = _run_statements(session, migration, progress, state, rows)
         _refuse_invalid_index(session, migration, state)
         duration_ms = round((time.monotonic() - started) * 1000)
         _record(session, migration, fingerprint, duration_ms)
-        return [Done(duration_ms, impact.merged(impacts))]
+        return [Done(duration_ms, impact.merged(impacts), tuple(rows.counts.values()))]
     finally:
         _clean_up(session)
 
@@ -213,7 +216,11 @@ def _take_back(session: Session, migration: Migration) -> bool:
 
 
 def _run_statements(
-    session: Session, migration: Migration, progress: Progress, state: RunState
+    session: Session,
+    migration: Migration,
+    progress: Progress,
+    state: RunState,
+    rows: FileRows,
 ) -> list[Impact]:
     """Run the statements that are not done yet; return the impact of each."""
     if progress.statements:
@@ -227,14 +234,19 @@ def _run_statements(
     impacts = []
     for index, statement in enumerate(migration.statements):
         if index >= progress.statements:
-            impacts.append(_run_statement(session, migration, index, progress, state))
+            impacts.append(_run_statement(session, migration, index, progress, state, rows))
         elif _SESSION_SETTING.match(migration.script.text(statement)):
             statements.send_alone(session, migration, index)
     return impacts
 
 
 def _run_statement(
-    session: Session, migration: Migration, index: int, progress: Progress, state: RunState
+    session: Session,
+    migration: Migration,
+    index: int,
+    progress: Progress,
+    state: RunState,
+    rows: FileRows,
 ) -> Impact:
     """Run one statement, as often as its errors call for, and record it as done.
 
@@ -245,6 +257,7 @@ def _run_statement(
         progress: how far earlier runs came. One of them may have begun this statement outside
             a transaction, and not recorded its end.
         state: the state of the run, for messages.
+        rows: what the file did to rows; it is added to.
     """
     text = migration.script.text(migration.statements[index])
     # A statement that is begun outside a transaction without being such a command is a block that
@@ -257,7 +270,7 @@ def _run_statement(
     def attempt(tries: int) -> Impact:
         nonlocal alone, half_done
         if not alone:
-            result = _run_in_transaction(session, migration, index)
+            result = _run_in_transaction(session, migration, index, rows)
             if result is not None:
                 return result
             alone = True
@@ -267,7 +280,9 @@ def _run_statement(
         half_done = not command
         # After an error of this run it is known how the statement has ended.
         then = traces.recorded(progress.before) if begun and tries == 1 else None
-        return concurrently.run_alone(session, migration, index, command, found_then=then)
+        result = concurrently.run_alone(session, migration, index, command, found_then=then)
+        rows.look(session, index)
+        return result
 
     lock_timeout, _ = migration.limits(session.settings)
     try:
@@ -284,6 +299,7 @@ def _run_statement(
         file=migration.file,
         statement=index + 1,
         statements=len(migration.statements),
+        **in_log([rows.counts[index]] if index in rows.counts else []),
     )
     return result
 
@@ -322,7 +338,9 @@ def _state_after_failure(migration: Migration, index: int, *, commits: bool, lef
     return f"{'; '.join(facts)}; the next run of {migration.file} {again}"
 
 
-def _run_in_transaction(session: Session, migration: Migration, index: int) -> Impact | None:
+def _run_in_transaction(
+    session: Session, migration: Migration, index: int, rows: FileRows
+) -> Impact | None:
     """Run a statement and record it as done, in one transaction.
 
     Returns:
@@ -333,7 +351,7 @@ def _run_in_transaction(session: Session, migration: Migration, index: int) -> I
     session.execute(f"{concurrently.BEGIN}; {on_safe_path(first)}")
     times = impact.LockTimes()
     try:
-        statements.send_alone(session, migration, index)
+        statements.send_alone(session, migration, index, rows=rows)
         commit = concurrently.commit_progress_sql(session, migration, Reached(index + 1))
         # A deferred constraint fails at the end of the transaction; its error belongs to this
         # statement, and its functions run on the path of the file.

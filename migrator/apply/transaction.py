@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.apply import durability, statements, stepwise
 from migrator.apply.batches import is_one_quick_batch
-from migrator.apply.outcome import Applied, MigrationFailed
+from migrator.apply.outcome import Applied, Done, MigrationFailed
+from migrator.apply.row_security import log_row_security
+from migrator.apply.rows import FileRows, in_log, summed
 from migrator.apply.traceless import is_traceless
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
@@ -40,7 +42,6 @@ from migrator.server.session import (
 )
 from migrator.server.sqlstate import NOT_CLAIMED
 from migrator.watch import impact, observer
-from migrator.watch.impact import Done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,6 +146,7 @@ def _applied(migration: Migration, done: Done) -> Applied:
         description=migration.description,
         duration_ms=done.duration_ms,
         impact=done.impact,
+        rows=summed(done.rows),
     )
 
 
@@ -162,6 +164,7 @@ def _log_applied(applied: Applied, warn_s: float) -> None:
         file=applied.file,
         description=applied.description,
         duration_ms=applied.duration_ms,
+        **in_log(applied.rows),
         locks=impact.worst(locks),
         rewritten=impact.largest(applied.impact.rewritten),
         **_left_out(locks),
@@ -255,7 +258,8 @@ def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> li
     try:
         if sending is Sending.AT_ONCE:
             return [_send_at_once(session, turn)]
-        return _send_in_steps(session, turn, one_by_one=sending is Sending.ONE_BY_ONE)
+        one_by_one = sending is Sending.ONE_BY_ONE
+        return _send_in_steps(session, turn, state.told, one_by_one=one_by_one)
     except statements.Unplaced as unplaced:
         was_claimed = unplaced.error.sqlstate != NOT_CLAIMED
     except StatementFailed:
@@ -296,8 +300,16 @@ def _send_at_once(session: Session, turn: Turn) -> Done:
     return Done(duration_ms(session), times.impact(impact.read(session)))
 
 
-def _send_in_steps(session: Session, turn: Turn, *, one_by_one: bool) -> list[Done] | None:
+def _send_in_steps(
+    session: Session, turn: Turn, told: set[tuple[str, str]], *, one_by_one: bool
+) -> list[Done] | None:
     """Take the lock, then run and record a group of migrations in one transaction.
+
+    Args:
+        session: outside a transaction.
+        turn: the migrations.
+        told: the files and tables of which it was told that row security applies.
+        one_by_one: whether every statement is a message of its own.
 
     Returns:
         The result of each migration; None when the history has changed since the plan.
@@ -320,18 +332,22 @@ def _send_in_steps(session: Session, turn: Turn, *, one_by_one: bool) -> list[Do
         session.rollback()
         return None
     times = impact.LockTimes()
-    reports: list[tuple[int, Sequence[LockedRelation]]] = []
+    reports: list[tuple[int, Sequence[LockedRelation], FileRows]] = []
     before: Migration | None = None
     for migration, following in zip_longest(group, group[1:]):
         log.debug("applying", version=migration.version, file=migration.file)
         end = _end_sql(session, turn, migration, fingerprint, before)
         next_one = _following_sql(session, turn, following) if following else turn.commit
         tail = f"{end};\n{next_one}"
-        statements.send(session, migration, tail, times, one_by_one=one_by_one)
+        rows = FileRows(migration, told, log_row_security)
+        statements.send(session, migration, tail, times, rows, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
-        reports.append((duration_ms(session), impact.read(session)))
+        reports.append((duration_ms(session), impact.read(session), rows))
         before = migration
-    return [Done(duration, times.impact(report)) for duration, report in reports]
+    return [
+        Done(duration, times.impact(report), tuple(rows.counts.values()))
+        for duration, report, rows in reports
+    ]
 
 
 def _unchanged_sql(table: Table, turn: Turn, *, traceless: bool) -> str:

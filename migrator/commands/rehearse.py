@@ -86,6 +86,9 @@ def text(rehearsal: Rehearsal) -> str:
                 for lock, sentence in zip(step.locks, step.verdict, strict=True)
             ]
             lines += [f"    instead: {visible(step.instead)}"] * bool(step.instead)
+            for found in step.row_security:
+                lines.append(f"    row security: {visible(found.consequence)}")
+                lines.append(f"    instead: {visible(found.instead)}")
     lines += [""] * bool(rehearsal.notes) + [filled(visible(note)) for note in rehearsal.notes]
     return "\n".join(lines)
 

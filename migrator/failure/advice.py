@@ -39,6 +39,10 @@ _EXISTS_AT_FIRST = (
     f"{_EXISTS} If another tool built the database, take over from it with `migrator adopt`, or "
     "record the existing schema with `migrator baseline N --verify`."
 )
+_SEES_ALL = (
+    "run as the owner of the table, unless the table has FORCE ROW LEVEL SECURITY, or as a role "
+    "that has BYPASSRLS"
+)
 _EXISTING = ("42710", "42P07")  # an object, a table
 _FIRST = "first, by hand or in a migration before this one"
 _NOT_VALID = "add the constraint NOT VALID and validate it in a later migration."
@@ -79,6 +83,14 @@ _BY_MESSAGE = {
     "42501 .*must be owner": (
         "Only its owner, or a member of that role, may change it. Run the migrator as that role, "
         "or make the migrator's role the owner (ALTER ... OWNER TO)."
+    ),
+    "42501 query would be affected by row-level security": (
+        "The role would see only a part of the table, and with row_security off the server refuses "
+        f"that. Let the statement {_SEES_ALL}."
+    ),
+    "42501 .*violates row-level security": (
+        "The policies of the table do not let the role write such a row, or touch the one that is "
+        f"there. Correct the row, or let the statement {_SEES_ALL}."
     ),
     "42501 .*create extension": (
         "Let a superuser create the extension once. A trusted extension can be created by the "

@@ -43,6 +43,7 @@ _DEEDS = frozenset(
         "applied",
         "connected",
         "locks were held long",
+        "row security applies",
         "server notice",
         "statement done",
         "up to date",

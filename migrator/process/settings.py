@@ -255,8 +255,8 @@ class Settings(NamedTuple):
         "MIGRATOR_HEARTBEAT",
         _TIME,
         "How often to report a statement that runs for a long time. The report says what the "
-        "statement waits for and how much of its work is done. 0 means never. While such a "
-        "statement runs, the migrator has a second connection.",
+        "statement waits for, who waits for it and how much of its work is done. 0 means never. "
+        "While such a statement runs, the migrator has a second connection.",
         default="10s",
     )
     table: Table = _setting(

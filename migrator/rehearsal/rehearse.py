@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from migrator.apply import statements
 from migrator.apply.outcome import MigrationFailed
+from migrator.apply.rows import FileRows
 from migrator.apply.run import read_plan
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
@@ -35,6 +36,7 @@ from migrator.watch.impact import Lock, Rewrite
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from migrator.apply.row_security import RowSecurity
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.table import Fingerprint
@@ -136,6 +138,9 @@ class _Transaction:
 
     def __init__(self, session: Session, fingerprint: Fingerprint) -> None:
         self.rehearsed: list[Rehearsed] = []
+        # The tables of which the newest statement sees only a part, and all that were told of.
+        self._hidden: list[RowSecurity] = []
+        self._told: set[tuple[str, str]] = set()
         self._isolated: list[str] = []  # files that ask for an isolation level
         self._session = session
         self._fingerprint = fingerprint
@@ -177,10 +182,11 @@ class _Transaction:
         began = time.monotonic()
         steps: list[Step] = []
         starts: list[float] = []
+        rows = FileRows(migration, self._told, self._note_hidden)
         try:
             for index in range(len(migration.statements)):
                 starts.append(time.monotonic())
-                steps.append(self._step(migration, index))
+                steps.append(self._step(migration, index, rows))
             self._record(migration)
         finally:
             ended = time.monotonic()
@@ -235,20 +241,24 @@ class _Transaction:
             )
         return notes
 
-    def _step(self, migration: Migration, index: int) -> Step:
+    def _note_hidden(self, _migration: Migration, _index: int, found: RowSecurity) -> None:
+        self._hidden.append(found)
+
+    def _step(self, migration: Migration, index: int, rows: FileRows) -> Step:
         """Run and measure one statement; its locks get their times when the file has ended."""
         session, statement = self._session, migration.statements[index]
         started = time.monotonic()
-        statements.send_alone(session, migration, index)
+        self._hidden.clear()
+        count = statements.send_alone(session, migration, index, rows=rows)
         duration = time.monotonic() - started
-        rows = session.row_count
         before, self._seen = self._seen, self._probe()
         return Step(
             statement=index + 1,
             line=migration.place(statement.start)[0],
             text=one_line(redact(migration.script.text(statement)[:_MOST_READ]), _LONGEST_TEXT),
             duration_ms=_ms(duration),
-            rows=rows,
+            rows=count,
+            row_security=tuple(self._hidden),
             locks=_locks(self._catalog, before, self._seen),
             rewritten=self._rewritten(before),
             dropped=_dropped(self._catalog, before, self._seen),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from migrator.apply.outcome import MigrationFailed
+    from migrator.apply.row_security import RowSecurity
     from migrator.watch.impact import Lock, Rewrite
 
 
@@ -63,6 +64,8 @@ class Step:
         read: how many rows of which relations the statement read, under locks of the file.
         verdict: for each lock, a sentence that says what it means for other users.
         instead: how to avoid the blocking; empty when there is no advice.
+        row_security: the tables of which the statement sees only a part, if no earlier statement of
+            the file has them.
     """
 
     statement: int
@@ -76,6 +79,7 @@ class Step:
     read: Mapping[str, int]
     verdict: tuple[str, ...] = ()
     instead: str = ""
+    row_security: tuple[RowSecurity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

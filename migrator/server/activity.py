@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from migrator.process.settings import given_as
 
 
+def session_name(pid: int, application: object, role: object, client: object) -> str:
+    """Return how a session is named in messages; what is None is left out."""
+    who = [
+        application or "unnamed",
+        f"role {role}" if role else "",
+        f"client {client}" if client else "",
+    ]
+    return f"pid {pid} ({', '.join(str(fact) for fact in who if fact)})"
+
+
 @dataclass(frozen=True, slots=True)
 class Blocker:
     """A session, or a prepared transaction, that another session has to wait for.
@@ -44,12 +54,7 @@ class Blocker:
         if self.pid is None:
             name = f"prepared transaction {self.prepared!r}"
         else:
-            who = [
-                self.application or "unnamed",
-                f"role {self.role}" if self.role else "",
-                f"client {self.client}" if self.client else "",
-            ]
-            name = f"pid {self.pid} ({', '.join(filter(None, who))})"
+            name = session_name(self.pid, self.application, self.role, self.client)
         lock = " on ".join(filter(None, (self.lock, self.relation)))
         action = f"{'holds' if self.granted else 'waits for'} {lock}"
         facts = [
@@ -103,12 +108,13 @@ class Activity:
         file: the name of the migration's file.
         source: the text of that file.
         statement: the number of the statement in the file, from 1; None for the migrator's own SQL
-            after the last statement.
+            after the last statement. When a message has several statements, it is the first one.
+        last_statement: the number of the last statement of such a message; otherwise None.
         start: the character of the file where the statement begins, from 0.
-        copy_size: how many characters the rows of a COPY have; None for other statements.
+        end: the character after its last one.
+        copy_rows: the characters where the rows of a COPY begin and end; None for other statements.
         pid: the server's process that runs the statement.
         started: when the statement began, by the monotonic clock.
-        alone: whether the message has no other statement of the file.
         blockers: the sessions that the observer last saw in the way of the statement.
     """
 
@@ -116,12 +122,18 @@ class Activity:
     file: str
     source: str
     statement: int | None
+    last_statement: int | None
     start: int
-    copy_size: int | None
+    end: int
+    copy_rows: tuple[int, int] | None
     pid: int
     started: float
-    alone: bool = True
     blockers: tuple[Blocker, ...] = ()
+
+    @property
+    def alone(self) -> bool:
+        """Whether the message has no other statement of the file."""
+        return self.last_statement is None
 
     @property
     def line(self) -> int | None:

@@ -31,9 +31,10 @@ _HIDDEN = "<insufficient privilege>"  # the server's words for the query of anot
 _STOPS_READERS = frozenset(
     ("ALTER", "CLUSTER", "DROP", "LOCK", "REFRESH", "REINDEX", "TRUNCATE", "VACUUM")
 )
+# The columns of pg_stat_activity that describe a session `a`, after its process.
 # The port of a session on a Unix socket is -1. It is NULL where the server hides it, and for a
 # process of the server itself (PostgreSQL documentation, "pg_stat_activity").
-_SESSION = f"""
+SESSION = f"""
   coalesce(nullif(a.application_name, ''), nullif(a.backend_type, 'client backend')),
   a.usename::text, CASE a.client_port WHEN -1 THEN 'local' ELSE host(a.client_addr) END, a.state,
   extract(epoch FROM clock_timestamp() - a.xact_start)::int, {sendable("a.query")}"""
@@ -43,7 +44,7 @@ _SESSION = f"""
 # The server does not read its views at one instant. So a session may be in pg_locks only; then its
 # process is all that is known. A prepared transaction without an identifier has just ended.
 _HOLDERS = f"""
-SELECT l.pid, {_SESSION}, p.gid, {relation_name("n.nspname", "c.relname")}, l.mode, l.granted
+SELECT l.pid, {SESSION}, p.gid, {relation_name("n.nspname", "c.relname")}, l.mode, l.granted
 FROM pg_catalog.pg_locks l
 JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind <> 'i'
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -76,11 +77,11 @@ _OF_WAITING = f"""{_HOLDERS}
     WHERE w.pid = %(pid)s AND NOT w.granted AND w.locktype IN ('relation', 'tuple', 'extend'))
 {_ORDER}"""
 _BY_PID = f"""
-SELECT a.pid, {_SESSION}, NULL, NULL, NULL, true
+SELECT a.pid, {SESSION}, NULL, NULL, NULL, true
 FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY (%(pids)s)
 ORDER BY a.xact_start"""
 _OF_ADVISORY_LOCK = f"""
-SELECT a.pid, {_SESSION}, NULL, NULL, %(name)s, true
+SELECT a.pid, {SESSION}, NULL, NULL, %(name)s, true
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
@@ -93,7 +94,7 @@ _CHANGING = f"""{_HOLDERS}
   AND l.pid IS DISTINCT FROM pg_backend_pid() AND a.usesysid IS NOT NULL
 {_ORDER}"""
 _TRANSACTIONS = f"""
-SELECT a.pid, {_SESSION}, NULL, NULL, NULL, true
+SELECT a.pid, {SESSION}, NULL, NULL, NULL, true
 FROM pg_catalog.pg_stat_activity a
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
 ORDER BY a.xact_start"""
@@ -187,13 +188,13 @@ def _blockers(rows: Iterable[tuple[Any, ...]]) -> tuple[Blocker, ...]:
             lock=lock_modes.SERVER_MODES.get(mode, mode),
             granted=granted,
             relation=relation,
-            query=_first_line(query),
+            query=first_line(query),
         )
         blockers.setdefault(pid or prepared, blocker)
     return tuple(blockers.values())[:_MOST]
 
 
-def _first_line(query: str | None) -> str | None:
+def first_line(query: str | None) -> str | None:
     """Return the first line of another session's query without passwords, or the start of it."""
     lines = redact(query or "").strip().splitlines()
     return lines[0][:_LONGEST_LINE] if lines and lines[0] != _HIDDEN else None

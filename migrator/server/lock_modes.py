@@ -22,10 +22,25 @@ BLOCKS = {
     "EXCLUSIVE": _WRITES,
     "ACCESS EXCLUSIVE": _ALL,
 }
+# Which modes conflict with each mode (PostgreSQL documentation, "Explicit Locking").
+CONFLICTS = {
+    "ACCESS SHARE": MODES[7:],
+    "ROW SHARE": MODES[6:],
+    "ROW EXCLUSIVE": MODES[4:],
+    "SHARE UPDATE EXCLUSIVE": MODES[3:],
+    "SHARE": (*MODES[2:4], *MODES[5:]),
+    "SHARE ROW EXCLUSIVE": MODES[2:],
+    "EXCLUSIVE": MODES[1:],
+    "ACCESS EXCLUSIVE": MODES,
+}
 # The weaker modes are not reported: every SELECT, INSERT, UPDATE and DELETE takes one of them.
 REPORTED = frozenset(MODES[3:])
 # By the name that the server uses in pg_locks, such as AccessShareLock.
 SERVER_MODES = {mode.title().replace(" ", "") + "Lock": mode for mode in MODES}
+CONFLICTS_ON_SERVER = {
+    name: frozenset(other for other, spelt in SERVER_MODES.items() if spelt in CONFLICTS[mode])
+    for name, mode in SERVER_MODES.items()
+}
 BLOCKING_ON_SERVER = tuple(name for name, mode in SERVER_MODES.items() if mode in BLOCKS)
 
 

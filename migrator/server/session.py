@@ -115,7 +115,7 @@ def sendable(expression: str) -> str:
         expression: an SQL expression for a text, such as the name of a table.
     """
     return (
-        "CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII'"
+        "CASE WHEN pg_catalog.current_setting('server_encoding') OPERATOR(pg_catalog.=) 'SQL_ASCII'"
         f" THEN pg_catalog.encode(pg_catalog.convert_to({expression}, 'SQL_ASCII'), 'escape')"
         f" ELSE {expression} END"
     )
@@ -346,7 +346,7 @@ class Session:
         """Ask the server what the usual path finds, with SQL that needs no path.
 
         Args:
-            sql: one statement with the full names of functions and types, and without operators.
+            sql: one statement with the full names of functions, types and operators.
             arguments: for the placeholders.
 
         Raises:
@@ -507,6 +507,21 @@ class Session:
         """How many rows the last statement returned or changed; None for most other statements."""
         count = int(self.cursor.rowcount)
         return count if count >= 0 else None
+
+    @property
+    def command_tag(self) -> str:
+        """What the server says of the last statement, such as `UPDATE 12`; empty after a COPY."""
+        return self.cursor.statusmessage or ""
+
+    @property
+    def returned_rows(self) -> bool:
+        """Whether the last statement returned rows, or could have returned some."""
+        return self.cursor.description is not None
+
+    @property
+    def is_superuser(self) -> bool:
+        """Whether the current role, which a file can set, is a superuser."""
+        return bool(self.connection.info.parameter_status("is_superuser") == "on")
 
     @property
     def target(self) -> dict[str, object]:

@@ -144,13 +144,6 @@ class Impact:
     rewritten: tuple[Rewrite, ...] = ()
 
 
-class Done(NamedTuple):
-    """A migration that is committed: how long it took, in milliseconds, and its impact."""
-
-    duration_ms: int
-    impact: Impact
-
-
 class LockedRelation(NamedTuple):
     """A relation that the transaction has locked, as `REPORT_SQL` reports it.
 
@@ -344,12 +337,17 @@ def largest(rewritten: Iterable[Rewrite]) -> tuple[Rewrite, ...]:
     return tuple(sorted(by_size[:_MOST_IN_LOG], key=lambda rewrite: rewrite.relation))
 
 
-def size(number: int) -> str:
-    """Return a number of bytes in the form `8 kB` or `12 MB`."""
+def size(number: int, digits: int = 0) -> str:
+    """Return a number of bytes in the form `8 kB` or `12 MB`.
+
+    Args:
+        number: how many bytes.
+        digits: how many digits there are after the point, from MB on.
+    """
     amount, units = float(number), ["bytes", "kB", "MB", "GB", "TB"]
     while amount >= 1024 and len(units) > 1:  # noqa: PLR2004
         amount, units = amount / 1024, units[1:]
-    return f"{amount:.0f} {units[0]}"
+    return f"{amount:.{digits if units[0][0] in 'MGT' else 0}f} {units[0]}"
 
 
 def _mode(locked: LockedRelation) -> str:

@@ -13,7 +13,8 @@ import contextvars
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.process.errors import DatabaseUnavailable, MigratorError
 from migrator.process.log import get_logger, is_live, redact, show_live
@@ -24,19 +25,22 @@ from migrator.server.connect import connect_once_more, within_wait
 from migrator.server.limits import leash_sql
 from migrator.server.session import ConnectionLost, Refused, ServerError, Session
 from migrator.server.words import without_passwords
-from migrator.watch import impact
+from migrator.watch import heartbeat, impact, progress, subject, waiters
+from migrator.watch.growth import Meter
+from migrator.watch.heartbeat import Report
+from migrator.watch.progress import Pace, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from migrator.files.migration import Migration
-    from migrator.server.activity import Blocker
 
 log = get_logger()
 
 
 _FIRST_LOOK = 1.0  # seconds from the start of a statement until the observer looks at it
-_NEXT_LOOK = 1.0  # seconds from one look to the next
+_NEXT_LOOK = 1.0  # seconds from one look to the next, at least
+_SHARE = 5  # after a look that took a second, the next one is so many seconds later
 _TICK = 0.25  # seconds between two checks whether there is something to look at
 _SHORTEST_TICK = 0.02  # seconds, for a short limit of the time that a lock is held
 _AFTER_FAILURE = 10.0  # seconds from a failure of the observer until it tries again
@@ -44,32 +48,18 @@ _AFTER_FAILURE_OF_LIMIT = 0.1  # the same when there is a limit to keep
 _CLOSED = "the connection was closed"
 _POOL_ANSWERS = 5.0  # seconds in which a pooler has to serve the second connection
 _JOIN = 0.3  # seconds to wait for the end of the thread
+_READ = 20_000  # characters of a statement in which its table is looked for
+# The commands with progress that may be about a table which the same transaction has made.
+_NAMES_ITS_TABLE = ("ALTER", "COPY", "CREATE")
+_PIECE = 100_000  # characters that are encoded at a time
 # This is sent in the same message as the query that it limits. So the setting ends with the
 # message, and does not stay in a pooler's connection.
 _LIMIT = "SELECT pg_catalog.set_config('statement_timeout', '2s', true);"
-_COPY = """
-  UNION ALL SELECT pid, command, relid, NULL, bytes_processed, bytes_total
-  FROM pg_catalog.pg_stat_progress_copy"""
 _LOOK = f"""
 SELECT a.state, a.wait_event_type || '/' || a.wait_event, pg_catalog.pg_blocking_pids(a.pid),
-  p.command,
-  coalesce((SELECT {impact.NAME_SQL} FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = p.relid), p.relid::text),
-  p.phase, p.done::float8, p.total::float8
-FROM pg_catalog.pg_stat_activity a LEFT JOIN (
-  SELECT pid, command, relid, phase,
-    CASE WHEN phase ~ '^waiting' THEN lockers_done WHEN blocks_total > 0 THEN blocks_done
-      ELSE tuples_done END AS done,
-    CASE WHEN phase ~ '^waiting' THEN lockers_total WHEN blocks_total > 0 THEN blocks_total
-      ELSE tuples_total END AS total
-  FROM pg_catalog.pg_stat_progress_create_index
-  UNION ALL SELECT pid, command, relid, phase, heap_blks_scanned, heap_blks_total
-  FROM pg_catalog.pg_stat_progress_cluster
-  UNION ALL SELECT pid, 'VACUUM', relid, phase, heap_blks_scanned, heap_blks_total
-  FROM pg_catalog.pg_stat_progress_vacuum {{copy}}
-) p ON p.pid = a.pid
+  p.command, p.relation, p.phase, p.done, p.total, p.processed
+FROM pg_catalog.pg_stat_activity a LEFT JOIN ({progress.ALL}) p ON p.pid = a.pid
 WHERE a.pid = %(pid)s"""
-_SINCE_COPY = 140000  # the version of the server that first has pg_stat_progress_copy
 _BLOCKING = ", ".join(f"'{name}'" for name in lock_modes.BLOCKING_ON_SERVER)
 # The observer sees only relations that are committed, so these were there before the migration.
 _HELD = f"""
@@ -98,33 +88,9 @@ class _Held(NamedTuple):
     relation: str
 
 
-class Observation(NamedTuple):
-    """The server's report on a running statement.
-
-    Attributes:
-        state: the state of the session, such as `active`.
-        wait: the event that it waits for, such as `Lock/relation` or `IO/DataFileRead`.
-        doing: the command, its table and its phase, for commands whose progress the server reports.
-        percent: how much of that phase is done.
-    """
-
-    state: str | None
-    wait: str | None
-    doing: str | None
-    percent: float | None
-
-    def __str__(self) -> str:
-        percent = "" if self.percent is None else f"{self.percent:.0f} %"
-        return ", ".join(filter(None, (self.doing, percent)))
-
-
-# That a statement runs is told also when the server, or the second connection, does not answer.
-_UNSEEN = Observation(None, None, None, None)
-
-
 @contextmanager
 def running(
-    session: Session, migration: Migration, index: int | None, *, alone: bool = True
+    session: Session, migration: Migration, index: int | None, last: int | None = None
 ) -> Iterator[Activity]:
     """Tell the observer which statement runs until the end of the block.
 
@@ -132,20 +98,20 @@ def running(
         session: the session that runs the statement.
         migration: the file.
         index: the statement, from 0; None for the migrator's own SQL after the last statement.
-        alone: whether the message has no other statement of the file.
+        last: the last statement of the same message, from 0, when it has several.
     """
     statement = None if index is None else migration.statements[index]
-    rows = statement.copy_data if statement else None
     activity = Activity(
         version=migration.version,
         file=migration.file,
         source=migration.script.source,
         statement=None if index is None else index + 1,
+        last_statement=None if last is None or last == index else last + 1,
         start=statement.start if statement else 0,
-        copy_size=rows[1] - rows[0] if rows else None,
+        end=statement.end if statement else 0,
+        copy_rows=statement.copy_data if statement else None,
         pid=session.server_pid,
         started=time.monotonic(),
-        alone=alone,
     )
     session.running = activity
     try:
@@ -188,6 +154,62 @@ def watching(session: Session, *, limited: bool = True) -> Iterator[None]:
         thread.join(_JOIN)
 
 
+class _Watch:
+    """What the observer keeps about one statement.
+
+    Attributes:
+        activity: the statement.
+        said_at: when it was last logged, by the monotonic clock.
+        was_blocked: whether a session was seen in its way.
+        had_queue: whether a session was seen that waits for it.
+        hint: what to do about it, until that is said; empty for nothing.
+        meter: measures its table.
+        pace: how fast it goes on.
+    """
+
+    def __init__(self, activity: Activity) -> None:
+        text = activity.source[activity.start : min(activity.end, activity.start + _READ)]
+        # Of several statements, nobody knows which one runs.
+        self._subject = subject.read(text if activity.alone else "")
+        self.activity = activity
+        self.said_at = activity.started
+        self.was_blocked = bool(activity.blockers)
+        self.had_queue = False
+        self.hint = heartbeat.advice(self._subject)
+        self.meter = Meter(self._subject, activity.pid)
+        self.pace = Pace()
+
+    def progress(
+        self,
+        command: str,
+        relation: str | None,
+        phase: str | None,
+        done: float | None,
+        total: float | None,
+        rows: int | None,
+    ) -> Progress:
+        """Return what the server reports, with what only the file knows.
+
+        The server does not know how large the rows of a COPY are that the client sends. And nobody
+        else sees the name of a table that the same transaction has made.
+        """
+        if self.activity.copy_rows and not total:
+            total = self._copy_size
+        if relation is None and self._subject.verb in _NAMES_ITS_TABLE:
+            relation = self._subject.table
+        return Progress(command, relation, phase, done, total, rows)
+
+    @cached_property
+    def _copy_size(self) -> float:
+        """How many bytes the rows of a COPY have, as they are sent."""
+        start, end = self.activity.copy_rows or (0, 0)
+        source = self.activity.source
+        if source.isascii():
+            return float(end - start)
+        pieces = range(start, end, _PIECE)
+        return float(sum(len(source[at : min(at + _PIECE, end)].encode()) for at in pieces))
+
+
 class _Observer:
     """The second session, and the body of the thread that uses it."""
 
@@ -202,6 +224,7 @@ class _Observer:
         self._not_before = 0.0  # after a failure, when to try again
         self._blind_said_at = float("-inf")  # when a failure was last a warning
         self._first_seen: dict[_Held, float] = {}
+        self._watch: _Watch | None = None  # over the statement that runs
 
     def require_connection(self) -> None:
         """Connect now, before the thread starts; wait as for the first connection.
@@ -272,28 +295,28 @@ class _Observer:
     def watch(self) -> None:
         """Look at the running statement again and again, until `done` is set."""
         patience = min(_FIRST_LOOK, max(_TICK, self._settings.lock_timeout / 2))
-        last: Activity | None = None
-        look_at = said_at = 0.0
+        look_at = 0.0
         while not self.done.wait(self._tick):
             activity = self._watched.running
             if activity is None:
                 continue
             now = time.monotonic()
-            if activity is not last:
-                last, said_at = activity, activity.started
+            if self._watch is None or activity is not self._watch.activity:
+                self._watch = _Watch(activity)
                 look_at = activity.started + patience
             try:
                 if self._limit and now >= self._not_before:
                     self._guard(activity, now)
                 if self._settings.heartbeat and now >= max(look_at, self._not_before):
-                    said_at = self._look(activity, said_at)
-                    look_at = time.monotonic() + _NEXT_LOOK
+                    self._look(self._watch)
+                    ended = time.monotonic()
+                    look_at = ended + max(_NEXT_LOOK, _SHARE * (ended - now))
             except Exception as error:  # noqa: BLE001 - a dead thread would keep no limit
                 self._say_blind(error)
                 self._close()
                 self._not_before = time.monotonic() + self._pause
             if self._settings.heartbeat and time.monotonic() < self._not_before:
-                said_at = self._tell(activity, said_at, _UNSEEN, ())
+                self._tell(self._watch, heartbeat.UNSEEN)
         self._close()
 
     def _say_blind(self, error: Exception) -> None:
@@ -309,44 +332,47 @@ class _Observer:
         else:
             log.debug("the observer cannot see", reason=reason)
 
-    def _look(self, activity: Activity, said_at: float) -> float:
-        """Look at the statement, log it when that is due, and return when it was last logged."""
-        before = activity.blockers
-        observed = self._observe(activity)
-        if observed is None or self._watched.running is not activity:
-            return said_at
-        observation, in_the_way = observed
-        if in_the_way and not before:
-            said_at = float("-inf")
-        return self._tell(activity, said_at, observation, in_the_way)
+    def _look(self, watch: _Watch) -> None:
+        """Look at the statement, and show or log it when that is due."""
+        report = self._observe(watch)
+        if report is None or self._watched.running is not watch.activity:
+            return
+        # Who is in the way, and who has to wait, is told at once, when it is seen first.
+        if (report.blockers and not watch.was_blocked) or (report.waiting and not watch.had_queue):
+            watch.said_at = float("-inf")
+        watch.was_blocked = watch.was_blocked or bool(report.blockers)
+        watch.had_queue = watch.had_queue or report.waiting is not None
+        self._tell(watch, report)
 
-    def _tell(
-        self,
-        activity: Activity,
-        said_at: float,
-        observation: Observation,
-        in_the_way: tuple[Blocker, ...],
-    ) -> float:
-        """Show or log the statement when that is due, and return when it was last logged."""
-        now = time.monotonic()
+    def _tell(self, watch: _Watch, report: Report) -> None:
+        """Show or log the statement when that is due."""
+        activity, now = watch.activity, time.monotonic()
+        elapsed = now - activity.started
+        due = now - watch.said_at >= self._settings.heartbeat
+        hint = watch.hint if report.state and not report.is_blocked else ""
         if is_live():
-            show_live(_line(activity, now - activity.started, observation, in_the_way))
-        elif now - said_at >= self._settings.heartbeat:
-            _say(activity, now - activity.started, observation, in_the_way)
-            return now
-        return said_at
+            show_live(heartbeat.line(activity, elapsed, report))
+            due = due and bool(hint)  # the line has no room for it
+        if due:
+            log.info("still running", **heartbeat.fields(activity, elapsed, report, hint))
+            watch.said_at = now
+            watch.hint = "" if hint else watch.hint  # said once for each statement
 
-    def _observe(self, activity: Activity) -> tuple[Observation, tuple[Blocker, ...]] | None:
+    def _observe(self, watch: _Watch) -> Report | None:
         """Ask the server about the statement and note its blockers; None if its process is gone."""
-        session = self._session()
-        copy = _COPY if self._watched.server_version >= _SINCE_COPY else ""
-        rows = session.query(_LIMIT + _LOOK.format(copy=copy), {"pid": activity.pid})
+        session, activity = self._session(), watch.activity
+        rows = session.query(_LIMIT + _LOOK, {"pid": activity.pid})
         if not rows:
             return None
-        state, wait, pids, *progress = rows[0]
+        state, wait, pids, *counts = rows[0]
         in_the_way = blockers.blocking(session, activity.pid, pids) if pids else ()
         activity.blockers = in_the_way or activity.blockers
-        return Observation(state, wait, *_described(activity, progress)), in_the_way
+        report = Report(state, wait, in_the_way, waiters.waiting_for(session, activity.pid))
+        if counts[0] is not None:
+            seen = watch.progress(*counts)
+            left = watch.pace.left(seen, time.monotonic())
+            return report._replace(progress=seen, phase_left_s=left)
+        return report if report.is_blocked else report._replace(sizes=watch.meter.measure(session))
 
     def _guard(self, activity: Activity, now: float) -> None:
         """Cancel the statement before a lock is held for longer than `lock_hold_max`."""
@@ -402,49 +428,3 @@ def _words(error: Exception) -> str:
     if isinstance(error, MigratorError):
         return without_passwords(error)
     return redact(str(error)) or type(error).__name__
-
-
-def _described(activity: Activity, row: list[Any]) -> tuple[str | None, float | None]:
-    """Return the progress that the server reports on a statement, in words and in percent."""
-    command, relation, phase, done, total = row
-    if command is None:
-        return None, None
-    if activity.copy_size and not total:  # the server does not know the size of the rows
-        total = float(activity.copy_size)
-    percent = min(100.0, round(100 * done / total, 1)) if total and done is not None else None
-    subject = " on ".join(filter(None, (command, None if relation == "-" else relation)))
-    return ": ".join(filter(None, (subject, phase))), percent
-
-
-def _line(
-    activity: Activity, elapsed: float, observation: Observation, in_the_way: tuple[Blocker, ...]
-) -> str:
-    """Return the line that a person sees at a terminal while a statement runs."""
-    waits = (
-        f"waits for {in_the_way[0]}" if in_the_way else str(observation) or observation.wait or ""
-    )
-    place = activity.file if activity.line is None else f"{activity.file}:{activity.line}"
-    return f"{place}: {elapsed:.0f} s  {waits}".rstrip()
-
-
-def _say(
-    activity: Activity, elapsed: float, observation: Observation, in_the_way: tuple[Blocker, ...]
-) -> None:
-    place = {}
-    if activity.statement is not None:
-        place = {"line": activity.line, "statement": activity.statement}
-    facts = {
-        "state": observation.state,
-        "wait": observation.wait,
-        "doing": observation.doing,
-        "percent": observation.percent,
-        "blocked_by": [str(blocker) for blocker in in_the_way],
-    }
-    log.info(
-        "still running",
-        version=activity.version,
-        file=activity.file,
-        **place,
-        elapsed_s=round(elapsed, 1),
-        **{key: value for key, value in facts.items() if value not in (None, [])},
-    )

@@ -126,6 +126,12 @@ class Process:
             assert time.monotonic() < deadline, f"no {text!r} within {seconds} s:\n{err}"
             time.sleep(0.005)
 
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The log until now, as in `Run`."""
+        written, _, _ = self._read("err").rpartition("\n")
+        return Run(0, "", written).events
+
     def wait(self, timeout: float = 60) -> Run:
         """Wait until it ends.
 

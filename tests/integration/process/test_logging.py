@@ -105,6 +105,14 @@ def reworded(migrate: Migrate, folder: Folder, _database: Database) -> Run:
     return migrate()
 
 
+def hidden(migrate: Migrate, folder: Folder, database: Database) -> Run:
+    database.execute(
+        "CREATE TABLE a (id int); ALTER TABLE a ENABLE ROW LEVEL SECURITY; GRANT ALL ON a TO PUBLIC"
+    )
+    folder.write("001_a.sql", "UPDATE a SET id = 1;")
+    return migrate("--confirm", database.name)
+
+
 def baseline(migrate: Migrate, folder: Folder, _database: Database) -> Run:
     folder.write("001_a.sql", "SELECT 1;")
     return migrate("baseline", "1")
@@ -203,6 +211,7 @@ SCENES: dict[str, tuple[Callable[[Migrate, Folder, Database], Run], int, list[st
     "strange": (strange, 0, ["unknown setting", "connected", "applied", "up to date"]),
     "reworded": (reworded, 0, ["connected", "comments were changed", "up to date"]),
     "ahead": (ahead, 0, ["connected", "the database is ahead of the files", "up to date"]),
+    "hidden": (hidden, 0, ["connected", "row security applies", "applied", "up to date"]),
     "baseline": (baseline, 0, ["baseline"]),
     "adopting": (adopting, 0, ["adopted"]),
     "adopting again": (adopting_again, 0, ["other history dropped"]),
@@ -242,7 +251,7 @@ def check(run: Run) -> None:
         else:
             documented = EVENTS[name]
             assert event["level"] in documented.levels
-            assert keys - {"scratch"} == documented.keys - {"scratch", "more_locks"}
+            assert keys - {"scratch"} == documented.keys - {"scratch", "more_locks", "more_rows"}
     if run.status not in (0, PENDING):
         assert events[-1]["event"] in LAST_EVENTS
 

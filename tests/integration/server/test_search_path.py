@@ -104,6 +104,27 @@ def test_apply(attacked: Attacked) -> None:
     attacked.run(MIGRATOR_HEARTBEAT="20ms", MIGRATOR_LOCK_HOLD_MAX="30s")
 
 
+def test_a_long_statement_that_others_wait_for(attacked: Attacked) -> None:
+    attacked.folder.write("001_a.sql", "CREATE TABLE a (id int); INSERT INTO a VALUES (1);")
+    attacked.run()
+    attacked.folder.write(
+        "002_b.sql",
+        "UPDATE a SET id = 2 WHERE pg_catalog.pg_sleep(5)::pg_catalog.text IS NOT NULL;",
+    )
+    process = attacked.migrate.start(
+        env={"DATABASE_URL": attacked.database.admin_url, "MIGRATOR_HEARTBEAT": "100ms"}
+    )
+    process.expect('"measured": true')
+    with Session(attacked.database.admin_url, "another change") as other:
+        other.run_later("LOCK TABLE a IN ACCESS EXCLUSIVE MODE")
+        process.expect('"sessions_waiting": 1')
+        process.expect('"measured": false')
+        run = process.wait()
+    assert run.status == 0
+    assert "mallory:" not in run.err
+    assert mallory.calls(attacked.database) == 0
+
+
 def test_apply_in_one_transaction(attacked: Attacked) -> None:
     attacked.write_all()
     attacked.run("apply", "--single-transaction")

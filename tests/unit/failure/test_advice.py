@@ -68,6 +68,16 @@ def test_depends_on_the_code(sqlstate: str) -> None:
         ("42501", "permission denied for schema public", "GRANT CREATE ON SCHEMA public"),
         ("42501", "must be owner of table t", "OWNER TO"),
         ("42501", "permission denied for table t", "GRANT it the right"),
+        (
+            "42501",
+            'query would be affected by row-level security policy for table "t"',
+            "with row_security off",
+        ),
+        (
+            "42501",
+            'new row violates row-level security policy for table "t"',
+            "Correct the row, or let",
+        ),
         ("57014", "canceling statement due to statement timeout", "statement-timeout=30min"),
         ("57014", "canceling statement due to user request", "pg_cancel_backend"),
         ("42601", 'syntax error at or near "`"', '"double quotes"'),
