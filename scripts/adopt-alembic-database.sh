@@ -38,8 +38,8 @@ version=1
 options=()
 phase=checking # then repairing, adopting, migrating, starting, showing, and last verifying
 backup=
-before=    # what the database says of its history when this begins
 repaired=0 # whether a repair was run to its end
+before=    # what the database says of its history when this begins
 
 after_failure() {
     local now

@@ -137,7 +137,10 @@ class Project:
     def try_compose(self, *arguments: str) -> Answer:
         """Run `docker compose` in the folder."""
         files = [part for file in self.files for part in ("-f", file)]
-        return run("docker", "compose", *files, *arguments, cwd=self.folder, environ=self.environ)
+        environ = dict(self.environ)
+        if len(self.files) > 1:  # these, and not those that `make` has written into .env
+            environ |= dict.fromkeys(("OVERLAY", "OVERLAY_2", "OVERLAY_3", "OVERLAY_4"), "")
+        return run("docker", "compose", *files, *arguments, cwd=self.folder, environ=environ)
 
     def compose(self, *arguments: str) -> str:
         """Run `docker compose`, which has to succeed, and return its standard output."""
