@@ -72,14 +72,16 @@ class TestNothingPending:
             folder.write(f"{number:03}_x.sql", QUICK.format(f"t{number}"))
         assert migrate().status == 0
 
-    @pytest.mark.parametrize(
-        "arguments", [(), ("--current",), ("status",), ("check",), ("plan",), ("wait",)]
-    )
+    @pytest.mark.parametrize("arguments", [(), ("status",), ("check",), ("plan",), ("wait",)])
     def test_takes_one_query(self, through: Through, arguments: tuple[str, ...]) -> None:
         assert through(*arguments).status == 0
         assert through.proxy.counts["startup"] == 1
         assert through.messages() == ({} if arguments == ("wait",) else {"Q": 1})
         assert all("SELECT version, " in query for query in through.proxy.queries)
+
+    def test_current_asks_what_is_running_too(self, through: Through) -> None:
+        assert through("--current").status == 0
+        assert through.messages() == {"Q": 2}
 
     def test_imports_nothing_that_it_does_not_need(self, migrate: Migrate) -> None:
         run = migrate(env={"PYTHONPROFILEIMPORTTIME": "1"})
