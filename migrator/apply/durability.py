@@ -16,7 +16,7 @@ from migrator.process.errors import Interrupted, MigratorError
 from migrator.process.log import get_logger
 from migrator.server import sqlstate
 from migrator.server.answers import Unanswered
-from migrator.server.session import ConnectionLost, ServerError
+from migrator.server.session import ConnectionLost, ServerError, ServerReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,9 @@ _MOST_CANCELS = 10  # a signal is followed by a cancel every tenth of a second
 def flush(session: Session, state: RunState) -> None:
     """Wait until everything that the run has committed is on the disk; end an open transaction.
 
+    If the server refuses, for example because the right to call the function was taken away, the
+    state says what a crash can undo.
+
     Args:
         session: the session of the run.
         state: the state of the run.
@@ -45,20 +48,19 @@ def flush(session: Session, state: RunState) -> None:
     Raises:
         ConnectionLost: the connection broke.
         Unanswered: the server did not answer in time.
-        ServerError: the server refused.
     """
     if not state.unflushed or state.scratch:
         return
-    for left in reversed(range(_MOST_CANCELS)):
+    for _ in range(_MOST_CANCELS):
+        end = "ROLLBACK; " if session.in_transaction else ""
         try:
-            end = "ROLLBACK; " if session.in_transaction else ""
             session.execute_in_spite_of_signals(f"{end}{_FLUSH}")
         except ServerError as error:
-            if error.sqlstate != sqlstate.QUERY_CANCELED or not left:
-                raise
+            if error.sqlstate != sqlstate.QUERY_CANCELED:
+                return
         else:
-            break
-    state.unflushed.clear()
+            state.unflushed.clear()
+            return
 
 
 @contextmanager
@@ -66,8 +68,8 @@ def flushed(session: Session, state: RunState) -> Iterator[None]:
     """In the block, commits need not wait; when an error leaves it, they have been waited for."""
     try:
         yield
-    except (ConnectionLost, Unanswered):
-        raise  # the state says what is not known
+    except (ConnectionLost, ServerReadOnly, Unanswered):
+        raise  # the next connection will see
     except Interrupted:
         with suppress(MigratorError):
             flush(session, state)

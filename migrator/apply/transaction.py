@@ -34,10 +34,10 @@ from migrator.process.log import get_logger
 from migrator.server import retry
 from migrator.server.session import (
     GIVE_PATH_BACK,
+    OUR_SETTINGS,
     RESET_OURS,
     RESET_SETTINGS,
     RESET_STATE,
-    SAFE_PATH,
     USUAL_PATH,
 )
 from migrator.server.sqlstate import NOT_CLAIMED
@@ -393,7 +393,7 @@ def _end_sql(
         after=before.version if before else None,
     )
     pieces = [
-        SAFE_PATH if traceless else RESET_SETTINGS,
+        OUR_SETTINGS if traceless else RESET_SETTINGS,
         impact.REPORT_SQL if turn.watched else "",
         "" if traceless else RESET_STATE,
         record,

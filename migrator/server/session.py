@@ -81,13 +81,16 @@ def on_safe_path(sql: str) -> str:
     )
 
 
+# For the migrator's own SQL at the end of a file: its path, and a limit for the record.
+OUR_SETTINGS = f"{SAFE_PATH}; SET LOCAL lock_timeout TO '10s'"
+
 # These two undo everything that a migration may have set in the session. Together they do what
 # DISCARD ALL does, which itself is refused in a transaction (PostgreSQL documentation, "DISCARD").
 # Both run in the migration's own transaction, because a pooler may hand the connection on to
 # another client right after the commit.
 RESET_SETTINGS = (
     "SET CONSTRAINTS ALL IMMEDIATE; SET SESSION AUTHORIZATION DEFAULT; RESET ALL;"
-    f" {SAFE_PATH}; SET LOCAL lock_timeout TO '10s';"
+    f" {OUR_SETTINGS};"
     f" SELECT {no_transaction_timeout(local=True)}"  # RESET ALL has brought back the role's limit
 )
 RESET_STATE = (

@@ -149,6 +149,22 @@ class TestWhatIsSaidHolds:
 
 
 @pytest.mark.usefixtures("files")
+def test_a_server_that_refuses_to_be_waited_for_takes_no_word_of_the_failure(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    database.execute(
+        "REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text) FROM PUBLIC"
+        if database.server.version < 17
+        else "REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean)"
+        " FROM PUBLIC"
+    )
+    folder.write(WAITS, "SELECT 1 / 0;")
+    failed = migrate().event("migration failed")
+    assert failed["message"].endswith(": division by zero")
+    assert failed["state"].endswith(", unless a crash of the server has undone it")
+
+
+@pytest.mark.usefixtures("files")
 def test_an_operator_who_does_not_wait_either_is_obeyed(
     migrate: Migrate, database: Database
 ) -> None:
