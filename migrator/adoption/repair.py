@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from migrator.adoption.baseline import not_kept
 from migrator.history import lock
 from migrator.history.plan import unrepairable
-from migrator.history.progress import progress_table
+from migrator.history.progress import numbered, progress_table, texts_checksum
 from migrator.history.table import ensure_history
 from migrator.process.errors import MigratorError, ProblemsFound, UsageError
 from migrator.process.log import get_logger
@@ -88,7 +88,7 @@ def _move(table: Table, migration: Migration, row: Row) -> Repair:
     """
     return Repair(
         f"version {row.version} ({row.file or row.description}, applied {row.applied_at} UTC): "
-        f"move it to version {migration.version}, because its text is {migration.file} now",
+        f"move it to version {migration.version}, because the same text is now in {migration.file}",
         f"UPDATE {table.quoted} SET version = -version WHERE version = {row.version}"
         f" AND checksum IS NOT DISTINCT FROM {literal(row.checksum)}",
         f"UPDATE {table.quoted} SET version = {migration.version}, {_file_of(migration, row)}"
@@ -131,19 +131,24 @@ def _accept_progress(table: Table, migration: Migration, half_done: HalfDone) ->
             f" WHERE version = {half_done.moved_from}"
             f" AND checksum = {literal(migration.checksum)}",
         )
+    kept = texts_checksum(migration, half_done.statements) or None
     return Repair(
-        f"{migration.file}: {_taken_for_done(half_done.statements)}",
-        f"UPDATE {progress} SET checksum = {literal(migration.checksum)}, running = NULL"
-        f" WHERE version = {migration.version}",
+        f"{migration.file}: {_taken_for_done(migration, half_done.statements)}",
+        # An older image may have made the table without the column.
+        f"ALTER TABLE {progress} ADD COLUMN IF NOT EXISTS kept text;"
+        f" UPDATE {progress} SET checksum = {literal(migration.checksum)}, running = NULL,"
+        f" kept = {literal(kept)} WHERE version = {migration.version}",
     )
 
 
-def _taken_for_done(statements: int) -> str:
+def _taken_for_done(migration: Migration, statements: int) -> str:
     if not statements:
         return "run it from its start; any changes that its first statement has made stay"
+    if statements >= len(migration.statements):
+        return "count all its statements, as the file is now, as done; the next run records it"
     return (
-        f"count its first {statements} statements, as the file is now, as done; the next run "
-        "continues after them"
+        f"count {numbered(statements)}, as the file is now, as done; the next run continues at "
+        f"statement {statements + 1}"
     )
 
 

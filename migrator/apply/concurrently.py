@@ -23,7 +23,7 @@ from migrator.watch import impact, observer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from migrator.apply.traces import Before
+    from migrator.apply.traces import Before, Left
     from migrator.files.migration import Migration
     from migrator.server.activity import Blocker
     from migrator.server.session import Session
@@ -95,9 +95,9 @@ def run_alone(
     return rewritten
 
 
-def left_behind(session: Session, migration: Migration, index: int, command: str) -> str:
-    """Return in words what a statement that failed has left in the database; empty for nothing."""
-    return traces.left(session, _look(session, migration, index, command))
+def left_behind(session: Session, migration: Migration, index: int, command: str) -> Left | None:
+    """Return what a statement that failed has left in the database; None for nothing."""
+    return traces.left(session, _look(session, migration, index, command), index + 1)
 
 
 def _look(session: Session, migration: Migration, index: int, command: str) -> Before | None:

@@ -19,7 +19,7 @@ from migrator.process.log import get_logger, redact
 from migrator.process.waiting import Again, until_done
 from migrator.server.answers import Unanswered
 from migrator.server.connect import connect
-from migrator.server.session import READ_ONLY, ConnectionLost, ServerReadOnly
+from migrator.server.session import READ_ONLY, ConnectionLost, ServerError, ServerReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def _over_connections(
                 first_run.require_name(session, confirm)
             foreign = state.scratch or confirm is not None
             try:
-                return _plan_and_apply(session, migrations, state, single=single, foreign=foreign)
+                return _over_connection(session, migrations, state, single=single, foreign=foreign)
             finally:
                 state.unsure = state.unsure or session.may_have_committed
 
@@ -129,6 +129,23 @@ def _over_connections(
             f"{away.message}; {state.unfinished}",
             f"{away.hint} Then run the migrator again.".lstrip(),
         ) from None
+
+
+def _over_connection(
+    session: Session,
+    migrations: Sequence[Migration],
+    state: RunState,
+    *,
+    single: bool,
+    foreign: bool,
+) -> Outcome:
+    """Apply everything pending; say which right is missing where the history refuses our role."""
+    try:
+        return _plan_and_apply(session, migrations, state, single=single, foreign=foreign)
+    except ServerError as refused:
+        from migrator.history import rights  # noqa: PLC0415 - only an error needs it
+
+        raise rights.worded(session, refused, write=True) from None
 
 
 def _after_loss(lost: ConnectionLost, state: RunState) -> Again | None:
@@ -257,8 +274,9 @@ def _note(
 
         raise ProblemsFound(problems, hint=rebuild.advice(session, plan))
     if plan.reworded:
-        log.warning(
-            "comments were changed", files=[migration.file for migration, _ in plan.reworded]
+        log.info(
+            "comments were changed, nothing has to be done",
+            files=[migration.file for migration, _ in plan.reworded],
         )
     if plan.ahead:
         log.warning(

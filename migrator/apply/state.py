@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from migrator.history.progress import numbered
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -11,6 +13,10 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
 
 _IN_SCRATCH = "this was in the scratch database only; nothing was changed"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 class Outcome(NamedTuple):
@@ -45,6 +51,8 @@ class RunState:
             wait for the locks of its files.
         alone: whether no other migrator has held the lock between two files of this run.
         told: the files and tables of which this run has told that row security applies.
+        steps: how many statements of the running no-transaction file are done; None when that is
+            not known.
     """
 
     # A dataclass would take a millisecond of every run.
@@ -62,6 +70,7 @@ class RunState:
         self.had_tables = True
         self.alone = True
         self.told: set[tuple[str, str]] = set()
+        self.steps: int | None = None
 
     @property
     def running(self) -> str:
@@ -101,10 +110,18 @@ class RunState:
             return _IN_SCRATCH, None, None
         return state, self.current, self.pending
 
-    @property
-    def rolled_back(self) -> str:
-        """The words for a failure in a transaction: what was rolled back, what stays applied."""
-        return f"{self.running} was rolled back; {self.done}"
+    def rolled_back(self, failed: str | None) -> str:
+        """Return the words for a failure in a transaction: what was rolled back, what stays.
+
+        Args:
+            failed: the name of the file that failed; those after it were not run.
+        """
+        files = [migration.file for migration in self.group]
+        run = files.index(failed) + 1 if failed in files else len(files)
+        words = f"{', '.join(files[:run])} {_were(run)} rolled back"
+        if later := files[run:]:
+            words += f", {', '.join(later)} {_were(len(later))} not run"
+        return f"{words}; {self.done}"
 
     @property
     def unfinished(self) -> str:
@@ -121,8 +138,35 @@ class RunState:
                 f"{self.running} may have been applied, because the connection was lost at its "
                 f"COMMIT; the next run will see; before it, {self.done}"
             )
-        end = "finished, and the next run continues it" if self.resumable else "applied"
-        return f"{self.running} was not {end}; {self}"
+        if self.resumable:
+            return f"{self._half_done}; {self._without_half_done}"
+        return f"{self.running} {_were(len(self.group))} not applied; {self}"
+
+    @property
+    def _half_done(self) -> str:
+        """The words for how far the running no-transaction file has come."""
+        steps, total = self.steps, len(self.group[0].statements)
+        if steps is None:
+            return f"{self.running} was not finished"
+        if steps >= total:
+            return (
+                f"all statements of {self.running} are done; if it is not recorded as applied yet, "
+                "the next run records it"
+            )
+        if not steps:
+            return f"{self.running} is not done; the next run begins with statement 1 of {total}"
+        stay = "stays" if steps == 1 else "stay"
+        return (
+            f"{self.running} is half done: {numbered(steps)} of {total} {stay} done; the next run "
+            f"continues at statement {steps + 1}"
+        )
+
+    @property
+    def _without_half_done(self) -> str:
+        """The words for the state, without "applied nothing" next to statements that are done."""
+        if self.steps and self.known and not self.applied:
+            return f"the database is at version {self.current}"
+        return str(self)
 
     @property
     def unanswered(self) -> str:
@@ -132,7 +176,7 @@ class RunState:
         # The record of a file in a transaction is sent with the file itself.
         if self.resumable:
             return f"whether {self.running} is finished, the next run will see; {self}"
-        return f"{self.running} was not applied; {self}"
+        return f"{self.running} {_were(len(self.group))} not applied; {self}"
 
     @property
     def done(self) -> str:

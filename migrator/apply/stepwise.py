@@ -26,7 +26,7 @@ from migrator.files.statement import (
     sometimes_not_in_transaction,
 )
 from migrator.history import lock
-from migrator.history.progress import Reached, finish_sql, read_progress, take_back_sql
+from migrator.history.progress import Reached, finish_sql, numbered, read_progress, take_back_sql
 from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
 from migrator.process.errors import Interrupted, Problem, ProblemsFound
 from migrator.process.log import get_logger
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from migrator.apply.state import RunState
+    from migrator.apply.traces import Left
     from migrator.files.migration import Migration
     from migrator.history.progress import Progress
     from migrator.history.table import Fingerprint
@@ -94,6 +95,7 @@ def resume(
         MigrationFailed: a statement failed; the statements before it stay done.
     """
     table = session.settings.table
+    state.steps = None
     lock.acquire(session)
     try:
         columns = session.query(f"SELECT {fingerprint_sql(table)}")[0]
@@ -104,6 +106,7 @@ def resume(
         if _take_back(session, migration):
             return None
         started = time.monotonic()
+        state.steps = progress.statements
         rows = FileRows(migration, state.told, log_row_security)
         impacts = _run_statements(session, migration, progress, state, rows)
         _refuse_invalid_index(session, migration, state)
@@ -289,10 +292,11 @@ def _run_statement(
         result = retry.until_it_succeeds(session, attempt, lock_timeout=lock_timeout)
     except StatementFailed as failed:
         commits = alone and not command and failed.sqlstate != ACTIVE_SQL_TRANSACTION
-        left = concurrently.left_behind(session, migration, index, command) if alone else ""
+        left = concurrently.left_behind(session, migration, index, command) if alone else None
         now = _state_after_failure(migration, index, commits=commits, left=left)
         situation = Situation(session.settings.table, *state.situation(now), _ADVICE)
         raise MigrationFailed(describe(failed, situation), state.applied) from None
+    state.steps = index + 1
     log.info(
         "statement done",
         version=migration.version,
@@ -315,27 +319,28 @@ def _shows_commit(session: Session, statement: str) -> bool:
     return any(shows_commit(source) for source in traces.sources(session, name))
 
 
-def _state_after_failure(migration: Migration, index: int, *, commits: bool, left: str) -> str:
+def _state_after_failure(
+    migration: Migration, index: int, *, commits: bool, left: Left | None
+) -> str:
     """Return the words for the statements that stay done, and for what the next run does.
 
     Args:
         migration: the file.
         index: the statement that failed, from 0.
         commits: whether that statement is a block that commits.
-        left: what the statement has left, in words; empty when it has left nothing.
+        left: what the statement has left; None when it has left nothing.
     """
-    if index > 1:
-        stay = f"statements 1 to {index} stay done"
-    elif index:
-        stay = "statement 1 stays done"
+    if index:
+        stay = f"{numbered(index)} {'stays' if index == 1 else 'stay'} done"
     else:
         stay = "" if left else "nothing of it was done"
     if commits:
         committed = f"the changes that statement {index + 1} has committed"
         stay = f"{stay}, and so do {committed}" if index else f"{committed} stay"
     again = "runs it again from its start" if commits else f"continues at statement {index + 1}"
-    facts = [fact for fact in (stay, left) if fact]
-    return f"{'; '.join(facts)}; the next run of {migration.file} {again}"
+    facts = [fact for fact in (stay, left and left.facts) if fact]
+    steps = [step for step in (left and left.next_run, again) if step]
+    return f"{'; '.join(facts)}; the next run of {migration.file} {' and '.join(steps)}"
 
 
 def _run_in_transaction(

@@ -10,13 +10,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from migrator.files.statement import not_in_transaction, sometimes_not_in_transaction
 from migrator.server import blockers
 from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from migrator.files.migration import Migration
     from migrator.files.statement import Target
+    from migrator.history.plan import Plan
+    from migrator.history.progress import Progress
     from migrator.server.session import Arguments, Session
 
 CREATE_INDEX = "CREATE INDEX CONCURRENTLY"
@@ -230,36 +234,82 @@ def has_ended(session: Session, before: Before) -> bool:
     return False
 
 
-def left(session: Session, before: Before | None) -> str:
-    """Return in words what an unfinished command has left; empty when it has left nothing.
+class Left(NamedTuple):
+    """What a statement that has not ended well has left, in words.
 
-    The words say what it does to others, how to undo it, and what the next run does.
+    Attributes:
+        facts: what is there, what it does to others, and how to undo it.
+        next_run: what the next run does about it, as the end of a sentence; empty for nothing.
+    """
+
+    facts: str
+    next_run: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.facts}; the next run {self.next_run}" if self.next_run else self.facts
+
+
+def left_by_files(session: Session, plan: Plan) -> dict[int, str]:
+    """Return in words, by version, what the statements of unfinished files have left.
+
+    Args:
+        session: outside a transaction.
+        plan: the comparison of the files with the history.
+    """
+    found = {
+        migration.version: _left_by_file(session, migration, plan.progress[migration.version])
+        for migration in plan.pending
+        if migration.version in plan.progress
+    }
+    return {version: str(left_there) for version, left_there in found.items() if left_there}
+
+
+def _left_by_file(session: Session, migration: Migration, progress: Progress) -> Left | None:
+    number = progress.statements + 1
+    if found := left(session, recorded(progress.before), number):
+        return found
+    if progress.running is None or progress.running >= len(migration.statements):
+        return None
+    text = migration.script.text(migration.statements[progress.running])
+    if not_in_transaction(text) or sometimes_not_in_transaction(text):
+        return None
+    return Left(
+        f"statement {number} was begun and is not done: the changes that it has committed stay; "
+        "unless it is still running, the next run runs it again from its start"
+    )
+
+
+def left(session: Session, before: Before | None, number: int) -> Left | None:
+    """Return what an unfinished command has left; None when it has left nothing.
+
+    Args:
+        session: outside a transaction.
+        before: what the command found when it began.
+        number: the number of its statement in the file, from 1.
     """
     found = [one for one in find(session, before) if not one.whole]
     if before is None or not found:
-        return ""
+        return None
     first = found[0]
     if others := blockers.changing(session, before.relations):
-        return f"{first.name} is being changed by another session, {others[0]}"
+        return Left(f"{first.name} is being changed by another session, {others[0]}")
     if before.command == DETACH:
-        return (
+        return Left(
             f"the rows of {first.name} are not seen in {first.parent} any more, although it is not "
-            "detached yet; the next run finishes that; to undo it, ALTER TABLE "
-            f"{first.parent} DETACH PARTITION {first.name} FINALIZE, and attach it again"
+            f"detached yet (to undo that, ALTER TABLE {first.parent} DETACH PARTITION {first.name} "
+            "FINALIZE, and attach it again)",
+            "detaches it",
         )
     effect = "no query uses it"
     if first.ready:
         effect += ", but writes maintain it"
         if first.unique:
             effect += " and rows with a key that is there already are rejected"
-    next_run = {
-        CREATE_INDEX: "drops it before it builds it again",
-        DROP_INDEX: "drops it",
-    }.get(before.command, "drops it before it rebuilds the indexes")
-    undo = f"DROP INDEX CONCURRENTLY {first.name} removes it"
+        if before.command != DROP_INDEX:
+            effect += f" (to be rid of it at once, DROP INDEX CONCURRENTLY {first.name})"
     if before.command == DROP_INDEX and first.live:
-        undo = f"REINDEX INDEX CONCURRENTLY {first.name} makes it valid again"
-    return f"index {first.name} is there and invalid: {effect}; {undo}; the next run {next_run}"
+        effect += f" (to have it back, REINDEX INDEX CONCURRENTLY {first.name})"
+    return Left(f"statement {number} has left an invalid index, {first.name}: {effect}", "drops it")
 
 
 def _asked(ask: Callable[..., list[Any]], sql: str, arguments: Arguments) -> list[Any]:

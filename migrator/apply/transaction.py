@@ -40,7 +40,7 @@ from migrator.server.session import (
     RESET_STATE,
     USUAL_PATH,
 )
-from migrator.server.sqlstate import NOT_CLAIMED
+from migrator.server.sqlstate import INSUFFICIENT_PRIVILEGE, NOT_CLAIMED
 from migrator.watch import impact, observer
 
 if TYPE_CHECKING:
@@ -227,8 +227,22 @@ def _apply_turn(session: Session, turn: Turn, state: RunState) -> list[Done] | N
         return retry.until_it_succeeds(session, attempt, lock_timeout=longest_wait)
     except StatementFailed as failed:
         durability.flush(session, state)  # what is said now depends on it
-        situation = Situation(settings.table, *state.situation(state.rolled_back))
+        situation = Situation(
+            settings.table,
+            *state.situation(state.rolled_back(failed.file)),
+            _advice(session, failed),
+        )
         raise MigrationFailed(describe(failed, situation), state.applied) from None
+
+
+def _advice(session: Session, failed: StatementFailed) -> dict[str, str]:
+    """Return the advice, by SQLSTATE, for a role that may not record a file; else none."""
+    if failed.index is not None or failed.sqlstate != INSUFFICIENT_PRIVILEGE:
+        return {}
+    from migrator.history import rights  # noqa: PLC0415 - few runs fail like this
+
+    cure = rights.cure(session)
+    return {INSUFFICIENT_PRIVILEGE: cure} if cure else {}
 
 
 def _quickest_sending(session: Session, turn: Turn, state: RunState) -> Sending:

@@ -97,7 +97,7 @@ def execute(context: Context) -> int:
             compared=not options.skip_verify,
         )
         if not todo.steps:
-            context.say("Nothing to do: the database was adopted before.\n")
+            context.say(f"Nothing to do: {_recorded_before(context, version)}.\n")
             return OK
         if todo.recorded and not options.skip_verify:
             require_schema(context, session, todo.recorded, without=history.tables)
@@ -117,8 +117,14 @@ def execute(context: Context) -> int:
     if todo.recorded:
         context.say(f"Adopted: the database is at version {version}.\n")
     else:
-        context.say(f"Dropped {visible(str(history.table))}; it was adopted before.\n")
+        recorded = _recorded_before(context, version)
+        context.say(f"Dropped {visible(str(history.table))}; {recorded}.\n")
     return OK
+
+
+def _recorded_before(context: Context, version: int) -> str:
+    table = visible(str(context.settings.table))
+    return f"{table} has rows for the files up to version {version} already"
 
 
 def _nothing_to_adopt(context: Context, session: Session) -> int:

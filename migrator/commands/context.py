@@ -115,11 +115,16 @@ class Context:
             NotOurs: in the block, a table with the name of the history was something else.
         """
         from migrator.server.connect import connect  # noqa: PLC0415 - the driver takes 24 ms
+        from migrator.server.session import ServerError  # noqa: PLC0415 - as connect
 
         require_database(self.settings, self.environ)
         with connect(self.settings, self.stop, write=write) as session:
             try:
                 yield session
+            except ServerError as refused:
+                from migrator.history import rights  # noqa: PLC0415 - only an error needs it
+
+                raise rights.worded(session, refused, write=write) from None
             except NotOurs as refused:
                 from migrator.adoption import first_run  # noqa: PLC0415 - few databases have it
 
@@ -163,6 +168,14 @@ class Context:
         """
         if problems := self.problems(plan):
             raise ProblemsFound(problems, hint=self.way_out(session, plan))
+
+    def left(self, session: Session, plan: Plan) -> dict[int, str]:
+        """Return in words, by version, what the statements of unfinished files have left."""
+        if not plan.progress:
+            return {}
+        from migrator.apply import traces  # noqa: PLC0415 - only an unfinished file needs it
+
+        return traces.left_by_files(session, plan)
 
     def way_out(self, session: Session, plan: Plan) -> str:
         """Return how a developer's database can be built again from the files; may be empty."""

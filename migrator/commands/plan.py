@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
 from migrator.process.errors import OK
-from migrator.report.table import count, table
+from migrator.report.table import count, left_behind, table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from migrator.commands.context import Context
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
@@ -38,22 +41,29 @@ def execute(context: Context) -> int:
     with context.connect(write=False) as session:
         plan = context.plan(session, migrations, of_run=True)
         context.require_agreement(session, plan)
-    answer = data(plan)
+        left = context.left(session, plan)
+    answer = data(plan, left)
     context.show(answer, text(answer, context.width))
     return OK
 
 
-def data(plan: Plan) -> dict[str, Any]:
-    """Return what `plan --json` prints: what would run, in order."""
+def data(plan: Plan, left: Mapping[int, str] = MappingProxyType({})) -> dict[str, Any]:
+    """Return what `plan --json` prints: what would run, in order.
+
+    Args:
+        plan: the comparison of the files with the history.
+        left: by version, what a statement of an unfinished file has left, in words.
+    """
     return {
         "version": plan.current,
         "pending": [
-            _entry(migration, plan.half_done.get(migration.version)) for migration in plan.pending
+            _entry(migration, plan.half_done.get(migration.version), left.get(migration.version))
+            for migration in plan.pending
         ],
     }
 
 
-def _entry(migration: Migration, half_done: HalfDone | None) -> dict[str, Any]:
+def _entry(migration: Migration, half_done: HalfDone | None, left: str | None) -> dict[str, Any]:
     return {
         "version": migration.version,
         "file": migration.file,
@@ -61,6 +71,7 @@ def _entry(migration: Migration, half_done: HalfDone | None) -> dict[str, Any]:
         "statements": len(migration.statements),
         "statements_done": half_done.statements if half_done else None,
         "transaction": migration.directives.transaction,
+        "left": left,
     }
 
 
@@ -85,7 +96,8 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
         for entry in answer["pending"]
     ]
     head = f"Would apply, in this order, to a database at version {answer['version']}:\n"
-    return head + table(lines, width, indent="  ")
+    left = left_behind(answer["pending"])
+    return head + table(lines, width, indent="  ") + (f"\n{left}" if left else "")
 
 
 COMMAND = Command(

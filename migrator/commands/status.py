@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
 from migrator.files.folder import load_folder
 from migrator.process.errors import OK, ProblemsFound
-from migrator.process.terminal import visible
-from migrator.report.table import count, table
+from migrator.report.table import count, left_behind, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,16 +19,20 @@ if TYPE_CHECKING:
     from migrator.history.progress import HalfDone
     from migrator.history.table import Row
     from migrator.process.errors import Problem
-    from migrator.server.session import Session
 
 
 PAGE = Page(
     f"""
-    List every file and every row of the history with its state: applied, pending, out of order,
-    edited, renumbered, replaced, missing, gone or ahead. For a half-done no-transaction file, show
-    how many statements are done, and what the failed statement has left in the database, if our
-    role may read schema_migrations_progress. Long cells are shortened on a narrow terminal, and
-    nowhere else.
+    List every file and every row of the history with its state. For a half-done no-transaction
+    file, show how many statements are done, and what the failed statement has left in the
+    database, if our role may read schema_migrations_progress. Long cells are shortened on a narrow
+    terminal, and nowhere else.
+
+    The states: applied; pending (not applied yet); out of order
+    (pending, below an applied version); edited (applied, and the file has another text now);
+    renumbered (applied, and the file has another number now); replaced (another migration was
+    applied under this number); missing (applied, and the file is gone); gone (the same, and
+    accepted by `migrator repair`); ahead (applied, newer than every file here).
 
     {READS} {ANSWER}
     """,
@@ -52,7 +55,7 @@ def execute(context: Context) -> int:
     migrations, problems = load_folder(context.settings.directory)
     with context.connect(write=False) as session:
         plan = context.plan(session, migrations, of_run=True)
-        left = _left(session, plan)
+        left = context.left(session, plan)
         disagreements = context.problems(plan)
         way_out = context.way_out(session, plan) if disagreements and not problems else ""
     problems += disagreements
@@ -63,18 +66,6 @@ def execute(context: Context) -> int:
     return OK
 
 
-def _left(session: Session, plan: Plan) -> dict[int, str]:
-    """Return in words, by version, what the failed statements of unfinished files have left."""
-    if not plan.progress:
-        return {}
-    from migrator.apply import traces  # noqa: PLC0415 - only an unfinished file needs it
-
-    return {
-        version: traces.left(session, traces.recorded(progress.before))
-        for version, progress in plan.progress.items()
-    }
-
-
 def data(
     plan: Plan, problems: Sequence[Problem], left: Mapping[int, str] = MappingProxyType({})
 ) -> dict[str, Any]:
@@ -83,7 +74,7 @@ def data(
     Args:
         plan: the comparison of the files with the history.
         problems: what keeps the migrator from applying anything.
-        left: by version, what the failed statement of a file has left, in words.
+        left: by version, what a statement of an unfinished file has left, in words.
     """
     entries = [
         *(_entry("applied", migration, row) for migration, row in plan.applied),
@@ -133,12 +124,7 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
     ]
     head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
     total = f"Current schema version: {answer['version']}, pending: {answer['pending']}"
-    left = [
-        f"\n{visible(entry['file'])}: {visible(entry['left'])}."
-        for entry in answer["migrations"]
-        if entry["left"]
-    ]
-    return f"{table([head, *lines], width)}\n{''.join(left)}\n{total}"
+    return f"{table([head, *lines], width)}\n{left_behind(answer['migrations'])}\n{total}"
 
 
 def _entry(

@@ -267,14 +267,31 @@ def duplicates(migrations: Sequence[Migration]) -> list[Problem]:
     Args:
         migrations: ordered by version.
     """
+    pairs = [
+        (earlier, later)
+        for earlier, later in pairwise(migrations)
+        if earlier.version == later.version
+    ]
     return [
         Problem(
             later.file,
             f"has version {later.version}, which {earlier.file} has too",
-            "Give the one that is not applied anywhere yet the next free number: `migrator "
-            "renumber --against REF`, where REF is a branch, commit or folder with the other one "
-            "only.",
+            "Rename the file that no database has applied to the next free number"
+            f"{_next_number(migrations[-1], later, place)}. If the other file comes from another "
+            "branch: `migrator renumber --against BRANCH`.",
         )
-        for earlier, later in pairwise(migrations)
-        if earlier.version == later.version
+        for place, (earlier, later) in enumerate(pairs, 1)
     ]
+
+
+def _next_number(newest: Migration, renamed: Migration, place: int) -> str:
+    """Return a comma and a free number with as many digits as a file's own; empty for none.
+
+    Args:
+        newest: the file with the highest number.
+        renamed: the file.
+        place: which of the free numbers, from 1.
+    """
+    digits, _, _ = renamed.file.partition("_")
+    number = newest.version + place
+    return "" if number > MAX_VERSION else f", {number:0{len(digits)}}"

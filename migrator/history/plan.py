@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import rules
 from migrator.history import match
-from migrator.history.progress import HalfDone, Progress, edited_half_way
+from migrator.history.progress import HalfDone, Progress, count_done, edited_half_way
 from migrator.process.errors import Problem
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class Plan(NamedTuple):
         gone: rows without a file, which `migrator repair` has accepted.
         current: the highest version in the history; 0 when the history is empty.
         half_done: by version, the pending files that earlier runs began and did not finish.
-        progress: by version, what the progress table says of pending files.
+        progress: by version, what the progress table says of pending files, also of those that had
+            another version when it was recorded.
         reworded: those of `applied` in which only comments and blanks have changed.
         lagging: the oldest file, when none of the files is applied and there may have been others
             between it and the newest row of the history; otherwise None.
@@ -103,6 +104,7 @@ def make_plan(
         else:
             edited.append((migration, row))
     newest_file = max((migration.version for migration in migrations), default=0)
+    recorded_as = _recorded_as(pending, progress)
     without_file = [row for row in recorded.values() if row.gone_at is None]
     current = max((row.version for row in rows), default=0)
     return Plan(
@@ -120,34 +122,50 @@ def make_plan(
         replaced=tuple(replaced),
         gone=tuple(row for row in recorded.values() if row.gone_at is not None),
         current=current,
-        half_done=_half_done(pending, progress),
-        progress={
-            migration.version: progress[migration.version]
-            for migration in pending
-            if migration.version in progress
-        },
+        half_done=_half_done(pending, progress, recorded_as),
+        progress={now: progress[then] for now, then in recorded_as.items()},
         reworded=tuple(reworded),
         lagging=_lagging(migrations, pending, current),
     )
 
 
+def _recorded_as(pending: Sequence[Migration], progress: Mapping[int, Progress]) -> dict[int, int]:
+    """Return the pending files that the progress table knows, with their versions in that table.
+
+    The exact text says which file it is. Only the first statements are compared where no pending
+    file has that text, because different files may begin alike.
+
+    Returns:
+        The version in the progress table by the version that the file has now.
+    """
+    texts = {migration.checksum: migration.version for migration in pending}
+    checksums = {migration.version: migration.checksum for migration in pending}
+    recorded_as = {}
+    for then, begun in progress.items():
+        now = texts.get(begun.checksum)
+        if now is not None and now not in progress and checksums.get(then) != begun.checksum:
+            recorded_as[now] = then
+        elif then in checksums:
+            recorded_as[then] = then
+    return recorded_as
+
+
 def _half_done(
-    pending: Sequence[Migration], progress: Mapping[int, Progress]
+    pending: Sequence[Migration],
+    progress: Mapping[int, Progress],
+    recorded_as: Mapping[int, int],
 ) -> dict[int, HalfDone]:
     """Return the pending files that earlier runs began, also those with another number by now."""
-    files = {migration.version: migration for migration in pending}
-    texts = {migration.checksum: migration.version for migration in pending}
     half_done = {}
-    for version, begun in progress.items():
-        if not begun.begun:
+    for migration in pending:
+        then = recorded_as.get(migration.version)
+        if then is None or not progress[then].begun:
             continue
-        now = texts.get(begun.checksum)
-        if version in files and not begun.is_edited(files[version]):
-            half_done[version] = HalfDone(begun.statements, edited=False)
-        elif now is not None and now not in progress:
-            half_done[now] = HalfDone(begun.statements, edited=False, moved_from=version)
-        elif version in files:
-            half_done[version] = HalfDone(begun.statements, edited=True)
+        half_done[migration.version] = HalfDone(
+            progress[then].statements,
+            edited=progress[then].is_edited(migration),
+            moved_from=None if then == migration.version else then,
+        )
     return half_done
 
 
@@ -179,9 +197,11 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
     problems += [problem for migration in plan.pending for problem in rules.obstacles(migration)]
     problems += _renumbered_half_way(plan)
     problems += [
-        edited_half_way(migration, half_done.statements)
+        edited_half_way(migration, plan.progress[migration.version])
         for migration in plan.pending
-        if (half_done := plan.half_done.get(migration.version)) and half_done.edited
+        if (half_done := plan.half_done.get(migration.version))
+        and half_done.edited
+        and not _is_in_transaction_now(migration, half_done)
     ]
     if settings.refuse_ahead and plan.ahead:
         problems.append(_ahead(plan, settings))
@@ -200,9 +220,20 @@ def unrepairable(plan: Plan) -> list[Problem]:
         )
         for migration, row in plan.replaced
     ]
+    problems += [
+        edited_half_way(migration, plan.progress[migration.version])
+        for migration in plan.pending
+        if (half_done := plan.half_done.get(migration.version))
+        and _is_in_transaction_now(migration, half_done)
+    ]
     if plan.lagging:
         problems.append(_lags(plan, plan.lagging))
     return problems
+
+
+def _is_in_transaction_now(migration: Migration, half_done: HalfDone) -> bool:
+    """Return whether the done statements of a file would run again, because it lost a directive."""
+    return migration.directives.transaction and half_done.statements > 0
 
 
 def _lags(plan: Plan, oldest: Migration) -> Problem:
@@ -237,7 +268,7 @@ def _renumbered(plan: Plan, settings: Settings) -> list[Problem]:
         Problem(
             migration.file,
             f"was renumbered: version {row.version} was applied on {row.applied_at} UTC"
-            f"{_applied_as(row)}, and its text is {migration.file} now",
+            f"{_applied_as(row)}, and the same text is now in {migration.file}",
             f"Run `migrator repair`: it moves the row to version {migration.version}.{later}",
         )
         for migration, row in plan.renumbered
@@ -266,7 +297,7 @@ def _renumbered_half_way(plan: Plan) -> list[Problem]:
     return [
         Problem(
             migration.file,
-            f"was renumbered after {half_done.statements} of its statements were done as version "
+            f"was renumbered after {count_done(half_done.statements)} as version "
             f"{half_done.moved_from}",
             f"Run `migrator repair`: it moves what is recorded of it to version "
             f"{migration.version}, and the next run continues there.",
@@ -280,8 +311,8 @@ def _edited(plan: Plan) -> list[Problem]:
     return [
         Problem(
             migration.file,
-            f"was edited after it was applied on {row.applied_at} UTC (checksum {row.checksum}, "
-            f"now {migration.checksum})",
+            f"was edited after it was applied on {row.applied_at} UTC (checksum "
+            f"{str(row.checksum)[:12]}..., now {migration.checksum[:12]}...)",
             "Restore the file and put the change in a new migration; or accept the file as it is "
             "with `migrator repair`.",
         )

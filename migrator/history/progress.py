@@ -31,26 +31,50 @@ class HalfDone(NamedTuple):
     moved_from: int | None = None
 
 
-def edited_half_way(migration: Migration, statements: int) -> Problem:
+def edited_half_way(migration: Migration, progress: Progress) -> Problem:
     """Return the problem of a file that was edited after some of its statements were run.
 
     Args:
         migration: the file as it is now.
-        statements: how many statements of the file as it was are done.
+        progress: how far earlier runs came with the file as it was.
     """
-    if not statements:
+    done = progress.statements
+    if not done:
         return Problem(
             migration.file,
             "was edited after its first statement was begun",
             "Restore the file; or accept it with `migrator repair`: then it is run from its start.",
         )
+    was_edited = f"was edited after {count_done(done)}"
+    if migration.directives.transaction:  # it would run from its start
+        return Problem(
+            migration.file,
+            f"{was_edited}: it has lost its line `-- migrator: no-transaction`",
+            "Put that line back at its top, and run the migrator again.",
+        )
+    if progress.kept is None:
+        restore = "Restore the file"
+    else:
+        # A statement that was stopped may have done its work.
+        fixed = done if progress.running is None else progress.running + 1
+        restore = f"Restore {numbered(fixed)} (the others may be changed)"
+    still_do = "statement 1 still does" if done == 1 else f"{numbered(done)} still do"
     return Problem(
         migration.file,
-        f"was edited after {statements} of its statements were done",
-        "Restore those statements (the others may be changed); or, if the first "
-        f"{statements} of the file still do what was done, accept it with `migrator repair` and "
+        was_edited,
+        f"{restore}; or, if {still_do} what was done, accept the file with `migrator repair` and "
         "run the migrator again.",
     )
+
+
+def numbered(statements: int) -> str:
+    """Return the numbers of the first statements of a file in words; there is at least one."""
+    return "statement 1" if statements == 1 else f"statements 1 to {statements}"
+
+
+def count_done(statements: int) -> str:
+    """Return in words how many statements of a file were done."""
+    return f"{statements} of its statements {'was' if statements == 1 else 'were'} done"
 
 
 # The columns that the first version of the table did not have. All may be NULL, so that an image
@@ -230,7 +254,7 @@ def read_progress(session: Session, migration: Migration) -> Progress:
     if not progress.begun:
         return Progress(migration.checksum)
     if progress.is_edited(migration):
-        raise ProblemsFound([edited_half_way(migration, progress.statements)])
+        raise ProblemsFound([edited_half_way(migration, progress)])
     return progress
 
 

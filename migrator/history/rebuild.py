@@ -45,9 +45,8 @@ def advice(session: Session, plan: Plan) -> str:
     if not is_possible:
         return ""
     return (
-        f"Where all data may be lost, `migrator reset --confirm {quote(database)}` drops "
-        "everything and builds the database again from the files: on a developer's own machine, "
-        "not in production."
+        f"Only on your own machine: `migrator reset --confirm {quote(database)}` deletes all data "
+        "and builds the database again from the files."
     )
 
 

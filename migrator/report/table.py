@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from migrator.process.terminal import cells, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 _WIDTH = 90  # columns for sentences of our own
@@ -44,6 +44,19 @@ def table(rows: Sequence[Sequence[str]], width: int | None, indent: str = "") ->
         while sum(widths) + gaps > width and max(widths) > _NARROWEST:
             widths[widths.index(max(widths))] -= 1
     return "\n".join((indent + _GAP.join(map(_padded, row, widths))).rstrip() for row in shown)
+
+
+def left_behind(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each file of which a statement has left something; may be empty.
+
+    Args:
+        entries: the files, each with `file` and `left`.
+    """
+    return "".join(
+        f"\n{visible(entry['file'])}: {visible(entry['left'])}."
+        for entry in entries
+        if entry["left"]
+    )
 
 
 def _padded(cell: str, width: int) -> str:

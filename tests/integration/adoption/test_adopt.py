@@ -244,6 +244,18 @@ def test_it_can_be_dropped_later(migrate: Migrate, database: Database, tmp_path:
     assert migrate("--current").out.startswith("Current schema version: 2\n")
 
 
+def test_beside_a_baseline_there_is_nothing_to_do(migrate: Migrate, database: Database) -> None:
+    """Nothing was adopted, so nobody may read that."""
+    database.execute(f"SET ROLE {database.user}; {PEOPLE}; {sql_of('alembic')}")
+    assert migrate("baseline", "1").status == 0
+    run = migrate("adopt", "--version", "1", "--yes")
+    assert run.status == 0, run.err
+    assert run.out.endswith(
+        "Nothing to do: public.schema_migrations has rows for the files up to version 1 already.\n"
+    )
+    assert "alembic_version" in tables(database)
+
+
 def test_an_empty_history_of_ours_is_not_an_adopted_one(
     migrate: Migrate, database: Database, tmp_path: Path
 ) -> None:

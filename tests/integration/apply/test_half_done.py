@@ -356,12 +356,15 @@ class TestStateAfterAFailure:
         with Session(database.admin_url, "the report") as report:
             report.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM audit")
             failure = self.cancelled(migrate, database, "CREATE UNIQUE INDEX")
-        left = (
-            "index public.busy_id is there and invalid: no query uses it, but writes maintain it "
-            "and rows with a key that is there already are rejected; DROP INDEX CONCURRENTLY "
-            "public.busy_id removes it; the next run drops it before it builds it again"
+        facts = (
+            "statement 1 has left an invalid index, public.busy_id: no query uses it, but writes "
+            "maintain it and rows with a key that is there already are rejected (to be rid of it "
+            "at once, DROP INDEX CONCURRENTLY public.busy_id)"
         )
-        assert failure["state"] == f"{left}; the next run of 001_a.sql continues at statement 1"
+        assert failure["state"] == (
+            f"{facts}; the next run of 001_a.sql drops it and continues at statement 1"
+        )
+        left = f"{facts}; the next run drops it"
         with pytest.raises(psycopg2.errors.UniqueViolation):
             database.execute("INSERT INTO busy VALUES (1)")
         status = migrate("status")
@@ -391,7 +394,8 @@ class TestStateAfterAFailure:
         assert database.execute("SELECT count(*) FROM parted") == [(0,)]
         assert failure["state"].startswith(
             "the rows of public.part are not seen in public.parted any more, although it is not "
-            "detached yet; the next run finishes that; to undo it, "
+            "detached yet (to undo that, ALTER TABLE public.parted DETACH PARTITION public.part "
+            "FINALIZE, and attach it again); the next run of 001_a.sql detaches it and continues "
         )
         assert "are not seen in public.parted" in migrate("status").out
         database.execute("ALTER TABLE public.parted DETACH PARTITION public.part FINALIZE")
@@ -410,8 +414,8 @@ class TestStateAfterAFailure:
         with Session(database.admin_url, "the application") as other:
             other.run(WRITES)
             failure = self.cancelled(migrate, database, "DROP INDEX")
-        assert "index public.busy_id is there and invalid" in failure["state"]
-        assert "REINDEX INDEX CONCURRENTLY public.busy_id makes it valid again" in failure["state"]
+        assert "has left an invalid index, public.busy_id: no query uses it" in failure["state"]
+        assert "(to have it back, REINDEX INDEX CONCURRENTLY public.busy_id)" in failure["state"]
         database.execute("REINDEX INDEX CONCURRENTLY public.busy_id")
         assert invalid_indexes(database) == []
         applied(migrate())
@@ -565,6 +569,14 @@ class TestABlockThatCommits:
         fails = COMMITS.format("").replace("COMMIT;", "COMMIT; RAISE EXCEPTION 'no';")
         folder.write("001_a.sql", f"{NO_TRANSACTION}SELECT 1;\nDO $$ {fails} $$;")
         assert migrate().status == 1
+        left = (
+            "statement 2 was begun and is not done: the changes that it has committed stay; unless "
+            "it is still running, the next run runs it again from its start"
+        )
+        for command, files in (("status", "migrations"), ("plan", "pending")):
+            assert f"\n001_a.sql: {left}." in migrate(command).out
+            [entry] = json.loads(migrate(command, "--json").out)[files]
+            assert entry["left"] == left
         folder.write(
             "001_a.sql",
             f"{NO_TRANSACTION}SELECT 1;\nDO $$ BEGIN INSERT INTO audit VALUES (2); COMMIT; END $$;",
@@ -636,8 +648,8 @@ class TestCorrected:
         run = migrate()
         assert run.status == 5
         [problem] = run.event("refused")["problems"]
-        assert problem["message"] == "was edited after 1 of its statements were done"
-        assert "Restore those statements" in problem["hint"]
+        assert problem["message"] == "was edited after 1 of its statements was done"
+        assert "Restore statement 1 (the others may be changed)" in problem["hint"]
         folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (1); SELECT 1 / 1;")
         applied(migrate())
         assert audit(database) == [1]

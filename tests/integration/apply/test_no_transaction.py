@@ -236,7 +236,7 @@ class TestEditedFile:
         assert run.status == 5
         [problem] = run.event("refused")["problems"]
         assert problem["file"] == "001_a.sql"
-        assert problem["message"] == "was edited after 1 of its statements were done"
+        assert problem["message"] == "was edited after 1 of its statements was done"
         assert "migrator repair" in problem["hint"]
         assert audit(database) == [1]
         assert progress(database) == [(1, 1, None)]
@@ -251,16 +251,62 @@ class TestEditedFile:
     def test_that_was_made_transactional_is_refused_too(
         self, migrate: Migrate, folder: Folder, database: Database
     ) -> None:
+        """It would run from its start, whatever `repair` says of it."""
         folder.write("001_a.sql", self.EDITED.removeprefix(NO_TRANSACTION))
-        assert migrate().status == 5
+        for run in (migrate(), migrate("repair", "--yes")):
+            assert run.status == 5
+            [problem] = run.event("refused")["problems"]
+            assert problem["message"].endswith("lost its line `-- migrator: no-transaction`")
         assert audit(database) == [1]
+        text = f"{NO_TRANSACTION}INSERT INTO audit VALUES (1); INSERT INTO audit VALUES (2);"
+        folder.write("001_a.sql", text)
+        applied(migrate())
+        assert audit(database) == [1, 2]
 
     def test_is_accepted_by_repair(self, migrate: Migrate, database: Database) -> None:
         run = migrate("repair", "--yes")
         applied(run)
-        assert "count its first 1 statements" in run.out
+        assert "count statement 1, as the file is now, as done" in run.out
         applied(migrate())
         assert audit(database) == [1, 3]
+        finished(database)
+
+    @pytest.mark.parametrize("table", ["today's", "of an older image"])
+    def test_that_repair_accepted_is_what_counts_from_then_on(
+        self, migrate: Migrate, folder: Folder, database: Database, table: str
+    ) -> None:
+        """Its second statement may be corrected then, and its first one not be put back."""
+        fails = self.EDITED.replace("INSERT INTO audit VALUES (3)", "SELECT 1 / 0")
+        folder.write("001_a.sql", fails)
+        if table == "of an older image":
+            database.execute("ALTER TABLE schema_migrations_progress DROP COLUMN kept")
+        applied(migrate("repair", "--yes"))
+        folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (1); SELECT 1;")
+        run = migrate()
+        assert run.status == 5
+        [problem] = run.event("refused")["problems"]
+        assert problem["hint"].startswith("Restore statement 1 (the others may be changed); or, if")
+        folder.write("001_a.sql", self.EDITED)
+        applied(migrate())
+        assert audit(database) == [1, 3]
+        finished(database)
+
+    def test_that_has_become_shorter_is_recorded_after_repair(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        two = "INSERT INTO audit VALUES (1); INSERT INTO audit VALUES (2);"
+        folder.write("001_a.sql", f"{NO_TRANSACTION}{two} SELECT 1 / 0;")
+        assert migrate().status == 1
+        folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (3);")
+        [problem] = migrate().event("refused")["problems"]
+        assert problem["hint"].startswith("Restore statements 1 to 2 (the others may be changed)")
+        run = migrate("repair", "--yes")
+        assert "count all its statements, as the file is now, as done" in run.out
+        folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (4);")
+        assert migrate().status == 5
+        folder.write("001_a.sql", f"{NO_TRANSACTION}INSERT INTO audit VALUES (3);")
+        applied(migrate())
+        assert audit(database) == [1, 2]
         finished(database)
 
     @pytest.mark.parametrize("command", ["plan", "status", "check", "rehearse"])
@@ -271,7 +317,7 @@ class TestEditedFile:
         assert run.status == 5
         [problem] = run.event("refused")["problems"]
         assert problem["file"] == "001_a.sql"
-        assert problem["message"] == "was edited after 1 of its statements were done"
+        assert problem["message"] == "was edited after 1 of its statements was done"
         assert audit(database) == [1]
 
     def test_that_is_restored_goes_on(

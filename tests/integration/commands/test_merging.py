@@ -186,7 +186,7 @@ class TestCollision:
         [problem] = json.loads(clone("validate", "--json", status=DISAGREEMENT).out)["problems"]
         assert "has version 2, which 002_feature.sql has too" in problem["message"]
         [command] = re.findall(r"`([^`]+)`", problem["hint"])
-        clone.shell(command.replace("REF", "'HEAD^'"))
+        clone.shell(command.replace("BRANCH", "'HEAD^'"))
         clone("validate", "--against", "HEAD^")
         assert clone.files == ["001_base.sql", "002_main.sql", "003_feature.sql"]
 

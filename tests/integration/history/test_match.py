@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.migrator import NO_TRANSACTION
 from tests.support.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class TestRenumbered:
         told = problem(migrate(command))
         assert told["file"] == "003_feature_a.sql"
         assert told["message"].startswith("was renumbered: version 2 was applied on ")
-        assert told["message"].endswith(", and its text is 003_feature_a.sql now")
+        assert told["message"].endswith(", and the same text is now in 003_feature_a.sql")
         assert "`migrator repair`" in told["hint"]
         assert snapshot(database) == before
 
@@ -104,7 +105,7 @@ class TestRenumbered:
         assert "MIGRATOR_OUT_OF_ORDER=allow" in problem(migrate())["hint"]
         run = migrate("repair", "--yes")
         assert run.status == 0
-        assert "move it to version 3, because its text is 003_feature_a.sql now" in run.out
+        assert "move it to version 3, because the same text is now in 003_feature_a.sql" in run.out
         assert rows(database)[1:] == [(3, "003_feature_a.sql")]
         assert problem(migrate())["message"] == "is pending, but version 3 is applied already"
         assert migrate(env=ALLOWED).event("applied")["file"] == "002_from_main.sql"
@@ -213,13 +214,66 @@ def test_a_half_done_file_that_was_renumbered_goes_on_where_it_was(
     only(folder, {"001_base.sql": base, "002_from_main.sql": MAIN, "003_cents.sql": text})
     told = problem(migrate())
     assert told["file"] == "003_cents.sql"
-    assert told["message"] == ("was renumbered after 1 of its statements were done as version 2")
+    assert told["message"] == ("was renumbered after 1 of its statements was done as version 2")
     run = migrate("repair", "--yes")
     assert run.status == 0
     assert "from version 2 to version 3" in run.out
     assert migrate().status == 0
     assert database.execute("TABLE prices") == [(700,)]
     assert rows(database)[1:] == [(2, "002_from_main.sql"), (3, "003_cents.sql")]
+
+
+STEPWISE = "-- migrator: no-transaction\nSET lock_timeout = '3s';\n"
+
+
+@pytest.mark.parametrize("first", ["", STEPWISE], ids=["other", "beginning alike"])
+def test_what_is_left_is_told_of_the_file_that_left_it(
+    migrate: Migrate, folder: Folder, database: Database, first: str
+) -> None:
+    """A new file has the number that the half-done one had, and perhaps its first statement."""
+    base = "CREATE TABLE doubled (id int); INSERT INTO doubled VALUES (1), (1);"
+    builds = f"{STEPWISE}CREATE UNIQUE INDEX CONCURRENTLY d2 ON doubled (id);"
+    clean = f"{first or NO_TRANSACTION}DELETE FROM doubled;"
+    only(folder, {"001_base.sql": base, "002_i.sql": builds})
+    assert migrate().status == 1
+    only(folder, {"001_base.sql": base, "002_clean.sql": clean, "003_i.sql": builds})
+    run = migrate("status")
+    told = problem(run)
+    assert told["file"] == "003_i.sql"
+    assert told["message"] == "was renumbered after 1 of its statements was done as version 2"
+    assert "\n003_i.sql: statement 2 has left an invalid index, public.d2: " in run.out
+    assert "002_clean.sql: " not in run.out
+    assert migrate("repair", "--yes").status == 0
+    assert "\n003_i.sql: statement 2 has left an invalid index" in migrate("plan").out
+    run = migrate()
+    assert run.status == 0
+    assert [event["file"] for event in run.events if event["event"] == "applied"] == [
+        "002_clean.sql",
+        "003_i.sql",
+    ]
+    assert database.execute(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'd2'::regclass"
+    ) == [(True,)]
+
+
+def test_what_a_first_statement_has_left_is_told_of_its_file(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """The file is not half done, since no statement of it is."""
+    base = "CREATE TABLE doubled (id int); INSERT INTO doubled VALUES (1), (1);"
+    builds = f"{NO_TRANSACTION}CREATE UNIQUE INDEX CONCURRENTLY d2 ON doubled (id);"
+    only(folder, {"001_base.sql": base, "002_i.sql": builds})
+    assert migrate().status == 1
+    clean = "DELETE FROM doubled;"
+    only(folder, {"001_base.sql": base, "002_clean.sql": clean, "003_i.sql": builds})
+    run = migrate("status")
+    assert run.status == 0
+    assert "\n003_i.sql: statement 1 has left an invalid index, public.d2: " in run.out
+    assert "002_clean.sql: " not in run.out
+    assert migrate().status == 0
+    assert database.execute(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'd2'::regclass"
+    ) == [(True,)]
 
 
 class TestReplaced:
@@ -394,18 +448,18 @@ class TestFormatter:
             TEXT.replace("\n", "\n\n/* more */ "),
         ],
     )
-    def test_other_comments_are_a_warning(
+    def test_other_comments_need_nothing(
         self, migrate: Migrate, folder: Folder, database: Database, text: str
     ) -> None:
         folder.write("001_t.sql", text)
         run = migrate()
         assert run.status == 0
-        assert run.event("comments were changed")["files"] == ["001_t.sql"]
+        assert run.event("comments were changed, nothing has to be done")["files"] == ["001_t.sql"]
         for command in ("check", "plan", "status"):
             assert migrate(command).status == 0
         assert states(migrate) == {"001_t.sql": "applied"}
         assert migrate("repair", "--yes").status == 0
-        assert "comments were changed" not in {event["event"] for event in migrate().events}
+        assert "comments were changed" not in migrate().err
         assert database.execute("SELECT checksum FROM schema_migrations") == [
             (hashlib.sha256(text.encode()).hexdigest(),)
         ]

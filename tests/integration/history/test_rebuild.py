@@ -63,7 +63,7 @@ class TestAdvice:
         change(folder)
         for command in ((), ("plan",), ("check",), ("status",), ("rehearse",)):
             hint = refused(migrate, *command).event("refused")["hint"]
-            assert hint.startswith("Where all data may be lost, `migrator reset --confirm ")
+            assert hint.startswith("Only on your own machine: `migrator reset --confirm ")
         [advised] = re.findall(r"`migrator (.*?)`", hint)
         assert advised == f"reset --confirm {database.name}"
         assert migrate(*shlex.split(advised)).status == 0

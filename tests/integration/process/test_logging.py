@@ -209,7 +209,11 @@ SCENES: dict[str, tuple[Callable[[Migrate, Folder, Database], Run], int, list[st
     ),
     "stepwise": (stepwise, 0, ["connected", "resuming", "statement done", "applied", "up to date"]),
     "strange": (strange, 0, ["unknown setting", "connected", "applied", "up to date"]),
-    "reworded": (reworded, 0, ["connected", "comments were changed", "up to date"]),
+    "reworded": (
+        reworded,
+        0,
+        ["connected", "comments were changed, nothing has to be done", "up to date"],
+    ),
     "ahead": (ahead, 0, ["connected", "the database is ahead of the files", "up to date"]),
     "hidden": (hidden, 0, ["connected", "row security applies", "applied", "up to date"]),
     "baseline": (baseline, 0, ["baseline"]),

@@ -84,10 +84,13 @@ def test_during_a_long_statement(
     assert stopped.seconds < GRACE_SECONDS
     interrupted = stopped.run.event("interrupted")
     name = "SIGTERM" if status == 143 else "SIGINT"
-    end = "finished, and the next run continues it" if header else "applied"
+    state = (
+        "002_b.sql is half done: statement 1 of 2 stays done; the next run continues at statement 2"
+        if header
+        else "002_b.sql was not applied"
+    )
     assert interrupted["message"] == (
-        f"stopped by {name}; 002_b.sql was not {end};"
-        " the database is at version 1, this run has applied 001_a.sql"
+        f"stopped by {name}; {state}; the database is at version 1, this run has applied 001_a.sql"
     )
     # What a transaction did is undone; what was done without one stays, and is known.
     assert database.execute("SELECT to_regclass('b') IS NOT NULL") == [(bool(header),)]
@@ -336,8 +339,8 @@ def test_behind_the_record_of_a_file(migrate: Migrate, folder: Folder, database:
         run = process.wait()
     assert run.status == 143
     assert run.event("interrupted")["message"] == (
-        "stopped by SIGTERM; 002_b.sql was not finished, and the next run continues it;"
-        " the database is at version 1, this run has applied 001_a.sql"
+        "stopped by SIGTERM; 002_b.sql was not finished; the database is at version 1, this run has"
+        " applied 001_a.sql"
     )
 
 

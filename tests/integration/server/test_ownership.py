@@ -47,10 +47,10 @@ def test_is_told_the_cure_and_the_cure_works(
     else:
         assert run.status == (4 if granted == "nothing" else 1)
         assert "permission denied for table schema_migrations" in last["message"]
-        assert "GRANT owner TO login; ALTER ROLE login SET role TO owner." in last["hint"]
-    database.execute(
-        f"GRANT {database.user} TO {login}; ALTER ROLE {login} SET role TO {database.user}"
-    )
+        assert last["hint"].startswith(f"It belongs to {database.user}. Let that role own ")
+    cure = f"GRANT {database.user} TO {login}; ALTER ROLE {login} SET role TO {database.user}"
+    assert "INSERT" in granted or last["hint"].endswith(f" A superuser does that: {cure}.")
+    database.execute(cure)
     folder.write(
         "003_c.sql", f"{NO_TRANSACTION}CREATE TABLE c (); CREATE INDEX CONCURRENTLY i ON a (id);"
     )
@@ -66,3 +66,26 @@ def test_is_told_the_cure_and_the_cure_works(
     folder.write("007_g.sql", "ALTER TABLE c ADD a int; ALTER TABLE f ADD a int;")
     assert migrate().status == 0
     database.execute(f"ALTER ROLE {login} RESET role; REVOKE {database.user} FROM {login}")
+
+
+@pytest.mark.parametrize("table", ["public.schema_migrations", "own.applied"])
+@pytest.mark.parametrize("command", ["status", "current", "check", "plan"])
+def test_may_read_after_what_the_commands_that_read_advise(
+    migrate: Migrate, folder: Folder, database: Database, second: str, table: str, command: str
+) -> None:
+    env = {"MIGRATOR_TABLE": table}
+    folder.write("001_a.sql", "CREATE TABLE a (id int);")
+    assert migrate(env=env).status == 0
+    reads = {**env, "DATABASE_URL": second}
+    run = migrate(command, env=reads)
+    last = run.events[-1]
+    assert (run.status, last["event"]) == (4, "database unavailable")
+    sql = last["hint"].removeprefix("To read it: ").removesuffix(".")
+    assert sql != last["hint"]
+    database.execute(sql)
+    assert migrate(command, env=reads).status == 0
+    name = f"{database.name}_second"
+    assert database.execute(
+        "SELECT count(*) FROM pg_class c, aclexplode(relacl) a"
+        f" WHERE a.grantee = '{name}'::regrole AND privilege_type <> 'SELECT'"
+    ) == [(0,)]

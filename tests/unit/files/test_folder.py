@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -224,6 +225,17 @@ class TestFolder:
             ("01_c.sql", "has version 1, which 001_a.sql has too"),
             ("1_b.sql", "has version 1, which 01_c.sql has too"),
         ]
+        numbers = [re.findall(r"next free number, (\d+)\. ", p.hint) for p in problems]
+        assert numbers == [["03"], ["4"]]
+        (folder.path / "01_c.sql").rename(folder.path / "03_c.sql")
+        (folder.path / "1_b.sql").rename(folder.path / "4_b.sql")
+        assert load_folder(folder.path).problems == ()
+
+    def test_version_that_occurs_twice_at_the_end_of_the_numbers(self, folder: Folder) -> None:
+        for name in ("9223372036854775807_a.sql", "9223372036854775807_b.sql"):
+            folder.write(name, "SELECT 1;")
+        [problem] = load_folder(folder.path).problems
+        assert "to the next free number. If" in problem.hint
 
     def test_problems_of_all_files_are_told_together_in_order(self, folder: Folder) -> None:
         folder.write("nonsense.sql", "SELECT 1;")

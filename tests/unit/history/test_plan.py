@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from migrator.files import scanner
 from migrator.files.migration import Directives, Migration
 from migrator.history.plan import Plan, make_plan, plan_problems
-from migrator.history.progress import HalfDone
+from migrator.history.progress import Progress
 from migrator.history.table import Row
 from migrator.process.names import Table
 from migrator.process.settings import load_settings
@@ -201,7 +201,7 @@ def test_an_edited_file_is_told_with_both_checksums() -> None:
     [problem] = found(make_plan([file(1, "now")], [row(1, "then")]))
     assert problem.file == "001_x.sql"
     assert problem.message == (
-        "was edited after it was applied on 2026-01-31 09:30:00 UTC (checksum then, now now)"
+        "was edited after it was applied on 2026-01-31 09:30:00 UTC (checksum then..., now now...)"
     )
     assert "migrator repair" in problem.hint
 
@@ -255,13 +255,14 @@ def test_what_keeps_a_file_from_being_applied_is_a_problem_while_it_is_pending()
     ("statements", "message"),
     [
         (0, "was edited after its first statement was begun"),
+        (1, "was edited after 1 of its statements was done"),
         (2, "was edited after 2 of its statements were done"),
     ],
 )
 def test_a_file_that_was_edited_half_way_is_a_problem(statements: int, message: str) -> None:
-    plan = make_plan([file(1), file(2)], [])._replace(
-        half_done={1: HalfDone(1, edited=False), 2: HalfDone(statements, edited=True)}
-    )
-    [problem] = found(plan)
+    stepwise = Directives(transaction=False)
+    files = [file(1)._replace(directives=stepwise), file(2)._replace(directives=stepwise)]
+    progress = {1: Progress("text 1", 1), 2: Progress("another text", statements, running=0)}
+    [problem] = found(make_plan(files, [], progress))
     assert (problem.file, problem.message) == ("002_x.sql", message)
     assert "migrator repair" in problem.hint
