@@ -151,7 +151,8 @@ class TestCollision:
         clone.commit()
         commit = clone.git("rev-parse", "--short=10", "main").strip()
         assert clone("validate", "--against", "main").out == (
-            "2 migrations, all valid; the last is 003_feature.sql\n"
+            "2 migrations: nothing is wrong that can be seen without a server; "
+            "the last is 003_feature.sql\n"
             f"1 file that main (commit {commit}) does not have, and no collision\n"
         )
         assert clone("renumber", "--against", "main").out.startswith("Nothing to renumber: main (")
