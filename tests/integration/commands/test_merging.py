@@ -411,7 +411,7 @@ class TestChanged:
             directory = "link"
         changed.migrate.scratch = changed.path
         removed, text, renamed = changed.problems(MIGRATIONS_DIR=directory)
-        assert (removed["file"], removed["line"]) == ("002_main.sql", 0)
+        assert (removed["file"], removed["line"]) == ("002_main.sql", None)
         assert (text["file"], text["line"], text["column"]) == ("003_größe.sql", 3, 1)
         assert text["source"][0] == "3 | SELECT 'four';"
         plain = f"git checkout main -- {directory}/002_main.sql"
