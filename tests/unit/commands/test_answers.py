@@ -112,6 +112,12 @@ class TestStatus:
         assert "out of order, 1 of 2 statements done  " in text
         assert text.count(" done") == 1
 
+    def test_help_explains_every_state_but_applied(self) -> None:
+        words = " ".join(status.PAGE.text.split())
+        states = ("pending", "out of order", "edited", "renumbered", "replaced", "missing", "gone")
+        for state in (*states, "ahead"):
+            assert f" {state} (" in words
+
     def test_of_no_files_and_no_rows_has_a_head_only(self) -> None:
         text = status.text(status.data(make_plan([], []), ()))
         assert text.splitlines()[0].startswith("VERSION  STATE")
