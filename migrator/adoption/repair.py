@@ -134,11 +134,21 @@ def _accept_progress(table: Table, migration: Migration, half_done: HalfDone) ->
     kept = texts_checksum(migration, half_done.statements) or None
     return Repair(
         f"{migration.file}: {_taken_for_done(migration, half_done.statements)}",
-        # An older image may have made the table without the column.
-        f"ALTER TABLE {progress} ADD COLUMN IF NOT EXISTS kept text;"
+        f"{_with_kept_sql(progress)};"
         f" UPDATE {progress} SET checksum = {literal(migration.checksum)}, running = NULL,"
         f" kept = {literal(kept)} WHERE version = {migration.version}",
     )
+
+
+def _with_kept_sql(progress: str) -> str:
+    """Return the SQL that adds a column to a progress table that an older image has made."""
+    return f"""
+DO $migrator$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute
+      WHERE attrelid = {literal(progress)}::regclass AND attname = 'kept' AND NOT attisdropped) THEN
+    ALTER TABLE {progress} ADD COLUMN kept text;
+  END IF;
+END $migrator$"""
 
 
 def _taken_for_done(migration: Migration, statements: int) -> str:

@@ -1019,6 +1019,7 @@ class TestJson:
                 "statements": 2,
                 "statements_done": None,
                 "transaction": True,
+                "left": None,
             },
             {
                 "version": 10,
@@ -1027,6 +1028,7 @@ class TestJson:
                 "statements": 1,
                 "statements_done": None,
                 "transaction": False,
+                "left": None,
             },
         ]
 
