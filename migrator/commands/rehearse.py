@@ -73,6 +73,12 @@ def text(rehearsal: Rehearsal) -> str:
     lines = [
         f"Rehearsed {migrations} on a database at version {rehearsal.version}, and rolled back:"
     ]
+    if rehearsal.failure:
+        file = rehearsal.migrations[-1]
+        lines = [
+            f"The rehearsal failed in {visible(file.file)} after {file.duration_ms} ms, on a "
+            f"database at version {rehearsal.version}; everything was rolled back."
+        ]
     for migration in rehearsal.migrations:
         if migration.skipped:
             lines += ["", f"{visible(migration.file)}: not rehearsed: {migration.skipped}"]
@@ -85,6 +91,7 @@ def text(rehearsal: Rehearsal) -> str:
                 f"    {lock.mode}: {visible(sentence)}"
                 for lock, sentence in zip(step.locks, step.verdict, strict=True)
             ]
+            lines += [f"    {visible(each)}" for each in step.under_earlier_locks]
             lines += [f"    instead: {visible(step.instead)}"] * bool(step.instead)
             for found in step.row_security:
                 lines.append(f"    row security: {visible(found.consequence)}")
