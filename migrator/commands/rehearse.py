@@ -25,7 +25,8 @@ PAGE = Page(
 
     The locks are real, and all of them are held to the end: rehearse on a copy of the database,
     such as a restored backup, and never on the live database. If other sessions are connected,
-    the log says so before anything is locked, with the commands for a copy. Files with the
+    the log says so before anything is locked, with the commands for a copy. A rehearsal tries
+    only once: it fails if a table lock is not free within MIGRATOR_LOCK_TIMEOUT. Files with the
     directive no-transaction are left out, and the answer names them. docs/locks.md explains the
     answer.
     {ANSWER}
@@ -76,8 +77,10 @@ def text(rehearsal: Rehearsal) -> str:
     if rehearsal.failure:
         file = rehearsal.migrations[-1]
         lines = [
-            f"The rehearsal failed in {visible(file.file)} after {file.duration_ms} ms, on a "
-            f"database at version {rehearsal.version}; everything was rolled back."
+            (
+                f"The rehearsal failed in {visible(file.file)} after {file.duration_ms} ms, on a "
+                f"database at version {rehearsal.version}; everything was rolled back."
+            )
         ]
     for migration in rehearsal.migrations:
         if migration.skipped:

@@ -23,6 +23,7 @@ from migrator.history.progress import own_tables
 from migrator.history.table import ensure_history, read_history, record_sql
 from migrator.process.errors import ProblemsFound
 from migrator.process.log import redact
+from migrator.process.settings import given_as
 from migrator.process.terminal import one_line
 from migrator.rehearsal import live, verdict
 from migrator.rehearsal.step import Rehearsal, Rehearsed, Relation, Seen, Step
@@ -46,13 +47,22 @@ if TYPE_CHECKING:
 
 
 _STATE = "the rehearsal was rolled back; nothing was changed"
-# Advice that differs from that of the real run, because here all files are in one transaction.
+# Advice that differs from that of the real run, because here all files are in one transaction, and
+# nothing is tried again.
 _ADVICE = {
     sqlstate.UNSAFE_NEW_ENUM_VALUE_USAGE: (
         "If an earlier file adds the value, this works in the real run, which commits in between; "
         "apply that file to the copy first. If this file adds the value, use it in the next "
         "migration."
-    )
+    ),
+    sqlstate.DEADLOCK_DETECTED: (
+        "It deadlocked with another transaction. Rehearse again when that has ended; a rehearsal "
+        "tries only once."
+    ),
+    sqlstate.SERIALIZATION_FAILURE: (
+        "It conflicted with another transaction. Rehearse again when that has ended; a rehearsal "
+        "tries only once."
+    ),
 }
 _LONGEST_TEXT = 100  # how many characters of a statement are shown
 _MOST_READ = 50_000  # characters of it are searched for passwords; the rows of a COPY can be many
@@ -129,10 +139,22 @@ def _failure(session: Session, failed: StatementFailed, plan: Plan) -> Migration
     session.rollback()
     if failed.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and not failed.blockers:
         failed.blockers = blockers.find(session, failed.statement)
+    advice = {**_ADVICE, sqlstate.LOCK_NOT_AVAILABLE: _lock_advice(failed)}
     situation = Situation(
-        session.settings.table, _STATE, plan.current, len(plan.pending), advice=_ADVICE
+        session.settings.table, _STATE, plan.current, len(plan.pending), advice=advice
     )
     return MigrationFailed(describe(failed, situation))
+
+
+def _lock_advice(failed: StatementFailed) -> str:
+    """Return the advice when a table lock could not be had, for which a rehearsal tries once."""
+    ending = f", or end it ({failed.blockers[0].ending_sql})" if failed.blockers else ""
+    of_file = failed.migration.directives.lock_timeout is not None
+    limit = "the directive lock-timeout" if of_file else given_as("MIGRATOR_LOCK_TIMEOUT")
+    return (
+        f"Let the other transaction end{ending}, and rehearse again. A rehearsal tries only once; "
+        f"{limit} sets how long it waits for a lock."
+    )
 
 
 class _Transaction:

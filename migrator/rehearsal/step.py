@@ -63,7 +63,8 @@ class Step:
             The time of a lock ends with the file, as in the real run.
         rewritten: the tables that the statement wrote anew or emptied.
         dropped: the relations that the statement dropped.
-        rebuilt: the indexes that the statement built anew without their tables, each with its table.
+        rebuilt: the indexes that the statement built anew without their tables, each with its
+            table.
         read: how many rows of which relations the statement read, under locks of the file. A row
             that was read twice counts twice.
         verdict: for each lock, a sentence that says what it means for other users.

@@ -35,14 +35,18 @@ _INSTEAD = (
     (
         _ADD_COLUMN + r".*\b(?:\w*SERIAL\d?|IDENTITY)\b",
         _REWRITTEN,
-        "add the column as an integer, create a sequence, SET DEFAULT nextval of it, fill the old "
-        "rows in batches, then SET NOT NULL",
+        (
+            "add the column as an integer, create a sequence, SET DEFAULT nextval of it, fill the "
+            "old rows in batches, then SET NOT NULL"
+        ),
     ),
     (
         _ADD_COLUMN + r"(?=.*\bDEFAULT\b).*\bNOT\s+NULL\b",
         _REWRITTEN,
-        "add the column without NOT NULL and without the default, then SET DEFAULT, fill the old "
-        "rows in batches, then SET NOT NULL",
+        (
+            "add the column without NOT NULL and without the default, then SET DEFAULT, fill the "
+            "old rows in batches, then SET NOT NULL"
+        ),
     ),
     (
         _ADD_COLUMN + r".*\bDEFAULT\b",

@@ -235,8 +235,10 @@ FILL = "UPDATE users SET c = {} WHERE c IS NULL"
 ADVICE = [
     (
         "ALTER TABLE users ADD c text NOT NULL DEFAULT md5(random()::text)",
-        "add the column without NOT NULL and without the default, then SET DEFAULT, fill the old "
-        "rows in batches, then SET NOT NULL",
+        (
+            "add the column without NOT NULL and without the default, then SET DEFAULT, fill the "
+            "old rows in batches, then SET NOT NULL"
+        ),
         [
             "ALTER TABLE users ADD c text",
             "ALTER TABLE users ALTER c SET DEFAULT md5(random()::text)",
@@ -255,8 +257,10 @@ ADVICE = [
     ),
     (
         "ALTER TABLE users ADD c bigint GENERATED ALWAYS AS IDENTITY",
-        "add the column as an integer, create a sequence, SET DEFAULT nextval of it, fill the old "
-        "rows in batches, then SET NOT NULL",
+        (
+            "add the column as an integer, create a sequence, SET DEFAULT nextval of it, fill the "
+            "old rows in batches, then SET NOT NULL"
+        ),
         [
             "ALTER TABLE users ADD c bigint",
             "CREATE SEQUENCE users_c",
@@ -270,9 +274,12 @@ ADVICE = [
         "add an ordinary column and a trigger that fills it, then fill the old rows in batches",
         [
             "ALTER TABLE users ADD c int",
-            "CREATE FUNCTION c() RETURNS trigger LANGUAGE plpgsql AS"
-            " 'BEGIN new.c := coalesce(new.age, 0) * 2; RETURN new; END';"
-            "CREATE TRIGGER c BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION c()",
+            (
+                "CREATE FUNCTION c() RETURNS trigger LANGUAGE plpgsql AS"
+                " 'BEGIN new.c := coalesce(new.age, 0) * 2; RETURN new; END';"
+                "CREATE TRIGGER c BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION "
+                "c()"
+            ),
             FILL.format("age * 2"),
         ],
     ),
@@ -372,6 +379,13 @@ class TestFailure:
         assert run.status == 6
         [blocker] = run.event("migration failed")["blockers"]
         assert (blocker["pid"], blocker["lock"]) == (reader.pid, "ACCESS SHARE")
+        assert run.event("migration failed")["hint"] == (
+            f"Let the other transaction end, or end it (SELECT "
+            f"pg_terminate_backend({reader.pid})), and rehearse again. A rehearsal tries only "
+            "once; --lock-timeout sets how long it waits for a lock."
+        )
+        database.execute(f"SELECT pg_terminate_backend({reader.pid})")
+        assert migrate("rehearse").status == 0
 
     def test_of_an_enum_value_that_an_earlier_file_adds(
         self, migrate: Migrate, folder: Folder
@@ -384,6 +398,16 @@ class TestFailure:
         assert run.status == 1
         assert "works in the real run" in run.event("migration failed")["hint"]
         assert migrate().status == 0
+
+    @pytest.mark.parametrize("sqlstate", ["40P01", "40001"])
+    def test_is_not_said_to_have_been_tried_again(
+        self, migrate: Migrate, folder: Folder, sqlstate: str
+    ) -> None:
+        raising = f"RAISE EXCEPTION USING ERRCODE = '{sqlstate}'"
+        folder.write("001_a.sql", f"DO $$ BEGIN {raising}; END $$;")
+        hint = migrate("rehearse").event("migration failed")["hint"]
+        assert "again and again" not in hint
+        assert hint.endswith("a rehearsal tries only once.")
 
     def test_has_no_password(self, migrate: Migrate, folder: Folder, database: Database) -> None:
         text = f"SELECT '{database.password}';\n"

@@ -41,32 +41,42 @@ class TestSentence:
             (
                 step(rewritten=True, read=9),
                 "ALTER",
-                "blocks reads and writes on users for 35 ms, to the end of the file; "
-                "users is rewritten (8 kB) in the 3 ms of the statement",
+                (
+                    "blocks reads and writes on users for 35 ms, to the end of the file; "
+                    "users is rewritten (8 kB) in the 3 ms of the statement"
+                ),
             ),
             (
                 step(rewritten=True),
                 "truncate users",
-                "blocks reads and writes on users for 35 ms, to the end of the file; "
-                "users is emptied in the 3 ms of the statement",
+                (
+                    "blocks reads and writes on users for 35 ms, to the end of the file; "
+                    "users is emptied in the 3 ms of the statement"
+                ),
             ),
             (
                 step(dropped=True),
                 "DROP",
-                "blocks reads and writes on users for 35 ms, to the end of the file; "
-                "users is dropped in the 3 ms of the statement",
+                (
+                    "blocks reads and writes on users for 35 ms, to the end of the file; "
+                    "users is dropped in the 3 ms of the statement"
+                ),
             ),
             (
                 step(read=2000),
                 "ALTER",
-                "blocks reads and writes on users for 35 ms, to the end of the file; "
-                "the rows of users are read in the 3 ms of the statement",
+                (
+                    "blocks reads and writes on users for 35 ms, to the end of the file; "
+                    "the rows of users are read in the 3 ms of the statement"
+                ),
             ),
             (
                 step("SHARE", read=2000),
                 "CREATE UNIQUE INDEX",
-                "blocks writes on users for 35 ms, to the end of the file; "
-                "an index of users is built in the 3 ms of the statement",
+                (
+                    "blocks writes on users for 35 ms, to the end of the file; "
+                    "an index of users is built in the 3 ms of the statement"
+                ),
             ),
         ],
     )
