@@ -80,8 +80,9 @@ def require_empty(session: Session) -> None:
         UsageError: the history is not empty.
     """
     if rows := read_history(session).rows:
+        versions = "1 version" if len(rows) == 1 else f"{len(rows)} versions"
         raise UsageError(
-            f"the history is not empty: it has {len(rows)} versions, up to {rows[-1].version}",
+            f"the history is not empty: it has {versions}, up to {rows[-1].version}",
             "A baseline is for a database without a history; migrator status shows the history.",
         )
 

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 _APPLY = "here it is `migrator apply`, or `migrator` alone: it applies everything pending"
 _NEW = "here it is `migrator new add user locale`: it creates the next file"
 _NO_WAY_DOWN = (
-    "there is no way down, because a step back loses the data that the step forward made room for: "
-    "write a new migration that undoes the change; where all data may be lost, "
-    "`migrator reset --confirm DATABASE` starts again from nothing"
+    "it never goes back, because that loses data. Write a new migration that undoes the change. On "
+    "your own machine, `migrator reset --confirm DATABASE` deletes all data and builds everything "
+    "again"
 )
 _NO_PART = (
     "`migrator apply` applies everything pending, up to the newest file; to stop before a file, "

@@ -60,7 +60,8 @@ def execute(context: Context) -> int:
         recorded = baseline(
             session, migrations, options.version, applied_by(), compared=options.verify
         )
-    context.say(f"Recorded {count(recorded, 'migration')} as applied without running them.\n")
+    them = "it" if recorded == 1 else "them"
+    context.say(f"Recorded {count(recorded, 'migration')} as applied without running {them}.\n")
     return OK
 
 

@@ -153,7 +153,8 @@ def text(answer: dict[str, Any]) -> str:
     """
     migrations = count(len(answer["migrations"]), "migration")
     last = answer["migrations"][-1]["file"]
-    said = f"{migrations}, all valid; the last is {visible(last)}"
+    valid = "nothing is wrong that can be seen without a server"
+    said = f"{migrations}: {valid}; the last is {visible(last)}"
     if against := answer["against"]:
         commit = f" (commit {against['commit'][:10]})" if against["commit"] else ""
         other = f"{visible(against['ref'])}{commit}"

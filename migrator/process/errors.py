@@ -124,12 +124,13 @@ class ProblemsFound(MigratorError):
 
     status = DISAGREEMENT
     event = "refused"
+    subject = "the migrations"
 
     def __init__(
         self, problems: Sequence[Problem], state: str = "nothing was changed", hint: str = ""
     ) -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{count} with the migrations; {state}", hint)
+        super().__init__(f"{count} with {self.subject}; {state}", hint)
         self.problems = tuple(problems)
 
     def fields(self) -> dict[str, object]:
@@ -139,3 +140,5 @@ class ProblemsFound(MigratorError):
 
 class NotOurs(ProblemsFound):
     """Somebody else has built the database, or made the table that has the name of the history."""
+
+    subject = "the database"

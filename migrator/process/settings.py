@@ -207,8 +207,8 @@ class Settings(NamedTuple):
         "MIGRATOR_WAIT",
         _TIME,
         "How long to wait until the server accepts a connection, at the start and after a lost "
-        "connection. The answer to a statement of the migrator itself is waited for as long, but "
-        "for 5 s at least, and for the time of MIGRATOR_LOCK_TIMEOUT longer.",
+        "connection. The migrator waits as long for an answer to a statement of its own, but at "
+        "least 5 s, and in addition the time of MIGRATOR_LOCK_TIMEOUT.",
         default="60s",
         flag="--wait",
     )
@@ -240,7 +240,8 @@ class Settings(NamedTuple):
         "MIGRATOR_LOCK_HOLD_WARN",
         _TIME,
         "Warn if a migration held a lock that blocks reads or writes on a table for longer than "
-        "this time. 0 means no warning.",
+        "this time. 0 means no warning. A run that begins in a database without tables does not "
+        "warn.",
         default="1s",
     )
     lock_hold_max: float = _setting(
@@ -281,10 +282,10 @@ class Settings(NamedTuple):
     session_pooler: bool = _setting(
         "MIGRATOR_POOLER",
         _switch("transaction", "session"),
-        "For how long a connection pooler between the migrator and the server gives a client a "
-        "connection to the server: for one transaction (transaction), or until the client "
-        "disconnects (session). Files with the directive no-transaction need session. Nothing can "
-        "prove it from outside, so it is declared here. Without a pooler, this changes nothing.",
+        "The pool mode of a connection pooler, such as PgBouncer, between the migrator and the "
+        "server: transaction or session. Files with the directive no-transaction need session. "
+        "Nothing can prove the mode from outside, so it is declared here. Without a pooler, this "
+        "changes nothing.",
         default="transaction",
     )
     metrics_file: str | None = _setting(

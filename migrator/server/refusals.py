@@ -34,13 +34,19 @@ class _Refusal(NamedTuple):
 # refusal that is not in this table is not final: the attempt is repeated until the wait is over.
 _REFUSALS = (
     _Refusal(
-        r"password authentication failed|SCRAM authentication|no password supplied"
+        r"no password supplied",
+        "the server wants a password, and none was given",
+        final=True,
+        hint="Put it into DATABASE_URL, POSTGRES_PASSWORD or the file of POSTGRES_PASSWORD_FILE.",
+    ),
+    _Refusal(
+        r"password authentication failed|SCRAM authentication"
         r"|(?:LDAP|PAM|RADIUS|SASL) authentication failed|\bauth failed|no such user",
         "wrong password",
         final=True,
         hint="Check the user and the password in DATABASE_URL or POSTGRES_PASSWORD_FILE; the "
-        "server gives the same answer if the role does not exist. A volume keeps the password "
-        "of its first start.",
+        "server gives the same answer if the role does not exist. If POSTGRES_PASSWORD of the "
+        "image postgres was changed later, the volume still has the password of the first start.",
     ),
     _Refusal(
         r"(?:Peer|Ident|GSSAPI|SSPI|[Cc]ertificate) authentication failed",
@@ -190,6 +196,18 @@ _REFUSALS = (
     _Refusal(r"shutting down", "the server is shutting down", final=False, pause=_SOON),
     _Refusal(
         r"in recovery mode", "the server is in recovery after a crash", final=False, pause=_SOON
+    ),
+    _Refusal(
+        r"too many connections for role",
+        "the role has reached its limit of connections",
+        final=False,
+        hint="Raise it with ALTER ROLE ... CONNECTION LIMIT, or close some sessions of the role.",
+    ),
+    _Refusal(
+        r"too many connections for database",
+        "the database has reached its limit of connections",
+        final=False,
+        hint="Raise it with ALTER DATABASE ... CONNECTION LIMIT, or close some of its sessions.",
     ),
     _Refusal(
         r"too many (clients|connections)|remaining connection slots|no more connections allowed",

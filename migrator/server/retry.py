@@ -113,7 +113,7 @@ class _Tries(Generic[T]):
                 "line": error.line,
                 "sqlstate": error.sqlstate,
                 "reason": redact(error.diagnosis.message),
-                "blocked_by": [str(blocker) for blocker in error.blockers] if blocked else None,
+                **({"blocked_by": [str(one) for one in error.blockers]} if blocked else {}),
                 "attempt": number,
                 "pause_s": round(seconds, 1),
             },

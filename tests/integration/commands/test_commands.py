@@ -342,7 +342,10 @@ class TestValidate:
     def test_needs_no_database(self, migrate: Migrate) -> None:
         run = migrate("validate", env={"DATABASE_URL": None})
         assert (run.status, run.err) == (0, "")
-        assert run.out == "3 migrations, all valid; the last is 010_index.sql\n"
+        assert run.out == (
+            "3 migrations: nothing is wrong that can be seen without a server; "
+            "the last is 010_index.sql\n"
+        )
 
     def test_of_the_migrations_of_this_repository(self, migrate: Migrate) -> None:
         run = migrate("validate", "--dir", str(ROOT / "migrations"))
@@ -478,7 +481,7 @@ class TestBaseline:
         run = migrate("baseline", "2")
         assert run.status == USAGE
         assert run.event("usage error")["message"] == (
-            "the history is not empty: it has 1 versions, up to 1"
+            "the history is not empty: it has 1 version, up to 1"
         )
         assert snapshot(one_applied) == before
 

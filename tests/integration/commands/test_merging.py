@@ -151,7 +151,8 @@ class TestCollision:
         clone.commit()
         commit = clone.git("rev-parse", "--short=10", "main").strip()
         assert clone("validate", "--against", "main").out == (
-            "2 migrations, all valid; the last is 003_feature.sql\n"
+            "2 migrations: nothing is wrong that can be seen without a server; "
+            "the last is 003_feature.sql\n"
             f"1 file that main (commit {commit}) does not have, and no collision\n"
         )
         assert clone("renumber", "--against", "main").out.startswith("Nothing to renumber: main (")
@@ -410,7 +411,7 @@ class TestChanged:
             directory = "link"
         changed.migrate.scratch = changed.path
         removed, text, renamed = changed.problems(MIGRATIONS_DIR=directory)
-        assert (removed["file"], removed["line"]) == ("002_main.sql", 0)
+        assert (removed["file"], removed["line"]) == ("002_main.sql", None)
         assert (text["file"], text["line"], text["column"]) == ("003_größe.sql", 3, 1)
         assert text["source"][0] == "3 | SELECT 'four';"
         plain = f"git checkout main -- {directory}/002_main.sql"

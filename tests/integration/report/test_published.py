@@ -45,6 +45,7 @@ class TestGithubSummary:
     def env(self, summary: Path) -> dict[str, str | None]:
         return {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
 
+    @pytest.mark.usefixtures("another_folder")  # in an empty database no lock is reported
     def test_has_a_table_of_what_was_applied(
         self, migrate: Migrate, summary: Path, env: dict[str, str | None]
     ) -> None:
@@ -122,6 +123,7 @@ class TestMetrics:
         (tmp_path / "metrics").mkdir()
         return tmp_path / "metrics" / "migrator.prom"
 
+    @pytest.mark.usefixtures("another_folder")  # in an empty database no lock is reported
     def test_of_a_run_that_applies(self, migrate: Migrate, file: Path) -> None:
         before = time.time()
         assert migrate("--metrics-file", str(file)).status == 0

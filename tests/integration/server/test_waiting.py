@@ -119,7 +119,7 @@ FINAL = {
         lambda database, _: database.server.url(database.name).replace(
             f":{database.server.password}@", "@"
         ),
-        "wrong password: ",
+        "the server wants a password, and none was given: ",
         "no password supplied",
         "POSTGRES_PASSWORD_FILE",
     ),
@@ -533,12 +533,13 @@ class TestWaitedFor:
             database.execute(f"GRANT CREATE ON SCHEMA public TO {database.name}_login")
             database.execute(f"ALTER {thing} {name} CONNECTION LIMIT 0")
             process = migrate.start(env={"DATABASE_URL": url})
-            process.expect("too many clients")
+            reason = f"the {thing} has reached its limit of connections"
+            process.expect(reason)
             database.execute(f"ALTER {thing} {name} CONNECTION LIMIT -1")
             run = process.wait()
             database.execute(f"DROP OWNED BY {database.name}_login")
         assert run.status == 0
-        assert set(reasons(run)) == {"too many clients"}
+        assert set(reasons(run)) == {reason}
 
     def test_too_many_clients(self, there: Migrate, second: LocalServer) -> None:
         [(places,)] = second.execute(

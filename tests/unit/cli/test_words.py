@@ -58,8 +58,8 @@ def test_a_word_of_another_tool_is_told_what_it_is_called_here(line: str, comman
 )
 def test_of_the_way_down_it_is_told_why_there_is_none(line: str) -> None:
     message = refused(line)
-    assert "there is no way down, because a step back loses the data" in message
-    assert "write a new migration that undoes the change" in message
+    assert "it never goes back, because that loses data" in message
+    assert "Write a new migration that undoes the change" in message
 
 
 def test_no_word_is_a_command_and_what_they_advise_can_be_read() -> None:

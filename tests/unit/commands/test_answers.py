@@ -183,10 +183,11 @@ def test_check() -> None:
 @pytest.mark.parametrize(
     ("count", "text"),
     [
-        (1, "1 migration, all valid; the last is 001_step.sql"),
-        (2, "2 migrations, all valid; the last is 002_step.sql"),
+        (1, "1 migration: {}; the last is 001_step.sql"),
+        (2, "2 migrations: {}; the last is 002_step.sql"),
     ],
 )
 def test_validate(count: int, text: str) -> None:
     migrations = [migration(version) for version in range(1, count + 1)]
-    assert validate.text(validate.data(migrations, ())) == text
+    valid = "nothing is wrong that can be seen without a server"
+    assert validate.text(validate.data(migrations, ())) == text.format(valid)
