@@ -1,6 +1,6 @@
 """Sees that row security hides rows from a statement of a file, and says how to reach them.
 
-Row security is silent: a statement passes over the rows that no policy shows to the role, and
+Row security is silent: a statement does not see the rows that no policy shows to the role, and
 succeeds. INSERT and COPY FROM are no exception for what they read; for what they write the server
 reports an error.
 """
@@ -121,7 +121,9 @@ class FileSecurity:
         self._asked: set[Name] = set()
         self._next = 0  # the first statement of which it is not known whether it changes only rows
 
-    def look(self, session: Session, index: int, names: Iterable[Name]) -> None:
+    def look(
+        self, session: Session, index: int, names: Iterable[Name], done: str = "statement"
+    ) -> None:
         """Tell of the tables of which a statement sees only a part.
 
         The server is not asked again about a name until a statement has run that may have changed
@@ -131,6 +133,7 @@ class FileSecurity:
             session: as the statement has left it.
             index: the statement, from 0.
             names: the relations whose rows it looks at.
+            done: what it did, such as `UPDATE changed 0 rows`, where that is known.
 
         Raises:
             ServerError: the query failed, for example by a timeout that the file has set.
@@ -144,7 +147,7 @@ class FileSecurity:
             return
         new = [name for name in names if name not in self._asked]
         self._asked.update(new)
-        for found in _find(session, new):
+        for found in _find(session, new, done):
             key = (self._migration.file, found.relation)
             if key not in self._told:
                 self._told.add(key)
@@ -193,7 +196,7 @@ class _Hidden(NamedTuple):
     forced: bool
 
 
-def _find(session: Session, names: Sequence[Name]) -> list[RowSecurity]:
+def _find(session: Session, names: Sequence[Name], done: str) -> list[RowSecurity]:
     if not session.reads_utf8:
         names = [name for name in names if f"{name.schema}{name.relation}".isascii()]
     if not names:
@@ -205,10 +208,10 @@ def _find(session: Session, names: Sequence[Name]) -> list[RowSecurity]:
         "locked": session.in_transaction,
     }
     rows = session.query_names(_HIDDEN_SQL, arguments)
-    return [_in_words(_Hidden(*row)) for row in rows]
+    return [_in_words(_Hidden(*row), done) for row in rows]
 
 
-def _in_words(hidden: _Hidden) -> RowSecurity:
+def _in_words(hidden: _Hidden, done: str) -> RowSecurity:
     schema, name, role, is_current, owner, owns, forced = hidden
     relation = name if schema == "public" else f"{schema}.{name}"
     bypass = "as a role that has BYPASSRLS"
@@ -228,7 +231,7 @@ def _in_words(hidden: _Hidden) -> RowSecurity:
     return RowSecurity(
         relation,
         role,
-        f"the statement sees only the rows of {relation} that its policies show to {role}, and "
-        "passes over all others",
+        f"the {done}{'' if done == 'statement' else ': it'} sees only the rows of {relation} that "
+        f"the policies show to {role}, and no other row",
         f"To reach every row, {instead}. {_REFUSES}",
     )

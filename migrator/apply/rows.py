@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _TAG = re.compile(r"(INSERT|UPDATE|DELETE|MERGE|COPY|SELECT) (?:0 )?(\d+)")
 _MOST_SINGLE = 20  # statements of a file that have an entry each; of more, the like are one entry
 _MOST_IN_LOG = 50  # entries in a line of the log, because Docker cuts a line at 16 kB
+_DONE = {"UPDATE": "changed", "DELETE": "deleted", "MERGE": "changed"}  # others write rows
 _CHANGING = ("INSERT", "UPDATE", "DELETE", "MERGE")
 _MAY_CHANGE_ROWS = re.compile(r"(?:WITH|DO)\b", re.IGNORECASE)
 
@@ -55,11 +56,15 @@ class RowCount:
 
     def __str__(self) -> str:
         what = f"{self.command} {self.table}" if self.table else self.command
-        rows = f"{self.rows:,} row" if self.rows == 1 else f"{self.rows:,} rows"
+        rows = _in_words(self.rows)
         if self.statements == 1:
             return f"line {self.line}: {what} {rows}"
         none = f", {self.without_rows:,} of them 0 rows" if self.without_rows else ""
         return f"from line {self.line}: {what} {rows} in {self.statements:,} statements{none}"
+
+
+def _in_words(rows: int) -> str:
+    return f"{rows:,} row" if rows == 1 else f"{rows:,} rows"
 
 
 class FileRows:
@@ -112,7 +117,8 @@ class FileRows:
                 without_rows=int(not rows),
             )
             if command != "COPY":  # the server refuses it when row security applies
-                self._security.look(session, index, named.read)
+                done = f"{command} {_DONE.get(command, 'wrote')} {_in_words(rows)}"
+                self._security.look(session, index, named.read, done)
         else:
             self.look(session, index)
 

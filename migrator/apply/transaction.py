@@ -56,6 +56,11 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
+_HELD_LONG = (
+    'The limit is MIGRATOR_LOCK_HOLD_WARN. docs/locks.md, section "Holding", says how to hold a '
+    "lock for a shorter time."
+)
+
 
 class Sending(Enum):
     """How a transaction is sent: from the quickest way to the one that says most of an error."""
@@ -177,6 +182,8 @@ def _log_applied(applied: Applied, warn_s: float) -> None:
             file=applied.file,
             locks=impact.worst(held_long),
             **_left_out(held_long),
+            limit_s=warn_s,
+            hint=_HELD_LONG,
         )
 
 

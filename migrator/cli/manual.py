@@ -21,7 +21,7 @@ STATUSES = (
     ("3", "check: migrations are pending"),
     ("4", "the database refused the connection, or could not be reached within MIGRATOR_WAIT"),
     ("5", "the files are not valid, or files and history disagree, or the schema differs"),
-    ("6", "a table lock or another migrator's lock was not free within MIGRATOR_LOCK_WAIT"),
+    ("6", "a table lock or another migrator's lock was not free in time (MIGRATOR_LOCK_WAIT)"),
     ("130, 143", "interrupted by SIGINT or SIGTERM; the message says what was not applied"),
 )
 _EXAMPLES = """\

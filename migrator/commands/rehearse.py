@@ -25,7 +25,8 @@ PAGE = Page(
 
     The locks are real, and all of them are held to the end: rehearse on a copy of the database,
     such as a restored backup, and never on the live database. If other sessions are connected,
-    the log says so before anything is locked, with the commands for a copy. Files with the
+    the log says so before anything is locked, with the commands for a copy. A rehearsal tries
+    only once: it fails if a table lock is not free within MIGRATOR_LOCK_TIMEOUT. Files with the
     directive no-transaction are left out, and the answer names them. docs/locks.md explains the
     answer.
     {ANSWER}
@@ -73,6 +74,14 @@ def text(rehearsal: Rehearsal) -> str:
     lines = [
         f"Rehearsed {migrations} on a database at version {rehearsal.version}, and rolled back:"
     ]
+    if rehearsal.failure:
+        file = rehearsal.migrations[-1]
+        lines = [
+            (
+                f"The rehearsal failed in {visible(file.file)} after {file.duration_ms} ms, on a "
+                f"database at version {rehearsal.version}; everything was rolled back."
+            )
+        ]
     for migration in rehearsal.migrations:
         if migration.skipped:
             lines += ["", f"{visible(migration.file)}: not rehearsed: {migration.skipped}"]
@@ -85,6 +94,7 @@ def text(rehearsal: Rehearsal) -> str:
                 f"    {lock.mode}: {visible(sentence)}"
                 for lock, sentence in zip(step.locks, step.verdict, strict=True)
             ]
+            lines += [f"    {visible(each)}" for each in step.under_earlier_locks]
             lines += [f"    instead: {visible(step.instead)}"] * bool(step.instead)
             for found in step.row_security:
                 lines.append(f"    row security: {visible(found.consequence)}")

@@ -40,8 +40,15 @@ _EXISTS_AT_FIRST = (
     "record the existing schema with `migrator baseline N --verify`."
 )
 _SEES_ALL = (
-    "run as the owner of the table, unless the table has FORCE ROW LEVEL SECURITY, or as a role "
-    "that has BYPASSRLS"
+    "run as the owner of the table or as a role that has BYPASSRLS. If the table has FORCE ROW "
+    "LEVEL SECURITY, the owner also needs ALTER TABLE ... NO FORCE ROW LEVEL SECURITY before the "
+    "statement and ALTER TABLE ... FORCE ROW LEVEL SECURITY after it, in a file that is one "
+    "transaction."
+)
+_ADDED_NOT_NULL = (
+    "The rows that are there would have NULL. Add the column without NOT NULL, fill it with "
+    "UPDATE, then SET NOT NULL; or give it a constant DEFAULT. docs/writing-migrations.md shows "
+    "how to do it on a live site."
 )
 _EXISTING = ("42710", "42P07")  # an object, a table
 _FIRST = "first, by hand or in a migration before this one"
@@ -86,11 +93,11 @@ _BY_MESSAGE = {
     ),
     "42501 query would be affected by row-level security": (
         "The role would see only a part of the table, and with row_security off the server refuses "
-        f"that. Let the statement {_SEES_ALL}."
+        f"that. Let the statement {_SEES_ALL}"
     ),
     "42501 .*violates row-level security": (
         "The policies of the table do not let the role write such a row, or touch the one that is "
-        f"there. Correct the row, or let the statement {_SEES_ALL}."
+        f"there. Correct the row, or let the statement {_SEES_ALL}"
     ),
     "42501 .*create extension": (
         "Let a superuser create the extension once. A trusted extension can be created by the "
@@ -220,6 +227,7 @@ class Clues:
         sqlstate: the five-character code of the error.
         message: the message of the error.
         source: the lines of the file around the place, as they are shown.
+        statement: the text of the statement; empty if the error came after the last one.
         shows_query: whether the SQL that a function or block ran is shown below the file.
         at_end: whether the error came after the last statement.
         blockers: the sessions that hold the lock that was not available.
@@ -234,6 +242,7 @@ class Clues:
     sqlstate: str
     message: str
     source: tuple[str, ...] = ()
+    statement: str = ""
     shows_query: bool = False
     at_end: bool = False
     blockers: tuple[Blocker, ...] = ()
@@ -277,18 +286,36 @@ def for_failure(clues: Clues, table: Table) -> str:
             forget = f"DELETE FROM {table}_progress WHERE version = {clues.version}"
             record = f"BEGIN; {record}; {forget}; COMMIT"
         return f"{_EXISTS} If all changes of the file exist already, record it: {record}."
-    if clues.at_end and clues.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE:
-        return _OF_ANOTHER_ROLE  # the statement that records the file
-    if clues.at_end and clues.sqlstate == sqlstate.RAISE_EXCEPTION:
-        return (
-            f"A deferred trigger of a table that the file has changed, or a trigger on {table}, "
-            "raised this error on purpose; the message says why."
-        )
+    if clues.at_end and (about_end := _about_end(clues, table)):
+        return about_end
+    if clues.sqlstate == sqlstate.NOT_NULL_VIOLATION and _adds_column(clues):
+        return _ADDED_NOT_NULL
     otherwise = _REST_OF_THE_FILE if clues.resumable else _ANYTHING
     advice = by_code(clues.sqlstate, clues.message, otherwise)
     if clues.at_end and clues.sqlstate.startswith("23"):
         return f"The constraint is deferred, so it is checked at the end of the file. {advice}"
     return advice
+
+
+def _about_end(clues: Clues, table: Table) -> str:
+    """Return the advice on what only the end of a file can fail with; empty for anything else."""
+    if clues.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE:
+        return _OF_ANOTHER_ROLE  # the statement that records the file
+    if clues.sqlstate == sqlstate.RAISE_EXCEPTION:
+        return (
+            f"A deferred trigger of a table that the file has changed, or a trigger on {table}, "
+            "raised this error on purpose; the message says why."
+        )
+    return ""
+
+
+def _adds_column(clues: Clues) -> bool:
+    """Return whether the statement adds the column that the message says has NULL."""
+    named = re.match(r'column "(.+)" of relation .*contains null values', clues.message)
+    if not named:
+        return False
+    added = rf'\bADD\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?"?{re.escape(named[1])}\b'
+    return re.search(added, clues.statement, re.IGNORECASE) is not None
 
 
 def _about_history(clues: Clues, table: Table) -> str:

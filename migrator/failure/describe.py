@@ -79,6 +79,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
     clues = advice.Clues(
         sqlstate=diagnosis.sqlstate,
         message=message,
+        statement="" if index is None else migration.script.text(migration.statements[index]),
         source=place.source,
         shows_query=bool(query),
         at_end=index is None,

@@ -224,8 +224,8 @@ class Settings(NamedTuple):
         "MIGRATOR_LOCK_TIMEOUT",
         _TIME,
         "How long one statement may wait for a table lock. After this time the migration is "
-        "rolled back, and it is tried again after a pause. Queries that queue behind the waiting "
-        "statement are blocked for the same time.",
+        "rolled back, and it is tried again after a pause; `rehearse` tries only once. Queries "
+        "that queue behind the waiting statement are blocked for the same time.",
         default="3s",
         flag="--lock-timeout",
     )

@@ -23,9 +23,11 @@ from migrator.history.progress import own_tables
 from migrator.history.table import ensure_history, read_history, record_sql
 from migrator.process.errors import ProblemsFound
 from migrator.process.log import redact
+from migrator.process.settings import given_as
 from migrator.process.terminal import one_line
 from migrator.rehearsal import live, verdict
 from migrator.rehearsal.step import Rehearsal, Rehearsed, Relation, Seen, Step
+from migrator.rehearsal.verdict import Held
 from migrator.server import blockers, lock_modes, sqlstate
 from migrator.server.connect import connect
 from migrator.server.lock_modes import MODES
@@ -45,13 +47,22 @@ if TYPE_CHECKING:
 
 
 _STATE = "the rehearsal was rolled back; nothing was changed"
-# Advice that differs from that of the real run, because here all files are in one transaction.
+# Advice that differs from that of the real run, because here all files are in one transaction, and
+# nothing is tried again.
 _ADVICE = {
     sqlstate.UNSAFE_NEW_ENUM_VALUE_USAGE: (
         "If an earlier file adds the value, this works in the real run, which commits in between; "
         "apply that file to the copy first. If this file adds the value, use it in the next "
         "migration."
-    )
+    ),
+    sqlstate.DEADLOCK_DETECTED: (
+        "It deadlocked with another transaction. Rehearse again when that has ended; a rehearsal "
+        "tries only once."
+    ),
+    sqlstate.SERIALIZATION_FAILURE: (
+        "It conflicted with another transaction. Rehearse again when that has ended; a rehearsal "
+        "tries only once."
+    ),
 }
 _LONGEST_TEXT = 100  # how many characters of a statement are shown
 _MOST_READ = 50_000  # characters of it are searched for passwords; the rows of a COPY can be many
@@ -62,7 +73,8 @@ _NEXTVAL = ("ROW EXCLUSIVE", "S")  # the lock mode and pg_class.relkind, when ne
 _PROBE = f"""
 SELECT l.relation::bigint, pg_catalog.array_agg(l.mode),
   pg_catalog.pg_relation_filenode(l.relation)::bigint,
-  pg_catalog.pg_stat_get_xact_tuples_returned(l.relation)
+  pg_catalog.pg_stat_get_xact_tuples_returned(l.relation),
+  pg_catalog.pg_relation_size(l.relation)
 FROM {impact.OWN_LOCKS}
 GROUP BY l.relation"""
 _CATALOG = f"""
@@ -127,10 +139,22 @@ def _failure(session: Session, failed: StatementFailed, plan: Plan) -> Migration
     session.rollback()
     if failed.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and not failed.blockers:
         failed.blockers = blockers.find(session, failed.statement)
+    advice = {**_ADVICE, sqlstate.LOCK_NOT_AVAILABLE: _lock_advice(failed)}
     situation = Situation(
-        session.settings.table, _STATE, plan.current, len(plan.pending), advice=_ADVICE
+        session.settings.table, _STATE, plan.current, len(plan.pending), advice=advice
     )
     return MigrationFailed(describe(failed, situation))
+
+
+def _lock_advice(failed: StatementFailed) -> str:
+    """Return the advice when a table lock could not be had, for which a rehearsal tries once."""
+    ending = f", or end it ({failed.blockers[0].ending_sql})" if failed.blockers else ""
+    of_file = failed.migration.directives.lock_timeout is not None
+    limit = "the directive lock-timeout" if of_file else given_as("MIGRATOR_LOCK_TIMEOUT")
+    return (
+        f"Let the other transaction end{ending}, and rehearse again. A rehearsal tries only once; "
+        f"{limit} sets how long it waits for a lock."
+    )
 
 
 class _Transaction:
@@ -190,8 +214,9 @@ class _Transaction:
             self._record(migration)
         finally:
             ended = time.monotonic()
+            held: dict[str, Held] = {}
             judged = tuple(
-                self._judged(migration, step, ended - start)
+                self._judged(migration, step, ended - start, held)
                 for step, start in zip(steps, starts, strict=False)
             )
             self.rehearsed.append(Rehearsed(version, file, _ms(ended - began), judged))
@@ -262,29 +287,47 @@ class _Transaction:
             locks=_locks(self._catalog, before, self._seen),
             rewritten=self._rewritten(before),
             dropped=_dropped(self._catalog, before, self._seen),
+            rebuilt=self._rebuilt(before),
             read=_read(self._catalog, before, self._seen),
         )
 
-    def _judged(self, migration: Migration, step: Step, seconds: float) -> Step:
+    def _judged(
+        self, migration: Migration, step: Step, seconds: float, held: dict[str, Held]
+    ) -> Step:
         """Return a step with how long its locks were held, and what they mean, in words.
 
         Args:
             migration: the file, which has ended.
             step: the step of one of its statements.
             seconds: the time from the start of the statement to the end of the file.
+            held: the locks of earlier statements of the file that block others; those of this one
+                are added.
         """
         statement = migration.script.text(migration.statements[step.statement - 1])
-        hidden = _hidden(self._catalog, statement, self._held_before, step.locks)
+        hidden = [
+            table_lock
+            for table_lock in _hidden(self._catalog, statement, self._held_before, step)
+            if not _is_held(table_lock, held, step.rebuilt)
+        ]
         self._as_documented.update(hidden)
-        held = impact.strongest(
+        strongest = impact.strongest(
             replace(table_lock, held_ms=_ms(seconds)) for table_lock in (*step.locks, *hidden)
         )
-        locks = tuple(sorted(held, key=_strongest_first))
+        locks = tuple(sorted(strongest, key=_strongest_first))
         step = replace(step, locks=locks)
-        sentences = [
-            verdict.sentence(step, statement, table_lock, self._empty) for table_lock in locks
-        ]
-        return replace(step, verdict=tuple(sentences), instead=verdict.instead(step, statement))
+        step = replace(
+            step,
+            verdict=tuple(
+                verdict.sentence(step, statement, table_lock, self._empty, held)
+                for table_lock in locks
+            ),
+            under_earlier_locks=verdict.under_earlier_locks(step, statement, held),
+            instead=verdict.instead(step, statement, held),
+        )
+        for table_lock in locks:
+            if table_lock.blocks and not _is_held(table_lock, held, {}):
+                held[table_lock.relation] = Held(table_lock.mode, step.line)
+        return step
 
     def _record(self, migration: Migration) -> None:
         """Record the file, because recording can fail too, and reset what the file has set."""
@@ -304,19 +347,43 @@ class _Transaction:
     def _probe(self) -> dict[int, Seen]:
         """Return what the transaction has done to each relation so far, by oid."""
         return {
-            oid: Seen(frozenset(map(lock_modes.mode, modes)), file, read)
-            for oid, modes, file, read in self._session.query(_PROBE)
+            oid: Seen(frozenset(map(lock_modes.mode, modes)), *rest)
+            for oid, modes, *rest in self._session.query(_PROBE)
         }
 
     def _rewritten(self, before: Mapping[int, Seen]) -> tuple[Rewrite, ...]:
-        """Return the tables that the newest statement has written anew."""
+        """Return the tables that the newest statement has written anew or emptied."""
         rewrites = []
         for oid, relation in _touched(self._catalog, self._seen):
-            file = before[oid].file if oid in before else relation.file
-            now = self._seen[oid].file
-            if relation.kind in "rm" and now is not None and now != file:
+            if relation.kind in "rm" and self._has_new_file(oid, before):
                 rewrites.append(Rewrite(relation.name, impact.table_size(self._session, oid)))
         return tuple(rewrites)
+
+    def _rebuilt(self, before: Mapping[int, Seen]) -> dict[str, str]:
+        """Return the indexes that the newest statement built anew, each with its table.
+
+        Indexes of a table that is written anew are left out.
+        """
+        return {
+            relation.name: self._catalog[relation.parent].name
+            for oid, relation in _touched(self._catalog, self._seen)
+            if relation.parent in self._catalog
+            and self._has_new_file(oid, before)
+            and not (relation.parent in self._seen and self._has_new_file(relation.parent, before))
+        }
+
+    def _has_new_file(self, oid: int, before: Mapping[int, Seen]) -> bool:
+        """Return whether the newest statement gave a relation another file, or emptied its file.
+
+        TRUNCATE empties a file that the same transaction has made (PostgreSQL source,
+        `ExecuteTruncateGuts`).
+        """
+        now, old = self._seen[oid], before.get(oid)
+        if now.file is None:
+            return False
+        if old is None:
+            return now.file != self._catalog[oid].file
+        return now.file != old.file or bool(old.bytes and not now.bytes)
 
 
 def _touched(
@@ -373,7 +440,7 @@ def _hidden(
     catalog: Mapping[int, Relation],
     statement: str,
     earlier: Mapping[int, Seen],
-    measured: Sequence[Lock],
+    step: Step,
 ) -> list[Lock]:
     """Return the locks of a statement that cannot be measured, because an earlier file holds them.
 
@@ -391,10 +458,27 @@ def _hidden(
     hidden = []
     for number, (_, name, held) in enumerate(named):
         mode = verdict.documented_mode(statement, first=number == 0)
-        visible = [table_lock.mode for table_lock in measured if table_lock.relation == name]
+        visible = [table_lock.mode for table_lock in step.locks if table_lock.relation == name]
         if mode in held and all(MODES.index(weaker) < MODES.index(mode) for weaker in visible):
             hidden.append(Lock(name, mode, 0))
+    # A statement whose text does not name the table, such as a DO block.
+    exclusive = MODES[-1]
+    known = {each.relation for each in (*step.locks, *hidden) if each.mode == exclusive}
+    rewritten = [rewrite.relation for rewrite in step.rewritten]
+    hidden += [
+        Lock(name, exclusive, 0) for name in (*rewritten, *step.rebuilt) if name not in known
+    ]
     return hidden
+
+
+def _is_held(table_lock: Lock, held: Mapping[str, Held], rebuilt: Mapping[str, str]) -> bool:
+    """Return whether the file holds a lock that is as strong, for an index also on its table."""
+    name = table_lock.relation
+    return any(
+        MODES.index(held[each].mode) >= MODES.index(table_lock.mode)
+        for each in (name, rebuilt.get(name, name))
+        if each in held
+    )
 
 
 def _strongest_first(table_lock: Lock) -> tuple[int, str]:

@@ -40,11 +40,13 @@ class Seen(NamedTuple):
         modes: the modes of the locks that it holds.
         file: the number of the relation's file on disk now; None when there is none.
         read: how many rows it has read.
+        bytes: the size of that file; None when there is none.
     """
 
     modes: frozenset[str]
     file: int | None
     read: int
+    bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,15 @@ class Step:
         rows: how many rows the statement returned or changed; None for statements without rows.
         locks: the locks that the statement took on relations that existed before the rehearsal.
             The time of a lock ends with the file, as in the real run.
-        rewritten: the tables that the statement wrote anew.
+        rewritten: the tables that the statement wrote anew or emptied.
         dropped: the relations that the statement dropped.
-        read: how many rows of which relations the statement read, under locks of the file.
+        rebuilt: the indexes that the statement built anew without their tables, each with its
+            table.
+        read: how many rows of which relations the statement read, under locks of the file. A row
+            that was read twice counts twice.
         verdict: for each lock, a sentence that says what it means for other users.
+        under_earlier_locks: in words, what the statement did under locks that earlier statements of
+            the file took.
         instead: how to avoid the blocking; empty when there is no advice.
         row_security: the tables of which the statement sees only a part, if no earlier statement of
             the file has them.
@@ -76,8 +83,10 @@ class Step:
     locks: tuple[Lock, ...]
     rewritten: tuple[Rewrite, ...]
     dropped: tuple[str, ...]
+    rebuilt: Mapping[str, str]
     read: Mapping[str, int]
     verdict: tuple[str, ...] = ()
+    under_earlier_locks: tuple[str, ...] = ()
     instead: str = ""
     row_security: tuple[RowSecurity, ...] = ()
 

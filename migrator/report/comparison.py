@@ -87,9 +87,12 @@ def text(answer: dict[str, Any], option: str = "--grants") -> str:
     notes += _ground(answer)
     if not answer["equal"]:
         notes.append(
-            "Repair the differences with the next migration, or undo changes that were made by "
-            "hand. To accept a difference, put its first line, or a pattern such as 'index idx_*', "
-            "into the file .verify-ignore next to the migrations, or give it with --ignore."
+            "Write the next migration so that it removes the differences, or undo changes that "
+            "were made by hand. In the migration use DROP ... IF EXISTS for what is not in the "
+            "files, and CREATE or ADD ... IF NOT EXISTS for what is not in the database, because "
+            "the file also runs after the others in an empty database. To accept a difference, put "
+            "its first line, or a pattern such as 'index idx_*', into the file .verify-ignore next "
+            "to the migrations, or give it with --ignore."
         )
     if counts := _not_compared(answer["not_compared"], option):
         notes.append(f"Not compared: {counts}.")

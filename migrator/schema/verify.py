@@ -25,6 +25,7 @@ from migrator.schema.difference import Difference, compare
 from migrator.schema.ground import built
 from migrator.schema.snapshot import take_snapshot, unreadable
 from migrator.schema.uncompared import NOTHING, Uncompared, count_uncompared
+from migrator.server import sqlstate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,6 +40,21 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
+# A migration that removes a difference, and fails where there is none.
+_ADVICE = {
+    "DROP ... IF EXISTS for what no file makes": (
+        sqlstate.INVALID_SCHEMA_NAME,
+        sqlstate.UNDEFINED_COLUMN,
+        sqlstate.UNDEFINED_FUNCTION,
+        sqlstate.UNDEFINED_OBJECT,
+        sqlstate.UNDEFINED_TABLE,
+    ),
+    "CREATE or ADD ... IF NOT EXISTS for what another file makes": (
+        sqlstate.DUPLICATE_COLUMN,
+        sqlstate.DUPLICATE_SCHEMA,
+        sqlstate.DUPLICATE_TABLE,
+    ),
+}
 # The file with the patterns, in the folder of the migrations, where hidden files are no migrations.
 ACCEPTED = ".verify-ignore"
 # The search path of a database for which nobody has set one (PostgreSQL documentation,
@@ -177,7 +193,7 @@ def verify_schema(
         if not judged.differences:
             break
     if not compared:
-        raise failures[0]
+        raise _with_advice(failures[0])
     if unread:
         log.warning("not compared", parts=list(unread), reason="this role may not read them")
     return min(compared, key=lambda comparison: len(comparison.differences))
@@ -198,6 +214,19 @@ def _has_path_of_its_own(session: Session) -> bool:
         """
     )
     return bool(exists)
+
+
+def _with_advice(failed: MigrationFailed) -> MigrationFailed:
+    """Return the failure of a file in an empty database, with how to write such a file."""
+    failure = failed.failure
+    for what, codes in _ADVICE.items():
+        if failure.sqlstate in codes:
+            advice = (
+                f"The files run in an empty database here. Write {what}; `migrator repair` accepts "
+                f"the edit of a file that is applied. Otherwise: {failure.advice}"
+            )
+            return MigrationFailed(replace(failure, advice=advice), failed.applied)
+    return failed
 
 
 def _compare_with(

@@ -67,7 +67,8 @@ class Growth:
     in_s: int
 
     def __str__(self) -> str:
-        return f"{impact.size(self.bytes, 1) if self.bytes else 'nothing'} in {self.in_s} s"
+        amount = impact.size(self.bytes, 1) if self.bytes else "nothing"
+        return f"has grown by {amount} since the first measurement, {self.in_s} s ago"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class TargetTable:
         else:
             size = f"about {impact.size(self.bytes, 1)} by the planner's statistics"
         rows = "" if self.rows is None else f"about {self.rows:,} rows"
-        grown = f"grown by {self.grown}" if self.grown else ""
+        grown = str(self.grown or "")
         return f"{self.relation}: " + ", ".join(filter(None, (size, rows, grown)))
 
 

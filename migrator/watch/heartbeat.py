@@ -76,7 +76,7 @@ def fields(activity: Activity, elapsed: float, report: Report, hint: str) -> dic
         "percent": progress.percent if progress else None,
         "rows": progress.rows if progress else None,
         "phase_left_s": None if left is None else max(1, round(left)),
-        "target": report.sizes.target,
+        "table": report.sizes.target,
         "database_grown": report.sizes.database_grown,
         "blocked_by": [str(blocker) for blocker in report.blockers],
         "sessions_waiting": waiting.count if waiting else None,
@@ -110,7 +110,7 @@ def line(activity: Activity, elapsed: float, report: Report) -> str:
         parts += [
             beginning(activity, _SHORTEST_SQL),
             str(sizes.target or ""),
-            f"the database has grown by {sizes.database_grown}" if sizes.database_grown else "",
+            f"the database {sizes.database_grown}" if sizes.database_grown else "",
             report.wait or "",
         ]
     return f"{place}: {elapsed:.0f} s  {', '.join(filter(None, parts))}".rstrip()
@@ -133,8 +133,8 @@ def advice(subject: Subject) -> str:
         return ""
     article = "an" if subject.verb == "UPDATE" else "a"
     return (
-        f"PostgreSQL shows nobody how far {article} {subject.verb} is, and stopping it undoes all "
-        "that it has done. Let it end; the next time, divide the rows into steps that commit: "
+        f"PostgreSQL does not report the progress of {article} {subject.verb}. Stopping it undoes "
+        "all its work. Let it end; the next time, divide the rows into steps that commit: "
         f'docs/writing-migrations.md, section "{_SECTION}".'
     )
 

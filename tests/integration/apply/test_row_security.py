@@ -266,7 +266,10 @@ def test_it_says_what_happened_and_what_to_do(
     folder.write("001_x.sql", "SELECT 1;\nUPDATE theirs SET id = 0 WHERE id > 2;")
     run = migrate("rehearse")
     assert "line 2: UPDATE theirs SET id = 0 WHERE id > 2" in run.out
-    assert "    row security: the statement sees only the rows of theirs that" in run.out
+    assert (
+        "    row security: the UPDATE changed 0 rows: it sees only the rows of theirs that"
+        in run.out
+    )
     assert "    instead: To reach every row, let the statement run as rls_other" in run.out
     assert warnings(run) == []
     run = migrate()
@@ -274,8 +277,8 @@ def test_it_says_what_happened_and_what_to_do(
     assert event["level"] == "warning"
     assert (event["version"], event["file"], event["line"]) == (1, "001_x.sql", 2)
     assert event["consequence"] == (
-        "the statement sees only the rows of theirs that its policies show to app_owner, and "
-        "passes over all others"
+        "the UPDATE changed 0 rows: it sees only the rows of theirs that the policies show to "
+        "app_owner, and no other row"
     )
     assert run.event("applied")["rows"][0]["rows"] == 0
     assert database.execute("SELECT count(*) FROM theirs WHERE id = 0") == [(0,)]
@@ -373,7 +376,7 @@ class TestAdvice:
         event = run.event("migration failed")
         assert event["sqlstate"] == "42501"
         assert "affected by row-level security" in event["message"]
-        assert "unless the table has FORCE ROW LEVEL SECURITY" in event["hint"]
+        assert "or as a role that has BYPASSRLS. If the table has FORCE" in event["hint"]
         assert warnings(run) == []
         assert database.execute("SELECT count(*) FROM theirs WHERE id = 7") == [(0,)]
         folder.write(
@@ -395,6 +398,26 @@ class TestAdvice:
         assert "Correct the row, or let the statement run as the owner" in event["hint"]
         folder.write("001_x.sql", "SET ROLE rls_other; INSERT INTO theirs VALUES (7);")
         assert migrate().status == 0
+
+    @pytest.mark.parametrize(
+        "text",
+        ["INSERT INTO forced VALUES (7)", "SET row_security = off; UPDATE forced SET id = id + 10"],
+    )
+    def test_a_refusal_for_a_forced_table_of_ours(
+        self, migrate: Migrate, folder: Folder, database: Database, text: str
+    ) -> None:
+        database.execute("DROP POLICY p ON forced; CREATE POLICY p ON forced USING (id < 3)")
+        folder.write("001_x.sql", f"{text};")
+        event = migrate().event("migration failed")
+        before, after = re.findall(
+            r"ALTER TABLE \.\.\. (?:NO )?FORCE ROW LEVEL SECURITY", event["hint"]
+        )
+        folder.write("001_x.sql", f"{before}; {text}; {after};".replace("...", "forced"))
+        run = migrate()
+        assert run.status == 0, run.err
+        forced = "SELECT relforcerowsecurity FROM pg_class WHERE relname = 'forced'"
+        assert database.execute(forced) == [(True,)]
+        assert database.execute("SELECT count(*) FROM forced WHERE id > 5") != [(0,)]
 
 
 def test_a_superuser_is_not_asked(migrate: Migrate, folder: Folder, database: Database) -> None:

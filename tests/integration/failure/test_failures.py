@@ -135,6 +135,27 @@ def encoded(server: Server, folder: Folder, scratch: Path, encoding: str) -> Ite
         server.execute(f"DROP DATABASE {name}")
 
 
+@pytest.mark.parametrize(
+    "advised",
+    [
+        (
+            "ALTER TABLE users ADD COLUMN mail text; UPDATE users SET mail = 'a';"
+            "ALTER TABLE users ALTER COLUMN mail SET NOT NULL;"
+        ),
+        "ALTER TABLE users ADD COLUMN mail text NOT NULL DEFAULT 'a';",
+    ],
+)
+def test_the_advice_for_a_column_without_null_works_to_its_end(
+    database: Database, folder: Folder, migrate: Migrate, advised: str
+) -> None:
+    for file in (FAILURES / "add_column_not_null").glob("*.sql"):
+        folder.write(file.name, file.read_text("utf-8"))
+    assert migrate().status == 1
+    folder.write("002_mail.sql", advised)
+    assert migrate().status == 0
+    assert database.execute("SELECT id, mail FROM users") == [(1, "a")]
+
+
 def test_columns_are_characters_where_the_server_counts_bytes(
     server: Server, folder: Folder, tmp_path: Path
 ) -> None:

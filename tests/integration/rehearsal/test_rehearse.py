@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,20 +38,21 @@ class Case(NamedTuple):
     on_users_again: bool = True
 
 
-ALL = "blocks reads and writes on users for {} ms"
-WRITES = "blocks writes on users for {} ms"
-READ = ", while its rows are read (500)"
+ALL = "blocks reads and writes on users for {} ms, to the end of the file"
+WRITES = "blocks writes on users for {} ms, to the end of the file"
+READ = "; the rows of users are read in the "
+REWRITTEN = "; users is rewritten ("
 CASES = {
     "ADD COLUMN": Case("ALTER TABLE users ADD COLUMN a int DEFAULT 5", [(AE, ALL)]),
     "ADD COLUMN with a volatile default": Case(
         "ALTER TABLE users ADD COLUMN a float DEFAULT random()",
-        [(AE, ALL + ", while it is rewritten (")],
-        "fill it in batches",
+        [(AE, ALL + REWRITTEN)],
+        "fill the old rows in batches",
     ),
     "a longer varchar": Case("ALTER TABLE users ALTER name TYPE varchar(20)", [(AE, ALL)]),
     "a wider integer": Case(
         "ALTER TABLE users ALTER score TYPE bigint",
-        [(AE, ALL + ", while it is rewritten (")],
+        [(AE, ALL + REWRITTEN)],
         "add another column",
     ),
     "SET NOT NULL": Case(
@@ -60,23 +62,36 @@ CASES = {
     "ADD CHECK NOT VALID": Case("ALTER TABLE users ADD CHECK (age > 0) NOT VALID", [(AE, ALL)]),
     "ADD FOREIGN KEY": Case(
         "ALTER TABLE users ADD FOREIGN KEY (team) REFERENCES teams",
-        [(SRE, "blocks writes on teams for {} ms" + READ), (SRE, WRITES + READ)],
+        [(SRE, (WRITES + READ).replace("users", "teams")), (SRE, WRITES + READ)],
         "NOT VALID",
     ),
     "CREATE INDEX": Case(
         "CREATE INDEX ON users (team)",
-        [("SHARE", WRITES + ", while the index is built")],
+        [("SHARE", WRITES + "; an index of users is built in the ")],
         "CREATE INDEX CONCURRENTLY",
     ),
     "CREATE TRIGGER": Case(
         "CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION nothing()",
         [(SRE, WRITES)],
     ),
-    "TRUNCATE": Case("TRUNCATE users", [(AE, ALL + ", and empties it")]),
-    "DROP TABLE": Case("DROP TABLE users", [(AE, ALL + ", and drops it")]),
+    "TRUNCATE": Case("TRUNCATE users", [(AE, ALL + "; users is emptied in the ")]),
+    "DROP TABLE": Case("DROP TABLE users", [(AE, ALL + "; users is dropped in the ")]),
+    "REINDEX": Case(
+        "REINDEX TABLE users",
+        [
+            (
+                AE,
+                (ALL + "; the index users_pkey is built anew in the ").replace(
+                    "on users", "on users_pkey"
+                ),
+            ),
+            ("SHARE", WRITES),
+        ],
+        "REINDEX CONCURRENTLY",
+    ),
     "REFRESH": Case(
         "REFRESH MATERIALIZED VIEW sums",
-        [(AE, "blocks reads and writes on sums for {} ms, while it is rewritten (")],
+        [(AE, (ALL + REWRITTEN).replace("users", "sums"))],
         "REFRESH MATERIALIZED VIEW CONCURRENTLY",
         on_users_again=False,
     ),
@@ -131,6 +146,161 @@ def test_verdict_on_a_table_that_an_earlier_file_has_locked(
     check(migrate, CASES[name])
 
 
+class Later(NamedTuple):
+    """A statement, and what it is said to do under the lock of line 1."""
+
+    text: str
+    effect: str = ""
+    instead: str = ""
+    first: str = "ALTER TABLE users ADD COLUMN b int"
+
+
+LATER = {
+    "a wider integer": Later(
+        "ALTER TABLE users ALTER score TYPE bigint", "users is rewritten (", "another column"
+    ),
+    "a volatile default": Later(
+        "ALTER TABLE users ADD c float DEFAULT random()", "users is rewritten (", "SET DEFAULT"
+    ),
+    "a DO block": Later(
+        "DO $$ BEGIN ALTER TABLE users ALTER score TYPE bigint; END $$", "users is rewritten ("
+    ),
+    "SET NOT NULL": Later(
+        "ALTER TABLE users ALTER age SET NOT NULL", "the rows of users are read", "NOT VALID"
+    ),
+    "ADD CHECK": Later(
+        "ALTER TABLE users ADD CHECK (age > 0)", "the rows of users are read", "NOT VALID"
+    ),
+    "VALIDATE": Later(
+        "ALTER TABLE users VALIDATE CONSTRAINT c",
+        "the rows of users are read",
+        "in a later file",
+        "ALTER TABLE users ADD CONSTRAINT c CHECK (age > 0) NOT VALID",
+    ),
+    "TRUNCATE": Later(
+        "TRUNCATE people", "users is emptied", first="ALTER TABLE users RENAME TO people"
+    ),
+    "TRUNCATE after a rewrite": Later(
+        "TRUNCATE users", "users is emptied", first="ALTER TABLE users ALTER score TYPE bigint"
+    ),
+    "DROP TABLE": Later("DROP TABLE users", "users is dropped"),
+    "CREATE INDEX": Later(
+        "CREATE INDEX ON users (age)", "an index of users is built", "CONCURRENTLY"
+    ),
+    "two indexes": Later(
+        "CREATE INDEX ON users (age)",
+        "an index of users is built",
+        "CONCURRENTLY",
+        "CREATE INDEX ON users (score)",
+    ),
+    "REINDEX": Later("REINDEX TABLE users", "the index users_pkey is built anew", "CONCURRENTLY"),
+    "REINDEX INDEX": Later(
+        "REINDEX INDEX users_pkey", "the index users_pkey is built anew", "CONCURRENTLY"
+    ),
+    "a quick change": Later("ALTER TABLE users ADD COLUMN c int"),
+    "a change of rows": Later("UPDATE users SET age = 1"),
+}
+
+
+@pytest.mark.parametrize("later", LATER.values(), ids=LATER)
+def test_what_happens_under_the_lock_of_an_earlier_statement(
+    migrate: Migrate, folder: Folder, later: Later
+) -> None:
+    folder.write("001_a.sql", f"{later.first};\n{later.text};\n")
+    step = rehearse(migrate)["migrations"][0]["steps"][1]
+    said = step["under_earlier_locks"]
+    assert len(said) == bool(later.effect)
+    assert all(each.startswith(later.effect) for each in said)
+    assert all(each.endswith(", under the lock of line 1") for each in said)
+    assert later.instead in step["instead"]
+    assert bool(step["instead"]) == bool(later.instead)
+    assert not any(later.effect in each for each in step["verdict"] if later.effect)
+    lines = migrate("rehearse").out.splitlines()
+    assert [line.strip() for line in lines if "under the lock of" in line] == said
+
+
+def test_a_do_block_on_a_table_that_an_earlier_file_has_locked(
+    migrate: Migrate, folder: Folder
+) -> None:
+    folder.write("001_a.sql", "ALTER TABLE users ADD COLUMN b int;\n")
+    folder.write("002_b.sql", f"{LATER['a DO block'].text};\nALTER TABLE users ADD COLUMN c int;\n")
+    first, second = rehearse(migrate)["migrations"][1]["steps"]
+    assert [held["mode"] for held in first["locks"]] == [AE]
+    assert first["verdict"][0].startswith((ALL + REWRITTEN).format(first["locks"][0]["held_ms"]))
+    assert (second["locks"], second["under_earlier_locks"]) == ([], [])
+
+
+FILL = "UPDATE users SET c = {} WHERE c IS NULL"
+# A statement that rewrites the table, the advice, and what the advice comes to.
+ADVICE = [
+    (
+        "ALTER TABLE users ADD c text NOT NULL DEFAULT md5(random()::text)",
+        (
+            "add the column without NOT NULL and without the default, then SET DEFAULT, fill the "
+            "old rows in batches, then SET NOT NULL"
+        ),
+        [
+            "ALTER TABLE users ADD c text",
+            "ALTER TABLE users ALTER c SET DEFAULT md5(random()::text)",
+            FILL.format("md5(random()::text)"),
+            "ALTER TABLE users ALTER c SET NOT NULL",
+        ],
+    ),
+    (
+        "ALTER TABLE users ADD c float DEFAULT random()",
+        "add the column without the default, then SET DEFAULT, then fill the old rows in batches",
+        [
+            "ALTER TABLE users ADD c float",
+            "ALTER TABLE users ALTER c SET DEFAULT random()",
+            FILL.format("random()"),
+        ],
+    ),
+    (
+        "ALTER TABLE users ADD c bigint GENERATED ALWAYS AS IDENTITY",
+        (
+            "add the column as an integer, create a sequence, SET DEFAULT nextval of it, fill the "
+            "old rows in batches, then SET NOT NULL"
+        ),
+        [
+            "ALTER TABLE users ADD c bigint",
+            "CREATE SEQUENCE users_c",
+            "ALTER TABLE users ALTER c SET DEFAULT nextval('users_c')",
+            FILL.format("nextval('users_c')"),
+            "ALTER TABLE users ALTER c SET NOT NULL",
+        ],
+    ),
+    (
+        "ALTER TABLE users ADD c int GENERATED ALWAYS AS (age * 2) STORED",
+        "add an ordinary column and a trigger that fills it, then fill the old rows in batches",
+        [
+            "ALTER TABLE users ADD c int",
+            (
+                "CREATE FUNCTION c() RETURNS trigger LANGUAGE plpgsql AS"
+                " 'BEGIN new.c := coalesce(new.age, 0) * 2; RETURN new; END';"
+                "CREATE TRIGGER c BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION "
+                "c()"
+            ),
+            FILL.format("age * 2"),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "advice", "steps"), ADVICE, ids=[text for text, *_ in ADVICE])
+def test_the_advice_for_a_new_column_works_to_its_end(
+    migrate: Migrate, folder: Folder, database: Database, text: str, advice: str, steps: list[str]
+) -> None:
+    folder.write("001_a.sql", f"{text};\n")
+    assert rehearse(migrate)["migrations"][0]["steps"][0]["instead"] == advice
+    for number, step in enumerate(steps, start=1):
+        folder.write(f"{number:03}_a.sql", f"{step};\n")
+        assert not rehearse(migrate)["migrations"][0]["steps"][0]["rewritten"]
+        assert migrate().status == 0
+        # The application writes rows between the files.
+        database.execute(f"INSERT INTO users (id) VALUES ({1000 + number})")
+    assert database.execute("SELECT count(*) FROM users WHERE c IS NULL") == [(0,)]
+
+
 class TestLeavesNothing:
     def test_in_a_new_database(self, migrate: Migrate, folder: Folder, database: Database) -> None:
         folder.write("001_a.sql", "CREATE SCHEMA a; CREATE TABLE a.b (c int); DROP TABLE users;")
@@ -180,6 +350,17 @@ class TestFailure:
         assert (failed["line"], failed["current"], failed["pending"]) == (2, 0, 1)
         assert failed["state"] == "the rehearsal was rolled back; nothing was changed"
 
+    def test_is_told_in_the_first_line(self, migrate: Migrate, folder: Folder) -> None:
+        folder.write("001_a.sql", "SELECT 1;")
+        folder.write("002_b.sql", "SELECT 1/0;")
+        first, *rest = migrate("rehearse").out.splitlines()
+        assert re.fullmatch(
+            r"The rehearsal failed in 002_b.sql after \d+ ms, on a database at version 0; "
+            "everything was rolled back.",
+            first,
+        )
+        assert "Rehearsed" not in "\n".join(rest)
+
     def test_of_what_comes_after_the_last_statement(self, migrate: Migrate, folder: Folder) -> None:
         folder.write(
             "001_a.sql",
@@ -198,6 +379,13 @@ class TestFailure:
         assert run.status == 6
         [blocker] = run.event("migration failed")["blockers"]
         assert (blocker["pid"], blocker["lock"]) == (reader.pid, "ACCESS SHARE")
+        assert run.event("migration failed")["hint"] == (
+            f"Let the other transaction end, or end it (SELECT "
+            f"pg_terminate_backend({reader.pid})), and rehearse again. A rehearsal tries only "
+            "once; --lock-timeout sets how long it waits for a lock."
+        )
+        database.execute(f"SELECT pg_terminate_backend({reader.pid})")
+        assert migrate("rehearse").status == 0
 
     def test_of_an_enum_value_that_an_earlier_file_adds(
         self, migrate: Migrate, folder: Folder
@@ -210,6 +398,16 @@ class TestFailure:
         assert run.status == 1
         assert "works in the real run" in run.event("migration failed")["hint"]
         assert migrate().status == 0
+
+    @pytest.mark.parametrize("sqlstate", ["40P01", "40001"])
+    def test_is_not_said_to_have_been_tried_again(
+        self, migrate: Migrate, folder: Folder, sqlstate: str
+    ) -> None:
+        raising = f"RAISE EXCEPTION USING ERRCODE = '{sqlstate}'"
+        folder.write("001_a.sql", f"DO $$ BEGIN {raising}; END $$;")
+        hint = migrate("rehearse").event("migration failed")["hint"]
+        assert "again and again" not in hint
+        assert hint.endswith("a rehearsal tries only once.")
 
     def test_has_no_password(self, migrate: Migrate, folder: Folder, database: Database) -> None:
         text = f"SELECT '{database.password}';\n"

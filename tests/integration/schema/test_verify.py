@@ -282,6 +282,36 @@ class TestWhatIsCompared:
         assert failed["state"] == ("this was in the scratch database only; nothing was changed")
         nothing_left(server)
 
+    def test_the_advice_on_differences_works_to_its_end(
+        self, migrate: Migrate, folder: Folder, server: Server, database: Database
+    ) -> None:
+        assert migrate().status == 0
+        database.execute(
+            f"SET ROLE {OWNER}; DROP INDEX people_settings; ALTER TABLE people ADD extra int;"
+            "CREATE TABLE by_hand (id int); CREATE INDEX people_extra ON people (extra)"
+        )
+        run = migrate("verify")
+        assert run.status == DISAGREEMENT
+        said = " ".join(run.out.split())
+        assert "In the migration use DROP ... IF EXISTS for what is not in the files, and" in said
+        text = (
+            "DROP INDEX{0} people_extra; DROP TABLE{0} by_hand; ALTER TABLE people DROP COLUMN{0}"
+            " extra; CREATE INDEX{1} people_settings ON people USING gin (settings);"
+        )
+        folder.write("003_repair.sql", text.format("", ""))
+        assert migrate().status == 0
+        for present, words in [("", "DROP ... IF EXISTS"), (" IF EXISTS", "IF NOT EXISTS")]:
+            folder.write("003_repair.sql", text.format(present, ""))
+            migrate("repair", "--yes")
+            failed = migrate("verify").event("migration failed")
+            assert failed["file"] == "003_repair.sql"
+            assert f"{words} for what" in failed["hint"]
+            assert "`migrator repair` accepts the edit" in failed["hint"]
+        folder.write("003_repair.sql", text.format(" IF EXISTS", " IF NOT EXISTS"))
+        assert migrate("repair", "--yes").status == 0
+        assert migrate("verify").status == 0
+        nothing_left(server)
+
     def test_histories_of_ours_and_of_others_are_left_out(
         self, migrate: Migrate, database: Database
     ) -> None:

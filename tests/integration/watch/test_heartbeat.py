@@ -85,7 +85,7 @@ def insert(table: str, first: int) -> str:
 
 
 def grown(beat: Beat) -> object:
-    return (beat["target"]["grown"] or {}).get("bytes")
+    return (beat["table"]["grown"] or {}).get("bytes")
 
 
 class TestHowFarItIs:
@@ -106,50 +106,51 @@ class TestHowFarItIs:
         folder.write("001_a.sql", NO_TRANSACTION + "".join(statements))
         process = migrate.start(env=OFTEN)
 
-        first = through(process, 1, lambda beat: "target" in beat)
+        first = through(process, 1, lambda beat: "table" in beat)
         assert first["sql"].startswith('INSERT INTO other."My ""own"" table" SELECT g, repeat(')
         assert first["pid"] > 0
         later = through(process, 1, grown)
-        assert later["target"]["relation"] == 'other."My ""own"" table"'
-        assert later["target"]["measured"] is True
-        assert 0 < later["target"]["grown"]["bytes"] < later["target"]["bytes"] < 20_000 * KB
-        assert later["target"]["grown"]["in_s"] >= 1
+        assert later["table"]["relation"] == 'other."My ""own"" table"'
+        assert later["table"]["measured"] is True
+        assert 0 < later["table"]["grown"]["bytes"] < later["table"]["bytes"] < 20_000 * KB
+        assert later["table"]["grown"]["in_s"] >= 1
 
         # The table is nobody else's to see; the database is.
         made = through(process, 2, lambda beat: beat["state"] == "active")
-        assert "target" not in made
+        assert "table" not in made
         made = through(process, 2, lambda beat: "database_grown" in beat)
         assert made["database_grown"]["bytes"] > 100 * KB
-        assert "target" not in made
+        assert "table" not in made
 
-        beat = through(process, 3, lambda beat: "target" in beat)
+        beat = through(process, 3, lambda beat: "table" in beat)
         assert beat["sql"] == (
             "WITH x AS (SELECT 1) UPDATE ONLY parts_2 SET id = id WHERE gate(5) > 0"
         )
         expected = {"relation": "parts_2", "measured": True, "rows": 10, "grown": None}
-        assert beat["target"] == {**expected, "bytes": beat["target"]["bytes"]}
-        assert "how far an UPDATE is" in beat["hint"]
+        assert beat["table"] == {**expected, "bytes": beat["table"]["bytes"]}
+        assert "progress of an UPDATE" in beat["hint"]
 
-        beat = through(process, 4, lambda beat: "target" in beat)
-        target = beat["target"]
+        beat = through(process, 4, lambda beat: "table" in beat)
+        target = beat["table"]
         assert (target["relation"], target["measured"], target["rows"]) == ("parts", True, 20)
         assert target["bytes"] >= 2 * 8 * KB
-        assert "how far a DELETE is" in beat["hint"]
+        assert "progress of a DELETE" in beat["hint"]
 
         # Nobody may look at the table, which is locked against reads; what it was is known.
-        beat = through(process, 5, lambda beat: "target" in beat)
-        target = beat["target"]
+        beat = through(process, 5, lambda beat: "table" in beat)
+        target = beat["table"]
         assert (target["relation"], target["measured"], target["grown"]) == ("users", False, None)
         assert target["bytes"] >= 100 * KB
         assert target["rows"] == 1000
 
         through(process, 6, lambda beat: beat["state"] == "active")
         beat = through(process, 6, lambda beat: "database_grown" in beat)
-        assert "target" not in beat
+        assert "table" not in beat
         run = process.wait()
         assert run.status == 0
         # Said once for each statement that it is about.
-        hints = [event["statement"] for event in run.events if "hint" in event]
+        beats = [event for event in run.events if event["event"] == "still running"]
+        hints = [event["statement"] for event in beats if "hint" in event]
         assert hints == [3, 4]
 
     def test_an_estimate_of_the_end_of_an_index(
@@ -203,8 +204,8 @@ class TestHowFarItIs:
         shown = at_terminal(migrate, env={**OFTEN, "NO_COLOR": "1"}, columns=200).out
         lines = shown.split("\r\x1b[K")
         assert any("UPDATE users SET id = 1 WHERE id = 5 AN…, users: " in line for line in lines)
-        assert sum("hint='PostgreSQL shows nobody" in line for line in lines) == 1
-        assert "target='users: " in shown
+        assert sum("hint='PostgreSQL does not report" in line for line in lines) == 1
+        assert "table='users: " in shown
 
 
 class TestWhoWaits:

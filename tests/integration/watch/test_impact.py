@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg2
@@ -14,8 +15,6 @@ from tests.support.migrator import NO_TRANSACTION, Migrate
 from tests.support.sessions import Session, blocked, running
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.migrator import Folder, Run
     from tests.support.postgres import Server
 
@@ -222,9 +221,16 @@ class TestHowLong:
     ) -> None:
         folder.write("001_a.sql", "ALTER TABLE users ADD a int; SELECT pg_sleep(0.2);")
         run = migrate(env={"MIGRATOR_LOCK_HOLD_WARN": limit})
-        found = [e["locks"] for e in run.events if e["event"] == "locks were held long"]
+        found = [e for e in run.events if e["event"] == "locks were held long"]
         assert len(found) == warned
-        assert all(each[0]["relation"] == "users" for each in found)
+        for event in found:
+            assert event["locks"][0]["relation"] == "users"
+            assert event["limit_s"] == 0.1
+            assert event["hint"] == (
+                'The limit is MIGRATOR_LOCK_HOLD_WARN. docs/locks.md, section "Holding", says how '
+                "to hold a lock for a shorter time."
+            )
+        assert "\n## Holding\n" in Path("docs/locks.md").read_text("utf-8")
 
     def test_of_the_try_that_succeeded_only(
         self, migrate: Migrate, folder: Folder, database: Database

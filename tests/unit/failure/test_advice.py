@@ -118,6 +118,25 @@ def test_tells_a_dump_s_history_table_from_any_table() -> None:
     assert "--exclude-table='schema_migrations*'" in ours
 
 
+@pytest.mark.parametrize(
+    ("statement", "adds"),
+    [
+        ('ALTER TABLE users ADD COLUMN "mail" text NOT NULL', True),
+        ("alter table users add if not exists mail text not null", True),
+        ("DO $$ BEGIN ALTER TABLE users ADD mail text NOT NULL; END $$", True),
+        ("ALTER TABLE users ALTER COLUMN mail SET NOT NULL", False),
+        ("ALTER TABLE users ADD mailbox text, ALTER mail SET NOT NULL", False),
+        ("ALTER TABLE users ADD PRIMARY KEY (mail)", False),
+        ("", False),
+    ],
+)
+def test_tells_a_new_column_from_one_that_exists(statement: str, *, adds: bool) -> None:
+    message = 'column "mail" of relation "users" contains null values'
+    advice = for_failure(Clues("23502", message, statement=statement), TABLE)
+    assert advice.startswith("The rows that are there would have NULL.") == adds
+    assert advice.startswith("Existing rows have NULL.") != adds
+
+
 def test_names_the_process_that_is_in_the_way() -> None:
     advice = for_failure(failure("55P03", blockers=(blocker(4711), blocker(42))), TABLE)
     assert "SELECT pg_terminate_backend(4711)" in advice

@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from migrator.rehearsal.step import Step
-from migrator.rehearsal.verdict import documented_mode, instead, sentence
+from migrator.rehearsal.verdict import (
+    Held,
+    documented_mode,
+    instead,
+    sentence,
+    under_earlier_locks,
+)
 from migrator.watch.impact import Lock, Rewrite
 
 SUE, SRE, AE = "SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"
@@ -19,6 +25,7 @@ def step(mode: str = AE, *, rewritten: bool = False, dropped: bool = False, read
         locks=(Lock("users", mode, 35),),
         rewritten=(Rewrite("users", 8192),) if rewritten else (),
         dropped=("users",) if dropped else (),
+        rebuilt={},
         read={"users": read} if read else {},
     )
 
@@ -27,44 +34,67 @@ class TestSentence:
     @pytest.mark.parametrize(
         ("done", "text", "expected"),
         [
-            (step(), "ALTER", "blocks reads and writes on users for 35 ms"),
-            (step("SHARE"), "x", "blocks writes on users for 35 ms"),
+            (step(), "ALTER", "blocks reads and writes on users for 35 ms, to the end of the file"),
+            (step("SHARE"), "x", "blocks writes on users for 35 ms, to the end of the file"),
             (step(SUE), "x", "blocks neither reads nor writes on users, only DDL and VACUUM"),
             (step("ROW EXCLUSIVE"), "x", "blocks only changes of the same rows on users"),
             (
                 step(rewritten=True, read=9),
                 "ALTER",
-                "blocks reads and writes on users for 35 ms, while it is rewritten (8 kB)",
+                (
+                    "blocks reads and writes on users for 35 ms, to the end of the file; "
+                    "users is rewritten (8 kB) in the 3 ms of the statement"
+                ),
             ),
             (
                 step(rewritten=True),
                 "truncate users",
-                "blocks reads and writes on users for 35 ms, and empties it",
+                (
+                    "blocks reads and writes on users for 35 ms, to the end of the file; "
+                    "users is emptied in the 3 ms of the statement"
+                ),
             ),
             (
                 step(dropped=True),
                 "DROP",
-                "blocks reads and writes on users for 35 ms, and drops it",
+                (
+                    "blocks reads and writes on users for 35 ms, to the end of the file; "
+                    "users is dropped in the 3 ms of the statement"
+                ),
             ),
             (
                 step(read=2000),
                 "ALTER",
-                "blocks reads and writes on users for 35 ms, while its rows are read (2000)",
+                (
+                    "blocks reads and writes on users for 35 ms, to the end of the file; "
+                    "the rows of users are read in the 3 ms of the statement"
+                ),
             ),
             (
                 step("SHARE", read=2000),
                 "CREATE UNIQUE INDEX",
-                "blocks writes on users for 35 ms, while the index is built",
+                (
+                    "blocks writes on users for 35 ms, to the end of the file; "
+                    "an index of users is built in the 3 ms of the statement"
+                ),
             ),
         ],
     )
     def test_says(self, done: Step, text: str, expected: str) -> None:
-        assert sentence(done, text, done.locks[0], frozenset()) == expected
+        assert sentence(done, text, done.locks[0], frozenset(), {}) == expected
 
     def test_says_when_there_is_nothing_to_learn_from(self) -> None:
         done = step()
-        assert sentence(done, "ALTER", done.locks[0], frozenset({"users"})).endswith(
-            "for 35 ms; users is empty here"
+        assert sentence(done, "ALTER", done.locks[0], frozenset({"users"}), {}).endswith(
+            "for 35 ms, to the end of the file; users is empty here"
+        )
+
+    def test_says_under_which_lock_it_is_if_an_earlier_one_is_stronger(self) -> None:
+        done, held = step("SHARE", read=2000), {"users": Held(AE, 2)}
+        said = sentence(done, "CREATE INDEX", done.locks[0], frozenset(), held)
+        assert said == "blocks writes on users for 35 ms, to the end of the file"
+        assert under_earlier_locks(done, "CREATE INDEX", held) == (
+            "an index of users is built, under the lock of line 2",
         )
 
 
@@ -76,6 +106,32 @@ class TestInstead:
             ("REINDEX TABLE users", step("SHARE"), "REINDEX CONCURRENTLY"),
             ("REFRESH MATERIALIZED VIEW users", step(), "VIEW CONCURRENTLY"),
             ("ALTER TABLE users ADD a int DEFAULT f()", step(rewritten=True), "in batches"),
+            (
+                "ALTER TABLE users ADD a int DEFAULT f()",
+                step(rewritten=True),
+                "the default, then SET",
+            ),
+            (
+                "ALTER TABLE users ADD a int NOT NULL DEFAULT f()",
+                step(rewritten=True),
+                "without NOT NULL",
+            ),
+            (
+                "ALTER TABLE users ADD a int DEFAULT f() NOT NULL",
+                step(rewritten=True),
+                "without NOT NULL",
+            ),
+            (
+                "ALTER TABLE users ADD a int GENERATED ALWAYS AS (b) STORED",
+                step(rewritten=True),
+                "trigger",
+            ),
+            ("ALTER TABLE users ADD a bigserial", step(rewritten=True), "sequence"),
+            (
+                "ALTER TABLE users ADD a int GENERATED BY DEFAULT AS IDENTITY",
+                step(rewritten=True),
+                "sequence",
+            ),
             ("ALTER TABLE users\nALTER a TYPE bigint", step(rewritten=True), "another column"),
             ("alter table users alter a set not null", step(read=1), "IS NOT NULL) NOT VALID"),
             ("ALTER TABLE users ADD PRIMARY KEY (a)", step(read=1), "UNIQUE INDEX CONCURRENTLY"),
@@ -84,7 +140,7 @@ class TestInstead:
         ],
     )
     def test_names_another_way(self, text: str, done: Step, word: str) -> None:
-        assert word in instead(done, text)
+        assert word in instead(done, text, {})
 
     @pytest.mark.parametrize(
         ("text", "done"),
@@ -95,10 +151,11 @@ class TestInstead:
             ("ALTER TABLE users VALIDATE CONSTRAINT a_check", step(SUE, read=1)),
             ("UPDATE users SET a = 1", step("ROW EXCLUSIVE", read=1)),
             ("TRUNCATE users", step(rewritten=True)),
+            ("ALTER TABLE users ADD a positive", step(rewritten=True)),
         ],
     )
     def test_says_nothing_where_there_is_nothing_better(self, text: str, done: Step) -> None:
-        assert instead(done, text) == ""
+        assert instead(done, text, {}) == ""
 
 
 @pytest.mark.parametrize(
@@ -109,6 +166,7 @@ class TestInstead:
         ("ALTER TABLE users VALIDATE CONSTRAINT f", SUE, None),
         ("ALTER TABLE users ALTER a SET STATISTICS 5", SUE, None),
         ("ALTER TABLE users DISABLE TRIGGER t", SRE, None),
+        ("REINDEX TABLE users", "SHARE", None),
         ("create unique index on users (a)", "SHARE", None),
         ("CREATE TRIGGER t BEFORE INSERT ON users EXECUTE FUNCTION f()", SRE, None),
         ("CREATE TABLE a (b int REFERENCES users)", SRE, SRE),

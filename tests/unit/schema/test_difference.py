@@ -234,7 +234,7 @@ class TestReport:
             "  database: json\n"
             "\n"
             "1 difference between the database and what the 2 files up to 002_b.sql describe.\n"
-            "Repair the differences with the next migration,"
+            "Write the next migration so that it removes the differences,"
         )
 
     def test_nothing_on_one_side(self) -> None:
