@@ -391,11 +391,14 @@ def test_what_would_end_in_the_same_way_is_not_tried_again(
     assert run.status == 4
     assert len(losses(run)) == 1
     last = run.event("database unavailable")
-    end = "finished, and the next run continues it" if header else "applied"
-    unless = "" if header else ", unless a crash of the server has undone it"
+    end = "was not applied"
+    unless = ", unless a crash of the server has undone it"
+    if header:
+        end = "is half done: statement 1 of 2 stays done; the next run continues at statement 2"
+        unless = ""
     assert last["message"] == (
         "the connection was lost while 002_b.sql was running: FATAL: terminating connection due to "
-        f"transaction timeout; server closed the connection unexpectedly; 002_b.sql was not {end}; "
+        f"transaction timeout; server closed the connection unexpectedly; 002_b.sql {end}; "
         f"the database is at version 1, this run has applied 001_a.sql{unless}"
     )
     assert "look for one that the file sets" in last["hint"]

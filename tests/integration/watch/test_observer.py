@@ -302,7 +302,8 @@ class TestLimit:
         assert run.status == 4
         last = run.event("database unavailable")
         assert last["message"].startswith(
-            "MIGRATOR_LOCK_HOLD_MAX needs a second connection: too many clients, and the wait of "
+            "MIGRATOR_LOCK_HOLD_MAX needs a second connection: the role has reached its limit of "
+            "connections, and the wait of "
             "1 s is over: "
         )
         assert last["message"].endswith(
@@ -321,7 +322,8 @@ class TestLimit:
         database.execute(f"ALTER ROLE {database.user} CONNECTION LIMIT 2")
         run = process.wait()
         assert run.status == 0
-        assert run.event("waiting for the database")["reason"] == "too many clients"
+        reason = run.event("waiting for the database")["reason"]
+        assert reason == "the role has reached its limit of connections"
 
     @pytest.mark.parametrize(("limit", "idle"), [("700ms", "700ms"), ("5min", "1min")])
     def test_is_the_limit_of_an_idle_transaction_too(
