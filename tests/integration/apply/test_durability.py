@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from tests.support.migrator import NO_TRANSACTION
-from tests.support.sessions import Session, running
+from tests.support.sessions import Session, eventually, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +36,17 @@ def configure(database: Database, *commands: str) -> None:
     connection.close()
 
 
+def wake(database: Database) -> None:
+    """Let the server write its log now, so that no commit wakes the process that does."""
+    emit = "SELECT pg_logical_emit_message(true, 'test', '')"
+    database.execute(f"SET LOCAL synchronous_commit TO off; {emit}")
+    flushed = "SELECT 1 WHERE pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()"
+    eventually(lambda: database.execute(flushed))
+
+
 @pytest.fixture(autouse=True)
 def unhurried(database: Database) -> Iterator[None]:
+    wake(database)
     configure(database, *(f"ALTER SYSTEM SET {n} = '{value}'" for n, value in UNHURRIED.items()))
     yield
     configure(database, *(f"ALTER SYSTEM RESET {name}" for name in UNHURRIED))
