@@ -57,11 +57,12 @@ class Blocker:
             name = session_name(self.pid, self.application, self.role, self.client)
         lock = " on ".join(filter(None, (self.lock, self.relation)))
         action = f"{'holds' if self.granted else 'waits for'} {lock}"
-        facts = [
-            f"{name} {action if lock else 'has a transaction open'}",
-            self.state or "",
-            "" if self.transaction_s is None else f"in a transaction for {self.transaction_s} s",
-        ]
+        since = "" if self.transaction_s is None else f" for {self.transaction_s} s"
+        if lock:
+            open_since = f"transaction open{since}" if since else ""
+            facts = [f"{name} {action}", self.state, open_since]
+        else:
+            facts = [f"{name} has a transaction open{since}", self.state]
         description = ", ".join(fact for fact in facts if fact)
         return f"{description}: {self.query}" if self.query else description
 

@@ -218,7 +218,7 @@ class TestDescription:
         assert fields["blockers"] == (asdict(blocker),)
         assert str(blocker) == (
             "pid 7 (psql, role me, client local) holds SHARE on t, active, "
-            "in a transaction for 5 s: q"
+            "transaction open for 5 s: q"
         )
 
     def test_of_something_wrong_without_an_error(self) -> None:
