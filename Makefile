@@ -30,8 +30,7 @@ help: ## List the targets
 demo: .venv/.demo ## Build the schema in an embedded PostgreSQL, or in DATABASE_URL, and show it
 	@scripts/demo.sh
 
-# Several at a time, since most of them wait, but for those that have a whole server to themselves. The deployments that
-# the tests of a file share are those of one worker.
+# Three at a time, since most of them wait, but for those that have the engine or a whole server to themselves.
 test: .venv/.test ## Run the tests (TEST_POSTGRES=docker|embedded|BINDIR, PYTEST_ARGS=…)
 ifeq ($(strip $(PYTEST_ARGS)),)
 	@$(BIN)/python -m tests.support.beforehand '$(TOGETHER)' '$(CONTAINERS)' '$(ALONE)'
@@ -43,7 +42,7 @@ else
 endif
 
 TOGETHER = -n 3 tests/unit tests/integration
-CONTAINERS = -n 2 --dist loadfile tests/container
+CONTAINERS = tests/container
 ALONE = tests/chaos
 
 check: .venv/.check ## Run every linter and the type checker

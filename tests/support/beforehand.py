@@ -31,7 +31,7 @@ CONTAINERS = "tests/container"  # needs a Docker engine
 REFERENCE = {
     "tests/unit": 60,
     "tests/integration": 780,
-    "tests/container": 510,
+    "tests/container": 780,
     "tests/chaos": 150,
 }
 CORES = 2
