@@ -33,17 +33,15 @@ demo: .venv/.demo ## Build the schema in an embedded PostgreSQL, or in DATABASE_
 # Three at a time, since most of them wait, but for those that have the engine or a whole server to themselves.
 test: .venv/.test ## Run the tests (TEST_POSTGRES=docker|embedded|BINDIR, PYTEST_ARGS=…)
 ifeq ($(strip $(PYTEST_ARGS)),)
-	@$(BIN)/python -m tests.support.beforehand '$(TOGETHER)' '$(CONTAINERS)' '$(ALONE)'
+	@$(BIN)/python -m tests.support.beforehand '$(TOGETHER)' '$(ALONE)'
 	@$(BIN)/python -m pytest $(TOGETHER)
-	@$(BIN)/python -m pytest $(CONTAINERS)
 	@$(BIN)/python -m pytest $(ALONE)
 else
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
 
 TOGETHER = -n 3 tests/unit tests/integration
-CONTAINERS = tests/container
-ALONE = tests/chaos
+ALONE = tests/container tests/chaos
 
 check: .venv/.check ## Run every linter and the type checker
 	@echo 'ruff check'
