@@ -137,20 +137,20 @@ def apply_each(
                 durability.flush(session, state)
                 return False
             for migration, done in zip(group, results, strict=True):
-                applied = _applied(migration, done)
+                applied = _applied(migration, done, watched=state.had_tables)
                 _log_applied(applied, session.settings.lock_hold_warn)
                 state.add(applied, flushed=waits or not migration.directives.transaction)
             fingerprint = fingerprint.plus(group)
     return True
 
 
-def _applied(migration: Migration, done: Done) -> Applied:
+def _applied(migration: Migration, done: Done, *, watched: bool) -> Applied:
     return Applied(
         version=migration.version,
         file=migration.file,
         description=migration.description,
         duration_ms=done.duration_ms,
-        impact=done.impact,
+        impact=done.impact if watched else impact.Impact(),
         rows=summed(done.rows),
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from migrator.process.version import __version__
+from tests.support.migrator import BOTH_WAYS
 from tests.support.sessions import Session, nothing_left
 from tests.support.snapshot import snapshot
 
@@ -349,3 +350,21 @@ def test_a_file_that_is_changed_while_others_run_is_the_one_that_was_checked(
         holder.end()
         assert process.wait().status == 0
     assert tables(database) == {"a", "b"}
+
+
+@BOTH_WAYS
+def test_in_an_empty_database_no_lock_is_reported_or_warned_of(
+    migrate: Migrate, folder: Folder, header: str
+) -> None:
+    """There is no table, so nobody waits."""
+    folder.write("001_a.sql", "CREATE TABLE made (id int);")
+    change = "ALTER TABLE made ADD b bigint; ALTER TABLE made ALTER id TYPE bigint;"
+    folder.write("002_b.sql", f"{header}{change}")
+    run = migrate(env={"MIGRATOR_LOCK_HOLD_WARN": "1ms"})
+    assert run.status == 0
+    names = [event["event"] for event in run.events]
+    assert names.count("applied") == 2
+    assert "locks were held long" not in names
+    for event in run.events:
+        if event["event"] == "applied":
+            assert (event["locks"], event["rewritten"]) == ([], [])
