@@ -208,14 +208,22 @@ class Project:
         """Ask the backend, and return status and JSON."""
         return ask(self.url() + path, **request)
 
-    def wait_for_health(self, status: int, seconds: float = 30) -> Any:  # noqa: ANN401
-        """Wait until `/health` answers with a status, and return the answer."""
+    def wait_for_health(self, status: int, database: str, seconds: float = 30) -> None:
+        """Wait until `/health` answers with a status, and says this of the database.
+
+        Each of the workers has its own connections: one may still wait to try again while another
+        one works, and any of them may answer.
+        """
         url = self.url()
         deadline = time.monotonic() + seconds
-        while (answer := ask(url + "/health"))[0] != status:
-            assert time.monotonic() < deadline, f"no {status} within {seconds} s: {answer}"
+        expected = {
+            "status": "healthy" if status == 200 else "unhealthy",
+            "database": database,
+            "logging": "configured",
+        }
+        while (answer := ask(url + "/health")) != (status, expected):
+            assert time.monotonic() < deadline, f"not {expected} within {seconds} s: {answer}"
             time.sleep(0.1)
-        return answer[1]
 
     def events(self, since: float = 0) -> list[Event]:
         """Return what has happened to the containers, in order.

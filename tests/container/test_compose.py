@@ -82,7 +82,7 @@ class TestRestart:
     def test_of_the_backend_runs_no_migration(self, shop: Project) -> None:
         since = time.time()
         shop.compose("restart", "backend")
-        shop.wait_for_health(200)
+        shop.wait_for_health(200, "connected")
         started = {e.service for e in shop.events(since) if e.action == "start"}
         assert started == {"backend"}
 
@@ -93,21 +93,18 @@ class TestRestart:
         assert check[0] == "bash", "an interpreter takes longer to start than the backend to answer"
         assert compose.run("docker", "exec", backend["Id"], *check).status == 0
         shop.compose("stop", "postgres")
-        sick = shop.wait_for_health(503)
-        assert sick == {"status": "unhealthy", "database": "unavailable", "logging": "configured"}
+        shop.wait_for_health(503, "unavailable")
         assert compose.run("docker", "exec", backend["Id"], *check).status != 0
         shop.compose("start", "postgres")
-        assert shop.wait_for_health(200) == HEALTHY
+        shop.wait_for_health(200, "connected")
 
     def test_an_older_schema_than_the_code_is_not_healthy(self, shop: Project) -> None:
         shop.sql("CREATE TABLE kept AS TABLE schema_migrations; DELETE FROM schema_migrations")
         try:
-            assert shop.wait_for_health(503)["database"] == (
-                "the schema is at version 0, and 1 is needed"
-            )
+            shop.wait_for_health(503, "the schema is at version 0, and 1 is needed")
         finally:
             shop.sql("INSERT INTO schema_migrations TABLE kept; DROP TABLE kept")
-        assert shop.wait_for_health(200) == HEALTHY
+        shop.wait_for_health(200, "connected")
 
 
 def test_the_backend_works_on_the_schema(shop: Project) -> None:

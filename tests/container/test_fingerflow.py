@@ -198,7 +198,7 @@ def test_what_to_type_now_works(flow: Project) -> None:
                 assert flow.try_compose("ps", "--all", "--quiet").out == ""
                 runs(flow, "make up")
             elif command.endswith(("start backend", "restart backend")):
-                flow.wait_for_health(200)
+                flow.wait_for_health(200, "connected")
     assert len(ran) > 25
 
 

@@ -27,6 +27,9 @@ def create_pool(url: str) -> Pool:
         min_size=1,
         max_size=5,
         timeout=5,
+        # The pauses between its tries double until this time, and a database that is back is not
+        # seen during a pause. After that time the next request tries anew.
+        reconnect_timeout=2,
         check=ConnectionPool.check_connection,
         open=False,
     )
