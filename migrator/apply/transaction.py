@@ -32,14 +32,7 @@ from migrator.history.table import (
 )
 from migrator.process.log import get_logger
 from migrator.server import retry
-from migrator.server.session import (
-    GIVE_PATH_BACK,
-    OUR_SETTINGS,
-    RESET_OURS,
-    RESET_SETTINGS,
-    RESET_STATE,
-    USUAL_PATH,
-)
+from migrator.server.session_settings import OUR_SETTINGS, RESET_STATE
 from migrator.server.sqlstate import INSUFFICIENT_PRIVILEGE, NOT_CLAIMED
 from migrator.watch import impact, observer
 
@@ -315,7 +308,7 @@ def _send_at_once(session: Session, turn: Turn) -> Done:
         session,
         migration,
         range(len(migration.statements)),
-        f"{claim};\n{session.guard}{_first_sql(turn, migration)};\n{USUAL_PATH}",
+        f"{claim};\n{session.guard}{_first_sql(turn, migration)};\n{session.set_to.usual}",
         f"{end};\n{turn.commit}",
     )
     return Done(duration_ms(session), times.impact(impact.read(session)))
@@ -342,14 +335,14 @@ def _send_in_steps(
         # The snapshot of the transaction must be younger than the lock. The end of the file gives
         # the session's lock back, and the transaction has taken the lock, too.
         lock.acquire(session)
-    _, *columns = lock.begin(
+    columns = lock.begin(
         session,
         statements.limits_sql(session, group[0], local=True),
-        f"{GIVE_PATH_BACK}, {fingerprint_sql(table)}",
+        f"{session.set_to.usual_values}, {fingerprint_sql(table)}",
         first=_first_sql(turn, group[0]),
         isolation=isolation or "READ COMMITTED",
     )
-    if read_fingerprint(columns) != fingerprint:
+    if read_fingerprint(columns[-2:]) != fingerprint:
         session.rollback()
         return None
     times = impact.LockTimes()
@@ -414,7 +407,7 @@ def _end_sql(
         after=before.version if before else None,
     )
     pieces = [
-        OUR_SETTINGS if traceless else RESET_SETTINGS,
+        OUR_SETTINGS if traceless else session.set_to.reset,
         impact.REPORT_SQL if turn.watched else "",
         "" if traceless else RESET_STATE,
         record,
@@ -432,4 +425,4 @@ def _following_sql(session: Session, turn: Turn, migration: Migration) -> str:
     """
     limits = statements.limits_sql(session, migration, local=True)
     # The record is written with a search_path and a time zone that are not meant for files.
-    return f"{limits};\n{_first_sql(turn, migration, later=True)};\n{RESET_OURS}"
+    return f"{limits};\n{_first_sql(turn, migration, later=True)};\n{session.set_to.next_file}"

@@ -23,7 +23,6 @@ from migrator.server.limits import leash_sql, limits_sql
 from migrator.server.session import (
     READ_ONLY,
     READ_ONLY_HINT,
-    SAFE_PATH,
     ServerReadOnly,
     Session,
 )
@@ -41,7 +40,7 @@ T = TypeVar("T")
 @cache
 def key(table: Table) -> int:
     """Return the advisory lock's key for a history table, a signed 64-bit number."""
-    digest = sha256(f"migrator:{table}".encode()).digest()
+    digest = sha256(f"migrator:{table.schema}.{table.name}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
@@ -114,7 +113,7 @@ def claim_sql(session: Session, limits: str, expected: str, *, quietly: bool = F
     quiet = " AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D')"
     # Each statement of the block sees what was committed before it began (PostgreSQL documentation,
     # "Function Volatility Categories").
-    return f"""BEGIN ISOLATION LEVEL READ COMMITTED; {SAFE_PATH};
+    return f"""BEGIN ISOLATION LEVEL READ COMMITTED; {session.set_to.ours};
 {limits};
 DO $migrator$ BEGIN
   IF NOT pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)}) THEN

@@ -9,6 +9,7 @@ from migrator.history import lock
 from migrator.history.progress import own_tables
 from migrator.process.errors import UsageError
 from migrator.process.log import get_logger
+from migrator.process.names import identifier
 from migrator.server import retry
 from migrator.watch import observer
 
@@ -182,7 +183,7 @@ def drop_subscriptions(session: Session) -> None:
         session: outside a transaction.
     """
     for name, _ in session.query(_SUBSCRIPTIONS):
-        session.execute(
+        session.query(
             f"ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE);"
             f" DROP SUBSCRIPTION {name}"
         )
@@ -247,7 +248,7 @@ def _require_own_history(session: Session) -> None:
                 "migrations would count as applied",
                 f"Reset as {owner}; or ALTER TABLE {own_table} OWNER TO {role}; then reset again.",
             )
-    schema = f'"{table.schema}"'
+    schema = identifier(table.schema)
     allowed = session.query(
         "SELECT CASE WHEN to_regnamespace(%s) IS NULL"
         " THEN pg_catalog.has_database_privilege(current_database(), 'CREATE')"
