@@ -280,7 +280,8 @@ def commit_progress_sql(session: Session, migration: Migration, reached: Reached
     """Return the SQL that records how far a file has come and commits the transaction."""
     table = session.settings.table
     progress = progress_sql(table, migration, reached)
-    return f"{_AS_OURSELVES}; {session.set_to.ours}; {session.guard}{lock.check_sql(table)}; {progress}; COMMIT"
+    begin = f"{_AS_OURSELVES}; {session.set_to.ours}; {session.guard}{lock.check_sql(table)}"
+    return f"{begin}; {progress}; COMMIT"
 
 
 def _record_progress(session: Session, migration: Migration, index: int, reached: Reached) -> None:

@@ -109,6 +109,12 @@ _BY_MESSAGE = {
         "It looks like a placeholder of a template. A migration is plain SQL: nothing is filled in."
     ),
     "42601 INSERT has more": "Give as many values as there are columns.",
+    r'42704 unrecognized configuration parameter "\w+\.': (
+        "Nothing has set it. Give it a value for this run, such as "
+        "MIGRATOR_SET=app.env=production; or let the file do without one: current_setting(name, "
+        "true) is NULL or empty then. In a dump it is a setting of an extension that the server "
+        "has not loaded: remove the line."
+    ),
     "42704 unrecognized configuration parameter": (
         "The server does not have that setting. If the file is a dump, the server is older than "
         "the pg_dump that wrote the file: remove the line, or use the pg_dump of the server's "

@@ -155,8 +155,7 @@ def _values(text: str) -> tuple[tuple[str, str], ...]:
         name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(
-                f"expected name=value, and {word!r} has no =; separate several with blanks, and put "
-                "a value with a blank in quotes"
+                f"expected name=value, and {word!r} has no =; a value with a blank is in quotes"
             )
         if not _PARAMETER.fullmatch(name):
             raise ValueError(

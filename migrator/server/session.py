@@ -264,6 +264,7 @@ class Session:
         self.may_have_committed = False
         self.set_to = session_settings(settings)
         self.is_set = False
+        self._is_pooled: bool | None = None  # until it is asked
         self.cursor = connection.cursor()
         self.patience = usual_patience(settings) if patience is None else patience
         watched = isinstance(connection, WatchedConnection)
@@ -399,19 +400,24 @@ class Session:
             self.cursor.execute(sql)
 
     @contextmanager
-    def as_role(self) -> Iterator[None]:
+    def as_role(self) -> Iterator[bool]:
         """In the block, the session has our role, for commands that no transaction can have.
 
         Through a pooler, the session keeps the role that has logged in, because another client
         would get what is set in it.
+
+        Yields:
+            Whether the session has the role of the settings.
         """
         role = self.set_to.role.replace("LOCAL ", "", 1)
-        if not role or self.through_pooler:
-            yield
+        if role and self._is_pooled is None:
+            self._is_pooled = self.through_pooler
+        if not role or self._is_pooled:
+            yield not role
             return
         self.execute_in_spite_of_signals(role)
         try:
-            yield
+            yield True
         finally:
             if not self.closed:
                 self.execute_in_spite_of_signals("RESET ROLE")
@@ -507,13 +513,15 @@ class Session:
         """The server and the database, for the log; behind a pooler, the version that it claims."""
         info = self.connection.info
         version, _, _ = str(info.parameter_status("server_version")).partition(" ")
-        return {
+        target: dict[str, object] = {
             "host": info.host,
             "port": info.port,
             "database": info.dbname,
             "role": info.user,
             "server_version": version,
         }
+        given = {"acts_as": self.settings.role, "schema": self.settings.schema}
+        return target | {name: value for name, value in given.items() if value}
 
     @property
     def server_version(self) -> int:

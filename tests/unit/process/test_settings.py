@@ -213,8 +213,8 @@ class TestLoad:
             ("MIGRATOR_AHEAD", "ignore", "expected warn or refuse"),
             ("MIGRATOR_OUT_OF_ORDER", "yes", "expected refuse or allow"),
             *(
-                ("MIGRATOR_TABLE", name, "expected a table name, or schema.table, of letters")
-                for name in ('a"b', "a b", "1a", "a.b.c", "a.", "a-b", "x" * 64, "t; DROP TABLE t")
+                ("MIGRATOR_TABLE", name, "expected a table name, or schema.table")
+                for name in ('a"b', "a b", "a.b.c", "a.", ".a", "x" * 64, "t; DROP TABLE t", "$a$")
             ),
         ],
     )
