@@ -212,9 +212,9 @@ DO $migrator$ DECLARE other record; BEGIN
     WHERE c.oid = {literal(table.quoted)}::regclass AND a.grantee <> c.relowner
     GROUP BY a.grantee
   LOOP
-    EXECUTE 'REVOKE ALL ON {table.quoted} FROM ' || other.name;
+    EXECUTE {literal(f"REVOKE ALL ON {table.quoted} FROM ")} || other.name;
     IF other.reads THEN
-      EXECUTE 'GRANT SELECT ON {table.quoted} TO ' || other.name;
+      EXECUTE {literal(f"GRANT SELECT ON {table.quoted} TO ")} || other.name;
     END IF;
   END LOOP;
 END $migrator$"""
