@@ -102,21 +102,23 @@ def _value(session: Session) -> MigratorError | None:
 def _to_create(session: Session) -> str:
     """Return how our role can get the right to create the history; empty if that is not missing."""
     table = session.settings.table
-    schema = identifier(table.schema)
     found = _ask(
         session,
         f"SELECT {_quoted('current_user::text')}, {_quoted('current_database()::text')},"
-        f" n.oid IS NOT NULL, coalesce(has_schema_privilege(n.oid, 'CREATE'),"
+        f" {_quoted(literal(table.schema))}, n.oid IS NOT NULL,"
+        " coalesce(has_schema_privilege(n.oid, 'USAGE'), false),"
+        " coalesce(has_schema_privilege(n.oid, 'CREATE'),"
         " has_database_privilege(current_database(), 'CREATE'))"
         f" FROM (SELECT) one LEFT JOIN pg_catalog.pg_namespace n"
         f" ON n.nspname = {literal(table.schema)}",
     )
-    if not found or found[3]:
+    if not found or found[5]:
         return ""
-    role, database, exists, _ = found
+    role, database, schema, exists, sees, _ = found
     if exists:
+        rights = "CREATE" if sees else "USAGE, CREATE"
         return (
-            f"The owner of the schema, or a superuser, allows it: GRANT USAGE, CREATE ON SCHEMA "
+            f"The owner of the schema, or a superuser, allows it: GRANT {rights} ON SCHEMA "
             f"{schema} TO {role};"
         )
     return (

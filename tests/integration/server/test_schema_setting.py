@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate
 
+ROOT = Path(__file__).parents[3]
 TENANT = {"MIGRATOR_SCHEMA": "tenant-42"}
 # Every character that has a meaning somewhere: in SQL, in a RAISE, in the driver, in a shell.
 STRANGE = """it's "50%" $of \\ it; -- a.b,c"""
@@ -208,21 +213,51 @@ class TestRefused:
         assert migrate("status", env={**TENANT, "MIGRATOR_TABLE": "tenant-42.h"}).status == 0
 
 
+def commands_of(document: str, heading: str) -> str:
+    """Return the block of `sh` under a heading of a document."""
+    text = (ROOT / document).read_text("utf-8")
+    return text.partition(f"## {heading}\n")[2].partition("```sh\n")[2].partition("```")[0]
+
+
+def shell(database: Database, folder: Path, commands: str) -> int:
+    """Run commands of a document in a folder, where `migrator` is this one."""
+    environ = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DATABASE_URL": database.url,
+    }
+    return subprocess.run(
+        ["sh", "-c", commands], cwd=folder, env=environ, check=False, timeout=120
+    ).returncode
+
+
 def test_seeds_in_a_second_folder_with_a_history_of_their_own(
     migrate: Migrate, folder: Folder, database: Database
 ) -> None:
-    """The recipe of docs/writing-migrations.md."""
-    seeds = folder.path.parent / "seeds"
-    seeds.mkdir()
+    """The recipe of docs/writing-migrations.md, again and again."""
+    both = commands_of("docs/writing-migrations.md", "Rows for one environment")
+    place = folder.path.parent
+    (place / "seeds").mkdir()
     folder.write("001_users.sql", "CREATE TABLE users (name text PRIMARY KEY);")
-    (seeds / "001_users.sql").write_text("INSERT INTO users VALUES ('demo');")
-    env = {"MIGRATIONS_DIR": str(seeds), "MIGRATOR_TABLE": "seeds"}
-    assert migrate().status == 0
-    assert migrate(env=env).status == 0
-    assert database.execute("SELECT name FROM users") == [("demo",)]
-    assert migrate().status == migrate(env=env).status == 0
-    assert migrate("status").status == migrate("status", env=env).status == 0
+    (place / "seeds/001_users.sql").write_text("INSERT INTO users VALUES ('demo');")
+    for _ in range(2):
+        assert shell(database, place, both) == 0
+        assert database.execute("SELECT name FROM users") == [("demo",)]
     folder.write("002_more.sql", "ALTER TABLE users ADD email text;")
-    (seeds / "002_more.sql").write_text("UPDATE users SET email = 'demo@example.com';")
-    assert migrate().status == 0
-    assert migrate(env=env).status == 0
+    (place / "seeds/002_more.sql").write_text("UPDATE users SET email = 'demo@example.com';")
+    assert shell(database, place, both) == 0
+    for env in ({}, {"MIGRATIONS_DIR": str(place / "seeds"), "MIGRATOR_TABLE": "seeds"}):
+        assert migrate("check", env=env).status == 0
+        assert migrate("--current", env=env).out.startswith("Current schema version: 2\n")
+
+
+def test_the_loop_over_schemas_goes_on_after_one_that_fails(
+    folder: Folder, database: Database
+) -> None:
+    """The loop of docs/operations.md."""
+    loop = commands_of("docs/operations.md", "A schema for each tenant")
+    folder.write("001_a.sql", "CREATE TABLE a ();")
+    (folder.path.parent / "tenants").write_text("one\npg_two\nthree\n")
+    assert shell(database, folder.path.parent, loop) == 1
+    assert tables(database, "one") == tables(database, "three") == ["a", "schema_migrations"]
+    (folder.path.parent / "tenants").write_text("one\ntwo\n")
+    assert shell(database, folder.path.parent, loop) == 0
