@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from migrator.process.names import with_suffix
 from migrator.process.settings import given_as
 from migrator.server import sqlstate
 
@@ -289,7 +290,8 @@ def for_failure(clues: Clues, table: Table) -> str:
             f"VALUES ({clues.version}, 'was there already')"
         )
         if clues.half_done:  # such a file is not applied, whatever the history says
-            forget = f"DELETE FROM {table}_progress WHERE version = {clues.version}"
+            progress = table._replace(name=with_suffix(table.name, "_progress"))
+            forget = f"DELETE FROM {progress} WHERE version = {clues.version}"
             record = f"BEGIN; {record}; {forget}; COMMIT"
         return f"{_EXISTS} If all changes of the file exist already, record it: {record}."
     if clues.at_end and (about_end := _about_end(clues, table)):

@@ -166,7 +166,8 @@ def _values(text: str) -> tuple[tuple[str, str], ...]:
             raise ValueError(f"{name} is not possible: names in migrator. are its own")
         if name.lower() in values:
             raise ValueError(f"{name} has two values")
-        if _NEXT_VALUE.search(value) and f"{word}" in text:
+        as_it_is = re.search(rf"(?<!\S){re.escape(word)}(?!\S)", text)
+        if as_it_is and _NEXT_VALUE.search(value):
             raise ValueError(
                 f"{name} would have the value {value!r}: separate names with blanks, not with "
                 "commas; a value that really is so is written in quotes"

@@ -246,7 +246,8 @@ def _require_own_history(session: Session) -> None:
     table = session.settings.table
     for own_table in own_tables(table):
         rows = session.query(
-            "SELECT pg_catalog.pg_get_userbyid(c.relowner)::text, current_user::text"
+            "SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)),"
+            " pg_catalog.quote_ident(current_user)"
             f" FROM pg_catalog.pg_class c WHERE c.oid = to_regclass(%s) AND c.relowner <> {_US}",
             (own_table.quoted,),
         )

@@ -107,6 +107,31 @@ def test_a_role_that_a_file_sets_is_as_in_psql_and_the_record_is_written_as_ours
     assert owners(database)["schema_migrations"] == ROLE
 
 
+@BOTH_WAYS
+def test_a_session_authorization_that_a_file_sets_does_not_keep_the_record_from_our_role(
+    migrate: Migrate, folder: Folder, database: Database, header: str
+) -> None:
+    """Only a superuser may set it; as that other user, nobody could act as our role."""
+    env = {**AS_ROLE, "DATABASE_URL": database.admin_url}
+    folder.write(
+        "001_a.sql",
+        f"{header}CREATE TABLE seen AS SELECT 1 AS n, current_user::text AS role;"
+        "GRANT ALL ON seen TO PUBLIC; SET SESSION AUTHORIZATION role_somebody;"
+        "INSERT INTO seen SELECT 2, current_user; INSERT INTO seen SELECT 3, current_user;",
+    )
+    if header:
+        folder.write("002_b.sql", f"{header}CREATE INDEX CONCURRENTLY i ON seen (n); SELECT 1;")
+    folder.write("003_c.sql", "INSERT INTO seen SELECT 4, current_user;")
+    assert migrate(env=env).status == 0
+    assert database.execute("SELECT n, role FROM seen ORDER BY n") == [
+        (1, ROLE),
+        (2, "role_somebody"),
+        (3, "role_somebody"),
+        (4, ROLE),
+    ]
+    assert owners(database)["schema_migrations"] == ROLE
+
+
 @pytest.mark.usefixtures("owner_may_create_databases")
 @pytest.mark.parametrize("pool_size", [1, 2])
 def test_through_a_pooler_and_nothing_is_left_in_its_connections(
