@@ -69,6 +69,8 @@ RESET_STATE = (
     "CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();"
     " DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
+# This undoes what a rollback of a file leaves behind.
+UNDO_ROLLED_BACK = "DEALLOCATE ALL; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES"
 _USUAL = "pg_catalog.set_config('search_path', NULL, {})"
 
 
