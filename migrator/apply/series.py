@@ -199,7 +199,8 @@ def _is_light(session: Session, migration: Migration, highest: int) -> bool:
         migration: the file.
         highest: the highest version in the history before the file.
     """
-    names = (session.settings.table.name.upper(), _UNICODE_NAME)
+    name = session.settings.table.name.upper()
+    names = (name, name.replace('"', '""'), _UNICODE_NAME)
     source = migration.script.source
     return (
         migration.version > highest

@@ -286,12 +286,12 @@ def for_failure(clues: Clues, table: Table) -> str:
         )
     if clues.sqlstate in _EXISTING and not clues.is_first:  # `baseline` is refused then
         record = (
-            f"INSERT INTO {table} (version, description) "
+            f"INSERT INTO {table.shortest} (version, description) "
             f"VALUES ({clues.version}, 'was there already')"
         )
         if clues.half_done:  # such a file is not applied, whatever the history says
             progress = table._replace(name=with_suffix(table.name, "_progress"))
-            forget = f"DELETE FROM {progress} WHERE version = {clues.version}"
+            forget = f"DELETE FROM {progress.shortest} WHERE version = {clues.version}"
             record = f"BEGIN; {record}; {forget}; COMMIT"
         return f"{_EXISTS} If all changes of the file exist already, record it: {record}."
     if clues.at_end and (about_end := _about_end(clues, table)):

@@ -9,7 +9,9 @@ _LONGEST = 63  # bytes
 _NAME = re.compile(r'([\w$-]+)|"((?:[^"\x00-\x1f]|"")+)"')
 # The body of a block of ours is between two of these, and may have a name in it.
 _DOLLARS = re.compile(r"\$\w*\$")
-_UNQUOTED = re.compile(r"[^\W\dA-Z][^\WA-Z]*")
+_WORD = re.compile(r"[\w$]+")
+# SQL without quotes reads capital letters as small ones.
+_UNQUOTED = re.compile(r"[^\W\dA-Z](?:[^\WA-Z]|\$)*")
 
 
 def read_names(text: str) -> tuple[str, ...]:
@@ -62,7 +64,12 @@ class Table(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{_shown(self.schema)}.{_shown(self.name)}"
+        return f"{_shown(self.schema, _WORD)}.{_shown(self.name, _WORD)}"
+
+    @property
+    def shortest(self) -> str:
+        """The name as SQL, without the quotes that SQL can do without."""
+        return f"{_shown(self.schema, _UNQUOTED)}.{_shown(self.name, _UNQUOTED)}"
 
     @property
     def quoted(self) -> str:
@@ -76,9 +83,9 @@ def identifier(name: str) -> str:
     return f'"{doubled}"'
 
 
-def _shown(name: str) -> str:
-    """Return a name as a person would write it: in quotes only if it is another one without."""
-    return name if _UNQUOTED.fullmatch(name) else identifier(name)
+def _shown(name: str, plain: re.Pattern[str]) -> str:
+    """Return a name without quotes if it is a plain one."""
+    return name if plain.fullmatch(name) else identifier(name)
 
 
 def with_suffix(name: str, suffix: str) -> str:

@@ -219,7 +219,14 @@ def test_a_member_without_the_rights_of_the_role_needs_no_more(
     env = {**AS_ROLE, "DATABASE_URL": url}
     folder.write("001_a.sql", f"{NO_TRANSACTION}CREATE TABLE a (id int); SELECT 1;")
     folder.write("002_b.sql", "CREATE TABLE b (); RESET ROLE;")
+    for number in range(3, 8):  # these are sent in one message
+        folder.write(f"{number:03}_c.sql", f"CREATE TABLE c{number} (id int);")
+    folder.write("008_d.sql", "CREATE TABLE c7 (id int);")
     try:
+        run = migrate(env=env)
+        assert run.status == 1
+        assert run.event("migration failed")["current"] == 7
+        folder.write("008_d.sql", "CREATE TABLE d (id int);")
         for command in ("apply", "status", "verify", "apply"):
             assert migrate(command, env=env).status == 0
         assert migrate("reset", "--confirm", database.name, env=env).status == 0
