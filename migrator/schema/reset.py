@@ -255,8 +255,8 @@ def _require_own_history(session: Session) -> None:
             raise UsageError(
                 f"the table {own_table} belongs to the role {owner}, so it would stay, and its "
                 "migrations would count as applied",
-                f"Reset as {owner}; or ALTER TABLE {own_table.shortest} OWNER TO {role}; then reset "
-                "again.",
+                f"Reset as {owner}; or ALTER TABLE {own_table.shortest} OWNER TO {role}; then "
+                "reset again.",
             )
     schema = identifier(table.schema)
     allowed = session.query(
