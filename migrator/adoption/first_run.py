@@ -15,7 +15,7 @@ from migrator.history.plan import make_plan
 from migrator.history.progress import own_tables, progress_table
 from migrator.history.table import COLUMNS, read_history
 from migrator.process.errors import NotOurs, Problem, UsageError
-from migrator.process.names import Table, identifier
+from migrator.process.names import Table, identifier, literal
 from migrator.server.session import ServerError, sendable
 
 if TYPE_CHECKING:
@@ -55,13 +55,6 @@ FROM (
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS is_history
   {_TABLES} AND (n.oid = %(schema)s::oid OR n.nspname::text = %(home)s)
 ) t"""
-# The schema in which CREATE TABLE makes a table without a schema; there may be none.
-_PLACE = """
-SELECT pg_catalog.current_database()::pg_catalog.text,
-  pg_catalog.quote_ident(pg_catalog.current_schema()::pg_catalog.text),
-  pg_catalog.to_regnamespace(
-    pg_catalog.quote_ident(pg_catalog.current_schema()::pg_catalog.text))::pg_catalog.oid::bigint
-"""
 
 
 class _Tables(NamedTuple):
@@ -201,7 +194,7 @@ def _tables(session: Session, others: Sequence[Table]) -> _Tables:
         session: the session.
         others: tables that do not count.
     """
-    [(database, schema, oid)] = session.query_names(_PLACE)
+    [(database, schema, oid)] = session.query_names(_place(session.settings.schema))
     arguments = {
         "others": [table.quoted for table in others],
         "progress": progress_table(session.settings.table).quoted,
@@ -213,6 +206,19 @@ def _tables(session: Session, others: Sequence[Table]) -> _Tables:
     }
     [(number, names, ours)] = session.query(_IN_SCHEMA, arguments)
     return _Tables(database, schema or "", number, names or (), ours)
+
+
+def _place(schema: str) -> str:
+    """Return the query for the schema in which CREATE TABLE makes a table; there may be none.
+
+    Args:
+        schema: the schema of the settings, which a run makes if it is not there; may be empty.
+    """
+    name = literal(schema) if schema else "pg_catalog.current_schema()::pg_catalog.text"
+    return f"""
+SELECT pg_catalog.current_database()::pg_catalog.text, pg_catalog.quote_ident({name}),
+  pg_catalog.to_regnamespace(pg_catalog.quote_ident({name}))::pg_catalog.oid::bigint
+"""
 
 
 def _history(
@@ -346,4 +352,4 @@ def _all_the_same(tables: _Tables, prefix: str = "") -> str:
 def _elsewhere(table: Table) -> str:
     """Return the setting that gives the history another name."""
     name = "migrator_history" if table.name != "migrator_history" else "migrator_migrations"
-    return f"MIGRATOR_TABLE={table._replace(name=name)}"
+    return f"MIGRATOR_TABLE={shlex.quote(str(table._replace(name=name)))}"

@@ -132,12 +132,16 @@ def find(session: Session, tool: str | None = None) -> tuple[ForeignHistory, ...
     any_name = [entry for entry in CATALOGUE if entry.names == ANY_NAME]
     names = sorted({_names(entry) for entry in CATALOGUE if entry not in any_name})
     suffixes = "|".join(map(_suffix, CATALOGUE))
-    arguments = {
+    arguments: dict[str, object] = {
         "names": f"^({'|'.join(names)})({suffixes})?$",
         # Of the columns of a tool, the one with the longest name is hardly ever in other tables.
         "columns": [max(entry.columns, key=len) for entry in any_name],
     }
-    found = _look(session, _RECOGNISABLE, arguments)
+    which = _RECOGNISABLE
+    if schema := session.settings.schema:  # what is in other schemas is of other runs
+        which += " AND n.nspname = %(schema)s"
+        arguments["schema"] = schema
+    found = _look(session, which, arguments)
     companions = _companions(session, found)
     histories = []
     for table in found:

@@ -17,7 +17,7 @@ from migrator.process.log import get_logger
 from migrator.process.names import server_time
 from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers, sqlstate
-from migrator.server.session import SAFE_PATH, Diagnosis, ServerError
+from migrator.server.session import Diagnosis, ServerError
 from migrator.watch import impact, observer
 
 if TYPE_CHECKING:
@@ -280,9 +280,8 @@ def commit_progress_sql(session: Session, migration: Migration, reached: Reached
     """Return the SQL that records how far a file has come and commits the transaction."""
     table = session.settings.table
     progress = progress_sql(table, migration, reached)
-    return (
-        f"{_AS_OURSELVES}; {SAFE_PATH}; {session.guard}{lock.check_sql(table)}; {progress}; COMMIT"
-    )
+    begin = f"{_AS_OURSELVES}; {session.set_to.ours}; {session.guard}{lock.check_sql(table)}"
+    return f"{begin}; {progress}; COMMIT"
 
 
 def _record_progress(session: Session, migration: Migration, index: int, reached: Reached) -> None:

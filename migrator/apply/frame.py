@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.apply import durability, statements
 from migrator.history.table import applied_by, record_sql
-from migrator.server.session import RESET_OURS, RESET_SETTINGS, RESET_STATE
+from migrator.server.session_settings import RESET_STATE
 from migrator.watch import impact
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def end_sql(
         after=before.version if before else None,
     )
     report = impact.REPORT_SQL if turn.watched else ""
-    return ";\n".join(filter(None, (RESET_SETTINGS, report, RESET_STATE, record)))
+    return ";\n".join(filter(None, (session.set_to.reset, report, RESET_STATE, record)))
 
 
 def following_sql(session: Session, turn: Turn, migration: Migration) -> str:
@@ -90,7 +90,7 @@ def following_sql(session: Session, turn: Turn, migration: Migration) -> str:
     """
     limits = statements.limits_sql(session, migration, local=True)
     # The record is written with a search_path and a time zone that are not meant for files.
-    return f"{limits};\n{first_sql(turn, migration, later=True)};\n{RESET_OURS}"
+    return f"{limits};\n{first_sql(turn, migration, later=True)};\n{session.set_to.next_file}"
 
 
 def commit_sql(turn: Turn, migration: Migration) -> str:

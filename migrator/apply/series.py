@@ -34,14 +34,8 @@ from migrator.process.errors import Interrupted
 from migrator.process.log import get_logger
 from migrator.process.names import literal
 from migrator.server import notices
-from migrator.server.session import (
-    OUR_SETTINGS,
-    SAFE_PATH,
-    UNDO_ROLLED_BACK,
-    USUAL_PATH,
-    ConnectionLost,
-    ServerError,
-)
+from migrator.server.session import ConnectionLost, ServerError
+from migrator.server.session_settings import OUR_SETTINGS, UNDO_ROLLED_BACK
 from migrator.watch import impact, observer
 
 if TYPE_CHECKING:
@@ -108,7 +102,7 @@ def make(session: Session, turn: Turn) -> Series:
             reached_sql(table, turn.highest, first.version),
             first.version,
         )
-        head = f"{claim};\n{session.guard}{frame.first_sql(turn, first)};\n{USUAL_PATH}"
+        head = f"{claim};\n{session.guard}{frame.first_sql(turn, first)};\n{session.set_to.usual}"
         end = frame.end_sql(session, turn, first, turn.fingerprint)
         end = f"{end};\n{frame.commit_sql(turn, first)}"
     files, pieces = [first], [end]
@@ -120,7 +114,7 @@ def make(session: Session, turn: Turn) -> Series:
         files.append(migration)
         pieces.append(text)
     found = durations_sql(table, first.version, files[-1].version)
-    pieces += ["RESET ALL", SAFE_PATH, found]
+    pieces += ["RESET ALL", session.set_to.ours, found]
     return Series(tuple(files), head, _NEXT.join(pieces))
 
 
@@ -206,7 +200,8 @@ def _is_light(session: Session, migration: Migration, highest: int) -> bool:
         migration: the file.
         highest: the highest version in the history before the file.
     """
-    names = (session.settings.table.name.upper(), _UNICODE_NAME)
+    name = session.settings.table.name.upper()
+    names = (name, name.replace('"', '""'), _UNICODE_NAME)
     source = migration.script.source
     return (
         migration.version > highest
@@ -242,7 +237,7 @@ def _light(
     )
     record = new_record_sql(table, migration, applied_by=applied_by())
     end = f"{OUR_SETTINGS};\n{record};\n{frame.commit_sql(turn, migration)}"
-    return f"{claim};\n{USUAL_PATH}", end
+    return f"{claim};\n{session.set_to.usual}", end
 
 
 def _committed(session: Session, began: Mapping[int, int]) -> list[Done]:
@@ -260,7 +255,9 @@ def _committed(session: Session, began: Mapping[int, int]) -> list[Done]:
     try:
         if session.in_transaction:
             session.read_in_spite_of_signals(f"ROLLBACK; {UNDO_ROLLED_BACK}")
-        rows = session.read_in_spite_of_signals(f"RESET ALL; {OUR_SETTINGS}; {query}")
+        rows = session.read_in_spite_of_signals(
+            f"RESET ALL; {session.set_to.role}{OUR_SETTINGS}; {query}"
+        )
     except ServerError as refused:
         session.close()
         raise ConnectionLost(refused.message) from None

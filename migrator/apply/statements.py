@@ -32,8 +32,10 @@ _STEP = 100_000  # characters that are encoded at a time
 _BETWEEN = ";\n"
 # No file can name this savepoint, so it is none of the file's own.
 _SAVEPOINT = f"SAVEPOINT migrator_{os.urandom(8).hex()}"
+# The role of a file may not be allowed to cancel the session of the role that has logged in.
 _CANCEL_OURSELVES = (
-    "SELECT pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid()), pg_catalog.pg_sleep(1)"
+    "DO $migrator$ BEGIN RAISE query_canceled"
+    " USING MESSAGE = 'canceling statement due to user request'; END $migrator$"
 )
 # The server finds a character that the database's encoding lacks before it runs the first statement
 # of a message, so the savepoint of the message is not set.

@@ -31,13 +31,8 @@ from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint
 from migrator.process.errors import Interrupted, Problem, ProblemsFound
 from migrator.process.log import get_logger
 from migrator.server import retry
-from migrator.server.session import (
-    RESET_SETTINGS,
-    RESET_STATE,
-    SAFE_PATH,
-    ConnectionLost,
-    on_safe_path,
-)
+from migrator.server.session import ConnectionLost
+from migrator.server.session_settings import RESET_STATE, SAFE_PATH, on_safe_path
 from migrator.server.sqlstate import ACTIVE_SQL_TRANSACTION, INVALID_TRANSACTION_TERMINATION
 from migrator.watch import impact
 
@@ -101,7 +96,9 @@ def resume(
         columns = session.query(f"SELECT {fingerprint_sql(table)}")[0]
         if read_fingerprint(columns) != fingerprint:
             return None
-        session.query(statements.limits_sql(session, migration, local=False))
+        limits = statements.limits_sql(session, migration, local=False)
+        session.query(f"{session.set_to.for_session}{limits}")
+        session.is_set = True
         progress = retry.until_it_succeeds(session, lambda _: read_progress(session, migration))
         if _take_back(session, migration):
             return None
@@ -134,7 +131,7 @@ def _record(
     # Resetting the session releases the session's lock, so the transaction takes the lock, too.
     session.execute(
         f"{concurrently.BEGIN}; SELECT pg_catalog.pg_advisory_xact_lock({lock.key(table)});"
-        f" {RESET_SETTINGS}; {session.guard}{RESET_STATE};"
+        f" {session.set_to.reset}; {session.guard}{RESET_STATE};"
         f" {finish_sql(table, migration, record)}; COMMIT"
     )
 
@@ -201,6 +198,7 @@ def _clean_up(session: Session) -> None:
         if session.in_transaction:
             session.execute("ROLLBACK")
         session.execute("DISCARD ALL")
+    session.is_set = False
 
 
 def _take_back(session: Session, migration: Migration) -> bool:

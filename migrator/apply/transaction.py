@@ -28,7 +28,6 @@ from migrator.history.table import (
 from migrator.process.errors import Interrupted
 from migrator.process.log import get_logger
 from migrator.server import retry
-from migrator.server.session import GIVE_PATH_BACK
 from migrator.server.sqlstate import INSUFFICIENT_PRIVILEGE, NOT_CLAIMED
 from migrator.watch import impact, observer
 
@@ -346,14 +345,14 @@ def _send_in_steps(
         # The snapshot of the transaction must be younger than the lock. The end of the file gives
         # the session's lock back, and the transaction has taken the lock, too.
         lock.acquire(session)
-    _, *columns = lock.begin(
+    columns = lock.begin(
         session,
         statements.limits_sql(session, group[0], local=True),
-        f"{GIVE_PATH_BACK}, {fingerprint_sql(table)}",
+        f"{session.set_to.usual_values}, {fingerprint_sql(table)}",
         first=frame.first_sql(turn, group[0]),
         isolation=isolation or "READ COMMITTED",
     )
-    if read_fingerprint(columns) != fingerprint:
+    if read_fingerprint(columns[-2:]) != fingerprint:
         session.rollback()
         return None
     times = impact.LockTimes()

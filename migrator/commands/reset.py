@@ -20,7 +20,8 @@ PAGE = Page(
     schemas, and objects outside of schemas, such as publications, foreign servers, event
     triggers and casts, in one transaction. Remove the role's large objects, and apply all files.
     THE DATA IS LOST. Extensions, the schema public, default privileges and the objects of other
-    roles stay.
+    roles stay. With MIGRATOR_ROLE, our role is that one. With MIGRATOR_SCHEMA, only what is in that
+    schema is dropped.
 
     You have to give the database's name, so that a wrong DATABASE_URL drops nothing. Nothing is
     dropped either if it is known beforehand that the files could not be applied again: a file is

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from migrator.process.names import with_suffix
 from migrator.process.settings import given_as
 from migrator.server import sqlstate
 
@@ -109,6 +110,12 @@ _BY_MESSAGE = {
         "It looks like a placeholder of a template. A migration is plain SQL: nothing is filled in."
     ),
     "42601 INSERT has more": "Give as many values as there are columns.",
+    r'42704 unrecognized configuration parameter "\w+\.': (
+        "Nothing has set it. Give it a value for this run, such as "
+        "MIGRATOR_SET=app.env=production; or let the file do without one: current_setting(name, "
+        "true) is NULL or empty then. In a dump it is a setting of an extension that the server "
+        "has not loaded: remove the line."
+    ),
     "42704 unrecognized configuration parameter": (
         "The server does not have that setting. If the file is a dump, the server is older than "
         "the pg_dump that wrote the file: remove the line, or use the pg_dump of the server's "
@@ -279,11 +286,12 @@ def for_failure(clues: Clues, table: Table) -> str:
         )
     if clues.sqlstate in _EXISTING and not clues.is_first:  # `baseline` is refused then
         record = (
-            f"INSERT INTO {table} (version, description) "
+            f"INSERT INTO {table.shortest} (version, description) "
             f"VALUES ({clues.version}, 'was there already')"
         )
         if clues.half_done:  # such a file is not applied, whatever the history says
-            forget = f"DELETE FROM {table}_progress WHERE version = {clues.version}"
+            progress = table._replace(name=with_suffix(table.name, "_progress"))
+            forget = f"DELETE FROM {progress.shortest} WHERE version = {clues.version}"
             record = f"BEGIN; {record}; {forget}; COMMIT"
         return f"{_EXISTS} If all changes of the file exist already, record it: {record}."
     if clues.at_end and (about_end := _about_end(clues, table)):

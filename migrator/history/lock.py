@@ -24,7 +24,6 @@ from migrator.server.notices import PRIVATE
 from migrator.server.session import (
     READ_ONLY,
     READ_ONLY_HINT,
-    SAFE_PATH,
     ServerReadOnly,
     Session,
 )
@@ -45,7 +44,7 @@ BEGAN = "began"
 @cache
 def key(table: Table) -> int:
     """Return the advisory lock's key for a history table, a signed 64-bit number."""
-    digest = sha256(f"migrator:{table}".encode()).digest()
+    digest = sha256(f"migrator:{table.schema}.{table.name}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
@@ -119,7 +118,7 @@ def claim_sql(session: Session, limits: str, expected: str, version: int) -> str
     """
     # Each statement of the block sees what was committed before it began (PostgreSQL documentation,
     # "Function Volatility Categories").
-    return f"""BEGIN ISOLATION LEVEL READ COMMITTED; {SAFE_PATH};
+    return f"""BEGIN ISOLATION LEVEL READ COMMITTED; {session.set_to.ours};
 {limits};
 DO $migrator$ BEGIN
   IF NOT pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)}) THEN

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.process.errors import Problem, ProblemsFound
-from migrator.process.names import literal
+from migrator.process.names import literal, raised
 from migrator.server.sqlstate import RUNS_CODE
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def guard_sql(tables: Sequence[Table]) -> str:
         f"""LOCK TABLE {table.quoted} IN ROW EXCLUSIVE MODE;
 DO $migrator$ BEGIN
   IF EXISTS {_runs_sql(f"{literal(table.quoted)}::regclass")} THEN
-    RAISE EXCEPTION '{table} is not what it was: now it could run code of another role'
+    RAISE EXCEPTION {raised(f"{table} is not what it was: now it could run code of another role")}
       USING ERRCODE = '{RUNS_CODE}', HINT = 'Run the migrator again: it names what was added, if'
         ' that is still there. Find out who added it.';
   END IF;

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from migrator.history import ownership
 from migrator.process.digest import sha256
 from migrator.process.errors import Problem, ProblemsFound
-from migrator.process.names import literal
+from migrator.process.names import literal, with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -185,7 +185,7 @@ def _prefix_checksums(migration: Migration) -> tuple[str, ...]:
 
 def progress_table(table: Table) -> Table:
     """Return the table next to a history table that records the progress of files."""
-    return table._replace(name=f"{table.name}_progress")
+    return table._replace(name=with_suffix(table.name, "_progress"))
 
 
 def own_tables(table: Table) -> tuple[Table, Table]:
@@ -212,9 +212,9 @@ DO $migrator$ DECLARE other record; BEGIN
     WHERE c.oid = {literal(table.quoted)}::regclass AND a.grantee <> c.relowner
     GROUP BY a.grantee
   LOOP
-    EXECUTE 'REVOKE ALL ON {table.quoted} FROM ' || other.name;
+    EXECUTE {literal(f"REVOKE ALL ON {table.quoted} FROM ")} || other.name;
     IF other.reads THEN
-      EXECUTE 'GRANT SELECT ON {table.quoted} TO ' || other.name;
+      EXECUTE {literal(f"GRANT SELECT ON {table.quoted} TO ")} || other.name;
     END IF;
   END LOOP;
 END $migrator$"""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from migrator.files import rules
 from migrator.history.progress import own_tables
+from migrator.process.names import identifier, literal
 from migrator.server.session import sendable
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def advice(session: Session, plan: Plan) -> str:
     if plan.lagging or plan.foreign or not _disagrees(plan) or not _can_be_applied(session, plan):
         return ""
     owners = ", ".join(
-        f"to_regclass('{table.quoted}')" for table in own_tables(session.settings.table)
+        f"to_regclass({literal(table.quoted)})" for table in own_tables(session.settings.table)
     )
     [(database, is_possible)] = session.query(
         f"SELECT {sendable('current_database()::text')},"
@@ -44,9 +45,13 @@ def advice(session: Session, plan: Plan) -> str:
     )
     if not is_possible:
         return ""
+    if schema := session.settings.schema:
+        what, again = f"all data of the schema {identifier(schema)}", "it"
+    else:
+        what, again = "all data", "the database"
     return (
-        f"Only on your own machine: `migrator reset --confirm {quote(database)}` deletes all data "
-        "and builds the database again from the files."
+        f"Only on your own machine: `migrator reset --confirm {quote(database)}` deletes {what} "
+        f"and builds {again} again from the files."
     )
 
 

@@ -16,7 +16,7 @@ from migrator.history import ownership
 from migrator.history.look import LARGEST, TEXTS, Sight, look, not_ours, unfit
 from migrator.history.progress import Progress, own_tables, progress_of, read_only_sql
 from migrator.process.errors import NotOurs, ProblemsFound
-from migrator.process.names import Table, literal
+from migrator.process.names import identifier, literal, raised
 from migrator.process.version import __version__
 from migrator.server import sqlstate
 from migrator.server.notices import PRIVATE
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from migrator.files.migration import Migration
+    from migrator.process.names import Table
     from migrator.server.session import Session
 
 COLUMNS = {
@@ -178,11 +179,11 @@ def ensure_history(session: Session, highest: int) -> bool:
     own = [one.quoted for one in own_tables(table)]
     exists, schema_exists, has_tables = session.query(
         f"SELECT to_regclass(%s) IS NOT NULL, to_regnamespace(%s) IS NOT NULL, {_HAS_TABLES}",
-        (table.quoted, f'"{table.schema}"', own),
+        (table.quoted, identifier(table.schema), own),
     )[0]
     if not exists:
         if not schema_exists:
-            session.execute(f'CREATE SCHEMA "{table.schema}"')
+            session.execute(f"CREATE SCHEMA {identifier(table.schema)}")
         columns = ", ".join(f"{name} {definition}" for name, definition in COLUMNS.items())
         session.execute(f"CREATE TABLE {table.quoted} ({columns}); {read_only_sql(table)}")
         return bool(has_tables)
@@ -235,6 +236,9 @@ def record_sql(
         begin = f"coalesce(({recorded}), {begin})"
     since_begin = f"extract(epoch FROM clock_timestamp() - {begin}) * 1000"
     milliseconds = since_begin if execution_ms is None else str(execution_ms)
+    changed = raised(f"the file changed other versions in the history table {table}")
+    dropped = raised(f"the record of {migration.file} is not in {table} as it was written")
+    hint = f"A trigger on {table} changes or drops what is written to it: drop the trigger."
     return f"""
 {_IN_UTC};
 INSERT INTO {table.quoted} AS h
@@ -250,12 +254,12 @@ ON CONFLICT (version) DO UPDATE SET
   statements_checksum = excluded.statements_checksum;
 DO $migrator$ BEGIN
   IF NOT ({_recorded_sql(table, migration, statements)}) THEN
-    RAISE EXCEPTION 'the record of {migration.file} is not in {table} as it was written'
+    RAISE EXCEPTION {dropped}
       USING ERRCODE = '{NOT_KEPT}',
-      HINT = 'A trigger on {table} changes or drops what is written to it: drop the trigger.';
+      HINT = {literal(hint)};
   END IF;
   IF NOT ({expected_sql(table, others, without=version)}) THEN
-    RAISE EXCEPTION 'the file changed other versions in the history table {table}'
+    RAISE EXCEPTION {changed}
       USING ERRCODE = '{CHANGED_HISTORY}';
   END IF;
   RAISE INFO '{PRIVATE}{_TOOK} %', (SELECT execution_ms FROM {table.quoted}

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from migrator.process.errors import UsageError
-from migrator.process.names import IDENTIFIER, Table
+from migrator.process.names import Table, read_names
 from migrator.process.url import EXAMPLE_URL, normalise_url
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
 _SHORTEST = 0.001  # the server rounds a shorter time to 0, and for the server 0 means no limit
 _LONGEST = 576 * 3600.0  # the server's timeouts are milliseconds in 32 bits
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|)", re.ASCII)
+# What the server takes for the name of a parameter that no module declares (PostgreSQL
+# documentation, "Customized Options").
+_PARAMETER = re.compile(r"[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)+", re.ASCII)
+_NEXT_VALUE = re.compile(rf"[,;]\s*{_PARAMETER.pattern}=", re.ASCII)
 
 
 def duration(text: str) -> float:
@@ -102,11 +106,74 @@ def _parsed(parse: Callable[[str], T]) -> Callable[[str, str], T]:
 
 
 def _table(text: str) -> Table:
-    schema, _, name = text.rpartition(".")
-    table = Table(schema or "public", name)
-    if not all(IDENTIFIER.fullmatch(part) for part in table):
-        raise ValueError("expected a table name, or schema.table, of letters, digits and _")
-    return table
+    try:
+        *schema, name = read_names(text)
+    except ValueError as error:
+        raise ValueError(f"expected a table name, or schema.table: {error}") from None
+    if len(schema) > 1:
+        raise ValueError("expected a table name, or schema.table")
+    return Table(schema[0] if schema else "public", name)
+
+
+def _schema(text: str) -> str:
+    name = _one_name(text, "schema")
+    if name.startswith("pg_") or name == "information_schema":
+        raise ValueError("the schemas pg_... and information_schema are the server's own")
+    return name
+
+
+def _role(text: str) -> str:
+    name = _one_name(text, "role")
+    if name in ("none", "public"):
+        raise ValueError("no role can have this name")
+    return name
+
+
+def _one_name(text: str, what: str) -> str:
+    """Read the name of a schema or a role; empty where nothing is set."""
+    if not text:
+        return ""
+    try:
+        names = read_names(text)
+    except ValueError as error:
+        raise ValueError(f"expected the name of one {what}: {error}") from None
+    if len(names) > 1:
+        raise ValueError(
+            f"expected the name of one {what}; a name with a dot is written in double quotes"
+        )
+    return names[0]
+
+
+def _values(text: str) -> tuple[tuple[str, str], ...]:
+    """Read `app.env=production app.greeting='good day'`."""
+    if not text:
+        return ()
+    import shlex  # noqa: PLC0415 - few runs have values
+
+    values: dict[str, str] = {}
+    for word in shlex.split(text):
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(
+                f"expected name=value, and {word!r} has no =; a value with a blank is in quotes"
+            )
+        if not _PARAMETER.fullmatch(name):
+            raise ValueError(
+                f"the name {name!r} is not possible: write words of letters, digits and _ with a "
+                "dot between them, such as app.env"
+            )
+        if name.lower().startswith("migrator."):
+            raise ValueError(f"{name} is not possible: names in migrator. are its own")
+        if name.lower() in values:
+            raise ValueError(f"{name} has two values")
+        as_it_is = re.search(rf"(?<!\S){re.escape(word)}(?!\S)", text)
+        if as_it_is and _NEXT_VALUE.search(value):
+            raise ValueError(
+                f"{name} would have the value {value!r}: separate names with blanks, not with "
+                "commas; a value that really is so is written in quotes"
+            )
+        values[name.lower()] = value
+    return tuple(values.items())
 
 
 def _choice(*words: str) -> Kind[str]:
@@ -130,6 +197,9 @@ def _switch(off: str, on: str) -> Kind[bool]:
 
 _TIME: Kind[float] = Kind("TIME", _parsed(duration))
 _TABLE: Kind[Table] = Kind("TABLE", _parsed(_table))
+_SCHEMA: Kind[str] = Kind("SCHEMA", _parsed(_schema))
+_ROLE: Kind[str] = Kind("ROLE", _parsed(_role))
+_VALUES: Kind[tuple[tuple[str, str], ...]] = Kind("NAME=VALUE ...", _parsed(_values))
 # Paths are texts, because most runs need no more, and pathlib takes 4 ms to import.
 _FOLDER: Kind[str] = Kind("FOLDER", lambda _, text: text)
 _FILE: Kind[str | None] = Kind("FILE", lambda _, text: text or None)
@@ -263,8 +333,33 @@ class Settings(NamedTuple):
     table: Table = _setting(
         "MIGRATOR_TABLE",
         _TABLE,
-        "The history table, with or without its schema.",
+        "The history table, with or without its schema. A name of other characters than letters, "
+        'digits, _, $ and - is written in double quotes, as in SQL: "my app".history. With '
+        "MIGRATOR_SCHEMA, the table is in that schema.",
         default="public.schema_migrations",
+    )
+    role: str = _setting(
+        "MIGRATOR_ROLE",
+        _ROLE,
+        "The role that the migrator acts as: SET LOCAL ROLE in each transaction, for files and for "
+        "everything of the migrator's own, through every pooler. Whatever the login, the role owns "
+        "what the files make. The login has to be a member of it. Settings that ALTER ROLE gives "
+        "the role do not apply. docs/operations.md says more.",
+    )
+    schema: str = _setting(
+        "MIGRATOR_SCHEMA",
+        _SCHEMA,
+        "The schema of this run, for example that of one tenant: the search_path of the files "
+        "begins with it, the history is in it, and each schema has a lock of its own. The migrator "
+        "creates it if it is not there. docs/operations.md says more.",
+    )
+    values: tuple[tuple[str, str], ...] = _setting(
+        "MIGRATOR_SET",
+        _VALUES,
+        "Values that files read with current_setting('app.env'): app.env=production "
+        "app.region='eu west'. Blanks separate them, and a value with a blank is in quotes. Each "
+        "name has a dot in it. They are no secret: anybody who reads the log of the server can see "
+        "them. docs/writing-migrations.md shows how a statement uses one.",
     )
     refuse_ahead: bool = _setting(
         "MIGRATOR_AHEAD",
@@ -416,7 +511,24 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         UsageError: names the variable or the flag that is wrong. The error never shows a text that
             can contain a password.
     """
-    return Settings._make(_read(setting, environ) for setting in _OF_THE_RUN)
+    settings = Settings._make(_read(setting, environ) for setting in _OF_THE_RUN)
+    return _in_schema(settings, environ) if settings.schema else settings
+
+
+def _in_schema(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Return the settings with the history in the schema of the run.
+
+    Raises:
+        UsageError: MIGRATOR_TABLE names another schema.
+    """
+    schema, text = settings.schema, environ.get("MIGRATOR_TABLE")
+    if text and len(read_names(text)) > 1 and settings.table.schema != schema:
+        raise UsageError(
+            f"MIGRATOR_TABLE={text!r} is in another schema than MIGRATOR_SCHEMA={schema!r}",
+            "The history of a schema is in that schema: write MIGRATOR_TABLE without a schema, or "
+            "leave one of the two out.",
+        )
+    return settings._replace(table=settings.table._replace(schema=schema))
 
 
 def require_database(settings: Settings, environ: Mapping[str, str]) -> None:

@@ -31,7 +31,8 @@ from migrator.rehearsal.verdict import Held
 from migrator.server import blockers, lock_modes, sqlstate
 from migrator.server.connect import connect
 from migrator.server.lock_modes import MODES
-from migrator.server.session import RESET_OURS, RESET_SETTINGS, RESET_STATE, Session, sendable
+from migrator.server.session import Session, sendable
+from migrator.server.session_settings import RESET_STATE
 from migrator.watch import impact, observer
 from migrator.watch.impact import Lock, Rewrite
 
@@ -202,7 +203,7 @@ class _Transaction:
         # The transaction is on the safe path now. What is asked between the statements of a file
         # needs no path.
         limits = statements.limits_sql(session, migration, local=True)
-        session.execute(f"{limits}; {RESET_OURS}")
+        session.execute(f"{limits}; {session.set_to.next_file}")
         began = time.monotonic()
         steps: list[Step] = []
         starts: list[float] = []
@@ -339,7 +340,7 @@ class _Transaction:
             others=self._fingerprint,
         )
         self._fingerprint = self._fingerprint.plus([migration])
-        tail = f"{RESET_SETTINGS}; {RESET_STATE}; {record}"
+        tail = f"{session.set_to.reset}; {RESET_STATE}; {record}"
         if not session.reads_utf8:
             session.execute("RESET client_encoding")
         statements.send_tail(session, migration, tail)

@@ -106,12 +106,12 @@ class _Ground:
             ServerError: the server reported an error.
         """
         for schema in sorted(self.schemas):
-            session.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
+            session.query(f"CREATE SCHEMA IF NOT EXISTS {identifier(schema)}")
         for extension, schema in self.extensions.items():
             name = identifier(extension)
             where = f"SCHEMA {identifier(schema)}"
             try:
-                session.execute(f"CREATE EXTENSION IF NOT EXISTS {name} {where} CASCADE")
+                session.query(f"CREATE EXTENSION IF NOT EXISTS {name} {where} CASCADE")
             except ServerError as error:
                 reason = redact(error.diagnosis.message)
                 log.warning("extension not created", extension=extension, reason=reason)

@@ -9,6 +9,7 @@ from migrator.history import lock
 from migrator.history.progress import own_tables
 from migrator.process.errors import UsageError
 from migrator.process.log import get_logger
+from migrator.process.names import identifier, literal
 from migrator.server import retry
 from migrator.watch import observer
 
@@ -43,7 +44,7 @@ FROM pg_catalog.pg_depend d
 JOIN pg_catalog.pg_namespace n ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
 CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) i
 WHERE d.deptype = 'n' AND i.schema = pg_catalog.quote_ident(n.nspname)
-  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND {{in_schema}}
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
     WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0
       AND e.deptype IN ('e', 'i'))
@@ -59,7 +60,7 @@ _SCHEMAS = f"""
 SELECT 'schema', pg_catalog.quote_ident(n.nspname)
 FROM pg_catalog.pg_namespace n
 WHERE n.nspowner = {_US} AND n.nspname !~ '^pg_'
-  AND n.nspname NOT IN ('information_schema', 'public')
+  AND n.nspname NOT IN ('information_schema', 'public') AND {{in_schema}}
   AND pg_catalog.has_database_privilege(current_database(), 'CREATE')
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
     WHERE e.classid = 'pg_namespace'::regclass AND e.objid = n.oid AND e.deptype = 'e')
@@ -130,15 +131,18 @@ def reset_database(session: Session, migrations: Sequence[Migration], confirmed:
             f"this would drop everything in database {name!r}, and --confirm says {confirmed!r}",
             f"To drop it, run migrator reset --confirm {name}",
         )
-    _require_no_slot(session)
+    schema = session.settings.schema
+    if not schema:
+        _require_no_slot(session)
     _require_own_history(session)
     stepwise.require_session(session, migrations)
     with observer.watching(session):
         pass  # this fails if the second connection is needed and not possible
-    log.warning("everything dropped", database=name, objects=drop_everything(session))
+    place = {"database": name, "schema": schema} if schema else {"database": name}
+    log.warning("everything dropped", **place, objects=drop_everything(session, schema))
 
 
-def drop_everything(session: Session) -> int:
+def drop_everything(session: Session, schema: str = "") -> int:
     """Drop every object in the database that our role owns, in one transaction, under the lock.
 
     These stay: extensions and their members, the schema `public` and its grants, default
@@ -148,6 +152,7 @@ def drop_everything(session: Session) -> int:
 
     Args:
         session: outside a transaction.
+        schema: the one schema of which everything is dropped; empty for all of the database.
 
     Returns:
         How many objects were dropped, without the objects that were dropped along with another one.
@@ -158,8 +163,8 @@ def drop_everything(session: Session) -> int:
 
     def attempt(_: int) -> tuple[int, list[int]]:
         lock.begin_own(session, "migrator: reset")
-        large_objects = [oid for (oid,) in session.query(_LARGE_OBJECTS)]
-        return _drop(session), large_objects
+        large_objects = [] if schema else [oid for (oid,) in session.query(_LARGE_OBJECTS)]
+        return _drop(session, schema), large_objects
 
     with session.at_length():
         count, large_objects = retry.until_it_succeeds(session, attempt)
@@ -182,16 +187,20 @@ def drop_subscriptions(session: Session) -> None:
         session: outside a transaction.
     """
     for name, _ in session.query(_SUBSCRIPTIONS):
-        session.execute(
+        session.query(
             f"ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE);"
             f" DROP SUBSCRIPTION {name}"
         )
 
 
-def _drop(session: Session) -> int:
-    objects = session.query(_OBJECTS) + session.query(_SCHEMAS)
-    outside = session.query(_OUTSIDE_SCHEMAS)
-    subscriptions = [("subscription", name) for name, _ in session.query(_SUBSCRIPTIONS)]
+def _drop(session: Session, schema: str) -> int:
+    here = f"n.nspname = {literal(schema)}" if schema else "true"
+    queries = [query.replace("{in_schema}", here) for query in (_OBJECTS, _SCHEMAS)]
+    objects = [row for query in queries for row in session.query(query)]
+    # What is outside of schemas is of every schema.
+    outside = [] if schema else session.query(_OUTSIDE_SCHEMAS)
+    names = [] if schema else session.query(_SUBSCRIPTIONS)
+    subscriptions = [("subscription", name) for name, _ in names]
     # Many objects are dropped with their table, before their own turn. Without this setting, the
     # server would send a notice for each of them.
     session.execute("SET LOCAL client_min_messages TO 'warning'")
@@ -237,7 +246,8 @@ def _require_own_history(session: Session) -> None:
     table = session.settings.table
     for own_table in own_tables(table):
         rows = session.query(
-            "SELECT pg_catalog.pg_get_userbyid(c.relowner)::text, current_user::text"
+            "SELECT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)),"
+            " pg_catalog.quote_ident(current_user)"
             f" FROM pg_catalog.pg_class c WHERE c.oid = to_regclass(%s) AND c.relowner <> {_US}",
             (own_table.quoted,),
         )
@@ -245,9 +255,10 @@ def _require_own_history(session: Session) -> None:
             raise UsageError(
                 f"the table {own_table} belongs to the role {owner}, so it would stay, and its "
                 "migrations would count as applied",
-                f"Reset as {owner}; or ALTER TABLE {own_table} OWNER TO {role}; then reset again.",
+                f"Reset as {owner}; or ALTER TABLE {own_table.shortest} OWNER TO {role}; then "
+                "reset again.",
             )
-    schema = f'"{table.schema}"'
+    schema = identifier(table.schema)
     allowed = session.query(
         "SELECT CASE WHEN to_regnamespace(%s) IS NULL"
         " THEN pg_catalog.has_database_privilege(current_database(), 'CREATE')"

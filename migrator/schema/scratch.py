@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from migrator.process.settings import Settings
+    from migrator.process.signals import Stop
     from migrator.server.session import Session
 
 log = get_logger()
@@ -127,13 +128,16 @@ def _created(session: Session) -> Iterator[Scratch]:
 
 def _create(session: Session, name: str) -> None:
     """Create a database with the encoding and the locale of the target."""
-    role, row = session.query(
-        "SELECT pg_catalog.quote_ident(current_user), to_jsonb(d) - 'datacl'"
+    role, login, row = session.query(
+        "SELECT pg_catalog.quote_ident(current_user), pg_catalog.quote_ident(session_user),"
+        " to_jsonb(d) - 'datacl'"
         " FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
     )[0]
+    owner = f"OWNER {role} " if session.settings.role else ""
     try:
-        with session.at_length():
-            session.execute(f"CREATE DATABASE {name} {options(row)}")
+        with session.at_length(), session.as_role() as has_role:
+            role = role if has_role else login
+            session.execute(f"CREATE DATABASE {name} {owner}{options(row)}")
     except ServerError as error:
         if error.sqlstate != sqlstate.INSUFFICIENT_PRIVILEGE:
             raise
@@ -146,7 +150,9 @@ def _create(session: Session, name: str) -> None:
 def _configure(session: Session, name: str) -> None:
     """Give the database the settings of the target, such as the search_path."""
     # No other role may connect, because files can insert rows that are secret.
-    session.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+    session.query(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+    if session.settings.role:  # a member need not have the rights of its role
+        session.query(f"GRANT CONNECT ON DATABASE {name} TO SESSION_USER")
     settings = session.query(
         """
         SELECT s.setrole <> 0, unnest(s.setconfig)
@@ -202,7 +208,8 @@ def _copy_setting(session: Session, commands: Sequence[str], setting: str) -> No
     for command in commands:
         try:
             session.execute(
-                f"BEGIN; SELECT pg_catalog.set_config({literal(key)}, {literal(value)}, true);"
+                f"BEGIN; {session.set_to.role}"
+                f"SELECT pg_catalog.set_config({literal(key)}, {literal(value)}, true);"
                 f' {command} SET "{key}" FROM CURRENT; COMMIT'
             )
         except ServerError as error:
@@ -268,7 +275,7 @@ def _drop(session: Session, name: str) -> None:
     force = " WITH (FORCE)"
     for _ in range(_TRIES):
         try:
-            with session.at_length():
+            with session.at_length(), session.as_role():
                 session.execute_in_spite_of_signals(f"DROP DATABASE IF EXISTS {name}{force}")
         except (ServerError, ConnectionLost, Unanswered) as error:
             if isinstance(error, ServerError) and error.sqlstate == sqlstate.QUERY_CANCELED:
@@ -305,7 +312,7 @@ def _sweep(session: Session) -> None:
     )
     for (name,) in rows:
         try:
-            with session.at_length():
+            with session.at_length(), session.as_role():
                 session.execute(f"DROP DATABASE IF EXISTS {name}")
         except ServerError as error:
             log.warning(
@@ -319,6 +326,8 @@ def _sweep(session: Session) -> None:
 def _given(session: Session) -> Iterator[Scratch]:
     """Use the database of MIGRATOR_SCRATCH_URL for the block, and empty it at the end."""
     settings = session.settings._replace(url=session.settings.scratch_url)
+    if settings.role:
+        settings = _with_role_of(settings, session.stop)
     with connect(settings, session.stop, write=True) as keeper:
         name = keeper.query("SELECT pg_catalog.current_database()")[0][0]
         with structlog.contextvars.bound_contextvars(scratch=name):
@@ -336,6 +345,25 @@ def _given(session: Session) -> Iterator[Scratch]:
                 # the database.
                 if _is_usable(keeper):
                     _clear(keeper)
+
+
+def _with_role_of(settings: Settings, stop: Stop) -> Settings:
+    """Return the settings without a role that may not build in the database; else as they are.
+
+    The database may be on another server, where that role is not, and the login owns it there.
+    """
+    as_login = settings._replace(role="")
+    with connect(as_login, stop, write=True) as session:
+        rows = session.query(
+            f"""
+            SELECT FROM pg_catalog.pg_roles r
+            WHERE r.rolname = {literal(settings.role)}
+              AND pg_has_role(session_user, r.oid, 'MEMBER')
+              AND has_database_privilege(r.oid, current_database(), 'CREATE')
+              AND has_schema_privilege(r.oid, 'public', 'CREATE')
+            """
+        )
+    return settings if rows else as_login
 
 
 def _claim(session: Session, keeper: Session, name: str) -> None:
@@ -384,7 +412,7 @@ def _mark(keeper: Session) -> None:
     names = [name for (name,) in keeper.query("SELECT extname::text FROM pg_catalog.pg_extension")]
     had = json.dumps({key: astuple(right) for key, right in lasting_rights(keeper).items()})
     comment = literal(f"{','.join(names)}\n{had}")
-    keeper.execute(f'CREATE SCHEMA "{MARKER}"; COMMENT ON SCHEMA "{MARKER}" IS {comment}')
+    keeper.query(f'CREATE SCHEMA "{MARKER}"; COMMENT ON SCHEMA "{MARKER}" IS {comment}')
 
 
 def _marks(keeper: Session) -> list[str]:
@@ -420,9 +448,9 @@ def _clear(keeper: Session) -> None:
         (names.split(","),),
     )
     for (extension,) in added:
-        keeper.execute(f"DROP EXTENSION IF EXISTS {extension} CASCADE")
+        keeper.query(f"DROP EXTENSION IF EXISTS {extension} CASCADE")
     reset.drop_subscriptions(keeper)
     before = {key: Right(*fields) for key, fields in json.loads(had or "{}").items()}
     if undo := undo_sql(lasting_rights(keeper), before):
-        keeper.execute(undo)
+        keeper.query(undo)
     reset.drop_everything(keeper)

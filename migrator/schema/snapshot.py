@@ -18,7 +18,7 @@ from migrator.schema.catalog.fragments import UNREADABLE
 from migrator.schema.queries import queries
 from migrator.schema.spelling import one_spelling
 from migrator.server.limits import leash_sql
-from migrator.server.session import SAFE_PATH, no_transaction_timeout
+from migrator.server.session_settings import SAFE_PATH, no_transaction_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -267,6 +267,14 @@ def _compare_with(
         session, left_out, role, apart_rights, grants=grants, unreadable=len(unread)
     )
     _leave_out_schemas(actual, expected, others)
+    if schema := session.settings.schema:
+        inside = _key_of_schema(session, schema)
+        _leave_out_elsewhere(actual, expected, inside)
+        actual_rights = {
+            key: right
+            for key, right in actual_rights.items()
+            if key in expected_rights or inside in right.within
+        }
     for snapshot in (expected, actual):
         for key in apart:
             snapshot.pop(key, None)
@@ -316,6 +324,34 @@ def _leave_out_schemas(actual: Snapshot, expected: Snapshot, others: Sequence[Ta
         if key not in expected and key not in parents:
             actual.pop(key, None)
             actual.pop(f"comment on schema {schema}", None)
+
+
+def _key_of_schema(session: Session, schema: str) -> str:
+    """Return the key of a schema in a snapshot; the server knows which names it quotes."""
+    [(key,)] = session.query(
+        "SET LOCAL quote_all_identifiers TO off; SELECT 'schema ' || quote_ident(%s)", (schema,)
+    )
+    return str(key)
+
+
+def _leave_out_elsewhere(actual: Snapshot, expected: Snapshot, inside: str) -> None:
+    """Remove what the files do not make and is not in the one schema of the run: it is of others.
+
+    Args:
+        actual: the snapshot of the database; it is changed.
+        expected: the snapshot of the files.
+        inside: the key of the schema.
+    """
+
+    def is_inside(key: str) -> bool:
+        while key and key != inside:
+            item = actual.get(key)
+            key = item.parent if item else ""
+        return bool(key)
+
+    elsewhere = [key for key in actual if key not in expected and not is_inside(key)]
+    for key in elsewhere:
+        del actual[key]
 
 
 def judge(

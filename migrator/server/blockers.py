@@ -120,8 +120,8 @@ def find(session: Session, statement: str) -> tuple[Blocker, ...]:
     ]
     readers = bool(words) and words[0].upper() in _STOPS_READERS
     return _blockers(
-        session.query(_OF_NAMED, {"names": names, "readers": readers})
-        or session.query(_TRANSACTIONS)
+        session.query(_OF_NAMED, {"names": names, "readers": readers}, as_login=True)
+        or session.query(_TRANSACTIONS, as_login=True)
     )
 
 
@@ -137,9 +137,9 @@ def blocking(session: Session, pid: int, pids: list[int]) -> tuple[Blocker, ...]
         The sessions that hold a lock before those that wait for one, the oldest transaction first.
     """
     return _blockers(
-        session.query(_OF_WAITING, {"pid": pid, "pids": pids})
+        session.query(_OF_WAITING, {"pid": pid, "pids": pids}, as_login=True)
         # No table lock is in the way, so the session waits for a transaction.
-        or session.query(_BY_PID, {"pids": pids})
+        or session.query(_BY_PID, {"pids": pids}, as_login=True)
     )
 
 
@@ -150,7 +150,9 @@ def changing(session: Session, relations: list[int]) -> tuple[Blocker, ...]:
         session: outside a transaction, or in one that did not fail.
         relations: the OIDs of the tables.
     """
-    return _blockers(session.query(_CHANGING, {"oids": relations})) if relations else ()
+    if not relations:
+        return ()
+    return _blockers(session.query(_CHANGING, {"oids": relations}, as_login=True))
 
 
 def holder_of(session: Session, name: str, key: int) -> Blocker | None:
@@ -162,7 +164,8 @@ def holder_of(session: Session, name: str, key: int) -> Blocker | None:
         key: the lock's key, a signed 64-bit number.
     """
     high, low = advisory_halves(key)
-    holders = _blockers(session.query(_OF_ADVISORY_LOCK, {"name": name, "high": high, "low": low}))
+    arguments = {"name": name, "high": high, "low": low}
+    holders = _blockers(session.query(_OF_ADVISORY_LOCK, arguments, as_login=True))
     return holders[0] if holders else None
 
 

@@ -115,7 +115,9 @@ def connect_once_more(session: Session) -> Session:
         parameters |= {"host": info.host, "port": str(info.port)}
         parameters.pop("hostaddr", None)
     connection = _connect(parameters, write=False, patience=_PATIENCE_OF_OBSERVER, told=False)
-    return Session(connection, session.settings, Stop(), patience=_PATIENCE_OF_OBSERVER)
+    # The role that has logged in may see and cancel the sessions of its own; our role may not.
+    settings = session.settings._replace(role="")
+    return Session(connection, settings, Stop(), patience=_PATIENCE_OF_OBSERVER)
 
 
 def url_of(url: str, database: str) -> str:

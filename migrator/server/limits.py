@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from migrator.process.names import literal, server_time
-from migrator.server.session import no_transaction_timeout
+from migrator.server.session_settings import no_transaction_timeout
 
 if TYPE_CHECKING:
     from migrator.server.session import Session

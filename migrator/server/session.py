@@ -12,6 +12,7 @@ from migrator.server import notices, sqlstate
 from migrator.server.answers import AT_LENGTH, Answers, WatchedConnection
 from migrator.server.driver import extensions, psycopg2
 from migrator.server.notices import Notices
+from migrator.server.session_settings import SAFE_PATH, UNDO_ROLLED_BACK, session_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,69 +41,9 @@ _AFTER_A_LOSS = (
 _GUESS = r"This probably means the server terminated abnormally\s+before or .*\."
 
 
-def no_transaction_timeout(*, local: bool) -> str:
-    """Return the SQL expression that switches transaction_timeout off, where the server has it.
-
-    At this limit, which PostgreSQL has since version 17, the server ends the whole session. When it
-    is set for a role, each try of a long file would end in the same way.
-
-    Args:
-        local: whether the setting ends with the transaction.
-    """
-    return (
-        "CASE WHEN pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL THEN"
-        f" pg_catalog.set_config('transaction_timeout', '0', {'true' if local else 'false'}) END"
-    )
-
-
-# The path on which the migrator's own SQL finds operators, functions and types. On the usual path,
-# whoever may create objects in one of its schemas could create an operator that fits our SQL better
-# than the server's own, and its function would run with our rights (CVE-2018-1058). pg_temp is the
-# last one, because the server looks there first for tables and types when it is not named.
-SAFE_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp"
-# A file runs on the usual path, that of the role and the database. These two give it back: a
-# statement, and an expression for the last SELECT of a message.
-USUAL_PATH = "SET LOCAL search_path TO DEFAULT"
-GIVE_PATH_BACK = "pg_catalog.set_config('search_path', NULL, true)"
-
-
-def on_safe_path(sql: str) -> str:
-    """Return SQL of the migrator for between two statements of a file, in their transaction.
-
-    The file may have set a path of its own, which is given back.
-
-    Args:
-        sql: statements whose rows nobody needs.
-    """
-    path = "pg_catalog.current_setting('search_path')"
-    return (
-        f"SELECT pg_catalog.set_config('migrator.path', {path}, true); {SAFE_PATH}; {sql};"
-        " SELECT pg_catalog.set_config('search_path',"
-        " pg_catalog.current_setting('migrator.path'), true)"
-    )
-
-
-# For the migrator's own SQL at the end of a file: its path, and a limit for the record.
-OUR_SETTINGS = f"{SAFE_PATH}; SET LOCAL lock_timeout TO '10s'"
-
-# These two undo everything that a migration may have set in the session. Together they do what
-# DISCARD ALL does, which itself is refused in a transaction (PostgreSQL documentation, "DISCARD").
-# Both run in the migration's own transaction, because a pooler may hand the connection on to
-# another client right after the commit.
-RESET_SETTINGS = (
-    "SET CONSTRAINTS ALL IMMEDIATE; SET SESSION AUTHORIZATION DEFAULT; RESET ALL;"
-    f" {OUR_SETTINGS};"
-    f" SELECT {no_transaction_timeout(local=True)}"  # RESET ALL has brought back the role's limit
-)
-RESET_STATE = (
-    "CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();"
-    " DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
-)
-# This undoes what a rollback of a file leaves behind.
-UNDO_ROLLED_BACK = "DEALLOCATE ALL; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES"
-# The migrator's own SQL after a file sets these two. This undoes it for the next file of the same
-# transaction.
-RESET_OURS = "RESET search_path; RESET TimeZone"
+def _alone(sql: str, arguments: Arguments | None) -> str:
+    """Return SQL without placeholders for the beginning of a message that may have some."""
+    return sql if arguments is None else sql.replace("%", "%%")
 
 
 def usual_patience(settings: Settings) -> float:
@@ -288,7 +229,9 @@ class Session:
             when another role has a hand in them; otherwise empty.
         refusals: why we must not write into the migrator's tables at all.
         may_have_committed: whether the server has not answered the last message, and that message
-            has a COMMIT.
+            ended with COMMIT.
+        set_to: the SQL that sets the role, the path and the values of the run's settings.
+        is_set: whether the session itself is set to them, for a file outside a transaction.
     """
 
     def __init__(
@@ -320,22 +263,34 @@ class Session:
         self.guard = ""
         self.refusals: tuple[Problem, ...] = ()
         self.may_have_committed = False
+        self.set_to = session_settings(settings)
+        self.is_set = False
+        self._is_pooled: bool | None = None  # until it is asked
         self.cursor = connection.cursor()
         self.patience = usual_patience(settings) if patience is None else patience
         watched = isinstance(connection, WatchedConnection)
         self._answers = connection.answers if watched else Answers(connection, told=True)
 
-    def query(self, sql: str, arguments: Arguments | None = None, *, what: str = "") -> list[Any]:
+    def query(
+        self,
+        sql: str,
+        arguments: Arguments | None = None,
+        *,
+        what: str = "",
+        as_login: bool = False,
+    ) -> list[Any]:
         """Send one message of the migrator's own SQL and return the rows of its last statement.
 
-        Outside a transaction, the message runs on the safe path. A transaction has a path already:
-        the safe one, until the first statement of a file.
+        Outside a transaction, the message runs as the role of the settings, on the safe path. A
+        transaction has both already: the safe path until the first statement of a file.
 
         Args:
             sql: one or more statements; `%` is not special without arguments.
             arguments: for the placeholders `%s` or `%(name)s`.
             what: what is waited for, in words, should the answer not come; otherwise the beginning
                 of the message is told.
+            as_login: whether the message runs as the role that has logged in, which sees its own
+                sessions; in a transaction that makes no difference.
 
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
@@ -344,8 +299,9 @@ class Session:
             ServerError: the server reported an error.
         """
         # Several statements in one message are a transaction (PostgreSQL documentation, "Multiple
-        # Statements in a Simple Query"), so the path ends with the message.
-        safe = sql if self.in_transaction else f"{SAFE_PATH}; {sql}"
+        # Statements in a Simple Query"), so the role and the path end with the message.
+        begin = SAFE_PATH if as_login or self.is_set else self.set_to.ours
+        safe = sql if self.in_transaction else f"{_alone(begin, arguments)}; {sql}"
         return self._rows(safe, arguments, what or sql)
 
     def query_names(self, sql: str, arguments: Arguments | None = None) -> list[Any]:
@@ -361,7 +317,8 @@ class Session:
             Unanswered: the answer to a message of the migrator itself did not come in time.
             ServerError: the server reported an error.
         """
-        return self._rows(sql, arguments, sql)
+        begin = "" if self.in_transaction or self.is_set else self.set_to.names
+        return self._rows(_alone(begin, arguments) + sql, arguments, sql)
 
     @property
     def path(self) -> list[str]:
@@ -372,7 +329,7 @@ class Session:
         return list(schemas)
 
     def begin(self, sql: str, isolation: str = "READ COMMITTED") -> list[Any]:
-        """Begin a transaction on the safe path, and return the rows of the last statement.
+        """Begin a transaction of our role on the safe path; return the last statement's rows.
 
         Args:
             sql: one or more statements.
@@ -385,7 +342,7 @@ class Session:
             ServerError: the server reported an error.
         """
         begin = f"BEGIN ISOLATION LEVEL {isolation}"
-        return self._rows(f"{begin}; {SAFE_PATH};\n{sql}", None, begin)
+        return self._rows(f"{begin}; {self.set_to.ours};\n{sql}", None, begin)
 
     def _rows(self, sql: str, arguments: Arguments | None, what: str) -> list[Any]:
         with self._guarded(what):
@@ -463,6 +420,29 @@ class Session:
                 if error.sqlstate != sqlstate.QUERY_CANCELED or not left:
                     raise
         return self.rows
+
+    @contextmanager
+    def as_role(self) -> Iterator[bool]:
+        """In the block, the session has our role, for commands that no transaction can have.
+
+        Through a pooler, the session keeps the role that has logged in, because another client
+        would get what is set in it.
+
+        Yields:
+            Whether the session has the role of the settings.
+        """
+        role = self.set_to.role.replace("LOCAL ", "", 1)
+        if role and self._is_pooled is None:
+            self._is_pooled = self.through_pooler
+        if not role or self._is_pooled:
+            yield not role
+            return
+        self.execute_in_spite_of_signals(role)
+        try:
+            yield True
+        finally:
+            if not self.closed:
+                self.execute_in_spite_of_signals("RESET ROLE")
 
     @contextmanager
     def at_length(self) -> Iterator[None]:
@@ -560,13 +540,15 @@ class Session:
         """The server and the database, for the log; behind a pooler, the version that it claims."""
         info = self.connection.info
         version, _, _ = str(info.parameter_status("server_version")).partition(" ")
-        return {
+        target: dict[str, object] = {
             "host": info.host,
             "port": info.port,
             "database": info.dbname,
             "role": info.user,
             "server_version": version,
         }
+        given = {"acts_as": self.settings.role, "schema": self.settings.schema}
+        return target | {name: value for name, value in given.items() if value}
 
     @property
     def server_version(self) -> int:

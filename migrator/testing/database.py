@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import secrets
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from migrator.server.connect import connect
 from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from migrator.apply.state import Outcome
 
@@ -32,7 +33,10 @@ def apply(
     url: str,
     directory: str | os.PathLike[str] = "migrations",
     *,
-    table: str = "public.schema_migrations",
+    table: str = "schema_migrations",
+    role: str = "",
+    schema: str = "",
+    values: Mapping[str, str] | None = None,
     confirm: str | None = None,
 ) -> Outcome:
     """Apply every pending migration of a folder, as the command `migrator` does.
@@ -41,6 +45,9 @@ def apply(
         url: the database, in any form that DATABASE_URL may have, SQLAlchemy's included.
         directory: the folder with the migrations.
         table: the history table.
+        role: the role to act as, as MIGRATOR_ROLE; empty for that of the URL.
+        schema: the schema of this run, as MIGRATOR_SCHEMA; empty for none.
+        values: what the files read with current_setting(), as MIGRATOR_SET.
         confirm: the name of the database, to allow a first run in one that has tables, or the
             history of another tool; None to refuse such a database.
 
@@ -53,7 +60,7 @@ def apply(
             built the database.
         MigratorError: anything else that the command would report; the base of them all.
     """
-    chosen = _settings(url, directory, table)
+    chosen = _settings(url, directory, table, role=role, schema=schema, values=values)
     migrations, problems = load_folder(chosen.directory)
     if problems:
         raise ProblemsFound(problems)
@@ -102,13 +109,17 @@ class Template:
 
 @contextmanager
 def template(
-    server_url: str, directory: str | os.PathLike[str] = "migrations"
+    server_url: str,
+    directory: str | os.PathLike[str] = "migrations",
+    *,
+    values: Mapping[str, str] | None = None,
 ) -> Iterator[Template]:
     """Make a database, apply every migration to it, and drop it at the end.
 
     Args:
         server_url: any database of the server, with a role that may create databases.
         directory: the folder with the migrations.
+        values: what the files read with current_setting(), as MIGRATOR_SET.
 
     Raises:
         MigratorError: as `apply`; or the server cannot be reached, or refuses to.
@@ -116,7 +127,7 @@ def template(
     name = f"migrator_{os.getpid()}_{secrets.token_hex(4)}"  # pytest-xdist's workers each have one
     with _created(server_url, name) as made:
         # The server's template1 may have tables.
-        outcome = apply(made.url, directory, confirm=name)
+        outcome = apply(made.url, directory, values=values, confirm=name)
         # A database that somebody is connected to cannot be copied.
         _execute(server_url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         yield Template(server_url, name, outcome)
@@ -160,11 +171,19 @@ def _worded() -> Iterator[None]:
 def _settings(
     url: str,
     directory: str | os.PathLike[str] = "migrations",
-    table: str = "public.schema_migrations",
+    table: str = "schema_migrations",
+    *,
+    role: str = "",
+    schema: str = "",
+    values: Mapping[str, str] | None = None,
 ) -> Settings:
+    pairs = (shlex.quote(f"{name}={value}") for name, value in (values or {}).items())
     given = {
         "DATABASE_URL": url,
         "MIGRATIONS_DIR": os.fspath(directory),
         "MIGRATOR_TABLE": table,
+        "MIGRATOR_ROLE": role,
+        "MIGRATOR_SCHEMA": schema,
+        "MIGRATOR_SET": " ".join(pairs),
     }
     return load_settings(given)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping
 
     from migrator.testing import Database, Template
     from migrator.testing.rolled_back import RolledBackConnection, SharedDatabase
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SERVER_URL = "migrator_server_url"
 _DIRECTORY = "migrator_directory"
+_VALUES = "migrator_set"
 _TEXT = "migrator_failure"  # marks an error, and then its report, as one of this plugin
 _URL_VARIABLE = "TEST_DATABASE_URL"
 
@@ -39,6 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "folder with the migrations, relative to the configuration file; the variable "
         "MIGRATIONS_DIR wins",
         default="migrations",
+    )
+    parser.addini(
+        _VALUES,
+        "values that the migrations read with current_setting(), such as app.env=test; the "
+        "variable MIGRATOR_SET wins",
     )
 
 
@@ -65,11 +71,25 @@ def migrator_directory(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(migrator_server_url: str, migrator_directory: Path) -> Iterator[Template]:
+def migrator_values(pytestconfig: pytest.Config) -> Mapping[str, str]:
+    """What the migrations read with current_setting()."""
+    # Only tests that use the fixtures pay for it.
+    from migrator.process.settings import load_settings  # noqa: PLC0415 - as above
+
+    text = os.environ.get("MIGRATOR_SET") or str(pytestconfig.getini(_VALUES))
+    with _told():
+        return dict(load_settings({"MIGRATOR_SET": text}).values)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(
+    migrator_server_url: str, migrator_directory: Path, migrator_values: Mapping[str, str]
+) -> Iterator[Template]:
     """A database to which every migration was applied, once in the session."""
     from migrator import testing  # noqa: PLC0415 - only tests that use the fixture pay for it
 
-    with _told(), testing.template(migrator_server_url, migrator_directory) as template:
+    made = testing.template(migrator_server_url, migrator_directory, values=migrator_values)
+    with _told(), made as template:
         yield template
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.pgbouncer import Pooler, pgbouncer
 from tests.support.sessions import Session, backends, eventually
 
 if TYPE_CHECKING:
@@ -77,7 +78,18 @@ class Tool(ABC):
         assert status == 0, output
 
 
+@dataclass
 class Dbmate(Tool):
+    """dbmate.
+
+    Attributes:
+        parameters: what is appended to the URL.
+        pooler: what is between it and the server; None for nothing.
+    """
+
+    parameters: str = ""
+    pooler: Pooler | None = None
+
     def write(self, number: int, sql: str, options: str = "") -> None:
         text = f"-- migrate:up {options}\n{sql}\n-- migrate:down\n"
         (self.folder / f"{number}_a.sql").write_text(text)
@@ -85,7 +97,8 @@ class Dbmate(Tool):
     def command(self, *options: str) -> list[str]:
         program = shutil.which("dbmate", path=str(Path(sys.executable).parent))
         assert program
-        url = f"{self.database.url}?sslmode=disable"
+        url = self.pooler.url(self.database.url) if self.pooler else self.database.url
+        url = f"{url}?sslmode=disable{self.parameters}"
         return [program, "--url", url, "-d", ".", "--no-dump-schema", *options, "migrate"]
 
 
@@ -147,6 +160,27 @@ def test_dbmate_with_its_lock_waits(dbmate: Dbmate, database: Database) -> None:
     outputs = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert database.execute("SELECT count(*) FROM pets") == [(1,)]
+
+
+def test_dbmate_makes_the_schema_of_the_search_path_but_not_through_pgbouncer(
+    dbmate: Dbmate, database: Database
+) -> None:
+    dbmate.write(1, "CREATE TABLE pets (name text)")
+    dbmate.parameters = "&search_path=tenant-42"
+    status, output = dbmate.run()
+    assert status == 0, output
+    assert (
+        database.execute(
+            "SELECT relnamespace::regnamespace::text FROM pg_class"
+            " WHERE relname IN ('pets', 'schema_migrations')"
+        )
+        == [('"tenant-42"',)] * 2
+    )
+    with pgbouncer(database.server) as pooler:
+        dbmate.pooler = pooler
+        status, output = dbmate.run()
+    assert status != 0
+    assert "unsupported startup parameter" in output
 
 
 def test_a_table_lock_is_waited_for_without_limit(tool: Tool, database: Database) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from migrator.server.session import SAFE_PATH
+from migrator.server.session_settings import SAFE_PATH
 from tests.support.pgbouncer import pgbouncer
 from tests.support.proxy import Proxy
 from tests.support.sessions import nothing_left, running

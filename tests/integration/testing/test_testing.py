@@ -52,6 +52,23 @@ class TestApply:
         assert outcome.current == 1
         assert testing.apply(database.url, str(folder.path)) == testing.Outcome((), 1)
 
+    def test_takes_a_role_a_schema_and_values(self, database: Database, folder: Folder) -> None:
+        folder.write(
+            "002_b.sql",
+            "CREATE TABLE seen AS SELECT current_user::text, current_setting('app.env') AS env;",
+        )
+        value = "it's a, b.c=d \\"
+        testing.apply(
+            database.admin_url,
+            folder.path,
+            role=database.user,
+            schema="s",
+            values={"app.env": value},
+            confirm=database.name,
+        )
+        assert database.execute("SELECT * FROM s.seen") == [(database.user, value)]
+        assert database.execute("SELECT count(*) FROM s.schema_migrations") == [(2,)]
+
     def test_takes_the_url_and_the_table_that_an_application_has(
         self, database: Database, folder: Folder
     ) -> None:
@@ -391,6 +408,20 @@ class TestPlugin:
         (application / "pytest.ini").write_text(f"[pytest]\n{options}")
         done = self.run(application)
         assert "7 passed" in done.stdout, done.stdout
+
+    def test_the_files_get_the_values_of_the_ini_file_and_of_the_variable(
+        self, server: Server, application: Path
+    ) -> None:
+        (application / "migrations/002_env.sql").write_text(
+            "SELECT current_setting('app.env'); COMMENT ON TABLE pets IS 'with values';"
+        )
+        options = f"migrator_server_url = {server.url()}\n"
+        (application / "pytest.ini").write_text(f"[pytest]\n{options}")
+        assert "MIGRATOR_SET=app.env" in self.run(application).stdout
+        assert "7 passed" in self.run(application, MIGRATOR_SET="app.env='a b'").stdout
+        options += "migrator_set = app.env=test\n"
+        (application / "pytest.ini").write_text(f"[pytest]\n{options}")
+        assert "7 passed" in self.run(application).stdout
 
     def test_is_configured_by_fixtures(self, server: Server, application: Path) -> None:
         (application / "conftest.py").write_text(

@@ -22,6 +22,8 @@ LEFT_OUT = {
     "POSTGRES_PASSWORD": "the file decides the password; in .env this is the backend's",
     "MIGRATIONS_DIR": "the image has its files in /migrations",
     "MIGRATOR_TABLE": "roles.sql and the scripts know the history by its default name",
+    "MIGRATOR_ROLE": "roles.sql makes one role, which logs in and owns everything",
+    "MIGRATOR_SCHEMA": "as MIGRATOR_TABLE: the history is in the schema public",
 }
 LEFT_OUT_OF = {
     COMPOSE: LEFT_OUT,

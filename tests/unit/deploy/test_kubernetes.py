@@ -24,6 +24,9 @@ WORKLOADS = sorted(OBJECTS.keys() - PATCHES)
 JOBS = [name for name in WORKLOADS if OBJECTS[name]["kind"] == "Job"]
 
 LEFT_OUT = {
+    "MIGRATOR_ROLE": "the login of the manifests owns what it makes",
+    "MIGRATOR_SCHEMA": "the manifests are of databases with one schema",
+    "MIGRATOR_SET": "the manifests have no values for files",
     "POSTGRES_PASSWORD": "a password in the manifest; POSTGRES_PASSWORD_FILE names a mounted file",
     "MIGRATOR_METRICS_FILE": "the manifests mount no folder that a collector reads",
     "MIGRATOR_SCRATCH_URL": "no manifest runs verify",

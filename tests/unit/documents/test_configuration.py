@@ -16,7 +16,6 @@ NO_SETTINGS = {
     "MIGRATOR_PASSWORD_FILE": "for deploy/postgres/roles.sql: where the role's password is",
     "MIGRATOR_PASSWORD_SECRET": "for deploy/swarm: the Docker secret with the role's password",
     "MIGRATOR_PORT": "the example of what Kubernetes sets for a Service",
-    "MIGRATOR_ROLE": "for deploy/postgres/roles.sql: the name of the role",
 }
 FILES = sorted(
     path
