@@ -44,9 +44,9 @@ def execute(context: Context) -> int:
         UsageError: they were not agreed to.
         ProblemsFound: files and history disagree in a way that must not be accepted.
     """
-    migrations = context.migrations()
+    folder = context.files()
     with context.connect(write=True) as session:
-        repairs = repair.repairs(session, context.plan(session, migrations))
+        repairs = repair.repairs(session, context.plan(session, folder))
         if not repairs:
             context.say("Nothing to repair: files and history agree.\n")
             return OK
@@ -56,8 +56,8 @@ def execute(context: Context) -> int:
         repair.repair(
             session,
             repairs,
-            lambda: context.plan(session, migrations),
-            max(migration.version for migration in migrations),
+            lambda: context.plan(session, folder),
+            max((migration.version for migration in folder.migrations), default=0),
         )
     context.say("Repaired.\n")
     return OK

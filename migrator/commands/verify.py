@@ -57,14 +57,14 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(context: Context) -> int:
     """Compare, and print every difference."""
-    migrations = context.migrations()
+    folder = context.files()
     plan = None
     with context.connect(write=True) as session:
         if context.options.version is None:
-            plan = context.plan(session, migrations)
+            plan = context.plan(session, folder)
             files = applied(plan, context.settings)
         else:
-            files = up_to(migrations, context.options.version)
+            files = up_to(folder.migrations, context.options.version)
         result = compare(context, session, files, grants=context.options.grants)
     answer = comparison.data(result, plan)
     context.show(answer, comparison.text(answer))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from migrator.history import ownership
 from migrator.process.digest import sha256
 from migrator.process.errors import Problem, ProblemsFound
-from migrator.process.names import literal
+from migrator.process.names import literal, with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -188,9 +188,14 @@ def progress_table(table: Table) -> Table:
     return table._replace(name=f"{table.name}_progress")
 
 
-def own_tables(table: Table) -> tuple[Table, Table]:
-    """Return the migrator's own tables in a database: the history table and the progress table."""
-    return table, progress_table(table)
+def repeatables_table(table: Table) -> Table:
+    """Return the table next to a history table that records repeatables."""
+    return table._replace(name=with_suffix(table.name, "_repeatables"))
+
+
+def own_tables(table: Table) -> tuple[Table, ...]:
+    """Return the migrator's own tables in a database: the history, and the two next to it."""
+    return table, progress_table(table), repeatables_table(table)
 
 
 def read_only_sql(table: Table) -> str:
