@@ -34,7 +34,7 @@ from migrator.server.session import GIVE_PATH_BACK, RESET_SETTINGS, RESET_STATE
 from migrator.watch import impact, observer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from migrator.apply.state import RunState
     from migrator.files.migration import Migration
@@ -84,51 +84,62 @@ def apply_each(
     """
     runs: Counter[str] = Counter()
     _warn_of_left(plan)
-    while found := plan.repeatables:
-        state.pending = len(found.pending)
-        if plan.pending:
-            return False
-        if not found.pending:
-            return True
-        if again := [one.file for one in found.pending if runs[one.file] >= _MOST_RUNS]:
-            raise MigratorError(
-                f"{', '.join(again)}: what it makes is dropped again by another repeatable of this "
-                f"run; it was run {_MOST_RUNS} times",
-                _UNDO_EACH_OTHER,
-            )
-        stepwise.require_session(session, found.pending)
-        if not found.ready:
-            _prepare_tables(session)
-        with observer.watching(session), durability.flushed(session, state):
-            if not _apply_each(session, history.fingerprint, found, state):
+    with observer.watching(session), durability.flushed(session, state):
+        while found := plan.repeatables:
+            state.pending = len(found.pending)
+            if plan.pending:
                 return False
-        runs.update(one.file for one in found.pending)
-        history, plan = plan_again()
+            if not found.pending:
+                return True
+            stepwise.require_session(session, found.pending)
+            if not found.ready:
+                _prepare_tables(session)
+            repeatable = found.pending[0]
+            if runs[repeatable.file] == _MOST_RUNS:
+                raise _undone(repeatable, found)
+            runs[repeatable.file] += 1
+            if not _apply(session, repeatable, history.fingerprint, found, state):
+                return False
+            # It may have dropped what the next one needs, and an earlier one makes.
+            history, plan = plan_again()
     return True
 
 
-def _apply_each(
-    session: Session, fingerprint: Fingerprint, found: RepeatablePlan, state: RunState
+def _undone(repeatable: Migration, found: RepeatablePlan) -> MigratorError:
+    """Return the error for a repeatable that would be run again and again."""
+    missing = ", ".join(found.missing.get(repeatable.file, ()))
+    return MigratorError(
+        f"{repeatable.file}: another repeatable of this run has dropped {missing or 'what it makes'}"
+        f" each time; it was run {_MOST_RUNS} times",
+        _UNDO_EACH_OTHER,
+    )
+
+
+def _apply(
+    session: Session,
+    repeatable: Migration,
+    fingerprint: Fingerprint,
+    found: RepeatablePlan,
+    state: RunState,
 ) -> bool:
-    """Run the pending repeatables once; False when another migrator has changed the history."""
-    for position, repeatable in enumerate(found.pending, found.position):
-        state.group = (repeatable,)
-        turn = _Turn(session, repeatable, fingerprint, position, state)
-        done = turn.apply()
-        state.group = ()
-        if done is None:
-            return False
-        applied = Applied(
-            version=0,
-            file=repeatable.file,
-            description=repeatable.description,
-            duration_ms=done.duration_ms,
-            impact=done.impact if state.had_tables else impact.Impact(),
-            rows=summed(done.rows),
-        )
-        missing = found.missing.get(repeatable.file, ())
-        log_applied(applied, session.settings.lock_hold_warn, missing)
-        state.add(applied, flushed=True)
+    """Run a repeatable; return False when another migrator has changed the history."""
+    state.group = (repeatable,)
+    turn = _Turn(session, repeatable, fingerprint, found.position, state)
+    done = turn.apply(found.files)
+    state.group = ()
+    if done is None:
+        return False
+    applied = Applied(
+        version=0,
+        file=repeatable.file,
+        description=repeatable.description,
+        duration_ms=done.duration_ms,
+        impact=done.impact if state.had_tables else impact.Impact(),
+        rows=summed(done.rows),
+    )
+    missing = found.missing.get(repeatable.file, ())
+    log_applied(applied, session.settings.lock_hold_warn, missing)
+    state.add(applied, flushed=True)
     return True
 
 
@@ -202,8 +213,11 @@ class _Turn:
         self.position = position
         self.state = state
 
-    def apply(self) -> Done | None:
+    def apply(self, files: Sequence[Migration]) -> Done | None:
         """Run and record the file; None when another migrator has changed the history.
+
+        Args:
+            files: all repeatables on disk, for the advice if it fails.
 
         Raises:
             MigrationFailed: a statement failed; the file was rolled back.
@@ -228,7 +242,7 @@ class _Turn:
             from migrator.apply import dependencies  # noqa: PLC0415 - few repeatables fail
 
             words = state.situation(state.rolled_back(failed.file))
-            advice = dependencies.advice(session, failed)
+            advice = dependencies.advice(session, failed, files)
             situation = Situation(settings.table, *words, advice)
             raise MigrationFailed(describe(failed, situation), state.applied) from None
 

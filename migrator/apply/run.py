@@ -74,8 +74,9 @@ def apply_pending(
     """
     state = RunState(scratch=scratch)
     try:
+        files = _Files(migrations, repeatables)
         return _over_connections(
-            settings, _Files(migrations, repeatables), stop, state, single_transaction, confirm
+            settings, files, stop, state, single=single_transaction, confirm=confirm
         )
     except ProblemsFound as refused:
         if isinstance(refused, NotOurs) and not state.applied:
@@ -95,12 +96,13 @@ class _Files(NamedTuple):
     repeatables: Sequence[Migration]
 
 
-def _over_connections(  # noqa: PLR0913 - all that a run is given
+def _over_connections(
     settings: Settings,
     files: _Files,
     stop: Stop,
     state: RunState,
-    single: bool,  # noqa: FBT001 - as above
+    *,
+    single: bool,
     confirm: str | None,
 ) -> Outcome:
     """Apply everything pending, and connect again when the connection is lost."""

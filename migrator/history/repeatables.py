@@ -12,10 +12,10 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.history import ownership
+from migrator.history import objects, ownership
 from migrator.history.look import Facts, untrusted
 from migrator.history.ownership import Guest, guest_sql, plainly_ours_sql
-from migrator.history.progress import own_tables, read_only_sql, repeatables_table
+from migrator.history.progress import read_only_sql, repeatables_table
 from migrator.process.errors import Problem, ProblemsFound
 from migrator.process.names import Table, literal
 from migrator.server.notices import PRIVATE
@@ -118,6 +118,12 @@ class RepeatablePlan(NamedTuple):
     position: int = 0
     ready: bool = False
 
+    @property
+    def files(self) -> tuple[Migration, ...]:
+        """All repeatables on disk, ordered by the name of the file."""
+        others = (file for file, _ in (*self.applied, *self.superseded, *self.left))
+        return tuple(sorted((*self.pending, *others), key=lambda migration: migration.file))
+
 
 def sort(files: Sequence[Migration], records: Records, *, ahead: bool) -> RepeatablePlan:
     """Compare the repeatables here with the records of them.
@@ -180,12 +186,12 @@ def look_sql(table: Table, files: Iterable[Migration]) -> str:
 SELECT json_agg(json_build_array(r.name, r.checksum, r.position, {_TIME.format("r.applied_at")},
   r.execution_ms, {sendable("r.applied_by")}, {sendable("r.description")},
   {_TIME.format("r.gone_at")}, CASE WHEN r.is_last THEN (
-    SELECT json_agg({sendable(_NAMED)}) FROM json_array_elements(r.objects::json -> 'objects') o
-    WHERE NOT {_there_sql("o", "r.home = " + literal(own.quoted) + "::regclass::oid")}) END))
+    SELECT json_agg({sendable(objects.NAMED)}) FROM json_array_elements(r.objects::json -> 'objects') o
+    WHERE NOT {objects.there_sql("o", "r.home = home_now")}) END))
 FROM (
   SELECT t.*, (t.objects::json ->> 'home')::oid AS home,
     t.position = max(t.position) OVER (PARTITION BY t.name) AS is_last
-  FROM {own.quoted} t) r
+  FROM {own.quoted} t) r, to_regclass({literal(own.quoted)}) h(home_now)
 WHERE r.is_last OR (r.name, r.checksum) IN (
   SELECT f ->> 0, f ->> 1 FROM json_array_elements({texts}::json) f)"""
     return f"""
@@ -263,11 +269,19 @@ def _unfit(table: Table, facts: Facts, *, known: bool) -> list[Problem]:
 
 
 def ensure_table(session: Session) -> None:
-    """Create the table in the open transaction, which holds the lock; whoever reads the history may
-    read it too.
-    """  # noqa: D205
+    """Create the table, so that whoever may read the history may read it, too.
+
+    Args:
+        session: in a transaction that holds the lock.
+
+    Raises:
+        ProblemsFound: the table is there by now, and code of another role would run.
+    """
     history = session.settings.table
     table = repeatables_table(history)
+    if session.query(f"SELECT to_regclass({literal(table.quoted)}) IS NOT NULL")[0][0]:
+        ownership.look_again(session, table)  # another migrator was quicker, or somebody else
+        return
     columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
     session.query(
         f"CREATE TABLE {table.quoted} ({columns}, PRIMARY KEY (name, checksum));"
@@ -295,103 +309,6 @@ def position_sql(table: Table) -> str:
     return f"(SELECT coalesce(max(position), 0) FROM {repeatables_table(table).quoted})"
 
 
-# The objects of a repeatable, in the order: kind, schema, relation, name, arguments, oid. Each query
-# gives the rows of one catalog that the transaction has written; what it made and what it changed.
-_NOT_OF_AN_EXTENSION = """NOT EXISTS (SELECT FROM pg_depend d
-  WHERE d.classid = {0}.tableoid AND d.objid = {0}.oid AND d.deptype = 'e')"""
-_OF_RELATION = "JOIN pg_class c ON c.oid = x.{} JOIN pg_namespace n ON n.oid = c.relnamespace"
-_IN_SCHEMA = "JOIN pg_namespace n ON n.oid = x.{}"
-_MADE = {
-    "relation": (
-        "pg_class",
-        "n.nspname, NULL, x.relname, NULL, x.oid",
-        _IN_SCHEMA.format("relnamespace"),
-        "x.relkind <> 't'",
-    ),
-    "routine": (
-        "pg_proc",
-        "n.nspname, NULL, x.proname, oidvectortypes(x.proargtypes), NULL",
-        _IN_SCHEMA.format("pronamespace"),
-        "true",
-    ),
-    "type": (
-        "pg_type",
-        "n.nspname, NULL, x.typname, NULL, NULL",
-        _IN_SCHEMA.format("typnamespace"),
-        "x.typtype IN ('b', 'd', 'e', 'r') AND x.typcategory <> 'A'",
-    ),
-    "trigger": (
-        "pg_trigger",
-        "n.nspname, c.relname, x.tgname, NULL, NULL",
-        _OF_RELATION.format("tgrelid"),
-        "NOT x.tgisinternal",
-    ),
-    "policy": (
-        "pg_policy",
-        "n.nspname, c.relname, x.polname, NULL, NULL",
-        _OF_RELATION.format("polrelid"),
-        "true",
-    ),
-    "rule": (
-        "pg_rewrite",
-        "n.nspname, c.relname, x.rulename, NULL, NULL",
-        _OF_RELATION.format("ev_class"),
-        "true",
-    ),
-    "constraint": (
-        "pg_constraint",
-        "n.nspname, c.relname, x.conname, NULL, NULL",
-        _OF_RELATION.format("conrelid"),
-        "x.contype IN ('c', 'f', 'p', 'u', 'x')",
-    ),
-    "schema": ("pg_namespace", "NULL, NULL, x.nspname, NULL, NULL", "", "x.nspname !~ '^pg_'"),
-    "event trigger": ("pg_event_trigger", "NULL, NULL, x.evtname, NULL, NULL", "", "true"),
-    "extension": ("pg_extension", "NULL, NULL, x.extname, NULL, NULL", "", "true"),
-}
-# An object in words, for a person.
-_NAMED = """concat_ws(' ', o ->> 0, concat_ws('.',
-  CASE WHEN o ->> 2 IS NULL AND o ->> 1 <> 'public' THEN o ->> 1 END, o ->> 3)
-  || coalesce('(' || (o ->> 4) || ')', ''), CASE WHEN o ->> 2 IS NOT NULL THEN 'on ' || concat_ws(
-    '.', CASE WHEN o ->> 1 <> 'public' THEN o ->> 1 END, o ->> 2) END)"""
-
-
-def _there_sql(o: str, same_home: str) -> str:
-    """Return the condition that an object is there.
-
-    A relation that was dropped and made again under its name has lost what the repeatable gave it,
-    such as rights, so its oid is compared too. After a restore from a dump every oid is another.
-
-    Args:
-        o: the object, as JSON.
-        same_home: the condition that the oids are those of this database.
-    """
-    schema = f"(SELECT n.oid FROM pg_namespace n WHERE n.nspname = ({o} ->> 1)::name)"
-    name = f"({o} ->> 3)::name"
-    relation = (
-        f"(SELECT c.oid FROM pg_class c WHERE c.relname = ({o} ->> 2)::name"
-        f" AND c.relnamespace = {schema})"
-    )
-    return f"""CASE {o} ->> 0
-WHEN 'relation' THEN EXISTS (SELECT FROM pg_class x WHERE x.relname = {name}
-  AND x.relnamespace = {schema} AND ({same_home} IS NOT TRUE OR x.oid = ({o} ->> 5)::oid))
-WHEN 'routine' THEN EXISTS (SELECT FROM pg_proc x WHERE x.proname = {name}
-  AND x.pronamespace = {schema} AND oidvectortypes(x.proargtypes) = {o} ->> 4)
-WHEN 'type' THEN EXISTS (SELECT FROM pg_type x WHERE x.typname = {name}
-  AND x.typnamespace = {schema})
-WHEN 'trigger' THEN EXISTS (SELECT FROM pg_trigger x WHERE x.tgname = {name}
-  AND x.tgrelid = {relation})
-WHEN 'policy' THEN EXISTS (SELECT FROM pg_policy x WHERE x.polname = {name}
-  AND x.polrelid = {relation})
-WHEN 'rule' THEN EXISTS (SELECT FROM pg_rewrite x WHERE x.rulename = {name}
-  AND x.ev_class = {relation})
-WHEN 'constraint' THEN EXISTS (SELECT FROM pg_constraint x WHERE x.conname = {name}
-  AND x.conrelid = {relation})
-WHEN 'schema' THEN EXISTS (SELECT FROM pg_namespace x WHERE x.nspname = {name})
-WHEN 'event trigger' THEN EXISTS (SELECT FROM pg_event_trigger x WHERE x.evtname = {name})
-WHEN 'extension' THEN EXISTS (SELECT FROM pg_extension x WHERE x.extname = {name})
-ELSE true END"""
-
-
 def record_sql(
     table: Table, repeatable: Migration, *, position: int, unchanged: str, applied_by: str
 ) -> str:
@@ -409,25 +326,6 @@ def record_sql(
     """
     own = repeatables_table(table)
     file, checksum = literal(repeatable.file), literal(repeatable.checksum)
-    ours = ", ".join(
-        f"coalesce(to_regclass({literal(one.quoted)})::oid, 0)" for one in own_tables(table)
-    )
-    xmins = " UNION ALL ".join(f"SELECT xmin FROM {catalog}" for catalog, *_ in _MADE.values())
-    made = " UNION ALL ".join(
-        f"SELECT json_build_array({literal(kind)}, {columns})::text FROM {catalog} x {joined}"
-        f" WHERE x.xmin = ANY (mine) AND {condition} AND {_NOT_OF_AN_EXTENSION.format('x')}"
-        + (" AND n.nspname !~ '^pg_'" if " n ON" in joined else "")
-        + (f" AND x.oid NOT IN ({ours})" if kind == "relation" else "")
-        + (f" AND c.oid NOT IN ({ours})" if " c ON" in joined else "")
-        for kind, (catalog, columns, joined, condition) in _MADE.items()
-    )
-    kept = f"""SELECT CASE WHEN o ->> 0 = 'relation' THEN json_build_array(o -> 0, o -> 1, o -> 2,
-    o -> 3, o -> 4, (SELECT c.oid FROM pg_class c WHERE c.relname = (o ->> 3)::name
-      AND c.relnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = (o ->> 1)::name)))
-    ELSE o END::text
-  FROM (SELECT objects::json AS objects FROM {own.quoted} WHERE name = {file}
-    ORDER BY position DESC LIMIT 1) r, json_array_elements(r.objects -> 'objects') o
-  WHERE {_there_sql("o", "(r.objects ->> 'home')::oid = home")}"""
     return f"""
 SET LOCAL TimeZone TO 'UTC';
 DO $migrator$
@@ -448,7 +346,7 @@ BEGIN
   END IF;
   -- A row of the catalog that we see, and whose transaction is still in progress, is one that we
   -- have written. Each savepoint is a transaction of its own, so there may be several.
-  FOR one IN SELECT DISTINCT x FROM ({xmins}) u(x) WHERE age(x) <= 0 LOOP
+  FOR one IN SELECT DISTINCT x FROM ({objects.WRITTEN_BY}) u(x) WHERE age(x) <= 0 LOOP
     BEGIN
       IF txid_status(txid_current() - age(one)) = 'in progress' THEN
         mine := mine || one;
@@ -463,7 +361,8 @@ BEGIN
     {literal(repeatable.description)}, took, session_user || {literal(applied_by)},
     json_build_object('home', home, 'objects', coalesce((
       SELECT json_agg(o::json ORDER BY o) FROM (
-        {made} UNION {kept}) m(o)), '[]'))::text)
+        {objects.made_sql(table, "mine")}
+        UNION {objects.kept_sql(own, repeatable.file, "home")}) m(o)), '[]'))::text)
   ON CONFLICT (name, checksum) DO UPDATE SET
     position = excluded.position, applied_at = excluded.applied_at,
     description = excluded.description, execution_ms = excluded.execution_ms,
