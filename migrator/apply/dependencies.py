@@ -27,14 +27,34 @@ if TYPE_CHECKING:
 _UNDEFINED = (sqlstate.UNDEFINED_TABLE, sqlstate.UNDEFINED_FUNCTION, sqlstate.UNDEFINED_OBJECT)
 _EXISTING = (sqlstate.DUPLICATE_TABLE, sqlstate.DUPLICATE_OBJECT, sqlstate.DUPLICATE_FUNCTION)
 _MAKE_ANEW = (
-    "A repeatable is run again whenever its text changes, so it has to replace what is there: write "
-    "CREATE OR REPLACE; or, for what has no such form, DROP ... IF EXISTS before the CREATE. What "
-    "is to be made only once belongs into a migration, NNN_description.sql."
+    "A repeatable is run again whenever its text changes, so it has to replace what is there: "
+    "write CREATE OR REPLACE; or, for what has no such form, DROP ... IF EXISTS before the CREATE. "
+    "What is to be made only once belongs into a migration, NNN_description.sql."
 )
 _CREATES = re.compile(r"CREATE\b", re.IGNORECASE)
 _BEFORE_THE_NAME = frozenset(
-    "CREATE OR REPLACE TEMP TEMPORARY UNLOGGED RECURSIVE MATERIALIZED VIEW TABLE FUNCTION "
-    "PROCEDURE AGGREGATE TYPE DOMAIN SEQUENCE IF NOT EXISTS DROP".split()
+    [
+        "CREATE",
+        "OR",
+        "REPLACE",
+        "TEMP",
+        "TEMPORARY",
+        "UNLOGGED",
+        "RECURSIVE",
+        "MATERIALIZED",
+        "VIEW",
+        "TABLE",
+        "FUNCTION",
+        "PROCEDURE",
+        "AGGREGATE",
+        "TYPE",
+        "DOMAIN",
+        "SEQUENCE",
+        "IF",
+        "NOT",
+        "EXISTS",
+        "DROP",
+    ]
 )
 _KINDS = ("VIEW", "TABLE", "FUNCTION", "PROCEDURE", "AGGREGATE", "TYPE", "DOMAIN", "SEQUENCE")
 _MOST_WORDS = 20  # of a statement, before which the name of what it makes is found
@@ -75,9 +95,9 @@ def advice(
         return {code: _drop_first(session, _name(words))}
     if code == sqlstate.INVALID_FUNCTION_DEFINITION and words[:1] == ("CREATE",):
         return {
-            code: "The server cannot replace it by this. Write the DROP FUNCTION of the hint before "
-            "it, with IF EXISTS, and with CASCADE where views or triggers use the function: what "
-            "repeatables have made of these is made again in the same run."
+            code: "The server cannot replace it by this. Write the DROP FUNCTION of the hint "
+            "before it, with IF EXISTS, and with CASCADE where views or triggers use the function: "
+            "what repeatables have made of these is made again in the same run."
         }
     return {}
 
@@ -92,9 +112,9 @@ def _made_later(failed: StatementFailed, repeatables: Sequence[Migration]) -> di
             if re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", message):
                 new = f"{other.file.removesuffix('.sql')}_{failed.migration.words}.sql"
                 return {
-                    failed.sqlstate: f"{other.file} makes {name}, and is run later: repeatables are "
-                    f"run in the order of their names. Rename {failed.migration.file}, for example "
-                    f"to {new}."
+                    failed.sqlstate: f"{other.file} makes {name}, and is run later: repeatables "
+                    f"are run in the order of their names. Rename {failed.migration.file}, for "
+                    f"example to {new}."
                 }
     return {}
 
@@ -105,7 +125,9 @@ def _made(repeatable: Migration) -> Iterator[str]:
     for statement in repeatable.statements:
         if not _CREATES.match(source, statement.start, statement.end):
             continue
-        words = scanner.words(source[statement.start : min(statement.end, statement.start + 1000)], 20)
+        words = scanner.words(
+            source[statement.start : min(statement.end, statement.start + 1000)], 20
+        )
         if not any(word in _KINDS for word in words[:6]):
             continue
         if name := _name(words):
@@ -166,8 +188,12 @@ def _dependents(session: Session, view: str) -> list[tuple[str, str | None]]:
         view: the name of the view, as SQL, which is looked for on the usual path.
     """
     try:
-        [(oid,)] = session.query_names(f"SELECT pg_catalog.to_regclass({literal(view)})::oid::bigint")
-        return [] if oid is None else list(session.query(_dependents_sql(session.settings.table, oid)))
+        [(oid,)] = session.query_names(
+            f"SELECT pg_catalog.to_regclass({literal(view)})::oid::bigint"
+        )
+        return (
+            [] if oid is None else list(session.query(_dependents_sql(session.settings.table, oid)))
+        )
     except ServerError:
         return []
 

@@ -18,7 +18,7 @@ from migrator.apply.transaction import log_applied
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.history import lock
-from migrator.history.repeatables import ensure_table, position_sql, record_sql
+from migrator.history.repeatables import MOST_RUNS, ensure_table, position_sql, record_sql
 from migrator.history.table import (
     applied_by,
     duration_ms,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-_MOST_RUNS = 2  # of one repeatable in one run; more would not end
 _REVERT = (
     "If the older text is meant to come back, change a comment in the file: then it is a new text, "
     "and it is run."
@@ -95,7 +94,7 @@ def apply_each(
             if not found.ready:
                 _prepare_tables(session)
             repeatable = found.pending[0]
-            if runs[repeatable.file] == _MOST_RUNS:
+            if runs[repeatable.file] == MOST_RUNS:
                 raise _undone(repeatable, found)
             runs[repeatable.file] += 1
             if not _apply(session, repeatable, history.fingerprint, found, state):
@@ -107,10 +106,10 @@ def apply_each(
 
 def _undone(repeatable: Migration, found: RepeatablePlan) -> MigratorError:
     """Return the error for a repeatable that would be run again and again."""
-    missing = ", ".join(found.missing.get(repeatable.file, ()))
+    missing = ", ".join(found.missing.get(repeatable.file, ())) or "what it makes"
     return MigratorError(
-        f"{repeatable.file}: another repeatable of this run has dropped {missing or 'what it makes'}"
-        f" each time; it was run {_MOST_RUNS} times",
+        f"{repeatable.file}: another repeatable of this run has dropped {missing} each time; it "
+        f"was run {MOST_RUNS} times",
         _UNDO_EACH_OTHER,
     )
 

@@ -236,9 +236,7 @@ def _plan_and_apply(
         return Outcome(tuple(state.applied), state.current)
 
 
-def _repeat(
-    session: Session, files: _Files, history: History, plan: Plan, state: RunState
-) -> bool:
+def _repeat(session: Session, files: _Files, history: History, plan: Plan, state: RunState) -> bool:
     """Run the repeatables that are to be run.
 
     Args:

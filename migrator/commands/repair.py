@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 PAGE = Page(
     """
     Make the history agree with the files: record the checksum that an edited file has now, move
-    the row of a renumbered file to its new version, accept that a file is gone, and let a
-    half-done no-transaction file that was edited continue. What was applied stays applied: no row
-    is removed, and a file is never recorded in place of another one. Every change is shown first,
-    and you have to agree to it, at the terminal or with --yes. The schema itself is never changed.
+    the row of a renumbered file to its new version, accept that a file or a repeatable is gone,
+    and let a half-done no-transaction file that was edited continue. What was applied stays
+    applied: no row is removed, and a file is never recorded in place of another one. Every change
+    is shown first, and you have to agree to it, at the terminal or with --yes. The schema itself is
+    never changed.
     """,
     "repaired, or there was nothing to repair",
     ("4", "5", "6"),

@@ -22,8 +22,8 @@ _OF_RELATION = "JOIN pg_class c ON c.oid = x.{} JOIN pg_namespace n ON n.oid = c
 # What a relation is, in words; of a routine, the arguments are in this place.
 _RELATION = (
     "CASE x.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'"
-    " WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type'"
-    " ELSE 'table' END"
+    " WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' WHEN 'f' THEN 'foreign table'"
+    " WHEN 'c' THEN 'type' ELSE 'table' END"
 )
 _IN_SCHEMA = "JOIN pg_namespace n ON n.oid = x.{}"
 _KINDS = {
@@ -153,8 +153,10 @@ def kept_sql(own: Table, file: str, home: str) -> str:
         file: the name of the repeatable.
         home: the name of a variable with the oid of that table now.
     """
-    schema = "(SELECT n.oid FROM pg_namespace n WHERE n.nspname = (o ->> 1)::name)"
-    oid = f"(SELECT c.oid FROM pg_class c WHERE c.relname = (o ->> 3)::name AND c.relnamespace = {schema})"
+    oid = (
+        "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relname = (o ->> 3)::name AND n.nspname = (o ->> 1)::name)"
+    )
     return f"""SELECT CASE WHEN o ->> 0 = 'relation'
     THEN json_build_array(o -> 0, o -> 1, o -> 2, o -> 3, o -> 4, {oid}) ELSE o END::text
   FROM (SELECT objects::json AS objects FROM {own.quoted} WHERE name = {literal(file)}

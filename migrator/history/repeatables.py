@@ -40,6 +40,8 @@ _COLUMNS = {
     "gone_at": "timestamp",
 }
 _REPORT = "repeatables"
+# Of one repeatable in one run: more often it is only when another one drops what it makes.
+MOST_RUNS = 2
 _TIME = "to_char({}, 'YYYY-MM-DD HH24:MI:SS')"
 # The kind of the report that `record_sql` sends: how long the repeatable took, in milliseconds.
 _TOOK = "took"
@@ -186,7 +188,8 @@ def look_sql(table: Table, files: Iterable[Migration]) -> str:
 SELECT json_agg(json_build_array(r.name, r.checksum, r.position, {_TIME.format("r.applied_at")},
   r.execution_ms, {sendable("r.applied_by")}, {sendable("r.description")},
   {_TIME.format("r.gone_at")}, CASE WHEN r.is_last THEN (
-    SELECT json_agg({sendable(objects.NAMED)}) FROM json_array_elements(r.objects::json -> 'objects') o
+    SELECT json_agg({sendable(objects.NAMED)})
+    FROM json_array_elements(r.objects::json -> 'objects') o
     WHERE NOT {objects.there_sql("o", "r.home = home_now")}) END))
 FROM (
   SELECT t.*, (t.objects::json ->> 'home')::oid AS home,
@@ -200,6 +203,7 @@ DECLARE
   home oid := to_regclass({literal(own.quoted)});
   facts json;
   known boolean;
+  ours boolean;
   guest json;
   found json;
   highest bigint;
@@ -212,7 +216,7 @@ BEGIN
             SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey::int2[]))
           = '{{checksum,name}}')),
-      CASE WHEN NOT ({plainly_ours_sql("c")}) THEN {guest_sql("c.oid")} END,
+      {plainly_ours_sql("c")},
       c.relkind IN ('r', 'p') AND NOT row_security_active(c.oid) AND (
         SELECT count(*) FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -221,7 +225,10 @@ BEGIN
               WHEN a.attname = 'execution_ms' THEN 'integer'
               WHEN a.attname IN ('applied_at', 'gone_at') THEN 'timestamp without time zone'
               ELSE 'text' END) = {len(_COLUMNS)}
-    INTO facts, guest, known FROM pg_class c WHERE c.oid = home;
+    INTO facts, ours, known FROM pg_class c WHERE c.oid = home;
+    IF NOT ours THEN
+      guest := {guest_sql("home")};
+    END IF;
     IF known THEN
       EXECUTE {literal(rows)} INTO found;
       EXECUTE {literal(f"SELECT max(position) FROM {own.quoted}")} INTO highest;
@@ -249,7 +256,8 @@ def read_report(session: Session) -> Records:
         session.guard += ownership.guard_sql([table])
         session.refusals += ownership.problems(guests)
     rows = tuple(
-        Record(*values, tuple(missing or ())) for *values, missing in report["rows"] or ()
+        Record(*values)._replace(missing=tuple(missing or ()))
+        for *values, missing in report["rows"] or ()
     )
     return Records(rows, ready=True, position=report["highest"] or 0)
 
@@ -389,4 +397,3 @@ def forget_sql(table: Table, name: str) -> str:
         f" WHERE name = {literal(name)}"
         f" AND position = (SELECT max(position) FROM {own} WHERE name = {literal(name)})"
     )
-

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 TABLE = "CREATE TABLE pets (id int PRIMARY KEY, name text);"
 VIEW = "CREATE OR REPLACE VIEW names AS SELECT name FROM pets;"
 
+SHORT = "CREATE OR REPLACE VIEW short AS SELECT left(name, 3) AS name FROM names;"
+
 
 def applied(run: Run) -> list[str]:
     """Return the files that a run has applied, in their order."""
@@ -117,11 +119,9 @@ def test_what_a_migration_drops_is_made_again(
 class TestDependencies:
     """What one repeatable needs of another: the advice is followed to its end."""
 
-    def test_one_that_is_needed_is_run_later(
-        self, migrate: Migrate, folder: Folder, database: Database
-    ) -> None:
+    def test_one_that_is_needed_is_run_later(self, migrate: Migrate, folder: Folder) -> None:
         folder.write("001_pets.sql", TABLE)
-        folder.write("R__short.sql", "CREATE OR REPLACE VIEW short AS SELECT left(name, 3) FROM names;")
+        folder.write("R__short.sql", SHORT)
         folder.write("R__the_names.sql", VIEW)
         run = migrate()
         assert run.status == 1
@@ -141,11 +141,11 @@ class TestDependencies:
     ) -> None:
         folder.write("001_pets.sql", TABLE)
         folder.write("R__names.sql", VIEW)
-        folder.write("R__names_short.sql", "CREATE OR REPLACE VIEW short AS SELECT name FROM names;")
+        folder.write("R__names_short.sql", SHORT)
         folder.write("R__one.sql", "CREATE OR REPLACE VIEW one AS SELECT 1 AS one;")
         assert len(applied(migrate())) == 4
         database.execute("CREATE VIEW by_hand AS SELECT name FROM short")
-        changed = VIEW.replace("name FROM", "upper(name) AS name FROM").replace("upper", "id, upper")
+        changed = VIEW.replace("name FROM", "id, upper(name) AS name FROM")
         folder.write("R__names.sql", changed)
         run = migrate()
         assert run.status == 1
