@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from migrator.files import scanner
+from migrator.files.rules import OUTSIDE_REPEATABLE
 from migrator.history.progress import repeatables_table
 from migrator.process.names import literal
 from migrator.server import sqlstate
@@ -81,6 +82,8 @@ def advice(
         return {code: f"Drop the trigger on {own}, and run the migrator again."}
     if failed.index is None:
         return {}
+    if code == sqlstate.ACTIVE_SQL_TRANSACTION:
+        return {code: OUTSIDE_REPEATABLE}
     if code in _EXISTING:
         return {code: _MAKE_ANEW}
     if code in _UNDEFINED:

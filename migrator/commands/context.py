@@ -143,7 +143,9 @@ class Context:
                 migrations = load_folder(self.settings.directory).migrations
                 raise first_run.named(session, migrations, refused) from None
 
-    def plan(self, session: Session, folder: Folder, *, of_run: bool = False) -> Plan:
+    def plan(
+        self, session: Session, folder: Folder, *, of_run: bool = False, removed: bool = False
+    ) -> Plan:
         """Compare the files with the history, and with what earlier runs have begun.
 
         Args:
@@ -151,13 +153,15 @@ class Context:
             folder: all files on disk.
             of_run: whether it is the plan of a run, which refuses a database that somebody else
                 has built.
+            removed: whether it has the repeatables whose files were removed, also where no
+                repeatable is left.
         """
         # These import the driver, which commands without a database do not need.
         from migrator.history.plan import plan_of  # noqa: PLC0415 - as connect
         from migrator.history.table import read_history  # noqa: PLC0415 - as connect
 
         migrations, repeatables = folder.migrations, folder.repeatables
-        history = read_history(session, repeatables)
+        history = read_history(session, repeatables if repeatables or removed else None)
         plan = plan_of(migrations, history, repeatables)
         if of_run and history.is_blank:
             from migrator.adoption import first_run  # noqa: PLC0415 - once in a database's life

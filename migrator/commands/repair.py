@@ -47,7 +47,7 @@ def execute(context: Context) -> int:
     """
     folder = context.files()
     with context.connect(write=True) as session:
-        repairs = repair.repairs(session, context.plan(session, folder))
+        repairs = repair.repairs(session, context.plan(session, folder, removed=True))
         if not repairs:
             context.say("Nothing to repair: files and history agree.\n")
             return OK
@@ -57,7 +57,7 @@ def execute(context: Context) -> int:
         repair.repair(
             session,
             repairs,
-            lambda: context.plan(session, folder),
+            lambda: context.plan(session, folder, removed=True),
             max((migration.version for migration in folder.migrations), default=0),
         )
     context.say("Repaired.\n")

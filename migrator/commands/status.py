@@ -62,7 +62,7 @@ def execute(context: Context) -> int:
     folder = load_folder(context.settings.directory)
     problems = folder.problems
     with context.connect(write=False) as session:
-        plan = context.plan(session, folder, of_run=True)
+        plan = context.plan(session, folder, of_run=True, removed=True)
         left = context.left(session, plan)
         disagreements = context.problems(plan)
         way_out = context.way_out(session, plan) if disagreements and not problems else ""

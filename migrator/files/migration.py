@@ -160,7 +160,8 @@ def parse_name(name: str) -> tuple[int, str] | None:
 
 def words_of(name: str) -> str:
     """Return a file's name without its number and its ending: `add_pets` of `002_add_pets.sql`."""
-    name = name.removeprefix(REPEATABLE_PREFIX)
+    if name.startswith(REPEATABLE_PREFIX):
+        return name.removeprefix(REPEATABLE_PREFIX).removesuffix(".sql")
     return name.lstrip("0123456789").removeprefix("_").removesuffix(".sql")
 
 

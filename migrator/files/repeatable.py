@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from migrator.files.migration import REPEATABLE_PREFIX, Migration, checksum, read_directives
+from migrator.files.rules import OUTSIDE_REPEATABLE
 from migrator.process.errors import Problem
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ _NAME = re.compile(rf"{REPEATABLE_PREFIX}(\w[\w-]*)\.sql")
 _DIRECTIVE = re.compile(r"migrator\s*:\s*([\w-]+)", re.IGNORECASE)
 # Those that say how long a repeatable may wait and run, and with which isolation level it runs.
 _DIRECTIVES = ("lock-timeout", "statement-timeout", "isolation")
-_WITHOUT_TRANSACTION = (
-    "A repeatable is one transaction together with its record. Put the statements that need no "
-    "transaction into a migration, NNN_description.sql."
-)
 
 
 def parse_name(name: str) -> str | None:
@@ -75,7 +72,7 @@ def _directives(repeatable: Migration) -> Iterator[Problem]:
         from migrator.files.excerpt import excerpt  # noqa: PLC0415 - only a problem needs it
 
         if match[1] == "no-transaction":
-            hint = _WITHOUT_TRANSACTION
+            hint = OUTSIDE_REPEATABLE
         else:
             hint = f"Directives of a repeatable are {', '.join(_DIRECTIVES)}."
         line, column = repeatable.place(offset)

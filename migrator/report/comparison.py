@@ -74,7 +74,7 @@ def text(answer: dict[str, Any], option: str = "--grants") -> str:
         meant = f"what {last_file} describes"
     else:
         meant = f"what the {len(answer['files'])} files up to {last_file} describe"
-    if answer["repeatables"]:
+    if answer.get("repeatables"):
         meant = f"{meant.removesuffix(' describes').removesuffix(' describe')} and "
         meant += f"{count(len(answer['repeatables']), 'repeatable')} describe"
     if answer["equal"]:
