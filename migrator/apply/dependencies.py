@@ -8,8 +8,10 @@ that repeatables have made are made again in the same run.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from migrator.apply.outcome import MigrationFailed
 from migrator.files import scanner
 from migrator.files.rules import OUTSIDE_REPEATABLE
 from migrator.history.progress import repeatables_table
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
 
     from migrator.failure.place import StatementFailed
     from migrator.files.migration import Migration
+    from migrator.process.errors import MigratorError
     from migrator.process.names import Table
     from migrator.server.session import Session
 
 _UNDEFINED = (sqlstate.UNDEFINED_TABLE, sqlstate.UNDEFINED_FUNCTION, sqlstate.UNDEFINED_OBJECT)
+# The record of a repeatable fails with these when the file has dropped or changed our tables.
+_BROKEN = (sqlstate.UNDEFINED_TABLE, sqlstate.UNDEFINED_COLUMN, sqlstate.INVALID_SCHEMA_NAME)
 _EXISTING = (sqlstate.DUPLICATE_TABLE, sqlstate.DUPLICATE_OBJECT, sqlstate.DUPLICATE_FUNCTION)
 _MAKE_ANEW = (
     "A repeatable is run again whenever its text changes, so it has to replace what is there: "
@@ -73,7 +78,7 @@ def advice(
     """
     code = failed.sqlstate
     own = repeatables_table(session.settings.table)
-    if code == sqlstate.CHANGED_HISTORY:
+    if code == sqlstate.CHANGED_HISTORY or (failed.index is None and code in _BROKEN):
         return {
             code: f"Remove the statements that change {session.settings.table} or {own}: the "
             "migrator records a repeatable itself."
@@ -105,21 +110,53 @@ def advice(
     return {}
 
 
+def explained(error: MigratorError, repeatables: Sequence[Migration]) -> MigratorError:
+    """Return the error to raise for a migration that uses what a repeatable makes.
+
+    Args:
+        error: the error that ended a run.
+        repeatables: all repeatables on disk.
+
+    Returns:
+        The error itself for any other.
+    """
+    if not isinstance(error, MigrationFailed):
+        return error
+    failure = error.failure
+    if failure.version is None or failure.sqlstate not in _UNDEFINED:
+        return error
+    for repeatable in repeatables:
+        if name := _made_of(repeatable, failure.message):
+            advice = (
+                f"{repeatable.file} makes {name}, and repeatables are run after all migrations: in "
+                f"an empty database it is not there yet. Let {failure.file} do without it; or make "
+                f"{name} in a migration."
+            )
+            return MigrationFailed(replace(failure, advice=advice), error.applied)
+    return error
+
+
 def _made_later(failed: StatementFailed, repeatables: Sequence[Migration]) -> dict[str, str]:
     """Return the advice where a later repeatable makes what the message says is not there."""
-    message = failed.diagnosis.message
     for other in repeatables:
         if other.file <= failed.migration.file:
             continue
-        for name in _made(other):
-            if re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", message):
-                new = f"{other.file.removesuffix('.sql')}_{failed.migration.words}.sql"
-                return {
-                    failed.sqlstate: f"{other.file} makes {name}, and is run later: repeatables "
-                    f"are run in the order of their names. Rename {failed.migration.file}, for "
-                    f"example to {new}."
-                }
+        if name := _made_of(other, failed.diagnosis.message):
+            new = f"{other.file.removesuffix('.sql')}_{failed.migration.words}.sql"
+            return {
+                failed.sqlstate: f"{other.file} makes {name}, and is run later: repeatables are "
+                f"run in the order of their names. Rename {failed.migration.file}, for example to "
+                f"{new}."
+            }
     return {}
+
+
+def _made_of(repeatable: Migration, message: str) -> str:
+    """Return the name in a message of the server that a repeatable makes; empty for none."""
+    for name in _made(repeatable):
+        if re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", message):
+            return name
+    return ""
 
 
 def _made(repeatable: Migration) -> Iterator[str]:

@@ -11,6 +11,7 @@ from migrator.history.table import read_history
 from migrator.process.errors import (
     DatabaseUnavailable,
     Interrupted,
+    MigratorError,
     NotOurs,
     Problem,
     ProblemsFound,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from migrator.history.plan import Plan
     from migrator.history.repeatables import Record
     from migrator.history.table import History, Row
-    from migrator.process.errors import MigratorError
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
     from migrator.server.session import Session
@@ -87,6 +87,12 @@ def apply_pending(
         raise DatabaseUnavailable(message, unanswered.hint) from None
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signum, state.unfinished) from None
+    except MigratorError as error:
+        if not repeatables:
+            raise
+        from migrator.apply import dependencies  # noqa: PLC0415 - few runs fail
+
+        raise dependencies.explained(error, repeatables) from None
 
 
 class _Files(NamedTuple):

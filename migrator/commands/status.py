@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
 from migrator.files.folder import load_folder
 from migrator.process.errors import OK, ProblemsFound
-from migrator.report.table import count, left_behind, table
+from migrator.process.terminal import visible
+from migrator.report.table import count, filled, left_behind, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,7 +145,8 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
     ]
     head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
     total = f"Current schema version: {answer['version']}, pending: {answer['pending']}"
-    return f"{table([head, *lines], width)}\n{left_behind(answer['migrations'])}\n{total}"
+    left = left_behind(answer["migrations"]) + "".join(map(_note, answer["repeatables"]))
+    return f"{table([head, *lines], width)}\n{left}\n{total}"
 
 
 def _entry(
@@ -217,6 +219,22 @@ def _repeatable(
         "gone_at": record.gone_at if record else None,
         "missing": list(missing.get(name, ())),
     }
+
+
+def _note(entry: dict[str, Any]) -> str:
+    """Return what a repeatable's state means, as a line; empty where the state says it all."""
+    note = {
+        "removed": "its file was removed, and what it made stays; `migrator repair` accepts that",
+        "superseded": (
+            f"its text was run here before, and another followed it (at {entry['gone_at']} UTC its "
+            "removal was accepted); change a comment in it to run it again"
+            if entry["gone_at"]
+            else "its text was run here before, and another followed it; change a comment in it "
+            "to run it again"
+        ),
+        "dropped": "a newer migration has dropped what it made, so it is not run",
+    }.get(entry["state"])
+    return "\n" + filled(f"{visible(entry['file'])}: {note}.") if note else ""
 
 
 def _state_of_repeatable(entry: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from migrator.history import ownership
 from migrator.process.digest import sha256
 from migrator.process.errors import Problem, ProblemsFound
-from migrator.process.names import literal, with_suffix
+from migrator.process.names import clipped, literal, with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -185,7 +185,9 @@ def _prefix_checksums(migration: Migration) -> tuple[str, ...]:
 
 def progress_table(table: Table) -> Table:
     """Return the table next to a history table that records the progress of files."""
-    return table._replace(name=f"{table.name}_progress")
+    name = clipped(f"{table.name}_progress")
+    # A name that leaves no room for the suffix is shortened before it.
+    return table._replace(name=with_suffix(table.name, "_progress") if name == table.name else name)
 
 
 def repeatables_table(table: Table) -> Table:

@@ -40,6 +40,11 @@ def identifier(name: str) -> str:
     return f'"{doubled}"'
 
 
+def clipped(name: str) -> str:
+    """Return a name as PostgreSQL shortens it, to 63 bytes (documentation, "Identifiers")."""
+    return name.encode()[:_LONGEST].decode(errors="ignore")
+
+
 def with_suffix(name: str, suffix: str) -> str:
     """Return a name with a suffix, shortened before the suffix to the 63 bytes of a name.
 

@@ -238,7 +238,7 @@ def verify_schema(
         if not judged.differences:
             break
     if not compared:
-        raise _with_advice(failures[0])
+        raise _with_advice(failures[0], repeatables)
     if unread:
         log.warning("not compared", parts=list(unread), reason="this role may not read them")
     return min(compared, key=lambda comparison: len(comparison.differences))
@@ -261,9 +261,11 @@ def _has_path_of_its_own(session: Session) -> bool:
     return bool(exists)
 
 
-def _with_advice(failed: MigrationFailed) -> MigrationFailed:
+def _with_advice(failed: MigrationFailed, repeatables: Sequence[Migration]) -> MigrationFailed:
     """Return the failure of a file in an empty database, with how to write such a file."""
     failure = failed.failure
+    if any(repeatable.file in failure.advice for repeatable in repeatables):
+        return failed  # it uses what a repeatable makes
     for what, codes in _ADVICE.items():
         if failure.sqlstate in codes:
             advice = (

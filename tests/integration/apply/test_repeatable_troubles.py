@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.adoption.histories import sql_of
 from tests.integration.apply.test_repeatable import SHORT, TABLE, VIEW, applied, states
 from tests.support.migrator import EARLIER, Folder, Migrate
 from tests.support.pgbouncer import pgbouncer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from tests.support.database import Database
 
+OWN = "schema_migrations_repeatables"
 AUDIT = "CREATE TABLE audit (file text, at timestamptz DEFAULT clock_timestamp());"
 
 
@@ -133,7 +135,7 @@ def test_the_place_of_an_error(migrate: Migrate, folder: Folder, database: Datab
     assert (failed["file"], failed["line"], failed["column"]) == ("R__a.sql", 4, 3)
     assert failed["statement"] == 3
     assert failed["current"] == 1
-    text = migrate(env={"MIGRATOR_LOG_FORMAT": "text"}).err
+    text = migrate(env={"MIGRATOR_LOG_FORMAT": "console"}).err
     assert "R__a.sql:4:3" in text
     assert database.execute("SELECT count(*) FROM schema_migrations") == [(1,)]
 
@@ -143,8 +145,8 @@ def test_the_place_of_an_error(migrate: Migrate, folder: Folder, database: Datab
     [
         "INSERT INTO schema_migrations (version) VALUES (7);",
         "DELETE FROM schema_migrations;",
-        "INSERT INTO schema_migrations_repeatables (name, checksum, position) VALUES ('a', 'b', 9);",
-        "DROP TABLE schema_migrations_repeatables;",
+        f"INSERT INTO {OWN} (name, checksum, position) VALUES ('a', 'b', 9);",
+        f"DROP TABLE {OWN};",
     ],
 )
 def test_one_that_records_itself(
@@ -203,7 +205,7 @@ def test_a_removed_file(migrate: Migrate, folder: Folder, database: Database) ->
 
 
 def test_an_older_image_does_not_make_again_what_a_newer_one_drops(
-    migrate: Migrate, folder: Folder, database: Database
+    migrate: Migrate, folder: Folder
 ) -> None:
     folder.write("001_pets.sql", TABLE)
     folder.write("R__names.sql", VIEW)
@@ -260,7 +262,8 @@ class TestRights:
             ("ALTER TABLE {0} RENAME TO other; CREATE VIEW {0} AS TABLE other", "is a view"),
             ("ALTER TABLE {0} DROP COLUMN objects", "its columns are others"),
             (
-                "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY; ALTER TABLE {0} FORCE ROW LEVEL SECURITY",
+                "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY;"
+                " ALTER TABLE {0} FORCE ROW LEVEL SECURITY",
                 "row security",
             ),
         ],
@@ -270,7 +273,7 @@ class TestRights:
     ) -> None:
         folder.write("R__one.sql", "SELECT 1;")
         assert migrate().status == 0
-        database.execute(change.format("schema_migrations_repeatables"))
+        database.execute(change.format(OWN))
         for command in ((), ("status",)):
             run = migrate(*command)
             assert run.status == 5
@@ -281,22 +284,22 @@ class TestRights:
     ) -> None:
         folder.write("R__one.sql", "SELECT 1;")
         assert migrate().status == 0
-        table = "schema_migrations_repeatables"
         with role(database) as name:
             database.execute(
-                f"GRANT TRIGGER ON {table} TO {name}; GRANT CREATE, USAGE ON SCHEMA public TO {name};"
+                f"GRANT TRIGGER ON {OWN} TO {name};"
+                f" GRANT CREATE, USAGE ON SCHEMA public TO {name};"
                 f" SET ROLE {name}; CREATE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS"
-                f" 'BEGIN RETURN new; END'; CREATE TRIGGER bad BEFORE INSERT ON {table}"
+                f" 'BEGIN RETURN new; END'; CREATE TRIGGER bad BEFORE INSERT ON {OWN}"
                 " FOR EACH ROW EXECUTE FUNCTION bad(); RESET ROLE"
             )
             folder.write("R__one.sql", "SELECT 2;")
             run = migrate()
             assert run.status == 5
             assert "the trigger bad: code of another role could run" in run.err
-            database.execute(f"DROP TRIGGER bad ON {table}; DROP FUNCTION bad")
+            database.execute(f"DROP TRIGGER bad ON {OWN}; DROP FUNCTION bad")
             assert applied(migrate()) == ["R__one.sql"]
             database.execute(
-                f"REVOKE ALL ON SCHEMA public FROM {name}; REVOKE ALL ON {table} FROM {name}"
+                f"REVOKE ALL ON SCHEMA public FROM {name}; REVOKE ALL ON {OWN} FROM {name}"
             )
 
 
@@ -312,7 +315,8 @@ def test_another_history_table(
     names = {
         name
         for (name,) in database.execute(
-            "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'ops'::regnamespace"
+            "SELECT relname::text FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = 'ops'::regnamespace"
         )
     }
     assert {name.endswith("_repeatables") for name in names} == {True, False}
@@ -332,15 +336,15 @@ def test_through_a_pooler_in_transaction_mode(
         processes = [migrate.start(env=env) for _ in range(4)]
         runs = [process.wait() for process in processes]
         assert [run.status for run in runs] == [0] * 4
-        assert sorted(sum((applied(run) for run in runs), [])) == [
-            "R__names.sql",
-            "R__names_short.sql",
-        ]
+        files = sorted(file for run in runs for file in applied(run))
+        assert files == ["R__names.sql", "R__names_short.sql"]
         assert applied(migrate(env=env)) == []
         folder.write("R__one.sql", "-- migrator: isolation=serializable\nSELECT 1;")
         run = migrate(env=env)
         assert run.status == 5
-        assert "R__one.sql: has the directive isolation, which needs a session" in run.err
+        [problem] = run.event("refused")["problems"]
+        assert problem["file"] == "R__one.sql"
+        assert "has the directive isolation, which needs a session" in problem["message"]
 
 
 def test_a_run_without_repeatables_sends_nothing_more(
@@ -409,3 +413,89 @@ def test_the_json_of_commands(migrate: Migrate, folder: Folder) -> None:
     ]
     assert migrate().status == 0
     assert "Nothing to rehearse" in migrate("rehearse").out
+
+
+@pytest.mark.usefixtures("owner_may_create_databases")
+class TestComparing:
+    def test_verify_builds_them_too(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_pets.sql", TABLE)
+        folder.write("R__names.sql", VIEW)
+        assert migrate().status == 0
+        run = migrate("verify")
+        assert (run.status, "what 001_pets.sql and 1 repeatable describe." in run.out) == (0, True)
+        assert json.loads(migrate("verify", "--json").out)["repeatables"] == ["R__names.sql"]
+        database.execute("DROP VIEW names")
+        run = migrate("verify")
+        assert run.status == 5
+        assert "view names" in run.out
+        # Another text was run here.
+        folder.write("R__names.sql", f"{VIEW} -- changed")
+        run = migrate("verify")
+        assert run.status == 5
+        assert "is not the text that was run last" in run.err
+        assert migrate().status == 0
+        assert migrate("verify").status == 0
+        folder.write("R__names.sql", VIEW)
+        run = migrate("verify")
+        assert run.status == 5
+        assert "was followed by another text" in run.err
+        folder.write("R__names.sql", f"-- again\n{VIEW}")
+        assert migrate().status == 0
+        assert migrate("verify").status == 0
+
+    def test_what_a_migration_needs_of_one_is_found(self, migrate: Migrate, folder: Folder) -> None:
+        """A migration may not use what a repeatable makes: in an empty database it comes first."""
+        folder.write("001_pets.sql", TABLE)
+        folder.write("R__names.sql", VIEW)
+        assert migrate().status == 0
+        folder.write("002_uses.sql", "CREATE TABLE copy AS SELECT * FROM names;")
+        assert migrate().status == 0
+        run = migrate("verify")
+        assert run.status == 1
+        failed = run.event("migration failed")
+        assert failed["file"] == "002_uses.sql"
+        assert (
+            "R__names.sql makes names, and repeatables are run after all migrations"
+            in failed["hint"]
+        )
+
+    def test_a_reset_runs_them(self, migrate: Migrate, folder: Folder, database: Database) -> None:
+        folder.write("001_pets.sql", TABLE)
+        folder.write("R__names.sql", VIEW)
+        assert migrate().status == 0
+        run = migrate("reset", "--confirm", database.name)
+        assert applied(run) == ["001_pets.sql", "R__names.sql"]
+
+    def test_a_baseline_records_none(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        folder.write("001_pets.sql", TABLE)
+        folder.write("R__names.sql", VIEW)
+        database.execute(f"SET ROLE app_owner; {TABLE} {VIEW}")
+        run = migrate("baseline", "1", "--verify")
+        assert run.status == 0, run.err
+        assert applied(migrate()) == ["R__names.sql"]
+        assert states(migrate) == {"R__names.sql": "applied"}
+        database.execute("DROP VIEW names")  # it is known what was made, though nothing was changed
+        assert applied(migrate()) == ["R__names.sql"]
+
+    def test_those_of_flyway_are_run_once(
+        self, migrate: Migrate, folder: Folder, database: Database
+    ) -> None:
+        """Flyway's checksum is another one, and nothing says that its text is the one here."""
+        flyway = sql_of("flyway")
+        people, view = (
+            "CREATE TABLE people (id int);",
+            "CREATE OR REPLACE VIEW one AS SELECT 1 AS one;",
+        )
+        pets = "CREATE TABLE pets (id int);"
+        database.execute(f"SET ROLE app_owner; {people} {pets} {view} {flyway}")
+        folder.write("001_people.sql", people)
+        folder.write("002_pets.sql", pets)
+        folder.write("R__views.sql", view)
+        run = migrate("adopt", "--yes")
+        assert run.status == 0, run.out + run.err
+        assert applied(migrate()) == ["R__views.sql"]
+        assert applied(migrate()) == []
