@@ -23,7 +23,7 @@ from migrator.server.session import sendable
 from migrator.server.sqlstate import CHANGED_HISTORY, NOT_KEPT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from migrator.files.migration import Migration
     from migrator.server.session import Session
@@ -174,8 +174,10 @@ def sort(files: Sequence[Migration], records: Records, *, ahead: bool) -> Repeat
     )
 
 
-def look_sql(table: Table, files: Iterable[Migration]) -> str:
+def look_sql(table: Table, files: Sequence[Migration]) -> str:
     """Return the block that reports what the table of repeatables says; it needs the safe path.
+
+    Without a file, a role that may not read the table is told that it is empty.
 
     Args:
         table: the history table.
@@ -229,7 +231,7 @@ BEGIN
     IF NOT ours THEN
       guest := {guest_sql("home")};
     END IF;
-    IF known THEN
+    IF known{"" if files else " AND has_table_privilege(home, 'SELECT')"} THEN
       EXECUTE {literal(rows)} INTO found;
       EXECUTE {literal(f"SELECT max(position) FROM {own.quoted}")} INTO highest;
     END IF;

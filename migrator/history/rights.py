@@ -11,6 +11,7 @@ from migrator.server.session import ServerError, sendable
 
 if TYPE_CHECKING:
     from migrator.process.errors import MigratorError
+    from migrator.process.names import Table
     from migrator.server.session import Session
 
 
@@ -27,15 +28,15 @@ def worded(session: Session, error: ServerError, *, write: bool) -> MigratorErro
     """
     table, message = session.settings.table, error.diagnosis.message
     on_schema = message == f"permission denied for schema {table.schema}"
-    tables = [f"permission denied for table {one.name}" for one in own_tables(table)]
-    if error.file is not None or not (on_schema or message in tables):
+    refused = {f"permission denied for table {one.name}": one for one in own_tables(table)}
+    if error.file is not None or not (on_schema or message in refused):
         return error
-    hint = cure(session) if write else _to_read(session, on_schema=on_schema)
+    to_read = refused.get(message, table)
+    hint = cure(session) if write else _to_read(session, to_read, on_schema=on_schema)
     return DatabaseUnavailable(error.message, hint) if hint else error
 
 
-def _to_read(session: Session, *, on_schema: bool) -> str:
-    table = session.settings.table
+def _to_read(session: Session, table: Table, *, on_schema: bool) -> str:
     role = _ask(session, f"SELECT {_quoted('current_user::text')}")
     if not role:
         return ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.support.database import Database
     from tests.support.migrator import Folder, Migrate, Run
 
+ROOT = Path(__file__).parents[3]
 TABLE = "CREATE TABLE pets (id int PRIMARY KEY, name text);"
 VIEW = "CREATE OR REPLACE VIEW names AS SELECT name FROM pets;"
 
@@ -201,3 +204,28 @@ class TestDependencies:
         folder.remove("R__b.sql")
         assert applied(migrate()) == ["R__a.sql"]
         assert states(migrate) == {"R__a.sql": "applied", "R__b.sql": "removed"}
+
+
+def test_the_example_of_the_guide(migrate: Migrate, folder: Folder, database: Database) -> None:
+    """FingerFlow's view of a user's progress, in migrations/README.md."""
+    guide = (ROOT / "migrations/README.md").read_text("utf-8")
+    [example] = re.findall(r"```sql\n(-- How a user's typing .*?)```", guide, re.DOTALL)
+    schema = (ROOT / "migrations/001_initial_schema.sql").read_text("utf-8")
+    folder.write("001_initial_schema.sql", schema)
+    folder.write("R__user_progress.sql", example)
+    assert applied(migrate()) == ["001_initial_schema.sql", "R__user_progress.sql"]
+    monday = 1_767_571_200_000  # 2026-01-05 00:00:00 UTC
+    database.execute(
+        "INSERT INTO users (id, email, created_at) VALUES (1, 'a@example.com', 0);"
+        "INSERT INTO typing_sessions (user_id, start_time, end_time, wpm, accuracy) VALUES"
+        f" (1, {monday}, {monday + 1}, 60, 97), (1, {monday + 86_400_000}, {monday + 1}, 71, 98),"
+        f" (1, {monday - 1}, {monday + 1}, 50, 90), (1, {monday}, NULL, NULL, NULL)"
+    )
+    rows = database.execute(
+        "SELECT week::date::text, sessions, wpm::text, accuracy::text FROM user_progress ORDER BY 1"
+    )
+    assert rows == [("2025-12-29", 1, "50.0", "90.0"), ("2026-01-05", 2, "65.5", "97.5")]
+    changed = example.replace("AS sessions,", "AS sessions, max(wpm) AS best,")
+    folder.write("R__user_progress.sql", changed)
+    assert applied(migrate()) == ["R__user_progress.sql"]
+    assert migrate("status").status == 0

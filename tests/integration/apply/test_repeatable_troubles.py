@@ -232,13 +232,20 @@ class TestRights:
             database.execute(f"GRANT SELECT ON schema_migrations TO {name}")
             folder.write("R__names.sql", VIEW)
             assert migrate().status == 0
-            reader = {"DATABASE_URL": database.url.replace("app_owner", name, 1)}
+            reader = {"DATABASE_URL": f"{database.admin_url}?options=-c%20role%3D{name}"}
             [(allowed,)] = database.execute(
                 f"SELECT has_table_privilege('{name}', 'schema_migrations_repeatables', 'SELECT')"
                 f" AND NOT has_table_privilege('{name}', 'schema_migrations_repeatables', 'INSERT')"
             )
             assert allowed
-            del reader
+            for command in ("check", "status", "plan"):
+                assert migrate(command, env=reader).status == 0
+            database.execute(f"REVOKE SELECT ON {OWN} FROM {name}")
+            run = migrate("check", env=reader)
+            assert run.status == 4
+            assert f'GRANT SELECT ON "public"."{OWN}" TO {name}' in run.err.replace("\\", "")
+            folder.remove("R__names.sql")
+            assert migrate("status", env=reader).status == 0
 
     def test_a_role_that_may_not_create_the_table(
         self, migrate: Migrate, folder: Folder, database: Database
