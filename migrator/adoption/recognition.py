@@ -180,7 +180,7 @@ def _repeatable(folder: Path, paths: Sequence[str]) -> Iterator[Problem]:
             yield Problem(
                 shown(folder / path),
                 "is a repeatable migration, which was left out",
-                f"Copy it into the new folder as R__{words}.sql, and replace what Flyway replaces in "
+                f"Copy it into the new folder as R__{words}.sql, and write what Flyway replaces in "
                 "it; or copy its text into a migration behind the last one, "
                 f"NNN_{words}.sql.",
             )

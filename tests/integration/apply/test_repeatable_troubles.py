@@ -269,8 +269,7 @@ class TestRights:
             ("ALTER TABLE {0} RENAME TO other; CREATE VIEW {0} AS TABLE other", "is a view"),
             ("ALTER TABLE {0} DROP COLUMN objects", "its columns are others"),
             (
-                "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY;"
-                " ALTER TABLE {0} FORCE ROW LEVEL SECURITY",
+                "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
                 "row security",
             ),
         ],
