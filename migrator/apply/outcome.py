@@ -56,6 +56,20 @@ class Applied(NamedTuple):
         return {"version": self.version} if self.version else {}
 
 
+class PartlyApplied(Exception):
+    """Of several files that were sent together, only the first ones are committed.
+
+    Args:
+        done: the results of those.
+        cause: the error of the next one.
+    """
+
+    def __init__(self, done: list[Done], cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.done = done
+        self.cause = cause
+
+
 class MigrationFailed(MigratorError):
     """A migration failed; the migrations that the run has applied before it stay applied.
 
