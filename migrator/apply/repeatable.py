@@ -81,8 +81,10 @@ def apply_each(
         LockUnavailable: a lock was not available for the whole budget.
         MigratorError: repeatables undo each other.
     """
-    runs: Counter[str] = Counter()
     _warn_of_left(plan)
+    if not plan.pending and not plan.pending_repeatables:
+        return True
+    runs: Counter[str] = Counter()
     with observer.watching(session), durability.flushed(session, state):
         while found := plan.repeatables:
             state.pending = len(found.pending)
