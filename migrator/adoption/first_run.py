@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.history.look import LARGEST, TIMES
-from migrator.history.plan import make_plan
+from migrator.history.plan import plan_of
 from migrator.history.progress import own_tables, progress_table
 from migrator.history.table import COLUMNS, read_history
 from migrator.process.errors import NotOurs, Problem, UsageError
@@ -101,13 +101,18 @@ def require_name(session: Session, confirmed: str) -> None:
 
 
 def look(
-    session: Session, migrations: Sequence[Migration], history: History, plan: Plan
+    session: Session,
+    migrations: Sequence[Migration],
+    repeatables: Sequence[Migration],
+    history: History,
+    plan: Plan,
 ) -> tuple[History, Plan]:
     """Look what else is in the database, and put it into the plan of a first run.
 
     Args:
         session: outside a transaction.
         migrations: all migrations on disk, ordered by version.
+        repeatables: the repeatables on disk, if they are part of the plan.
         history: the history as it was read; it is blank.
         plan: the plan that was made from it.
 
@@ -115,13 +120,13 @@ def look(
         The history and the plan. They are new ones when another migrator has begun since the
         history was read: then what is in the database is of that migrator.
     """
-    if not plan.pending:
+    if not plan.pending and not plan.pending_repeatables:
         return history, plan
     foreign = _problems(session, migrations)
     if foreign:
         # Whatever the look has seen of another migrator, this one sees the record of.
-        history = read_history(session)
-        plan = make_plan(migrations, history.rows, history.progress)
+        history = read_history(session, None if history.repeatables is None else repeatables)
+        plan = plan_of(migrations, history, repeatables)
         if history.is_blank:
             plan = plan._replace(foreign=foreign)
     return history, plan
@@ -171,7 +176,7 @@ def _problems(session: Session, migrations: Sequence[Migration]) -> tuple[Proble
         return ()
     from migrator.adoption import tools  # noqa: PLC0415 - an empty database needs no more
 
-    histories = tools.find(session)
+    histories = tools.find(session) if migrations else []
     problems = [
         _history(session, migrations, history, tables, several=len(histories) > 1)
         for history in histories
@@ -319,10 +324,8 @@ def _last_file(migrations: Sequence[Migration]) -> tuple[str, str]:
 
 
 def _begins(session: Session, migrations: Sequence[Migration]) -> str:
-    return (
-        f"nothing is recorded in {session.settings.table}: a run would begin with "
-        f"{migrations[0].file}"
-    )
+    first = migrations[0].file if migrations else "the repeatables"
+    return f"nothing is recorded in {session.settings.table}: a run would begin with {first}"
 
 
 def _of_tables(migrations: Sequence[Migration], tables: _Tables, prefix: str = "") -> str:
@@ -333,6 +336,8 @@ def _of_tables(migrations: Sequence[Migration], tables: _Tables, prefix: str = "
         tables: the tables.
         prefix: what comes before the name of the program.
     """
+    if not migrations:
+        return _all_the_same(tables, prefix)
     number, meant = _last_file(migrations)
     return (
         f"If these tables are what the files build, record that: `{prefix}migrator baseline "

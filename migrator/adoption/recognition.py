@@ -179,9 +179,10 @@ def _repeatable(folder: Path, paths: Sequence[str]) -> Iterator[Problem]:
             words = words_of(name.removeprefix("R__").removesuffix(".sql"))
             yield Problem(
                 shown(folder / path),
-                "is a repeatable migration, and migrator has none, so it was left out",
-                f"Copy its text into a migration behind the last one, NNN_{words}.sql, and write "
-                "a new migration whenever it is to change.",
+                "is a repeatable migration, which was left out",
+                f"Copy it into the new folder as R__{words}.sql, and write what Flyway replaces in "
+                "it; or copy its text into a migration behind the last one, "
+                f"NNN_{words}.sql.",
             )
 
 

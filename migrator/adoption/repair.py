@@ -8,6 +8,7 @@ from migrator.adoption.baseline import not_kept
 from migrator.history import lock
 from migrator.history.plan import unrepairable
 from migrator.history.progress import numbered, progress_table, texts_checksum
+from migrator.history.repeatables import forget_sql
 from migrator.history.table import ensure_history
 from migrator.process.errors import MigratorError, ProblemsFound, UsageError
 from migrator.process.log import get_logger
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.progress import HalfDone
+    from migrator.history.repeatables import Record
     from migrator.history.table import Row
     from migrator.process.names import Table
     from migrator.server.session import Session
@@ -68,6 +70,18 @@ def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
             if (half_done := plan.half_done.get(migration.version))
             and (half_done.edited or half_done.moved_from)
         ),
+        *(
+            _forget(table, record)
+            for record in (plan.repeatables.removed if plan.repeatables else ())
+        ),
+    )
+
+
+def _forget(table: Table, record: Record) -> Repair:
+    return Repair(
+        f"{record.name} (run {record.applied_at} UTC): accept that the file is gone; what it made "
+        "stays",
+        forget_sql(table, record.name),
     )
 
 

@@ -81,7 +81,8 @@ def after_loss(session: Session, history: History, state: RunState) -> None:
         state: the state of the run.
     """
     there = {row.version for row in history.rows}
-    lost = [applied for applied in state.applied if applied.version not in there]
+    # The commit of a repeatable, which has no version, was waited for.
+    lost = [one for one in state.applied if one.version and one.version not in there]
     if lost:
         state.applied = [applied for applied in state.applied if applied not in lost]
         state.unflushed -= {applied.version for applied in lost}

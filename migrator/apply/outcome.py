@@ -34,7 +34,7 @@ class Applied(NamedTuple):
     """One migration that this run applied.
 
     Attributes:
-        version: the number of the file.
+        version: the number of the file; 0 for a repeatable, which has none.
         file: the name of the file.
         description: the words of the file's name.
         duration_ms: how long the migration took, in milliseconds.
@@ -49,6 +49,11 @@ class Applied(NamedTuple):
     duration_ms: int
     impact: Impact
     rows: tuple[RowCount, ...] = ()
+
+    @property
+    def number(self) -> dict[str, int]:
+        """The version as a key of a line of the log; a repeatable has none."""
+        return {"version": self.version} if self.version else {}
 
 
 class PartlyApplied(Exception):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.apply.state import Outcome, RunState
-from migrator.history.plan import make_plan, plan_problems
+from migrator.history.plan import plan_of, plan_problems
 from migrator.history.table import read_history
 from migrator.process.errors import (
     DatabaseUnavailable,
     Interrupted,
+    MigratorError,
     NotOurs,
     Problem,
     ProblemsFound,
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
-    from migrator.history.table import History
-    from migrator.process.errors import MigratorError
+    from migrator.history.repeatables import Record
+    from migrator.history.table import History, Row
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
     from migrator.server.session import Session
@@ -42,6 +43,7 @@ def apply_pending(
     migrations: Sequence[Migration],
     stop: Stop,
     *,
+    repeatables: Sequence[Migration] = (),
     single_transaction: bool = False,
     scratch: bool = False,
     confirm: str | None = None,
@@ -52,7 +54,9 @@ def apply_pending(
         settings: the database, and the limits.
         migrations: all files on disk, ordered by version.
         stop: knows whether a signal has arrived.
-        single_transaction: whether all pending migrations are applied in one transaction.
+        repeatables: the repeatables on disk, ordered by name; they are run after the migrations.
+        single_transaction: whether all pending migrations are applied in one transaction. Each
+            repeatable has one of its own in any case.
         scratch: whether the database is a scratch database, whose state no message has to describe.
         confirm: the name of a database in which a first run may find what migrator did not make;
             None to refuse such a database.
@@ -70,8 +74,9 @@ def apply_pending(
     """
     state = RunState(scratch=scratch)
     try:
+        files = _Files(migrations, repeatables)
         return _over_connections(
-            settings, migrations, stop, state, single=single_transaction, confirm=confirm
+            settings, files, stop, state, single=single_transaction, confirm=confirm
         )
     except ProblemsFound as refused:
         if isinstance(refused, NotOurs) and not state.applied:
@@ -82,11 +87,24 @@ def apply_pending(
         raise DatabaseUnavailable(message, unanswered.hint) from None
     except Interrupted as interrupted:
         raise Interrupted(interrupted.signum, state.unfinished) from None
+    except MigratorError as error:
+        if not repeatables:
+            raise
+        from migrator.apply import dependencies  # noqa: PLC0415 - few runs fail
+
+        raise dependencies.explained(error, repeatables) from None
+
+
+class _Files(NamedTuple):
+    """The files of a run: the migrations and the repeatables."""
+
+    migrations: Sequence[Migration]
+    repeatables: Sequence[Migration]
 
 
 def _over_connections(
     settings: Settings,
-    migrations: Sequence[Migration],
+    files: _Files,
     stop: Stop,
     state: RunState,
     *,
@@ -104,7 +122,7 @@ def _over_connections(
                 first_run.require_name(session, confirm)
             foreign = state.scratch or confirm is not None
             try:
-                return _over_connection(session, migrations, state, single=single, foreign=foreign)
+                return _over_connection(session, files, state, single=single, foreign=foreign)
             finally:
                 state.unsure = state.unsure or session.may_have_committed
 
@@ -133,7 +151,7 @@ def _over_connections(
 
 def _over_connection(
     session: Session,
-    migrations: Sequence[Migration],
+    files: _Files,
     state: RunState,
     *,
     single: bool,
@@ -141,7 +159,7 @@ def _over_connection(
 ) -> Outcome:
     """Apply everything pending; say which right is missing where the history refuses our role."""
     try:
-        return _plan_and_apply(session, migrations, state, single=single, foreign=foreign)
+        return _plan_and_apply(session, files, state, single=single, foreign=foreign)
     except ServerError as refused:
         from migrator.history import rights  # noqa: PLC0415 - only an error needs it
 
@@ -193,7 +211,7 @@ def _while_read_only(wait: float, state: RunState) -> Again | None:
 
 def _plan_and_apply(
     session: Session,
-    migrations: Sequence[Migration],
+    files: _Files,
     state: RunState,
     *,
     single: bool,
@@ -203,14 +221,14 @@ def _plan_and_apply(
 
     Args:
         session: outside a transaction.
-        migrations: all files on disk, ordered by version.
+        files: all files on disk.
         state: the state of the run.
         single: whether all pending migrations are applied in one transaction.
         foreign: whether a first run may find what migrator did not make.
     """
     while True:
-        history, plan = read_plan(session, migrations, foreign=foreign)
-        _note(session, migrations, history, plan, state)
+        history, plan = read_plan(session, files.migrations, files.repeatables, foreign=foreign)
+        _note(session, files, history, plan, state)
         if single:
             _refuse_apart(plan.pending)
         if plan.pending:
@@ -219,18 +237,51 @@ def _plan_and_apply(
 
             if not transaction.apply_each(session, history, plan, state, single=single):
                 continue  # another migrator was quicker
+        if files.repeatables and not _repeat(session, files, history, plan, state):
+            continue  # as above
         log.info("up to date", version=state.current, applied=len(state.applied))
         return Outcome(tuple(state.applied), state.current)
 
 
+def _repeat(session: Session, files: _Files, history: History, plan: Plan, state: RunState) -> bool:
+    """Run the repeatables that are to be run.
+
+    Args:
+        session: outside a transaction.
+        files: all files on disk.
+        history: the history from before the pending migrations were applied.
+        plan: the plan that was made from it.
+        state: the state of the run.
+
+    Returns:
+        False when another migrator has changed the history, so that a new plan is needed.
+    """
+    found = plan.repeatables
+    if found is None or not (plan.pending or found.pending or found.superseded or found.left):
+        return True
+    from migrator.apply import repeatable  # noqa: PLC0415 - most runs have nothing pending
+
+    def plan_again() -> tuple[History, Plan]:
+        return read_plan(session, files.migrations, files.repeatables, foreign=True)
+
+    if plan.pending:  # they may have dropped what a repeatable has made
+        history, plan = plan_again()
+    return repeatable.apply_each(session, history, plan, state, plan_again)
+
+
 def read_plan(
-    session: Session, migrations: Sequence[Migration], *, foreign: bool = False
+    session: Session,
+    migrations: Sequence[Migration],
+    repeatables: Sequence[Migration] = (),
+    *,
+    foreign: bool = False,
 ) -> tuple[History, Plan]:
     """Read the history and make the plan of a run.
 
     Args:
         session: outside a transaction.
         migrations: all files on disk, ordered by version.
+        repeatables: the repeatables on disk. Without any, nothing is read about repeatables.
         foreign: whether a first run may find what migrator did not make.
 
     Raises:
@@ -239,35 +290,35 @@ def read_plan(
         LockUnavailable: another session locked the history for all of `lock_wait`.
     """
     try:
-        history = read_history(session)
+        history = read_history(session, repeatables or None)
     except NotOurs as refused:
         from migrator.adoption import first_run  # noqa: PLC0415 - few databases have such a table
 
         raise first_run.named(session, migrations, refused) from None
-    plan = make_plan(migrations, history.rows, history.progress)
+    plan = plan_of(migrations, history, repeatables)
     if foreign or not history.is_blank:
         return history, plan
     from migrator.adoption import first_run  # noqa: PLC0415 - once in the life of a database
 
-    return first_run.look(session, migrations, history, plan)
+    return first_run.look(session, migrations, repeatables, history, plan)
 
 
 def _note(
     session: Session,
-    migrations: Sequence[Migration],
+    files: _Files,
     history: History,
     plan: Plan,
     state: RunState,
 ) -> None:
     """Note the plan in the state and the log; refuse a plan with problems."""
     connected_again = bool(state.losses) or state.writable_by is not None
-    _settle(history, state)
+    _settle(history, plan, state)
     if connected_again and state.applied:
         from migrator.apply import durability  # noqa: PLC0415 - few connections break
 
         durability.after_loss(session, history, state)
     state.known, state.current = True, plan.current
-    state.pending = len(plan.pending)
+    state.pending = len(plan.pending) + len(plan.pending_repeatables)
     if problems := plan_problems(plan, session.settings):
         if plan.foreign:
             raise NotOurs(problems)
@@ -283,11 +334,11 @@ def _note(
         log.warning(
             "the database is ahead of the files",
             versions=[row.version for row in plan.ahead],
-            newest_file=migrations[-1].file,
+            newest_file=files.migrations[-1].file if files.migrations else None,
         )
 
 
-def _settle(history: History, state: RunState) -> None:
+def _settle(history: History, plan: Plan, state: RunState) -> None:
     """Note what has become of the files whose COMMIT was sent when the connection was lost."""
     group, unsure = state.group, state.unsure
     state.group, state.apart, state.unsure = (), False, False
@@ -297,15 +348,17 @@ def _settle(history: History, state: RunState) -> None:
     from migrator.history.table import applied_by  # noqa: PLC0415 - as above
     from migrator.watch.impact import Impact  # noqa: PLC0415 - as above
 
-    rows = {row.version: row for row in history.rows}
+    rows: dict[object, Row | Record] = {row.version: row for row in history.rows}
+    if plan.repeatables:
+        rows |= {repeatable.file: row for repeatable, row in plan.repeatables.applied}
     for migration in group:
-        row = rows.get(migration.version)
+        row = rows.get(migration.version or migration.file)
         if row is None or not (row.applied_by or "").endswith(applied_by()):
             continue  # not committed, or applied by another migrator since
         milliseconds = row.execution_ms or 0
         log.info(
             "applied",
-            version=migration.version,
+            **migration.number,
             file=migration.file,
             description=migration.description,
             duration_ms=milliseconds,

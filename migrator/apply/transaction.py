@@ -159,7 +159,7 @@ def _note(
     """Note in the state and the log that some migrations are committed."""
     for migration, done in zip(migrations, results, strict=True):
         applied = _applied(migration, done, watched=state.had_tables)
-        _log_applied(applied, session.settings.lock_hold_warn)
+        log_applied(applied, session.settings.lock_hold_warn)
         is_flushed = migration.version in waiting or not migration.directives.transaction
         state.add(applied, flushed=is_flushed)
 
@@ -175,20 +175,22 @@ def _applied(migration: Migration, done: Done, *, watched: bool) -> Applied:
     )
 
 
-def _log_applied(applied: Applied, warn_s: float) -> None:
+def log_applied(applied: Applied, warn_s: float, missing: Sequence[str] = ()) -> None:
     """Log a migration, and a warning when its locks stopped other sessions for too long.
 
     Args:
         applied: the migration.
         warn_s: from how many seconds there is a warning; 0 for none.
+        missing: what a repeatable had made, and was gone before it was run again.
     """
     locks = applied.impact.locks
     log.info(
         "applied",
-        version=applied.version,
+        **applied.number,
         file=applied.file,
         description=applied.description,
         duration_ms=applied.duration_ms,
+        **({"missing": list(missing)} if missing else {}),
         **in_log(applied.rows),
         locks=impact.worst(locks),
         rewritten=impact.largest(applied.impact.rewritten),
@@ -198,7 +200,7 @@ def _log_applied(applied: Applied, warn_s: float) -> None:
     if warn_s and held_long:
         log.warning(
             "locks were held long",
-            version=applied.version,
+            **applied.number,
             file=applied.file,
             locks=impact.worst(held_long),
             **_left_out(held_long),

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from migrator.adoption import adopt, tools
 from migrator.commands.command import FILES, HISTORY, SCRATCH, Command, Page
-from migrator.commands.comparing import add_allow_differences, add_ignore, require_schema
+from migrator.commands.comparing import (
+    add_allow_differences,
+    add_ignore,
+    require_schema,
+    with_repeatables,
+)
 from migrator.history.table import applied_by, read_history
 from migrator.process.errors import OK, UsageError
 from migrator.process.terminal import visible
@@ -79,7 +84,8 @@ def execute(context: Context) -> int:
         SchemaDiffers: the comparison found a difference that nobody has agreed to.
     """
     options = context.options
-    migrations = context.migrations(pending=True)
+    folder = context.files(pending=True)
+    migrations = folder.migrations
     with context.connect(write=True) as session:
         history = adopt.find(session, options.tool, options.foreign_table)
         if history is None:
@@ -100,7 +106,10 @@ def execute(context: Context) -> int:
             context.say(f"Nothing to do: {_recorded_before(context, version)}.\n")
             return OK
         if todo.recorded and not options.skip_verify:
-            require_schema(context, session, todo.recorded, without=history.tables)
+            repeatables = with_repeatables(folder, todo.recorded)
+            require_schema(
+                context, session, todo.recorded, repeatables=repeatables, without=history.tables
+            )
         elif todo.recorded:
             context.say("The schema was not compared with the files (--skip-verify).\n\n")
         context.say("".join(f"{step[0].upper()}{step[1:]}.\n" for step in map(visible, todo.steps)))

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from migrator.adoption.baseline import baseline, require_empty, up_to
 from migrator.commands.command import FILES, HISTORY, SCRATCH, Command, Page
-from migrator.commands.comparing import add_allow_differences, add_ignore, require_schema
+from migrator.commands.comparing import (
+    add_allow_differences,
+    add_ignore,
+    require_schema,
+    with_repeatables,
+)
 from migrator.history.table import applied_by
 from migrator.process.errors import OK, UsageError
 from migrator.report.table import count
@@ -23,7 +28,8 @@ PAGE = Page(
     their schema already. Files above N stay pending. The history has to be empty.
 
     With --verify the rows have the checksums of the files that were compared. Without it they
-    have none, because the migrator neither ran nor compared the files.
+    have none, because the migrator neither ran nor compared the files. Repeatables are not
+    recorded: the next run runs each of them once.
     """,
     "recorded",
     ("4", "5", "6"),
@@ -51,12 +57,14 @@ def execute(context: Context) -> int:
     options = context.options
     if not options.verify and (options.ignore or options.allow_differences):
         raise UsageError("--ignore and --allow-differences are for --verify", "Add --verify.")
-    migrations = context.migrations(pending=True)
+    folder = context.files(pending=True)
+    migrations = folder.migrations
     with context.connect(write=True) as session:
         if options.verify:
             files = up_to(migrations, options.version)
             require_empty(session)
-            require_schema(context, session, files)
+            repeatables = with_repeatables(folder, files)
+            require_schema(context, session, files, repeatables=repeatables)
         recorded = baseline(
             session, migrations, options.version, applied_by(), compared=options.verify
         )

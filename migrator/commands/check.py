@@ -70,22 +70,22 @@ def _wait(context: Context) -> Plan:
         _Pending: something still is when the wait is over.
         ProblemsFound: files and history disagree.
     """
-    migrations = context.migrations()
+    folder = context.files()
     patience = context.settings.wait if context.options.wait is not None else 0
     deadline = time.monotonic() + patience
 
     def attempt(_: int) -> Plan:
         with context.connect(write=False) as session:
-            plan = context.plan(session, migrations, of_run=True)
+            plan = context.plan(session, folder, of_run=True)
             context.require_agreement(session, plan)
-        if plan.pending:
+        if plan.pending or plan.pending_repeatables:
             raise _Pending(plan)
         return plan
 
     def again(error: MigratorError, _: int) -> Again | None:
         if not isinstance(error, _Pending):
             return None
-        pending = error.plan.pending
+        pending = (*error.plan.pending, *error.plan.pending_repeatables)
         return Again(
             pause=_CHECK_EVERY,
             reason="pending",
@@ -98,11 +98,8 @@ def _wait(context: Context) -> Plan:
 
 def data(plan: Plan) -> dict[str, Any]:
     """Return what `check --json` prints."""
-    return {
-        "version": plan.current,
-        "up_to_date": not plan.pending,
-        "pending": [migration.file for migration in plan.pending],
-    }
+    pending = [migration.file for migration in (*plan.pending, *plan.pending_repeatables)]
+    return {"version": plan.current, "up_to_date": not pending, "pending": pending}
 
 
 def text(answer: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.commands.context import Context
+    from migrator.files.folder import Folder
     from migrator.files.migration import Migration
     from migrator.process.names import Table
     from migrator.schema.verify import Comparison
@@ -46,6 +47,7 @@ def compare(
     session: Session,
     files: Sequence[Migration],
     *,
+    repeatables: Sequence[Migration] = (),
     grants: bool = False,
     without: Sequence[Table] = (),
 ) -> Comparison:
@@ -57,11 +59,26 @@ def compare(
         context: the settings and options of the command.
         session: connected to the database, outside a transaction.
         files: the migrations, ordered by version.
+        repeatables: the repeatables that are run after them, ordered by name.
         grants: whether owners and privileges are compared, too.
         without: tables of another tool that `tools.find` may not find.
     """
     patterns = (*accepted(context.settings.directory), *(context.options.ignore or ()))
-    return verify_schema(session, files, patterns, grants=grants, without=without)
+    return verify_schema(
+        session, files, patterns, repeatables=repeatables, grants=grants, without=without
+    )
+
+
+def with_repeatables(folder: Folder, files: Sequence[Migration]) -> tuple[Migration, ...]:
+    """Return the repeatables that are compared next to some migrations: all, or none.
+
+    A repeatable may use what the newest migration has made, so it is run after all of them.
+
+    Args:
+        folder: all files.
+        files: the migrations that are compared.
+    """
+    return folder.repeatables if tuple(files) == folder.migrations else ()
 
 
 def require_schema(
@@ -69,6 +86,7 @@ def require_schema(
     session: Session,
     files: Sequence[Migration],
     *,
+    repeatables: Sequence[Migration] = (),
     without: Sequence[Table] = (),
 ) -> None:
     """Compare before something is recorded, and show what came out.
@@ -77,12 +95,13 @@ def require_schema(
         context: the settings and options of the command.
         session: connected to the database, outside a transaction.
         files: the migrations, ordered by version.
+        repeatables: the repeatables that are run after them, ordered by name.
         without: tables of another tool that `tools.find` may not find.
 
     Raises:
         SchemaDiffers: there is a difference that nobody has agreed to.
     """
-    result = compare(context, session, files, without=without)
+    result = compare(context, session, files, repeatables=repeatables, without=without)
     answer = comparison.data(result, None)
     context.say(comparison.text(answer, "migrator verify --grants") + "\n\n")
     if result.differences and not context.options.allow_differences:

@@ -16,10 +16,11 @@ from migrator.process.terminal import json_text, lines
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from types import SimpleNamespace
 
     from migrator.apply.state import Outcome
+    from migrator.files.folder import Folder
     from migrator.files.merge import Comparison
     from migrator.files.migration import Migration
     from migrator.files.reference import Reference
@@ -59,7 +60,7 @@ class Context:
         self.command_line = command_line
         self.answered = False
 
-    def migrations(self, *, pending: bool = False) -> tuple[Migration, ...]:
+    def files(self, *, pending: bool = False) -> Folder:
         """Load the files.
 
         Args:
@@ -68,10 +69,21 @@ class Context:
         Raises:
             ProblemsFound: some of them cannot be applied as they are.
         """
-        migrations, problems = load_folder(self.settings.directory, pending=pending)
-        if problems:
-            raise ProblemsFound(problems)
-        return migrations
+        folder = load_folder(self.settings.directory, pending=pending)
+        if folder.problems:
+            raise ProblemsFound(folder.problems)
+        return folder
+
+    def migrations(self, *, pending: bool = False) -> tuple[Migration, ...]:
+        """Load the files, for a command that does nothing about repeatables.
+
+        Args:
+            pending: whether each of them is yet to be applied somewhere.
+
+        Raises:
+            ProblemsFound: some of them cannot be applied as they are.
+        """
+        return self.files(pending=pending).migrations
 
     def compare(self) -> tuple[Reference, dict[str, bytes | None], Comparison]:
         """Compare the files with those of the branch or folder that --against names.
@@ -128,30 +140,33 @@ class Context:
             except NotOurs as refused:
                 from migrator.adoption import first_run  # noqa: PLC0415 - few databases have it
 
-                migrations, _ = load_folder(self.settings.directory)
+                migrations = load_folder(self.settings.directory).migrations
                 raise first_run.named(session, migrations, refused) from None
 
     def plan(
-        self, session: Session, migrations: Sequence[Migration], *, of_run: bool = False
+        self, session: Session, folder: Folder, *, of_run: bool = False, removed: bool = False
     ) -> Plan:
         """Compare the files with the history, and with what earlier runs have begun.
 
         Args:
             session: outside a transaction for the plan of a run.
-            migrations: all files on disk, ordered by version.
+            folder: all files on disk.
             of_run: whether it is the plan of a run, which refuses a database that somebody else
                 has built.
+            removed: whether it has the repeatables whose files were removed, also where no
+                repeatable is left.
         """
         # These import the driver, which commands without a database do not need.
-        from migrator.history.plan import make_plan  # noqa: PLC0415 - as connect
+        from migrator.history.plan import plan_of  # noqa: PLC0415 - as connect
         from migrator.history.table import read_history  # noqa: PLC0415 - as connect
 
-        history = read_history(session)
-        plan = make_plan(migrations, history.rows, history.progress)
+        migrations, repeatables = folder.migrations, folder.repeatables
+        history = read_history(session, repeatables if repeatables or removed else None)
+        plan = plan_of(migrations, history, repeatables)
         if of_run and history.is_blank:
             from migrator.adoption import first_run  # noqa: PLC0415 - once in a database's life
 
-            _, plan = first_run.look(session, migrations, history, plan)
+            _, plan = first_run.look(session, migrations, repeatables, history, plan)
         return plan
 
     def problems(self, plan: Plan) -> tuple[Problem, ...]:
@@ -196,12 +211,13 @@ class Context:
         self.require_metrics()
         started = time.monotonic()
         try:
-            migrations = self.migrations()
+            folder = self.files()
             require_database(self.settings, self.environ)
             outcome = apply_pending(
                 self.settings,
-                migrations,
+                folder.migrations,
                 self.stop,
+                repeatables=folder.repeatables,
                 single_transaction=single_transaction,
                 confirm=confirm,
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import FILES, Command, Page
-from migrator.files.migration import FIRST_TIMESTAMP, parse_name
+from migrator.files.migration import FIRST_TIMESTAMP, REPEATABLE_PREFIX, parse_name
 from migrator.files.rules import UNWRITTEN
 from migrator.process.errors import OK, UsageError
 from migrator.process.terminal import visible
@@ -30,12 +30,31 @@ _TEMPLATE = f"""-- {{description}}
 -- `-- migrator: no-transaction`.
 
 """
+_REPEATABLE_TEMPLATE = f"""-- {{description}}
+--
+-- {UNWRITTEN}, if the SQL does not show it, and write the SQL below.
+-- The file is run after all migrations, in one transaction, and again whenever its text changes. So
+-- it has to replace what is there. Begin with the lines that fit, without their dashes:
+--
+-- CREATE OR REPLACE VIEW name AS
+-- SELECT ...;
+--
+-- CREATE OR REPLACE FUNCTION name(argument integer) RETURNS integer
+-- LANGUAGE sql STABLE
+-- RETURN argument + 1;
+--
+-- GRANT SELECT ON name TO role;
+
+"""
 PAGE = Page(
     """
     Create the next file, NNN_description.sql, from a template and print its path. Its version
     is one above the newest file's, with as many digits; if the versions are timestamps, or with
     --timestamp, it is the time now (UTC, 14 digits). The folder is created if it is missing. The
     file is refused until you have written it. No database is needed.
+
+    With --repeatable, create R__description.sql, which has no version: it is run after all
+    migrations, and again whenever its text changes.
     """,
     "created",
     (),
@@ -43,6 +62,7 @@ PAGE = Page(
         ("migrator new add user locale", "the next file"),
         ('$EDITOR "$(migrator new add user locale)"', "and write it"),
         ("migrator new --timestamp add user locale", "its number is the time now"),
+        ("migrator new --repeatable user progress", "a view, a function or grants"),
     ),
 )
 
@@ -69,10 +89,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action=_Description,
         help="the description, such as add user locale",
     )
-    parser.add_argument(
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "--timestamp",
         action="store_true",
         help="let the version be the time now (UTC, YYYYMMDDHHMMSS)",
+    )
+    either.add_argument(
+        "--repeatable",
+        action="store_true",
+        help="create a repeatable, which has no version",
     )
 
 
@@ -83,14 +109,19 @@ def execute(context: Context) -> int:
         UsageError: the file cannot be named or created.
     """
     directory = Path(context.settings.directory)
-    description = context.options.description
+    options = context.options
+    description = options.description
+    text = repeatable_template if options.repeatable else template
     try:
         names = [entry.name for entry in directory.iterdir()] if directory.exists() else []
-        name = next_name(names, description, datetime.now(UTC), timestamp=context.options.timestamp)
+        if options.repeatable:
+            name = f"{REPEATABLE_PREFIX}{_words(description)}.sql"
+        else:
+            name = next_name(names, description, datetime.now(UTC), timestamp=options.timestamp)
         directory.mkdir(parents=True, exist_ok=True)  # after the words were found to be right
         path = directory / name
         with path.open("x", encoding="utf-8") as file:
-            file.write(template(description))
+            file.write(text(description))
     except OSError as error:
         raise UsageError(
             f"cannot create a file in {directory.resolve()}: {error.strerror}"
@@ -116,12 +147,7 @@ def next_name(
     Raises:
         UsageError: the description has no ASCII letter or digit.
     """
-    words = re.sub(r"\W+", "_", description.lower(), flags=re.ASCII).strip("_")
-    if not words:
-        raise UsageError(
-            f"{description!r} has no ASCII letter or digit for the file's name",
-            "Use ASCII letters here; the first line of the file may then use any letters.",
-        )
+    words = _words(description)
     parsed = [(name[0], file) for file in names if (name := parse_name(file))]
     newest, file = max(parsed, default=(0, "000_"))
     width = len(file.partition("_")[0])
@@ -132,10 +158,34 @@ def next_name(
     return f"{version:0{width}}_{words}.sql"
 
 
+def _words(description: str) -> str:
+    """Return the words of a description for the name of a file.
+
+    Raises:
+        UsageError: the description has no ASCII letter or digit.
+    """
+    words = re.sub(r"\W+", "_", description.lower(), flags=re.ASCII).strip("_")
+    if not words:
+        raise UsageError(
+            f"{description!r} has no ASCII letter or digit for the file's name",
+            "Use ASCII letters here; the first line of the file may then use any letters.",
+        )
+    return words
+
+
 def template(description: str) -> str:
     """Return the text of a new migration."""
+    return _TEMPLATE.format(description=_line(description))
+
+
+def repeatable_template(description: str) -> str:
+    """Return the text of a new repeatable."""
+    return _REPEATABLE_TEMPLATE.format(description=_line(description))
+
+
+def _line(description: str) -> str:
     line = " ".join(description.split())  # a second line would be SQL
-    return _TEMPLATE.format(description=line[:1].upper() + line[1:])
+    return line[:1].upper() + line[1:]
 
 
 COMMAND = Command(

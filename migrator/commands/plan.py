@@ -37,9 +37,9 @@ def execute(context: Context) -> int:
     Raises:
         ProblemsFound: files and history disagree, so that a run would apply nothing.
     """
-    migrations = context.migrations()
+    folder = context.files()
     with context.connect(write=False) as session:
-        plan = context.plan(session, migrations, of_run=True)
+        plan = context.plan(session, folder, of_run=True)
         context.require_agreement(session, plan)
         left = context.left(session, plan)
     answer = data(plan, left)
@@ -58,14 +58,14 @@ def data(plan: Plan, left: Mapping[int, str] = MappingProxyType({})) -> dict[str
         "version": plan.current,
         "pending": [
             _entry(migration, plan.half_done.get(migration.version), left.get(migration.version))
-            for migration in plan.pending
+            for migration in (*plan.pending, *plan.pending_repeatables)
         ],
     }
 
 
 def _entry(migration: Migration, half_done: HalfDone | None, left: str | None) -> dict[str, Any]:
     return {
-        "version": migration.version,
+        "version": migration.version or None,
         "file": migration.file,
         "description": migration.description,
         "statements": len(migration.statements),
@@ -86,7 +86,7 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
         return f"Nothing to apply: the database is at version {answer['version']}."
     lines = [
         [
-            str(entry["version"]),
+            str(entry["version"] or "R"),
             entry["file"],
             count(entry["statements"], "statement")
             + ("" if entry["statements_done"] is None else f", {entry['statements_done']} done"),

@@ -27,8 +27,8 @@ PAGE = Page(
     such as a restored backup, and never on the live database. If other sessions are connected,
     the log says so before anything is locked, with the commands for a copy. A rehearsal tries
     only once: it fails if a table lock is not free within MIGRATOR_LOCK_TIMEOUT. Files with the
-    directive no-transaction are left out, and the answer names them. docs/locks.md explains the
-    answer.
+    directive no-transaction are left out, and the answer names them. Repeatables follow, as in
+    the real run. docs/locks.md explains the answer.
     {ANSWER}
     """,
     "everything pending would run, except the files that the answer leaves out",
@@ -46,9 +46,9 @@ def execute(context: Context) -> int:
     Raises:
         MigrationFailed: a migration failed; what was seen until then is printed nevertheless.
     """
-    migrations = context.migrations()
+    folder = context.files()
     require_database(context.settings, context.environ)
-    rehearsal = rehearse(context.settings, migrations, context.stop)
+    rehearsal = rehearse(context.settings, folder, context.stop)
     context.show(data(rehearsal), text(rehearsal))
     if rehearsal.failure:
         raise rehearsal.failure
@@ -60,7 +60,10 @@ def data(rehearsal: Rehearsal) -> dict[str, Any]:
     failure = rehearsal.failure
     return {
         "version": rehearsal.version,
-        "migrations": [asdict(migration) for migration in rehearsal.migrations],
+        "migrations": [
+            {**asdict(migration), "version": migration.version or None}
+            for migration in rehearsal.migrations
+        ],
         "notes": list(rehearsal.notes),
         "failure": failure and {"message": failure.message, **failure.fields()},
     }

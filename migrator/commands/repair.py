@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 PAGE = Page(
     """
     Make the history agree with the files: record the checksum that an edited file has now, move
-    the row of a renumbered file to its new version, accept that a file is gone, and let a
-    half-done no-transaction file that was edited continue. What was applied stays applied: no row
-    is removed, and a file is never recorded in place of another one. Every change is shown first,
-    and you have to agree to it, at the terminal or with --yes. The schema itself is never changed.
+    the row of a renumbered file to its new version, accept that a file or a repeatable is gone,
+    and let a half-done no-transaction file that was edited continue. What was applied stays
+    applied: no row is removed, and a file is never recorded in place of another one. Every change
+    is shown first, and you have to agree to it, at the terminal or with --yes. The schema itself is
+    never changed.
     """,
     "repaired, or there was nothing to repair",
     ("4", "5", "6"),
@@ -44,9 +45,9 @@ def execute(context: Context) -> int:
         UsageError: they were not agreed to.
         ProblemsFound: files and history disagree in a way that must not be accepted.
     """
-    migrations = context.migrations()
+    folder = context.files()
     with context.connect(write=True) as session:
-        repairs = repair.repairs(session, context.plan(session, migrations))
+        repairs = repair.repairs(session, context.plan(session, folder, removed=True))
         if not repairs:
             context.say("Nothing to repair: files and history agree.\n")
             return OK
@@ -56,8 +57,8 @@ def execute(context: Context) -> int:
         repair.repair(
             session,
             repairs,
-            lambda: context.plan(session, migrations),
-            max(migration.version for migration in migrations),
+            lambda: context.plan(session, folder, removed=True),
+            max((migration.version for migration in folder.migrations), default=0),
         )
     context.say("Repaired.\n")
     return OK

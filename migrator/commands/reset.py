@@ -48,9 +48,10 @@ def execute(context: Context) -> int:
     """
     # What cannot be built again is not dropped.
     context.require_metrics()
-    migrations = context.migrations(pending=True)
+    folder = context.files(pending=True)
+    files = (*folder.migrations, *folder.repeatables)
     with context.connect(write=True) as session:
-        reset_database(session, migrations, context.options.confirm or "")
+        reset_database(session, files, context.options.confirm or "")
     context.apply(confirm=context.options.confirm)  # tables of other roles may have stayed
     return OK
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
 from migrator.files.folder import load_folder
 from migrator.process.errors import OK, ProblemsFound
-from migrator.report.table import count, left_behind, table
+from migrator.process.terminal import visible
+from migrator.report.table import count, filled, left_behind, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.progress import HalfDone
+    from migrator.history.repeatables import Record, RepeatablePlan
     from migrator.history.table import Row
     from migrator.process.errors import Problem
 
@@ -33,6 +35,12 @@ PAGE = Page(
     renumbered (applied, and the file has another number now); replaced (another migration was
     applied under this number); missing (applied, and the file is gone); gone (the same, and
     accepted by `migrator repair`); ahead (applied, newer than every file here).
+
+    Repeatables have an R for the version, and these states: applied; pending (a run would run it,
+    because its text is new, or because something that it made is gone); superseded (its text was
+    run here and another one followed, so it is not run); dropped (a version that is ahead has
+    dropped what it made, so it is not run); removed (the file is gone, and what it made stays);
+    gone (the same, accepted by `migrator repair`).
 
     {READS} {ANSWER}
     """,
@@ -52,9 +60,10 @@ def execute(context: Context) -> int:
         ProblemsFound: the files are not valid, or they disagree with the history; the list is
             printed nevertheless.
     """
-    migrations, problems = load_folder(context.settings.directory)
+    folder = load_folder(context.settings.directory)
+    problems = folder.problems
     with context.connect(write=False) as session:
-        plan = context.plan(session, migrations, of_run=True)
+        plan = context.plan(session, folder, of_run=True, removed=True)
         left = context.left(session, plan)
         disagreements = context.problems(plan)
         way_out = context.way_out(session, plan) if disagreements and not problems else ""
@@ -98,8 +107,9 @@ def data(
     entries.sort(key=lambda entry: int(entry["version"]))
     return {
         "version": plan.current,
-        "pending": len(plan.pending),
+        "pending": len(plan.pending) + len(plan.pending_repeatables),
         "migrations": entries,
+        "repeatables": _repeatables(plan.repeatables) if plan.repeatables else [],
         "problems": [problem.data() for problem in problems],
     }
 
@@ -122,9 +132,21 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
         ]
         for entry in answer["migrations"]
     ]
+    lines += [
+        [
+            "R",
+            _state_of_repeatable(entry),
+            entry["applied_at"] or "",
+            "" if entry["execution_ms"] is None else f"{entry['execution_ms']} ms",
+            entry["file"],
+            entry["description"] or "",
+        ]
+        for entry in answer["repeatables"]
+    ]
     head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
     total = f"Current schema version: {answer['version']}, pending: {answer['pending']}"
-    return f"{table([head, *lines], width)}\n{left_behind(answer['migrations'])}\n{total}"
+    left = left_behind(answer["migrations"]) + "".join(map(_note, answer["repeatables"]))
+    return f"{table([head, *lines], width)}\n{left}\n{total}"
 
 
 def _entry(
@@ -152,6 +174,75 @@ def _entry(
         "statements_done": half_done.statements if half_done else None,
         "left": left or None,
     }
+
+
+def _repeatables(found: RepeatablePlan) -> list[dict[str, Any]]:
+    """Return the entries of the repeatables, ordered by the name of the file."""
+    entries = [
+        *(_repeatable("applied", file, row) for file, row in found.applied),
+        *(
+            _repeatable("pending", file, found.last.get(file.file), found.missing)
+            for file in found.pending
+        ),
+        *(_repeatable("superseded", file, row) for file, row in found.superseded),
+        *(_repeatable("dropped", file, row, found.missing) for file, row in found.left),
+        *(_repeatable("removed", None, row) for row in found.removed),
+        *(_repeatable("gone", None, row) for row in found.gone),
+    ]
+    return sorted(entries, key=lambda entry: str(entry["file"]))
+
+
+def _repeatable(
+    state: str,
+    file: Migration | None,
+    record: Record | None,
+    missing: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return the entry of a repeatable.
+
+    Args:
+        state: the state.
+        file: the file here; None for one that was removed.
+        record: the record of the text that was run last; None when none was.
+        missing: by file, what it made and what is gone since.
+    """
+    name = file.file if file else record.name if record else ""
+    return {
+        "file": name,
+        "state": state,
+        "description": file.description if file else record.description if record else None,
+        "applied_at": record.applied_at if record else None,
+        "execution_ms": record.execution_ms if record else None,
+        "applied_by": record.applied_by if record else None,
+        "checksum": file.checksum if file else None,
+        "applied_checksum": record.checksum if record else None,
+        "gone_at": record.gone_at if record else None,
+        "missing": list(missing.get(name, ())),
+    }
+
+
+def _note(entry: dict[str, Any]) -> str:
+    """Return what a repeatable's state means, as a line; empty where the state says it all."""
+    note = {
+        "removed": "its file was removed, and what it made stays; `migrator repair` accepts that",
+        "superseded": (
+            f"its text was run here before, and another followed it (at {entry['gone_at']} UTC its "
+            "removal was accepted); change a comment in it to run it again"
+            if entry["gone_at"]
+            else "its text was run here before, and another followed it; change a comment in it "
+            "to run it again"
+        ),
+        "dropped": "a newer migration has dropped what it made, so it is not run",
+    }.get(entry["state"])
+    return "\n" + filled(f"{visible(entry['file'])}: {note}.") if note else ""
+
+
+def _state_of_repeatable(entry: dict[str, Any]) -> str:
+    if entry["missing"]:
+        return f"{entry['state']}: {', '.join(entry['missing'])} gone"
+    if entry["state"] == "pending" and entry["applied_at"]:
+        return "pending, changed"
+    return str(entry["state"])
 
 
 def _state(entry: dict[str, Any]) -> str:

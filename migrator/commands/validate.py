@@ -66,11 +66,12 @@ def execute(context: Context) -> int:
         ProblemsFound: some of them cannot be applied, or not after a merge.
         UsageError: the files to compare with cannot be read.
     """
-    migrations, problems = load_folder(context.settings.directory, pending=True)
+    folder = load_folder(context.settings.directory, pending=True)
+    migrations, problems = folder
     against: dict[str, Any] | None = None
     if context.options.against is not None:
         against, problems = _compare(context, migrations, problems)
-    answer = data(migrations, problems, against)
+    answer = data(migrations, problems, against, folder.repeatables)
     if problems:
         if context.options.json:
             context.show(answer, "")
@@ -120,6 +121,7 @@ def data(
     migrations: Sequence[Migration],
     problems: Sequence[Problem],
     against: dict[str, Any] | None = None,
+    repeatables: Sequence[Migration] = (),
 ) -> dict[str, Any]:
     """Return what `validate --json` prints.
 
@@ -127,21 +129,25 @@ def data(
         migrations: the files.
         problems: everything that is wrong with them.
         against: what they were compared with: `ref`, `commit` and the `new` files.
+        repeatables: the repeatables.
     """
     return {
         "migrations": [
-            {
-                "version": migration.version,
-                "file": migration.file,
-                "description": migration.description,
-                "checksum": migration.checksum,
-                "statements": len(migration.statements),
-                "transaction": migration.directives.transaction,
-            }
-            for migration in migrations
+            {"version": migration.version, **_entry(migration)} for migration in migrations
         ],
+        "repeatables": [_entry(repeatable) for repeatable in repeatables],
         "problems": [problem.data() for problem in problems],
         "against": against,
+    }
+
+
+def _entry(file: Migration) -> dict[str, Any]:
+    return {
+        "file": file.file,
+        "description": file.description,
+        "checksum": file.checksum,
+        "statements": len(file.statements),
+        "transaction": file.directives.transaction,
     }
 
 
@@ -151,10 +157,12 @@ def text(answer: dict[str, Any]) -> str:
     Args:
         answer: what `data` returned.
     """
-    migrations = count(len(answer["migrations"]), "migration")
-    last = answer["migrations"][-1]["file"]
+    files = count(len(answer["migrations"]), "migration")
+    if answer["repeatables"]:
+        files += f" and {count(len(answer['repeatables']), 'repeatable')}"
+    last = [*answer["repeatables"], *answer["migrations"]][-1]["file"]
     valid = "nothing is wrong that can be seen without a server"
-    said = f"{migrations}: {valid}; the last is {visible(last)}"
+    said = f"{files}: {valid}; the last is {visible(last)}"
     if against := answer["against"]:
         commit = f" (commit {against['commit'][:10]})" if against["commit"] else ""
         other = f"{visible(against['ref'])}{commit}"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from migrator.adoption.baseline import up_to
 from migrator.commands.command import ANSWER, FILES, HISTORY, SCRATCH, Command, Page
-from migrator.commands.comparing import add_ignore, compare
+from migrator.commands.comparing import add_ignore, compare, with_repeatables
 from migrator.process.errors import DISAGREEMENT, OK
 from migrator.report import comparison
-from migrator.schema.verify import applied
+from migrator.schema.verify import applied, applied_repeatables
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -21,7 +21,8 @@ PAGE = Page(
     f"""
     Build the schema of the applied files in a scratch database next to the target, compare the
     two catalogs, drop the scratch database, and print every difference with the SQL on each
-    side. Nothing in the target is changed.
+    side. Nothing in the target is changed. Repeatables are run after the files; with --version,
+    only if N is the newest file.
 
     The role needs the right to create a database; without it, set MIGRATOR_SCRATCH_URL to an
     empty database. Accept differences with --ignore, or in the file .verify-ignore in the folder
@@ -57,15 +58,19 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(context: Context) -> int:
     """Compare, and print every difference."""
-    migrations = context.migrations()
+    folder = context.files()
     plan = None
     with context.connect(write=True) as session:
         if context.options.version is None:
-            plan = context.plan(session, migrations)
+            plan = context.plan(session, folder)
             files = applied(plan, context.settings)
+            repeatables = applied_repeatables(plan)
         else:
-            files = up_to(migrations, context.options.version)
-        result = compare(context, session, files, grants=context.options.grants)
+            files = up_to(folder.migrations, context.options.version)
+            repeatables = with_repeatables(folder, files)
+        result = compare(
+            context, session, files, repeatables=repeatables, grants=context.options.grants
+        )
     answer = comparison.data(result, plan)
     context.show(answer, comparison.text(answer))
     return DISAGREEMENT if result.differences else OK

@@ -63,7 +63,8 @@ _BY_MESSAGE = {
         "the migrator again."
     ),
     "0A000 .*used by a view or rule": (
-        "Drop the view, change the column and create the view again, in this file."
+        "Drop the view, change the column and create the view again, in this file. What a "
+        "repeatable has made need only be dropped: the repeatable is run again."
     ),
     "22P02 .*for enum": (
         "The enum does not have that value. Correct it, or add it in a migration before this one: "
@@ -168,7 +169,8 @@ _BY_SQLSTATE = {
     "25001": f"This command cannot run in a transaction or in a function. {_NO_TRANSACTION}",
     "25006": "The server is read-only: a standby, or default_transaction_read_only is on.",
     "26000": "A prepared statement ends with its file. Prepare it in the same file.",
-    "2BP01": "Other objects depend on it. Drop or change them first; CASCADE drops them too.",
+    "2BP01": "Other objects depend on it. Drop or change them first; CASCADE drops them too. What "
+    "repeatables have made of them is made again in the same run.",
     "2D000": f"A procedure or DO block that commits cannot run in a transaction. {_NO_TRANSACTION}",
     "3F000": "There is no such schema. Create it first, in this file or in an earlier one.",
     "40001": "It conflicted with other transactions again and again. Apply it when there is less "

@@ -93,7 +93,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
     )
     return Failure(
         file=migration.file,
-        version=migration.version,
+        version=migration.version or None,
         line=place.line,
         column=place.column,
         source=place.source,
@@ -133,7 +133,7 @@ def describe_broken(
     place = _Place.of(migration, index, migration.statements[index].start)
     return Failure(
         file=migration.file,
-        version=migration.version,
+        version=migration.version or None,
         line=place.line,
         column=place.column,
         source=place.source,

@@ -15,7 +15,7 @@ class Failure:
 
     Attributes:
         file: the name of the migration's file.
-        version: the version of the migration.
+        version: the version of the migration; None for a repeatable, which has none.
         line: the line of the place, from 1.
         column: the character in that line, from 1.
         source: the lines around the place, numbered, with a caret under the place.
@@ -41,7 +41,7 @@ class Failure:
     """
 
     file: str
-    version: int
+    version: int | None
     line: int
     column: int
     source: tuple[str, ...]

@@ -6,12 +6,13 @@ import os
 import re
 import stat
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from migrator.files import rules, scanner
 from migrator.files.migration import (
     MAX_VERSION,
     NAME,
+    REPEATABLE_PREFIX,
     Migration,
     checksum,
     parse_name,
@@ -24,13 +25,15 @@ from migrator.process.log import get_logger
 from migrator.process.settings import given_as
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 log = get_logger()
 
 _NAMING = "Name it NNN_description.sql, for example 002_add_user_locale.sql."
 # A name that somebody may have meant for a migration: it begins like one, or has `.sql` in it.
-_NEAR_MISS = re.compile(r"\d+_|.*\.sql", re.IGNORECASE | re.DOTALL)
+_NEAR_MISS = re.compile(r"\d+_|R__|.*\.sql", re.IGNORECASE | re.DOTALL)
+# A name that is a repeatable's, or that somebody may have meant for one.
+_REPEATABLE = re.compile(r"R_", re.IGNORECASE)
 _OTHER_DIGITS = r"\d*[^\D0-9]\d*_"  # such as those of Arabic
 # What pg_dump writes, and how people write the same.
 _ENCODING = (
@@ -49,14 +52,29 @@ _KINDS = {
 }
 
 
-class Folder(NamedTuple):
-    """The content of a folder: its migrations, ordered by version, and everything wrong with them.
+class Folder:
+    """The content of a folder; a file that cannot be a migration is only among the problems.
 
-    A file that cannot be a migration is only among the problems.
+    Whoever needs only the migrations and the problems can unpack it into these two.
+
+    Attributes:
+        migrations: the files with a version, ordered by version.
+        problems: everything wrong with the files.
+        repeatables: the repeatables, ordered by the name of the file.
     """
 
-    migrations: tuple[Migration, ...]
-    problems: tuple[Problem, ...]
+    def __init__(
+        self,
+        migrations: tuple[Migration, ...],
+        problems: tuple[Problem, ...],
+        repeatables: tuple[Migration, ...] = (),
+    ) -> None:
+        self.migrations = migrations
+        self.problems = problems
+        self.repeatables = repeatables
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.migrations, self.problems))
 
 
 def load_folder(directory: str | os.PathLike[str], *, pending: bool = False) -> Folder:
@@ -85,7 +103,7 @@ def load_folder(directory: str | os.PathLike[str], *, pending: bool = False) -> 
             f"Check {given_as('MIGRATIONS_DIR')} or the mount; `migrator new DESCRIPTION` creates "
             "the first one.",
         )
-    migrations: list[Migration] = []
+    loaded_files: list[Migration] = []
     problems = [
         Problem(written(name), "is a subfolder with .sql files, which are not read", _ELSEWHERE)
         for name in subfolders
@@ -93,15 +111,21 @@ def load_folder(directory: str | os.PathLike[str], *, pending: bool = False) -> 
     for entry in files:
         loaded = _load_file(entry)
         if isinstance(loaded, Migration):
-            migrations.append(loaded)
+            loaded_files.append(loaded)
             problems += rules.check(loaded)
             problems += rules.obstacles(loaded) if pending else ()
         else:
             problems.append(loaded)
+    migrations = [loaded for loaded in loaded_files if not loaded.is_repeatable]
     migrations.sort(key=lambda migration: migration.version)
     problems += duplicates(migrations)
+    repeatables = tuple(loaded for loaded in loaded_files if loaded.is_repeatable)
+    if repeatables:
+        from migrator.files import repeatable  # noqa: PLC0415 - many folders have none
+
+        problems += repeatable.check(repeatables)
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
-    return Folder(tuple(migrations), tuple(problems))
+    return Folder(tuple(migrations), tuple(problems), repeatables)
 
 
 def read_texts(directory: str | os.PathLike[str]) -> dict[str, bytes | None]:
@@ -188,7 +212,7 @@ def _list(directory: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
 
 def _load_file(entry: os.DirEntry[str]) -> Migration | Problem:
     name = entry.name
-    version_and_words = parse_name(name)
+    version_and_words = _parse(name)
     if version_and_words is None:
         return _bad_name(name)
     data = _read(entry)
@@ -203,7 +227,7 @@ def _load_file(entry: os.DirEntry[str]) -> Migration | Problem:
         message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
         return Problem(name, message, _save_as_utf8(data), line, column)
     version, words = version_and_words
-    digest = checksum(data)
+    digest = checksum(data) if version else _checksum_of_repeatable(data)
     del data  # so that the bytes of a large file are not in memory while its text is scanned
     script = scanner.read(source)
     directives = read_directives(script.header)[0]
@@ -216,6 +240,22 @@ def _load_file(entry: os.DirEntry[str]) -> Migration | Problem:
         script=script,
         statements=unwrap(script)[0] if directives.transaction else script.statements,
     )
+
+
+def _parse(name: str) -> tuple[int, str] | None:
+    """Split a file name into its version, 0 for a repeatable, and the words of the description."""
+    if not _REPEATABLE.match(name):
+        return parse_name(name)
+    from migrator.files import repeatable  # noqa: PLC0415 - many folders have none
+
+    words = repeatable.parse_name(name)
+    return None if words is None else (0, words)
+
+
+def _checksum_of_repeatable(data: bytes) -> str:
+    from migrator.files import repeatable  # noqa: PLC0415 - many folders have none
+
+    return repeatable.checksum_of(data)
 
 
 def _read(entry: os.DirEntry[str]) -> bytes | Problem:
@@ -248,6 +288,9 @@ def _bad_name(name: str) -> Problem:
     if written(name) != name:
         return Problem(written(name), "has a name that is not UTF-8", f"Rename the file. {_NAMING}")
     match = NAME.fullmatch(name)
+    if match is None and _REPEATABLE.match(name):
+        hint = f"Name it {REPEATABLE_PREFIX}description.sql, for example R__user_progress.sql."
+        return Problem(name, "is not named like a repeatable", hint)
     if match is None:
         if re.match(_OTHER_DIGITS, name):
             hint = f"The digits of the number are 0 to 9. {_NAMING}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 NAME = re.compile(r"([0-9]+)_(\w[\w-]*)\.sql")
+REPEATABLE_PREFIX = "R__"
 MAX_VERSION = 2**63 - 1  # the largest bigint
 FIRST_TIMESTAMP = 10**13  # YYYYMMDDHHMMSS has fourteen digits
 _ISOLATION = {"repeatable-read": "REPEATABLE READ", "serializable": "SERIALIZABLE"}
@@ -55,10 +56,11 @@ class Migration(NamedTuple):
     """One SQL file.
 
     Attributes:
-        version: the number that the file's name begins with.
+        version: the number that the file's name begins with; 0 for a repeatable, which has none.
         file: the file's name.
         description: the first comment line that is not for a tool, or the words of the file's name.
-        checksum: SHA-256 of the text, line endings normalised to LF, without a byte-order mark.
+        checksum: SHA-256 of the text, line endings normalised to LF, without a byte-order mark. Of
+            a repeatable, the text ends with one line break, however it ends in the file.
         directives: how the file asks to be run.
         script: the file's text, split into statements.
         statements: the statements that are run. A BEGIN and a COMMIT around the whole file are not
@@ -90,6 +92,16 @@ class Migration(NamedTuple):
             lock_timeout if own_lock_timeout is None else own_lock_timeout,
             settings.statement_timeout if own_statement_timeout is None else own_statement_timeout,
         )
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the file is run again whenever its text has changed."""
+        return not self.version
+
+    @property
+    def number(self) -> dict[str, int]:
+        """The version as a key of a line of the log; a repeatable has none."""
+        return {"version": self.version} if self.version else {}
 
     @property
     def words(self) -> str:
@@ -148,6 +160,8 @@ def parse_name(name: str) -> tuple[int, str] | None:
 
 def words_of(name: str) -> str:
     """Return a file's name without its number and its ending: `add_pets` of `002_add_pets.sql`."""
+    if name.startswith(REPEATABLE_PREFIX):
+        return name.removeprefix(REPEATABLE_PREFIX).removesuffix(".sql")
     return name.lstrip("0123456789").removeprefix("_").removesuffix(".sql")
 
 

@@ -36,6 +36,12 @@ _ENCODING_WORDS = ("CLIENT_ENCODING", "NAMES")  # one of them is in what sets an
 UNWRITTEN = "Replace this paragraph with the reason"
 
 
+OUTSIDE_REPEATABLE = (
+    "A repeatable is one transaction. What cannot be in one belongs into a migration of its own, "
+    "NNN_description.sql, that begins with the line `-- migrator: no-transaction`."
+)
+
+
 def check(migration: Migration) -> list[Problem]:
     """Return everything that is wrong with a migration, whether it is applied or pending."""
     script = migration.script
@@ -53,7 +59,8 @@ def check(migration: Migration) -> list[Problem]:
     if migration.directives.transaction:
         if len(migration.statements) < len(script.statements):
             problems += unwrap(script)[1]
-        problems += _refusals(migration, _outside_transaction)
+        rule = _outside_repeatable if migration.is_repeatable else _outside_transaction
+        problems += _refusals(migration, rule)
     else:
         problems += _refusals(migration, _transactions)
         problems += _refusals(migration, _nameless_indexes)
@@ -240,6 +247,15 @@ def _outside_transaction(
             f"If another database is to be created: {hint[0].lower()}{hint[1:]}"
         )
     return f"{command} cannot run in a transaction", hint
+
+
+def _outside_repeatable(
+    script: scanner.Script, statement: scanner.Statement
+) -> tuple[str, str] | None:
+    refusal = _outside_transaction(script, statement)
+    if refusal is None:
+        return None
+    return refusal[0], OUTSIDE_REPEATABLE
 
 
 def _transactions(script: scanner.Script, statement: scanner.Statement) -> tuple[str, str] | None:

@@ -104,7 +104,7 @@ class Sight(NamedTuple):
     begun: list[Any]
 
 
-def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
+def look(session: Session, always: str, added: Mapping[str, str], also: str = "") -> Sight:
     """Look at the history table and the progress table.
 
     Args:
@@ -112,6 +112,7 @@ def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
         always: the first columns of each row, as a SELECT list.
         added: the expressions of the other columns by the name of the column; where the table does
             not have the column, the value is NULL.
+        also: SQL that is run in the same message, before the rows are fetched.
 
     Raises:
         ServerError: another session locked a table for all of `lock_timeout`, or the role may not
@@ -127,7 +128,7 @@ def look(session: Session, always: str, added: Mapping[str, str]) -> Sight:
     # Row security makes the server refuse the read then, instead of hiding rows.
     rows = session.query(
         f"SET LOCAL lock_timeout TO '{limit}'; SET LOCAL row_security TO off;"
-        f" {_look_sql(table, always, added)}; FETCH ALL FROM {cursor}",
+        f" {_look_sql(table, always, added)}; {also}FETCH ALL FROM {cursor}",
         what="the history",
     )
     report = json.loads(session.notices.take("history"))
@@ -190,10 +191,10 @@ def unfit(table: Table, sight: Sight) -> list[Problem]:
         problems += (
             _wrong_types(table, sight)
             or _without_version(table, sight)
-            or _untrusted(table, sight.history)
+            or untrusted(table, sight.history)
         )
     if sight.progress:
-        problems += _untrusted(progress_table(table), sight.progress)
+        problems += untrusted(progress_table(table), sight.progress)
     return problems
 
 
@@ -222,8 +223,14 @@ def _without_version(table: Table, sight: Sight) -> list[Problem]:
     return [shape.without_version(table, rows)]
 
 
-def _untrusted(table: Table, facts: Facts) -> list[Problem]:
-    """Return why what is recorded in a table could get lost, doubled or hidden."""
+def untrusted(table: Table, facts: Facts, key: str = "version") -> list[Problem]:
+    """Return why what is recorded in a table could get lost, doubled or hidden.
+
+    Args:
+        table: a table of the migrator.
+        facts: what the catalog says about it.
+        key: the columns of its primary key.
+    """
     name = str(table)
     if facts.kind not in "rp":
         kind = _NOT_A_TABLE.get(facts.kind, "no table")
@@ -232,7 +239,7 @@ def _untrusted(table: Table, facts: Facts) -> list[Problem]:
                 name,
                 f"is {kind}, so what is recorded may not be what is read",
                 f"Rename it, and make a table {name} with the same columns and rows, and with "
-                "version as the primary key.",
+                f"{key} as the primary key.",
             )
         ]
     problems = []
@@ -249,8 +256,8 @@ def _untrusted(table: Table, facts: Facts) -> list[Problem]:
         problems.append(
             Problem(
                 name,
-                "has no primary key on version, so it may have a version twice",
-                f"Let its owner run ALTER TABLE {table.quoted} ADD PRIMARY KEY (version);",
+                f"has no primary key on {key}, so it may have a {key} twice",
+                f"Let its owner run ALTER TABLE {table.quoted} ADD PRIMARY KEY ({key});",
             )
         )
     if facts.hidden:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from migrator.files.migration import Migration
-    from migrator.history.table import Row
+    from migrator.history.repeatables import RepeatablePlan
+    from migrator.history.table import History, Row
     from migrator.process.settings import Settings
 
 
@@ -42,6 +43,7 @@ class Plan(NamedTuple):
         lagging: the oldest file, when none of the files is applied and there may have been others
             between it and the newest row of the history; otherwise None.
         foreign: on a first run, what is in the database although no run of ours has made it.
+        repeatables: the repeatables, sorted by what is to be done; None when they were left out.
     """
 
     applied: tuple[tuple[Migration, Row], ...]
@@ -58,6 +60,12 @@ class Plan(NamedTuple):
     reworded: tuple[tuple[Migration, Row], ...] = ()
     lagging: Migration | None = None
     foreign: tuple[Problem, ...] = ()
+    repeatables: RepeatablePlan | None = None
+
+    @property
+    def pending_repeatables(self) -> tuple[Migration, ...]:
+        """The repeatables that a run would run, after the pending migrations."""
+        return self.repeatables.pending if self.repeatables else ()
 
     @property
     def out_of_order(self) -> tuple[Migration, ...]:
@@ -129,6 +137,27 @@ def make_plan(
     )
 
 
+def plan_of(
+    migrations: Sequence[Migration],
+    history: History,
+    repeatables: Sequence[Migration] = (),
+) -> Plan:
+    """Compare all files with what `read_history` returned.
+
+    Args:
+        migrations: ordered by version, each version once.
+        history: the history. The repeatables are compared if it was read with them.
+        repeatables: ordered by the name of the file.
+    """
+    plan = make_plan(migrations, history.rows, history.progress)
+    if history.repeatables is None:
+        return plan
+    from migrator.history.repeatables import sort  # noqa: PLC0415 - many folders have none
+
+    found = sort(repeatables, history.repeatables, ahead=bool(plan.ahead))
+    return plan._replace(repeatables=found)
+
+
 def _recorded_as(pending: Sequence[Migration], progress: Mapping[int, Progress]) -> dict[int, int]:
     """Return the pending files that the progress table knows, with their versions in that table.
 
@@ -194,7 +223,11 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
     # Of renumbered files it is said what is out of order after the repair.
     if not settings.allow_out_of_order and not plan.renumbered:
         problems += _out_of_order(plan)
-    problems += [problem for migration in plan.pending for problem in rules.obstacles(migration)]
+    problems += [
+        problem
+        for migration in (*plan.pending, *plan.pending_repeatables)
+        for problem in rules.obstacles(migration)
+    ]
     problems += _renumbered_half_way(plan)
     problems += [
         edited_half_way(migration, plan.progress[migration.version])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from migrator.history import ownership
 from migrator.process.digest import sha256
 from migrator.process.errors import Problem, ProblemsFound
-from migrator.process.names import literal, with_suffix
+from migrator.process.names import clipped, literal, with_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -185,12 +185,19 @@ def _prefix_checksums(migration: Migration) -> tuple[str, ...]:
 
 def progress_table(table: Table) -> Table:
     """Return the table next to a history table that records the progress of files."""
-    return table._replace(name=with_suffix(table.name, "_progress"))
+    name = clipped(f"{table.name}_progress")
+    # A name that leaves no room for the suffix is shortened before it.
+    return table._replace(name=with_suffix(table.name, "_progress") if name == table.name else name)
 
 
-def own_tables(table: Table) -> tuple[Table, Table]:
-    """Return the migrator's own tables in a database: the history table and the progress table."""
-    return table, progress_table(table)
+def repeatables_table(table: Table) -> Table:
+    """Return the table next to a history table that records repeatables."""
+    return table._replace(name=with_suffix(table.name, "_repeatables"))
+
+
+def own_tables(table: Table) -> tuple[Table, ...]:
+    """Return the migrator's own tables in a database: the history, and the two next to it."""
+    return table, progress_table(table), repeatables_table(table)
 
 
 def read_only_sql(table: Table) -> str:

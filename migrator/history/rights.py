@@ -12,6 +12,7 @@ from migrator.server.session import ServerError, sendable
 
 if TYPE_CHECKING:
     from migrator.process.errors import MigratorError
+    from migrator.process.names import Table
     from migrator.server.session import Session
 
 
@@ -42,10 +43,11 @@ def worded(session: Session, error: ServerError, *, write: bool) -> MigratorErro
         return refused
     table, message = session.settings.table, error.diagnosis.message
     on_schema = message == f"permission denied for schema {table.schema}"
-    on_tables = [f"permission denied for table {one.name}" for one in own_tables(table)]
+    tables = {f"permission denied for table {one.name}": one for one in own_tables(table)}
     hint = ""
-    if on_schema or message in on_tables:
-        hint = cure(session) if write else _to_read(session, on_schema=on_schema)
+    if on_schema or message in tables:
+        to_read = tables.get(message, table)
+        hint = cure(session) if write else _to_read(session, to_read, on_schema=on_schema)
     if write and not hint and error.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE:
         hint = _to_create(session)
     return DatabaseUnavailable(error.message, hint) if hint else error
@@ -128,8 +130,7 @@ def _to_create(session: Session) -> str:
     )
 
 
-def _to_read(session: Session, *, on_schema: bool) -> str:
-    table = session.settings.table
+def _to_read(session: Session, table: Table, *, on_schema: bool) -> str:
     role = _ask(session, f"SELECT {_quoted('current_user::text')}")
     if not role:
         return ""

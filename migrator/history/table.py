@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from migrator.files.migration import Migration
+    from migrator.history.repeatables import Records
     from migrator.process.names import Table
     from migrator.server.session import Session
 
@@ -115,12 +116,14 @@ class History(NamedTuple):
         ready: whether the table has all the columns that recording needs.
         largest: the highest version that the table can hold.
         progress: by version, how far earlier runs came with no-transaction files.
+        repeatables: what is recorded of repeatables; None when nobody has asked.
     """
 
     rows: tuple[Row, ...] = ()
     ready: bool = False
     largest: int = 0
     progress: Mapping[int, Progress] = MappingProxyType({})
+    repeatables: Records | None = None
 
     @property
     def applied(self) -> tuple[Row, ...]:
@@ -130,8 +133,9 @@ class History(NamedTuple):
 
     @property
     def is_blank(self) -> bool:
-        """Whether no run has recorded anything: neither a migration nor progress with one."""
-        return not self.rows and not self.progress
+        """Whether no run has recorded anything: no file, and no progress with one."""
+        repeatables = self.repeatables and self.repeatables.rows
+        return not self.rows and not self.progress and not repeatables
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -139,10 +143,15 @@ class History(NamedTuple):
         return Fingerprint(len(self.rows), sum(row.version for row in self.rows))
 
 
-def read_history(session: Session) -> History:
+def read_history(session: Session, repeatables: Sequence[Migration] | None = None) -> History:
     """Read the history and the progress of no-transaction files.
 
     One round trip is enough when no session has locked the table.
+
+    Args:
+        session: outside a transaction, or in one.
+        repeatables: the repeatables on disk, to read what is recorded of repeatables, too; None to
+            leave that out.
 
     Raises:
         NotOurs: a table with the name of the history is something else.
@@ -152,14 +161,14 @@ def read_history(session: Session) -> History:
             in a transaction, so that the read cannot be repeated.
     """
     try:
-        return _read(session)
+        return _read(session, repeatables)
     except ServerError as error:
         if error.sqlstate != sqlstate.LOCK_NOT_AVAILABLE or session.in_transaction:
             raise
     # The table is hardly ever locked, so a run with nothing to do does not import this module.
     from migrator.server import retry  # noqa: PLC0415
 
-    return retry.until_it_succeeds(session, lambda _: _read(session))
+    return retry.until_it_succeeds(session, lambda _: _read(session, repeatables))
 
 
 def ensure_history(session: Session, highest: int) -> bool:
@@ -428,15 +437,24 @@ def read_fingerprint(columns: Sequence[object]) -> Fingerprint:
     return Fingerprint(int(str(count)), int(str(total)))
 
 
-def _read(session: Session) -> History:
+def _read(session: Session, repeatables: Sequence[Migration] | None = None) -> History:
     """Read the history, whichever of the columns the table has."""
-    sight = _look(session)
+    also, records = "", None
+    if repeatables is not None:
+        # Many folders have no repeatables.
+        from migrator.history.repeatables import look_sql, read_report  # noqa: PLC0415
+
+        also = look_sql(session.settings.table, repeatables)
+    sight = _look(session, also)
+    if repeatables is not None:
+        records = read_report(session)
     columns = sight.columns
     return History(
         rows=tuple(Row(*map(_value, row)) for row in sight.rows),
         ready=all(name in columns for name in _ADDED),
         largest=LARGEST[columns["version"]] if columns else 0,
         progress=progress_of(sight.begun),
+        repeatables=records,
     )
 
 
@@ -449,12 +467,17 @@ def _value(value: Any) -> Any:  # noqa: ANN401
     return round(value) if isfinite(value) else None
 
 
-def _look(session: Session) -> Sight:
-    """Look at the tables, and refuse those that the migrator must not trust."""
+def _look(session: Session, also: str = "") -> Sight:
+    """Look at the tables, and refuse those that the migrator must not trust.
+
+    Args:
+        session: outside a transaction, or in one.
+        also: SQL that is run in the same message.
+    """
     expressions = {name: _expression(name, bytewise=session.counts_bytes) for name in Row._fields}
     always = ", ".join(expression for name, expression in expressions.items() if name not in _ADDED)
     added = {name: expressions[name] for name in _ADDED}
-    sight = look(session, always, added)
+    sight = look(session, always, added, also)
     table = session.settings.table
     if other := not_ours(table, sight):
         raise NotOurs([other])

@@ -88,6 +88,11 @@ def _shown(name: str, plain: re.Pattern[str]) -> str:
     return name if plain.fullmatch(name) else identifier(name)
 
 
+def clipped(name: str) -> str:
+    """Return a name as PostgreSQL shortens it, to 63 bytes (documentation, "Identifiers")."""
+    return name.encode()[:_LONGEST].decode(errors="ignore")
+
+
 def with_suffix(name: str, suffix: str) -> str:
     """Return a name with a suffix, shortened before the suffix to the 63 bytes of a name.
 

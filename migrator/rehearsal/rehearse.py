@@ -7,6 +7,7 @@ on a copy of the database: a restored backup, a branch, staging.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,11 @@ from migrator.apply.run import read_plan
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.files import scanner
-from migrator.history import lock, rebuild
-from migrator.history.plan import make_plan, plan_problems
+from migrator.history import lock, rebuild, repeatables
+from migrator.history.plan import plan_of, plan_problems
 from migrator.history.progress import own_tables
-from migrator.history.table import ensure_history, read_history, record_sql
+from migrator.history.repeatables import MOST_RUNS, ensure_table
+from migrator.history.table import ensure_history, expected_sql, read_history, record_sql
 from migrator.process.errors import ProblemsFound
 from migrator.process.log import redact
 from migrator.process.settings import given_as
@@ -37,16 +39,18 @@ from migrator.watch import impact, observer
 from migrator.watch.impact import Lock, Rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from migrator.apply.row_security import RowSecurity
+    from migrator.files.folder import Folder
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
-    from migrator.history.table import Fingerprint
+    from migrator.history.table import Fingerprint, History
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
 
 
+_RECORDED_BY = " in a rehearsal"
 _STATE = "the rehearsal was rolled back; nothing was changed"
 # Advice that differs from that of the real run, because here all files are in one transaction, and
 # nothing is tried again.
@@ -88,12 +92,12 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE {impact.USERS_SQL}"""
 
 
-def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) -> Rehearsal:
+def rehearse(settings: Settings, folder: Folder, stop: Stop) -> Rehearsal:
     """Run everything pending, and roll it back.
 
     Args:
         settings: the database and the limits.
-        migrations: all migrations on disk, ordered by version.
+        folder: all files on disk.
         stop: knows whether a signal has arrived.
 
     Returns:
@@ -111,23 +115,26 @@ def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) ->
         connect(settings, stop, write=True) as session,
         observer.watching(session, limited=False),
     ):
-        history, plan = read_plan(session, migrations)
-        if not plan_problems(plan, settings) and plan.pending:
-            live.warn(session, plan.pending)
+        history, plan = read_plan(session, folder.migrations, folder.repeatables)
+        pending = (*plan.pending, *plan.pending_repeatables)
+        if not plan_problems(plan, settings) and pending:
+            live.warn(session, pending)
             lock.begin_own(session, "migrator: rehearsal")
-            ensure_history(session, plan.pending[-1].version)
-            history = read_history(session)
-            plan = make_plan(migrations, history.rows, history.progress)
+            ensure_history(session, max(migration.version for migration in pending))
+            history, plan = _plan_again(session, folder)
         if problems := plan_problems(plan, settings):
             session.rollback()
             raise ProblemsFound(problems, hint=rebuild.advice(session, plan))
-        if not plan.pending:
+        if not (plan.pending or plan.pending_repeatables):
+            session.rollback()
             return Rehearsal(plan.current, (), ())
         transaction = _Transaction(session, history.fingerprint)
         failure = None
         try:
             for migration in plan.pending:
                 transaction.rehearse(migration)
+            if folder.repeatables:
+                _rehearse_repeatables(session, folder, transaction)
         except StatementFailed as failed:
             failure = _failure(session, failed, plan)
         session.rollback()
@@ -136,14 +143,37 @@ def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) ->
         )
 
 
+def _plan_again(session: Session, folder: Folder) -> tuple[History, Plan]:
+    """Read the history in the transaction of the rehearsal, and make the plan."""
+    history = read_history(session, folder.repeatables or None)
+    return history, plan_of(folder.migrations, history, folder.repeatables)
+
+
+def _rehearse_repeatables(session: Session, folder: Folder, transaction: _Transaction) -> None:
+    """Rehearse the repeatables that the real run would run after the migrations, in its order.
+
+    Raises:
+        StatementFailed: a statement failed, so the transaction can only be rolled back.
+    """
+    runs: Counter[str] = Counter()
+    while True:
+        _, plan = _plan_again(session, folder)
+        found = plan.repeatables
+        if found is None or not found.pending or runs[found.pending[0].file] == MOST_RUNS:
+            return
+        if not found.ready:
+            ensure_table(session)
+        runs[found.pending[0].file] += 1
+        transaction.rehearse(found.pending[0], found.position)
+
+
 def _failure(session: Session, failed: StatementFailed, plan: Plan) -> MigrationFailed:
     session.rollback()
     if failed.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and not failed.blockers:
         failed.blockers = blockers.find(session, failed.statement)
     advice = {**_ADVICE, sqlstate.LOCK_NOT_AVAILABLE: _lock_advice(failed)}
-    situation = Situation(
-        session.settings.table, _STATE, plan.current, len(plan.pending), advice=advice
-    )
+    pending = len(plan.pending) + len(plan.pending_repeatables)
+    situation = Situation(session.settings.table, _STATE, plan.current, pending, advice=advice)
     return MigrationFailed(describe(failed, situation))
 
 
@@ -186,8 +216,12 @@ class _Transaction:
         self._seen = self._probe()
         self._held_before = self._seen
 
-    def rehearse(self, migration: Migration) -> None:
+    def rehearse(self, migration: Migration, position: int = 0) -> None:
         """Run and measure one file.
+
+        Args:
+            migration: the file.
+            position: the highest position in the table of repeatables, for a repeatable.
 
         Raises:
             StatementFailed: a statement failed, so the transaction can only be rolled back.
@@ -212,7 +246,7 @@ class _Transaction:
             for index in range(len(migration.statements)):
                 starts.append(time.monotonic())
                 steps.append(self._step(migration, index, rows))
-            self._record(migration)
+            self._record(migration, position)
         finally:
             ended = time.monotonic()
             held: dict[str, Held] = {}
@@ -330,16 +364,21 @@ class _Transaction:
                 held[table_lock.relation] = Held(table_lock.mode, step.line)
         return step
 
-    def _record(self, migration: Migration) -> None:
+    def _record(self, migration: Migration, position: int) -> None:
         """Record the file, because recording can fail too, and reset what the file has set."""
         session = self._session
-        record = record_sql(
-            session.settings.table,
-            migration,
-            applied_by=" in a rehearsal",
-            others=self._fingerprint,
-        )
-        self._fingerprint = self._fingerprint.plus([migration])
+        table = session.settings.table
+        if migration.is_repeatable:
+            record = repeatables.record_sql(
+                table,
+                migration,
+                position=position,
+                unchanged=expected_sql(table, self._fingerprint),
+                applied_by=_RECORDED_BY,
+            )
+        else:
+            record = record_sql(table, migration, applied_by=_RECORDED_BY, others=self._fingerprint)
+            self._fingerprint = self._fingerprint.plus([migration])
         tail = f"{session.set_to.reset}; {RESET_STATE}; {record}"
         if not session.reads_utf8:
             session.execute("RESET client_encoding")

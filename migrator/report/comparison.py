@@ -42,11 +42,18 @@ def data(comparison: Comparison, plan: Plan | None) -> dict[str, Any]:
     return {
         "version": comparison.files[-1].version,
         "files": [migration.file for migration in comparison.files],
+        "repeatables": [repeatable.file for repeatable in comparison.repeatables],
         "equal": not comparison.differences,
         "differences": [_difference(difference) for difference in comparison.differences],
         "ignored": [_difference(difference) for difference in comparison.ignored],
         "unused_patterns": list(comparison.unused),
-        "pending": [migration.file for migration in plan.pending] if plan else [],
+        "pending": [
+            migration.file
+            for migration in (*plan.pending, *plan.pending_repeatables)
+            if migration not in comparison.repeatables
+        ]
+        if plan
+        else [],
         "ahead": [row.version for row in plan.ahead] if plan else [],
         "before_the_files": list(comparison.ground),
         "search_path": comparison.path or None,
@@ -67,6 +74,9 @@ def text(answer: dict[str, Any], option: str = "--grants") -> str:
         meant = f"what {last_file} describes"
     else:
         meant = f"what the {len(answer['files'])} files up to {last_file} describe"
+    if answer.get("repeatables"):
+        meant = f"{meant.removesuffix(' describes').removesuffix(' describe')} and "
+        meant += f"{count(len(answer['repeatables']), 'repeatable')} describe"
     if answer["equal"]:
         last = f"The schema is {meant}."
     else:

@@ -80,7 +80,7 @@ def summary(result: Outcome | MigratorError) -> str:
         "| ---: | --- | --- | ---: | --- |",
     ]
     rows += [
-        f"| {done.version} | {_code(done.file)} | {_cell(done.description)} "
+        f"| {done.version or 'R'} | {_code(done.file)} | {_cell(done.description)} "
         f"| {done.duration_ms} ms | {_cell('; '.join(map(str, worst(done.impact.locks))))} |"
         for done in result.applied
     ]

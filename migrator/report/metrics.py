@@ -67,11 +67,13 @@ def text(run: Run) -> str:
     The format is described in https://prometheus.io/docs/instrumenting/exposition_formats/.
     """
     durations = {
-        _labels(version=done.version, file=done.file): done.duration_ms / 1000
+        _labels(version=done.version or "", file=done.file): done.duration_ms / 1000
         for done in run.applied or ()
     }
     locks = {
-        _labels(version=done.version, relation=lock.relation, mode=lock.mode): lock.held_ms / 1000
+        _labels(
+            version=done.version or done.file, relation=lock.relation, mode=lock.mode
+        ): lock.held_ms / 1000
         for done in run.applied or ()
         for lock in worst(done.impact.locks)
     }

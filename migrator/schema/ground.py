@@ -159,7 +159,7 @@ def built(
 
     Args:
         session: connected to the target, outside a transaction.
-        files: the migrations, ordered by version.
+        files: the migrations, ordered by version, and perhaps repeatables after them.
         path: the search path, as words of SQL, that the files are built with; empty for the one
             that the target has.
 
@@ -182,7 +182,14 @@ def built(
                 url = url_with(settings.url, f"-c search_path={','.join(path)}")
                 settings = settings._replace(url=url)
             try:
-                apply_pending(settings, files, empty.session.stop, scratch=True)
+                migrations = [file for file in files if not file.is_repeatable]
+                apply_pending(
+                    settings,
+                    migrations,
+                    empty.session.stop,
+                    repeatables=files[len(migrations) :],
+                    scratch=True,
+                )
             except MigrationFailed as error:
                 failed = error
             if ground.grow(target, empty.session, failed):

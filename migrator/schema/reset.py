@@ -115,7 +115,7 @@ def reset_database(session: Session, migrations: Sequence[Migration], confirmed:
 
     Args:
         session: outside a transaction.
-        migrations: all migrations on disk.
+        migrations: all files on disk.
         confirmed: the name of the database, as the user typed it after --confirm.
 
     Raises:

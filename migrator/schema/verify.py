@@ -16,7 +16,7 @@ from migrator.apply.outcome import MigrationFailed
 from migrator.files import rules
 from migrator.history.plan import Plan, plan_problems
 from migrator.history.progress import own_tables
-from migrator.process.errors import Interrupted, ProblemsFound, UsageError
+from migrator.process.errors import Interrupted, Problem, ProblemsFound, UsageError
 from migrator.process.log import get_logger
 from migrator.process.names import identifier
 from migrator.schema import grants as rights
@@ -76,6 +76,7 @@ class Comparison:
             and the files build on it but do not make it, such as `schema app`.
         path: the search path that the files were built with; empty for that of the database.
         uncompared: how many there are in the database of what was not compared.
+        repeatables: the repeatables that were run after the migrations.
     """
 
     files: tuple[Migration, ...]
@@ -85,6 +86,7 @@ class Comparison:
     ground: tuple[str, ...] = ()
     path: str = ""
     uncompared: Uncompared = NOTHING
+    repeatables: tuple[Migration, ...] = ()
 
 
 class _Found(NamedTuple):
@@ -115,7 +117,7 @@ def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
         UsageError: the history is empty.
     """
     lenient = settings._replace(refuse_ahead=False)
-    if problems := plan_problems(plan._replace(pending=()), lenient):
+    if problems := plan_problems(plan._replace(pending=(), repeatables=None), lenient):
         raise ProblemsFound(problems)
     if not plan.applied:
         raise UsageError(
@@ -123,6 +125,40 @@ def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
             "migrator verify --version N compares the schema with the files up to N.",
         )
     return tuple(migration for migration, _ in plan.applied)
+
+
+def applied_repeatables(plan: Plan) -> tuple[Migration, ...]:
+    """Return the repeatables whose text is the one that was run last, ordered by name.
+
+    One that was never run does not matter, as a pending migration does not.
+
+    Raises:
+        ProblemsFound: another text of a repeatable was run last, so what it made is not known.
+    """
+    found = plan.repeatables
+    if found is None:
+        return ()
+    problems = [
+        Problem(
+            file.file,
+            f"is not the text that was run last, on {found.last[file.file].applied_at} UTC",
+            "Run the migrator first, which runs this text; then compare.",
+        )
+        for file in found.pending
+        if file.file in found.last and file.file not in found.missing
+    ]
+    problems += [
+        Problem(
+            file.file,
+            f"was followed by another text, which was run on {newest.applied_at} UTC",
+            "Compare with the files of the newest release; or change a comment in the file and run "
+            "the migrator, which runs this text again.",
+        )
+        for file, newest in found.superseded
+    ]
+    if problems:
+        raise ProblemsFound(sorted(problems, key=lambda problem: problem.file))
+    return tuple(file for file in found.files if file.file in found.last)
 
 
 def accepted(directory: str | PathLike[str]) -> tuple[str, ...]:
@@ -150,6 +186,7 @@ def verify_schema(
     files: Sequence[Migration],
     patterns: Sequence[str],
     *,
+    repeatables: Sequence[Migration] = (),
     grants: bool = False,
     without: Sequence[Table] = (),
 ) -> Comparison:
@@ -163,6 +200,7 @@ def verify_schema(
         session: connected to the database that is compared, outside a transaction.
         files: the migrations, ordered by version.
         patterns: the patterns of accepted differences.
+        repeatables: the repeatables that are run after the migrations, ordered by name.
         grants: whether owners and privileges are compared, too.
         without: tables of another tool that are left out next to those that `tools.find` finds.
 
@@ -172,14 +210,15 @@ def verify_schema(
         UsageError: there is no database to build in.
         Interrupted: a signal has arrived; the scratch database is dropped.
     """
-    if problems := [problem for file in files for problem in rules.obstacles(file)]:
+    everything = (*files, *repeatables)
+    if problems := [problem for file in everything for problem in rules.obstacles(file)]:
         raise ProblemsFound(problems)
     compared: list[Comparison] = []
     unread: tuple[str, ...] = ()
     failures: list[MigrationFailed] = []
     for path in ((), _USUAL_PATH) if _has_path_of_its_own(session) else ((),):
         try:
-            found = _compare_with(session, files, path, grants=grants, without=without)
+            found = _compare_with(session, everything, path, grants=grants, without=without)
         except MigrationFailed as error:
             failures.append(error)
             continue
@@ -188,12 +227,18 @@ def verify_schema(
         unread = unread or found.unread
         judged = judge(files, found.differences, patterns, grants=grants)
         compared.append(
-            replace(judged, ground=found.ground, path=found.path, uncompared=found.uncompared)
+            replace(
+                judged,
+                ground=found.ground,
+                path=found.path,
+                uncompared=found.uncompared,
+                repeatables=tuple(repeatables),
+            )
         )
         if not judged.differences:
             break
     if not compared:
-        raise _with_advice(failures[0])
+        raise _with_advice(failures[0], repeatables)
     if unread:
         log.warning("not compared", parts=list(unread), reason="this role may not read them")
     return min(compared, key=lambda comparison: len(comparison.differences))
@@ -216,9 +261,11 @@ def _has_path_of_its_own(session: Session) -> bool:
     return bool(exists)
 
 
-def _with_advice(failed: MigrationFailed) -> MigrationFailed:
+def _with_advice(failed: MigrationFailed, repeatables: Sequence[Migration]) -> MigrationFailed:
     """Return the failure of a file in an empty database, with how to write such a file."""
     failure = failed.failure
+    if any(repeatable.file in failure.advice for repeatable in repeatables):
+        return failed  # it uses what a repeatable makes
     for what, codes in _ADVICE.items():
         if failure.sqlstate in codes:
             advice = (
@@ -241,7 +288,7 @@ def _compare_with(
 
     Args:
         session: connected to the database that is compared, outside a transaction.
-        files: the migrations, ordered by version.
+        files: the migrations, ordered by version, and the repeatables after them.
         path: the search path; empty for that of the database.
         grants: whether owners and privileges are compared, too.
         without: tables of another tool that are left out.

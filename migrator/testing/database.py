@@ -61,11 +61,13 @@ def apply(
         MigratorError: anything else that the command would report; the base of them all.
     """
     chosen = _settings(url, directory, table, role=role, schema=schema, values=values)
-    migrations, problems = load_folder(chosen.directory)
-    if problems:
-        raise ProblemsFound(problems)
+    folder = load_folder(chosen.directory)
+    if folder.problems:
+        raise ProblemsFound(folder.problems)
     with _worded():
-        return apply_pending(chosen, migrations, Stop(), confirm=confirm)
+        return apply_pending(
+            chosen, folder.migrations, Stop(), repeatables=folder.repeatables, confirm=confirm
+        )
 
 
 @dataclass(frozen=True)

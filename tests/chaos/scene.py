@@ -51,15 +51,16 @@ SINCE_17 = {"transaction_timeout": "300ms"}
 MOMENTS = ("before a message", "after a message", "before a COMMIT", "after a COMMIT", "reply lost")
 STALLS = ("for a while", "until cut", "for good")
 FILES = 8
+REPEATABLES = ("a", "b")
 # How many messages, and COMMITs among them, a run has that nothing strikes, or nearly so many.
 LENGTHS = {
-    "no-transaction": (230, 60),
-    "committing": (230, 60),
-    "pooled": (48, 9),
-    "two": (12, 4),
+    "no-transaction": (245, 63),
+    "committing": (245, 63),
+    "pooled": (62, 12),
+    "two": (24, 7),
     "two images": (12, 4),
 }
-LENGTH = (95, 20)
+LENGTH = (110, 23)
 COMMIT = re.compile(r"\bCOMMIT\b")  # not READ COMMITTED
 
 
@@ -183,6 +184,17 @@ def write(plan: Plan, folder: Folder) -> None:
         text = "".join(f"{step.sql};\n" for step in steps(number, plan))
         header = NO_TRANSACTION if is_alone(plan, number) else ""
         folder.write(f"{number:03}_step.sql", header + text)
+    for name in repeatables(plan):
+        folder.write(
+            f"R__{name}.sql",
+            f"INSERT INTO again VALUES ('{name}', 1); CREATE OR REPLACE VIEW {name} AS SELECT 1;"
+            f" SELECT pg_sleep(0.02); INSERT INTO again VALUES ('{name}', 2);",
+        )
+
+
+def repeatables(plan: Plan) -> tuple[str, ...]:
+    """Return the names of the run's repeatables, which an earlier image does not know."""
+    return () if plan.setting == "two images" else REPEATABLES
 
 
 def prepare(plan: Plan, database: Database) -> None:
@@ -193,6 +205,7 @@ def prepare(plan: Plan, database: Database) -> None:
     database.execute(
         f"SET ROLE {database.user}; CREATE SCHEMA aside;"
         "CREATE TABLE aside.audit (number int, row int);"
+        "CREATE TABLE aside.again (name text, row int);"
         "CREATE TABLE aside.marks (number int, row int, PRIMARY KEY (number, row))"
     )
     database.execute(f"ALTER DATABASE {database.name} SET search_path TO public, aside")
@@ -330,8 +343,22 @@ def check_agreement(plan: Plan, database: Database) -> set[int]:
     return applied
 
 
+def check_repeatables(database: Database) -> set[str]:
+    """Check that each repeatable that is recorded was run once, and no other.
+
+    Returns:
+        The names of those that are recorded.
+    """
+    files = rows(database, "schema_migrations_repeatables", "name")
+    names = {file.removeprefix("R__").removesuffix(".sql") for (file,) in files}
+    found = database.execute("SELECT name, row FROM again ORDER BY 1, 2")
+    assert found == [(name, row) for name in sorted(names) for row in (1, 2)]
+    return names
+
+
 def check_all(plan: Plan, database: Database) -> None:
     """Check that everything is there, once."""
+    assert check_repeatables(database) == set(repeatables(plan))
     assert check_agreement(plan, database) == set(range(1, FILES + 1))
     assert rows(database, "schema_migrations_progress", "version") == []
     for number in range(1, FILES + 1):

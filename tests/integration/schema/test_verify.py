@@ -144,6 +144,7 @@ index people_settings on people: missing in the database
         assert answer == {
             "version": 2,
             "files": ["001_people.sql", "002_index.sql"],
+            "repeatables": [],
             "equal": False,
             "differences": [
                 {

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 def only(folder: Folder) -> Migration:
     """Return the one valid migration of a folder."""
-    [migration], problems = load_folder(folder.path)
-    assert problems == ()
+    loaded = load_folder(folder.path)
+    [migration] = loaded.migrations
+    assert loaded.problems == ()
     return migration
 
 
