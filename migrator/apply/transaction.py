@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.apply import durability, statements, stepwise
 from migrator.apply.batches import is_one_quick_batch
-from migrator.apply.outcome import Applied, Done, MigrationFailed
+from migrator.apply.outcome import Applied, Done, MigrationFailed, stands_for
 from migrator.apply.row_security import log_row_security
 from migrator.apply.rows import FileRows, in_log, summed
 from migrator.apply.traceless import is_traceless
@@ -118,7 +118,7 @@ def apply_each(
         LockUnavailable: a lock was not available for the whole budget.
     """
     stepwise.require_session(session, plan.pending)
-    highest = plan.pending[-1].version
+    highest = max(migration.version for migration in plan.pending)
     if not history.ready or highest > history.largest:
         state.had_tables = _prepare_history(session, highest)
     fingerprint = history.fingerprint
@@ -152,6 +152,8 @@ def _applied(migration: Migration, done: Done, *, watched: bool) -> Applied:
         duration_ms=done.duration_ms,
         impact=done.impact if watched else impact.Impact(),
         rows=summed(done.rows),
+        stands_for=stands_for(migration),
+        recorded_only=migration.recorded_only,
     )
 
 
@@ -164,11 +166,12 @@ def _log_applied(applied: Applied, warn_s: float) -> None:
     """
     locks = applied.impact.locks
     log.info(
-        "applied",
+        applied.event,
         version=applied.version,
         file=applied.file,
         description=applied.description,
         duration_ms=applied.duration_ms,
+        **applied.of_checkpoint,
         **in_log(applied.rows),
         locks=impact.worst(locks),
         rewritten=impact.largest(applied.impact.rewritten),

@@ -67,6 +67,7 @@ def execute(context: Context) -> int:
         UsageError: the files to compare with cannot be read.
     """
     migrations, problems = load_folder(context.settings.directory, pending=True)
+    problems += _differing(context, migrations)
     against: dict[str, Any] | None = None
     if context.options.against is not None:
         against, problems = _compare(context, migrations, problems)
@@ -77,6 +78,18 @@ def execute(context: Context) -> int:
         raise ProblemsFound(problems)
     context.show(answer, text(answer))
     return OK
+
+
+def _differing(context: Context, migrations: Sequence[Migration]) -> tuple[Problem, ...]:
+    """Return where checkpoints disagree with the files beside them."""
+    checkpoints = [migration for migration in migrations if migration.directives.checkpoint]
+    if not checkpoints:
+        return ()
+    from migrator.history.checkpoint import differing  # noqa: PLC0415 - few folders have one
+
+    # What an older checkpoint lists, the newest one lists, too.
+    allowed = context.settings.allow_out_of_order
+    return (*differing(checkpoints[-1], migrations, allow_out_of_order=allowed),)
 
 
 def _compare(
@@ -137,6 +150,8 @@ def data(
                 "checksum": migration.checksum,
                 "statements": len(migration.statements),
                 "transaction": migration.directives.transaction,
+                "checkpoint": migration.directives.checkpoint
+                and migration.directives.checkpoint.version,
             }
             for migration in migrations
         ],

@@ -12,6 +12,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from migrator.files.migration import words_of
 from migrator.history import ownership
 from migrator.history.look import LARGEST, TEXTS, Sight, look, not_ours, unfit
 from migrator.history.progress import Progress, own_tables, progress_of, read_only_sql
@@ -103,6 +104,7 @@ class Fingerprint(NamedTuple):
     def plus(self, migrations: Sequence[Migration]) -> Fingerprint:
         """Return the fingerprint after these migrations are recorded, too."""
         versions = [migration.version for migration in migrations]
+        versions += [one.version for migration in migrations for one in migration.records]
         return Fingerprint(self.rows + len(versions), self.total + sum(versions))
 
 
@@ -264,6 +266,35 @@ DO $migrator$ BEGIN
   END IF;{others_kept}
   RAISE INFO '{PRIVATE}{_TOOK} %', (SELECT execution_ms FROM {table.quoted}
     WHERE version = {version});
+END $migrator${_also_record_sql(table, migration, applied_by)}"""
+
+
+def _also_record_sql(table: Table, migration: Migration, applied_by: str) -> str:
+    """Return the SQL that records the versions that a checkpoint stands for; empty for none."""
+    records = migration.records
+    if not records:
+        return ""
+    by = f"{applied_by} in {migration.file}"
+    rows = ",\n  ".join(
+        f"({one.version}, clock_timestamp(), {literal(words_of(one.file).replace('_', ' '))},"
+        f" {literal(one.checksum)}, session_user || {literal(by)}, {literal(one.file)},"
+        f" {literal(one.statements_checksum)})"
+        for one in records
+    )
+    versions = ", ".join(str(one.version) for one in records)
+    return f""";
+INSERT INTO {table.quoted}
+  (version, applied_at, description, checksum, applied_by, file, statements_checksum)
+VALUES
+  {rows};
+DO $migrator$ BEGIN
+  IF (SELECT count(*) FROM {table.quoted} WHERE checksum IS NOT NULL AND file IS NOT NULL
+      AND version IN ({versions})) <> {len(records)} THEN
+    RAISE EXCEPTION
+      'the records of what {migration.file} stands for are not in {table} as they were written'
+      USING ERRCODE = '{NOT_KEPT}',
+      HINT = 'A trigger on {table} changes or drops what is written to it: drop the trigger.';
+  END IF;
 END $migrator$"""
 
 

@@ -114,7 +114,7 @@ def rehearse(settings: Settings, migrations: Sequence[Migration], stop: Stop) ->
         if not plan_problems(plan, settings) and plan.pending:
             live.warn(session, plan.pending)
             lock.begin_own(session, "migrator: rehearsal")
-            ensure_history(session, plan.pending[-1].version)
+            ensure_history(session, max(migration.version for migration in plan.pending))
             history = read_history(session)
             plan = make_plan(migrations, history.rows, history.progress)
         if problems := plan_problems(plan, settings):
@@ -219,7 +219,15 @@ class _Transaction:
                 self._judged(migration, step, ended - start, held)
                 for step, start in zip(steps, starts, strict=False)
             )
-            self.rehearsed.append(Rehearsed(version, file, _ms(ended - began), judged))
+            self.rehearsed.append(
+                Rehearsed(
+                    version,
+                    file,
+                    _ms(ended - began),
+                    judged,
+                    recorded_only=migration.recorded_only,
+                )
+            )
         self._seen = self._held_before = self._probe()
 
     def notes(self) -> list[str]:
