@@ -308,14 +308,16 @@ def _taking_over(
 def _last_file(migrations: Sequence[Migration]) -> tuple[str, str]:
     """Return the number to give to `adopt` or `baseline`, and what it means if it is not known."""
     if len(migrations) == 1:
-        return str(migrations[0].version), ""
+        # A checkpoint itself is never recorded by these two.
+        header = migrations[0].directives.checkpoint
+        return str(header.version if header else migrations[0].version), ""
     return "N", ", where N is the number of the last file whose changes are all in the database"
 
 
 def _begins(session: Session, migrations: Sequence[Migration]) -> str:
     return (
         f"nothing is recorded in {session.settings.table}: a run would begin with "
-        f"{migrations[0].file}"
+        f"{make_plan(migrations, ()).pending[0].file}"
     )
 
 

@@ -43,6 +43,11 @@ class StoodFor(NamedTuple):
     checksum: str
     statements_checksum: str | None = None
 
+    @property
+    def description(self) -> str:
+        """The words of the file's name."""
+        return self.file.lstrip("0123456789").removesuffix(".sql").replace("_", " ").strip()
+
     def agrees(self, checksum: str | None, statements_checksum: str | None) -> bool:
         """Return whether the checksums of a row or a file can be those of the same statements.
 

@@ -59,12 +59,14 @@ class Checkpoints(NamedTuple):
         lacking: the first checkpoint that the database cannot be brought up to; None for none.
         disputed: versions of which the checkpoints that are only recorded list another text than
             the history, and whose file is not here.
+        applied: the pending checkpoints of which the database has everything, as they are on disk.
     """
 
     pending: tuple[Migration, ...]
     covered: tuple[Migration, ...]
     lacking: Lacking | None
     disputed: tuple[Disputed, ...]
+    applied: tuple[Migration, ...]
 
 
 def header_of(migration: Migration) -> Checkpoint:
@@ -166,6 +168,11 @@ def settle(
         tuple(migration for migration in pending if migration.version in covers),
         lacking,
         tuple(disputed),
+        tuple(
+            m
+            for m in rest
+            if m.directives.checkpoint and m.directives.checkpoint.versions <= recorded.keys()
+        ),
     )
 
 

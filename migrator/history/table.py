@@ -12,7 +12,6 @@ from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from migrator.files.migration import words_of
 from migrator.history import ownership
 from migrator.history.look import LARGEST, TEXTS, Sight, look, not_ours, unfit
 from migrator.history.progress import Progress, own_tables, progress_of, read_only_sql
@@ -27,6 +26,7 @@ from migrator.server.sqlstate import CHANGED_HISTORY, NOT_KEPT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from migrator.files.checkpoint import StoodFor
     from migrator.files.migration import Migration
     from migrator.server.session import Session
 
@@ -276,7 +276,7 @@ def _also_record_sql(table: Table, migration: Migration, applied_by: str) -> str
         return ""
     by = f"{applied_by} in {migration.file}"
     rows = ",\n  ".join(
-        f"({one.version}, clock_timestamp(), {literal(words_of(one.file).replace('_', ' '))},"
+        f"({one.version}, clock_timestamp(), {literal(one.description)},"
         f" {literal(one.checksum)}, session_user || {literal(by)}, {literal(one.file)},"
         f" {literal(one.statements_checksum)})"
         for one in records
@@ -318,7 +318,7 @@ def _recorded_sql(table: Table, migration: Migration, statements: str) -> str:
 
 def baseline_sql(
     table: Table,
-    migration: Migration,
+    migration: Migration | StoodFor,
     *,
     applied_by: str,
     compared: bool = False,
@@ -330,7 +330,7 @@ def baseline_sql(
 
     Args:
         table: the history table.
-        migration: the file.
+        migration: the file, or what a checkpoint lists of a file that is gone.
         applied_by: the text behind the role, as `applied_by` returns it.
         compared: whether the schema was found to be that of the files; only then does the row have
             the checksum of the file.

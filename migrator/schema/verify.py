@@ -117,12 +117,15 @@ def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
     lenient = settings._replace(refuse_ahead=False)
     if problems := plan_problems(plan._replace(pending=()), lenient):
         raise ProblemsFound(problems)
-    if not plan.applied:
+    # A checkpoint that will only be recorded describes what is applied, and its files may be gone.
+    files = [migration for migration, _ in plan.applied]
+    files += plan.checkpoints.applied if plan.checkpoints else ()
+    if not files:
         raise UsageError(
             "the history is empty, so it does not say with which files to compare the schema",
             "migrator verify --version N compares the schema with the files up to N.",
         )
-    return tuple(migration for migration, _ in plan.applied)
+    return tuple(sorted(files, key=lambda migration: migration.version))
 
 
 def accepted(directory: str | PathLike[str]) -> tuple[str, ...]:
