@@ -262,16 +262,16 @@ def _compare_with(
     actual = take_snapshot(session, left_out)
     if grants:
         actual_rights = rights.read_rights(session, left_out)
-    apart = _apart(session.settings.table.schema, scratch_database.ground)
+    apart_keys = apart(session.settings.table.schema, scratch_database.ground)
     # A file can own or grant `public`, also where the history is in it.
-    apart_rights = apart - {"schema public"}
+    apart_rights = apart_keys - {"schema public"}
     unread = tuple(sorted({*unreadable(expected), *unreadable(actual)}))
     uncompared = count_uncompared(
         session, left_out, role, apart_rights, grants=grants, unreadable=len(unread)
     )
     _leave_out_schemas(actual, expected, others)
     for snapshot in (expected, actual):
-        for key in apart:
+        for key in apart_keys:
             snapshot.pop(key, None)
             snapshot.pop(f"comment on {key}", None)
     differences = compare(expected, actual) + rights.compare_rights(
@@ -280,7 +280,7 @@ def _compare_with(
     return _Found(differences, scratch_database.ground, ", ".join(path), uncompared, unread)
 
 
-def _apart(schema: str, ground: Iterable[str]) -> set[str]:
+def apart(schema: str, ground: Iterable[str]) -> set[str]:
     """Return the keys of items that the files do not make, and the migrator or others do.
 
     Args:
