@@ -152,8 +152,9 @@ def _labels(expected: Rows, actual: Rows, volatile: Collection[str]) -> tuple[st
         return ()
     if expected.count != actual.count:
         return ("number of rows",)
+    prefix = "" if expected.is_sequence else "column "
     labels = tuple(
-        f"column {column}"
+        f"{prefix}{column}"
         for column in compared
         if expected.columns[column] != actual.columns[column]
     )

@@ -193,7 +193,7 @@ def test_what_differs_is_named_and_can_be_accepted(folder: Folder, migrate: Migr
     assert answer["not_compared"] == ["column at of swapped"]
     shown = migrate("verify", "--checkpoint")
     assert "rows of pets: column name differs" in shown.out
-    assert "column at of swapped" in shown.out
+    assert "column at of swapped" in " ".join(shown.out.split())
     folder.write(
         ".verify-ignore",
         "rows of *\nvalue of *\nindex *\ntable extra\nprivileges *\n"
