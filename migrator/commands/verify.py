@@ -31,7 +31,9 @@ PAGE = Page(
     With --checkpoint, the newest checkpoint is compared with the files that it stands for, and the
     target is not looked at: both are built in scratch databases, the files twice, and the schemas
     and all rows are compared. What differs between the two builds of the files, such as times, is
-    named and not compared. {ANSWER}
+    named and not compared. When all of the files are gone, this is said, and the status is 0.
+
+    {ANSWER}
     """,
     "the schema is what the files describe",
     ("1", "4", "5", "6"),
@@ -105,6 +107,10 @@ def _prove(context: Context) -> int:
 
     migrations = context.migrations()
     checkpoint, header = newest(migrations)
+    if not any(migration.version in header.versions for migration in migrations):
+        answer = proof.not_possible(checkpoint, header.version)
+        context.show(answer, proof.text(answer))
+        return OK
     found = sources(migrations, header.version, checkpoint)
     require_files(checkpoint, found)
     patterns = (*accepted(context.settings.directory), *(context.options.ignore or ()))

@@ -10,6 +10,7 @@ from migrator.report.table import count, filled
 from migrator.schema.checkpoint import MISSING_HERE
 
 if TYPE_CHECKING:
+    from migrator.files.migration import Migration
     from migrator.schema.checkpoint import Proof
     from migrator.schema.difference import Difference
 
@@ -34,12 +35,38 @@ def data(proof: Proof) -> dict[str, Any]:
     }
 
 
+def not_possible(checkpoint: Migration, version: int) -> dict[str, Any]:
+    """Return what `data` returns, for a checkpoint whose files are all gone.
+
+    Args:
+        checkpoint: the file of the checkpoint.
+        version: the last version that it stands for.
+    """
+    return {
+        "checkpoint": checkpoint.file,
+        "version": version,
+        "files": [],
+        "equal": None,
+        "objects": 0,
+        "tables": 0,
+        "differences": [],
+        "ignored": [],
+        "not_compared": [],
+    }
+
+
 def text(answer: dict[str, Any]) -> str:
     """Return the comparison for people.
 
     Args:
-        answer: what `data` returned.
+        answer: what `data` or `not_possible` returned.
     """
+    if answer["equal"] is None:
+        gone = (
+            f"{answer['checkpoint']} was not compared: the files up to version {answer['version']} "
+            "that it stands for are not here any more."
+        )
+        return "\n".join(filled(visible(gone)))
     blocks = ["\n".join(lines_of(each, "checkpoint")) for each in answer["differences"]]
     files = count(len(answer["files"]), "file")
     if answer["equal"]:
