@@ -22,8 +22,11 @@ from tests.chaos.scene import (
     check_agreement,
     check_all,
     draw,
+    had_before,
     prepare,
+    to_apply,
     write,
+    write_checkpoint,
 )
 from tests.support.database import Database, empty_database
 from tests.support.migrator import EARLIER, Folder, Migrate, Run
@@ -83,6 +86,8 @@ def run(plan: Plan, database: Database, path: Path) -> bool:
         proxy, url = connect(plan, database, stack)
         migrate = stack.enter_context(Migrate(database, folder, path / "scratch"))
         limited = {"MIGRATOR_LOCK_HOLD_MAX": "20s"} if plan.setting == "limited" else {}
+        if plan.setting == "checkpoint":
+            before_checkpoint(plan, folder, migrate)
         process = migrate.start(env={**SETTINGS, **limited, "DATABASE_URL": url})
         striker = Striker(plan, process, proxy, database)
         proxy.on_query = striker.look
@@ -98,12 +103,23 @@ def run(plan: Plan, database: Database, path: Path) -> bool:
         nothing_left(database, idle_may_stay=idle_may_stay, seconds=LET_GO_SECONDS)
         applied = check_agreement(plan, database)
         assert first.status != 0 or len(applied) == FILES
+        left = to_apply(plan, database, applied)
         second = migrate(env=SETTINGS, timeout=LONGEST)
         check_status(plan, second, struck=False)
-        assert second.event("up to date")["applied"] == FILES - len(applied)
+        assert second.event("up to date")["applied"] == left
         check_all(plan, database)
         nothing_left(database, idle_may_stay=idle_may_stay)
         return striker.struck
+
+
+def before_checkpoint(plan: Plan, folder: Folder, migrate: Migrate) -> None:
+    """Apply what a release before the checkpoint had, and write the checkpoint."""
+    if last := had_before(plan):
+        for number in range(last + 1, FILES + 1):
+            folder.remove(f"{number:03}_step.sql")
+        assert migrate(env=SETTINGS, timeout=LONGEST).status == 0
+        write(plan, folder)
+    write_checkpoint(plan, folder)
 
 
 def connect(plan: Plan, database: Database, stack: ExitStack) -> tuple[Proxy, str]:
