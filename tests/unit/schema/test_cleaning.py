@@ -9,13 +9,14 @@ from migrator.schema.cleaning import Surroundings, clean
 AROUND = Surroundings(
     role='"the owner"',
     usual_comments=frozenset({"citext"}),
-    starts={"public.a_seq": 1, 'public."bs"': 7},
+    starts={"public.a_seq": 1, 'public."b\'s"': 7},
     ground=frozenset({"schema app", "extension hstore"}),
     home="ops",
     method="heap",
 )
 US = '"the owner"'
 DEFAULTS = "ALTER DEFAULT PRIVILEGES"
+METHOD = "default_table_access_method"
 HEAD = "SET LOCAL search_path TO '';\nSET LOCAL check_function_bodies TO off;\n"
 
 
@@ -59,10 +60,8 @@ HEAD = "SET LOCAL search_path TO '';\nSET LOCAL check_function_bodies TO off;\n"
         ("ALTER TABLE ONLY a ALTER COLUMN b SET (pg_attver=31);", ""),
         ("SET default_table_access_method = heap;\nCREATE TABLE a ();", "CREATE TABLE a ();\n"),
         (
-            "SET default_table_access_method = columnar;\nCREATE TABLE a ();\n"
-            "SET default_table_access_method = heap;\nCREATE TABLE b ();",
-            "SET LOCAL default_table_access_method TO columnar;\nCREATE TABLE a ();\n"
-            "RESET default_table_access_method;\nCREATE TABLE b ();\n",
+            f"SET {METHOD} = columnar;\nCREATE TABLE a ();\nSET {METHOD} = heap;\nSELECT 1;",
+            f"SET LOCAL {METHOD} TO columnar;\nCREATE TABLE a ();\nRESET {METHOD};\nSELECT 1;\n",
         ),
         ("COPY public.a (b) FROM stdin;\n\\.\n", ""),
         ("SELECT pg_catalog.setval('public.a_seq', 1, false);", ""),
