@@ -267,7 +267,9 @@ def differing(
 
 
 def _is_text_of(migration: Migration, entry: StoodFor) -> bool:
-    return entry.checksum in (migration.checksum, *migration.checksums) or (
+    if entry.checksum == migration.checksum:
+        return True  # the usual case; the others take long for hundreds of files
+    return entry.checksum in migration.checksums or (
         entry.statements_checksum is not None
         and entry.statements_checksum == migration.statements_checksum
     )

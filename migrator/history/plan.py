@@ -185,8 +185,7 @@ def _with_checkpoints(
         pending=found.pending,
         covered=found.covered,
         reached=max((applied.get(row.version, row.version) for row in rows), default=0),
-        # The header of a checkpoint says that there was nothing else between.
-        lagging=None if migrations[0].directives.checkpoint else plan.lagging,
+        lagging=None,  # the header of a checkpoint says what was there before the oldest file
         checkpoints=found,
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.checkpoint import BODY, NAME, OLD, remove_old, write_checkpoint, write_old
+from tests.support.database import empty_database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,15 +145,18 @@ def test_a_rich_schema_with_its_rows(database: Database, folder: Folder, migrate
     assert "011_checkpoint.sql builds what the 10 files up to version 10 build" in proof.out
 
 
-def test_a_history_elsewhere_is_no_part_of_it(
+def test_a_history_elsewhere_and_a_given_scratch_database(
     database: Database, folder: Folder, migrate: Migrate
 ) -> None:
-    database.execute(f"GRANT CREATE ON DATABASE {database.name} TO {database.user}")
     write_old(folder)
     env = {"MIGRATOR_TABLE": "ops.history"}
-    answer = written(migrate("checkpoint", "5", "--json", env=env))
+    with empty_database(database.server) as scratch:
+        given = {**env, "MIGRATOR_SCRATCH_URL": scratch.url}
+        answer = written(migrate("checkpoint", "5", "--json", env=given))
+        assert scratch.execute("SELECT count(*) FROM pg_class WHERE relname = 'pets'") == [(0,)]
     text = (folder.path / NAME).read_text()
     assert "history" not in text
+    assert "migrator_scratch" not in text
     assert answer["equal"]
     remove_old(folder)
     assert migrate(env=env).status == OK
