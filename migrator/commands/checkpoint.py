@@ -40,9 +40,9 @@ PAGE = Page(
     that has some of them applies the others first; without their files it is refused. So the old
     files can be removed when every database has applied them.
 
-    In the end the file is compared with the files, as migrator verify --checkpoint does. pg_dump
-    has to be of the major version of the server, or newer; it is looked for in PATH, then in the
-    image postgres of Docker. {ANSWER}
+    At the end the checkpoint is compared with the files, as migrator verify --checkpoint does, and
+    the status is 5 if it builds something else. pg_dump has to be of the major version of the
+    server, or newer; it is looked for in PATH, then in the image postgres of Docker. {ANSWER}
     """,
     "written, and it builds what the files build",
     ("1", "4", "5", "6"),
@@ -170,7 +170,7 @@ def text(answer: dict[str, Any]) -> str:
 
 COMMAND = Command(
     name="checkpoint",
-    order=86,
+    order=95,
     summary="write one file that builds what the files up to N build",
     page=PAGE,
     run=execute,

@@ -42,7 +42,7 @@ PAGE = Page(
         ("migrator verify --version 1", "against the files up to 1"),
         ("migrator verify --grants", "owners and privileges, too"),
         ("migrator verify --ignore 'index idx_*'", "accept differences of some indexes"),
-        ("migrator verify --checkpoint", "the newest checkpoint against its files"),
+        ("migrator verify --checkpoint", "the newest checkpoint"),
     ),
 )
 
