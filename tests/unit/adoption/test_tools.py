@@ -9,8 +9,8 @@ import pytest
 
 from migrator.adoption.adopt import version_of
 from migrator.adoption.numbers import numbers_of
-from migrator.files.migration import Directives
 from migrator.adoption.tools import ForeignHistory, tool_of
+from migrator.files.migration import Directives
 from migrator.process.errors import UsageError
 from migrator.process.names import Table
 
