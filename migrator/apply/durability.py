@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from migrator.process.errors import Interrupted, MigratorError
 from migrator.process.log import get_logger
-from migrator.server import sqlstate
 from migrator.server.answers import Unanswered
 from migrator.server.session import ConnectionLost, ServerError, ServerReadOnly
 
@@ -32,7 +31,6 @@ COMMIT_WITHOUT_WAITING = "SET LOCAL synchronous_commit TO off; COMMIT"
 # It commits as the operator has set it, and with its commit all earlier ones are on the disk. A
 # transaction that writes nothing would not wait.
 _FLUSH = "SELECT pg_catalog.pg_logical_emit_message(true, 'migrator', '')"
-_MOST_CANCELS = 10  # a signal is followed by a cancel every tenth of a second
 
 
 def flush(session: Session, state: RunState) -> None:
@@ -51,16 +49,11 @@ def flush(session: Session, state: RunState) -> None:
     """
     if not state.unflushed or state.scratch:
         return
-    for _ in range(_MOST_CANCELS):
-        end = "ROLLBACK; " if session.in_transaction else ""
-        try:
-            session.execute_in_spite_of_signals(f"{end}{_FLUSH}")
-        except ServerError as error:
-            if error.sqlstate != sqlstate.QUERY_CANCELED:
-                return
-        else:
-            state.unflushed.clear()
-            return
+    if session.in_transaction:
+        session.read_in_spite_of_signals("ROLLBACK")
+    with suppress(ServerError):
+        session.read_in_spite_of_signals(_FLUSH)
+        state.unflushed.clear()
 
 
 @contextmanager

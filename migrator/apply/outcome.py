@@ -72,6 +72,20 @@ def stands_for(migration: Migration) -> int:
     return checkpoint.version if checkpoint else 0
 
 
+class PartlyApplied(Exception):
+    """Of several files that were sent together, only the first ones are committed.
+
+    Args:
+        done: the results of those.
+        cause: the error of the next one.
+    """
+
+    def __init__(self, done: list[Done], cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.done = done
+        self.cause = cause
+
+
 class MigrationFailed(MigratorError):
     """A migration failed; the migrations that the run has applied before it stay applied.
 

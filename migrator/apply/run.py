@@ -172,7 +172,8 @@ def _given_up(lost: ConnectionLost, state: RunState) -> DatabaseUnavailable:
     from migrator.server.refusals import lost_for_good  # noqa: PLC0415 - few connections break
 
     times = "" if state.losses == 1 else f" {state.losses} times"
-    during = f" while {state.running} was running" if state.running else ""
+    were = "was" if len(state.group) == 1 else "were"
+    during = f" while {state.running} {were} running" if state.running else ""
     return DatabaseUnavailable(
         f"the connection was lost{times}{during}: {redact(lost.words)}; {state.unfinished}",
         lost_for_good(lost.words)
@@ -289,7 +290,7 @@ def _note(
 def _settle(history: History, state: RunState) -> None:
     """Note what has become of the files whose COMMIT was sent when the connection was lost."""
     group, unsure = state.group, state.unsure
-    state.group, state.unsure = (), False
+    state.group, state.apart, state.unsure = (), False, False
     if not unsure:
         return
     from migrator.apply.outcome import (  # noqa: PLC0415 - few connections break

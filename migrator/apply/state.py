@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from migrator.apply.outcome import Applied
     from migrator.files.migration import Migration
 
+_MOST_NAMES = 3  # of files, one by one in a message
 _IN_SCRATCH = "this was in the scratch database only; nothing was changed"
 
 
@@ -41,7 +42,8 @@ class RunState:
         current: the highest version in the history.
         pending: how many files are not applied.
         unflushed: the versions that this run has committed and that may not be on the disk yet.
-        group: the files that are being applied, in one transaction.
+        group: the files that are being applied, in one transaction or in one message.
+        apart: whether each of these files is a transaction of its own.
         unsure: whether the connection broke after the COMMIT of these files was sent, and the
             history has not been read since.
         losses: how often the connection was lost since the last migration was applied.
@@ -64,6 +66,7 @@ class RunState:
         self.pending = 0
         self.unflushed: set[int] = set()
         self.group: Sequence[Migration] = ()
+        self.apart = False
         self.unsure = False
         self.losses = 0
         self.writable_by: float | None = None
@@ -75,7 +78,8 @@ class RunState:
     @property
     def running(self) -> str:
         """The names of the files that are being applied, for messages."""
-        return ", ".join(migration.file for migration in self.group)
+        names = [migration.file for migration in self.group]
+        return ", ".join(names) if len(names) <= _MOST_NAMES else f"{names[0]} to {names[-1]}"
 
     @property
     def resumable(self) -> bool:
@@ -133,6 +137,12 @@ class RunState:
                 f"how far {self.running} has come is not known, because the connection was lost at "
                 f"a COMMIT; the next run will see; before it, {self.done}"
             )
+        if self.unsure and self.apart:
+            return (
+                f"how many of {self.running} are applied is not known, because the connection was "
+                f"lost while they were sent together; the next run will see; before them, "
+                f"{self.done}"
+            )
         if self.unsure:
             return (
                 f"{self.running} may have been applied, because the connection was lost at its "
@@ -176,13 +186,15 @@ class RunState:
         # The record of a file in a transaction is sent with the file itself.
         if self.resumable:
             return f"whether {self.running} is finished, the next run will see; {self}"
+        if self.apart:
+            return f"how many of {self.running} are applied, the next run will see; {self}"
         return f"{self.running} {_were(len(self.group))} not applied; {self}"
 
     @property
     def done(self) -> str:
         """The words for the migrations that this run has applied, as far as is known."""
-        files = ", ".join(applied.file for applied in self.applied[-3:])
-        more = len(self.applied) - 3
+        files = ", ".join(applied.file for applied in self.applied[-_MOST_NAMES:])
+        more = len(self.applied) - _MOST_NAMES
         earlier = f" and {more} before" if more > 0 else ""
         if not files:
             return "this run has applied nothing"

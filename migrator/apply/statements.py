@@ -63,8 +63,14 @@ def limits_sql(session: Session, migration: Migration, *, local: bool) -> str:
         migration: the file.
         local: whether the limits end with the transaction.
     """
-    label = f"migrator: {migration.file}"
-    return limits.limits_sql(session, label, *migration.limits(session.settings), local=local)
+    return limits.limits_sql(
+        session, label(migration), *migration.limits(session.settings), local=local
+    )
+
+
+def label(migration: Migration) -> str:
+    """Return the `application_name` while a file runs, which the server cuts after 63 bytes."""
+    return f"migrator: {migration.file}"[:63]
 
 
 def send(
@@ -177,7 +183,13 @@ def _send_batch(
 
 
 def send_together(
-    session: Session, migration: Migration, indices: range, head: str, tail: str
+    session: Session,
+    migration: Migration,
+    indices: range,
+    head: str,
+    tail: str,
+    *,
+    commits: bool = False,
 ) -> None:
     """Send some statements as one message, between two pieces of SQL of the migrator itself.
 
@@ -187,6 +199,7 @@ def send_together(
         indices: the numbers of the statements in the file, from 0.
         head: the SQL before the statements.
         tail: the SQL after the statements; it may end the transaction.
+        commits: whether there is a COMMIT in the tail.
 
     Raises:
         StatementFailed: the server says which statement failed. Or the error calls for another try,
@@ -206,7 +219,7 @@ def send_together(
     with observer.running(session, migration, indices[0], indices[-1]) as activity:
         _obey_the_observer(session, migration, indices[0])
         try:
-            session.execute(message)
+            session.execute(message, commits=commits)
         except ServerError as error:
             elapsed = time.monotonic() - started
             piece, position = _locate(pieces, _position(session, message, error))

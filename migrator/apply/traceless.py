@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 _WORD = r'(?:"[^"]+"|\w+)'
 _NAME = rf"{_WORD}(?:\s*\.\s*{_WORD})?"
+_TYPE = (
+    r"(?:(?:small|big)?int|int[248]|integer|real|double\s+precision|bool(?:ean)?|text|date|uuid|jsonb?"
+    r"|bytea|interval|timestamptz|(?:numeric|decimal|(?:var)?char|character(?:\s+varying)?)"
+    r"(?:\s*\([\d\s,]+\))?|time(?:stamp)?(?:\s+with(?:out)?\s+time\s+zone)?)(?:\s*\[\s*\])*"
+)
+_COLUMN = rf"ADD\s+(?:COLUMN\s+)?(?:IF\s+NOT\s+EXISTS\s+)?{_WORD}\s+{_TYPE}(?:\s+NULL)?"
 _NAMES = rf"{_WORD}(?:\s+(?:ASC|DESC))?(?:\s*,\s*{_WORD}(?:\s+(?:ASC|DESC))?)*"
 # Statements that run no expression. What adds a column with a default does, and so does an index
 # with an expression or a predicate: the server computes their constant parts. The validators of
@@ -40,6 +46,13 @@ _RUNS_CODE = re.compile(
 _TEMPORARY = re.compile(r"\bpg_temp", re.IGNORECASE)
 
 
+# Without a default and a constraint, so that nothing is computed and no row is looked at.
+_NEW_COLUMNS = re.compile(
+    rf"ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?{_NAME}\s+{_COLUMN}(?:\s*,\s*{_COLUMN})*\s*\Z",
+    re.IGNORECASE,
+)
+
+
 def is_traceless(migration: Migration) -> bool:
     """Decide whether a file only defines objects that are not of the session alone.
 
@@ -52,7 +65,20 @@ def is_traceless(migration: Migration) -> bool:
     )
 
 
+def only_adds_columns(migration: Migration) -> bool:
+    """Decide whether a file adds empty columns, which takes no time, and does nothing else.
+
+    Args:
+        migration: a file that runs in a transaction.
+    """
+    return all(
+        _NEW_COLUMNS.match(migration.script.text(statement)) for statement in migration.statements
+    )
+
+
 def _defines(statement: str) -> bool:
+    if _NEW_COLUMNS.match(statement):
+        return True
     if _DEFINITION.match(statement) is None or _TEMPORARY.search(statement):
         return False
     table = _TABLE.match(statement)

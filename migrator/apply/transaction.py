@@ -9,37 +9,26 @@ from __future__ import annotations
 
 from enum import Enum, auto
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from migrator.apply import durability, statements, stepwise
-from migrator.apply.batches import is_one_quick_batch
-from migrator.apply.outcome import Applied, Done, MigrationFailed, stands_for
+from migrator.apply import durability, frame, series, statements, stepwise
+from migrator.apply.frame import Turn
+from migrator.apply.outcome import Applied, Done, MigrationFailed, PartlyApplied, stands_for
 from migrator.apply.row_security import log_row_security
 from migrator.apply.rows import FileRows, in_log, summed
-from migrator.apply.traceless import is_traceless
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.history import lock
 from migrator.history.table import (
-    applied_by,
     duration_ms,
     ensure_history,
-    expected_sql,
     fingerprint_sql,
-    reached_sql,
     read_fingerprint,
-    record_sql,
 )
+from migrator.process.errors import Interrupted
 from migrator.process.log import get_logger
 from migrator.server import retry
-from migrator.server.session import (
-    GIVE_PATH_BACK,
-    OUR_SETTINGS,
-    RESET_OURS,
-    RESET_SETTINGS,
-    RESET_STATE,
-    USUAL_PATH,
-)
+from migrator.server.session import GIVE_PATH_BACK
 from migrator.server.sqlstate import INSUFFICIENT_PRIVILEGE, NOT_CLAIMED
 from migrator.watch import impact, observer
 
@@ -49,8 +38,7 @@ if TYPE_CHECKING:
     from migrator.apply.state import RunState
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
-    from migrator.history.table import Fingerprint, History
-    from migrator.process.names import Table
+    from migrator.history.table import History
     from migrator.server.session import Session
     from migrator.watch.impact import Lock, LockedRelation
 
@@ -65,34 +53,9 @@ _HELD_LONG = (
 class Sending(Enum):
     """How a transaction is sent: from the quickest way to the one that says most of an error."""
 
-    AT_ONCE = auto()  # one message: the lock, the file, its record, the commit
+    TOGETHER = auto()  # one message: the lock, the file, its record, the commit, the next file
     IN_BATCHES = auto()  # the lock, then one message for many statements
     ONE_BY_ONE = auto()  # the lock, then one message for each statement
-
-
-class Turn(NamedTuple):
-    """Some migrations that are applied in one transaction.
-
-    Attributes:
-        group: the migrations.
-        fingerprint: the fingerprint of the history without these migrations.
-        highest: the highest version in the history without these migrations.
-        first: whether they are the first ones of the plan.
-        waits: whether the commit waits until it is on the disk.
-        watched: whether the locks are reported, because other sessions may wait for them.
-    """
-
-    group: Sequence[Migration]
-    fingerprint: Fingerprint
-    highest: int
-    first: bool
-    waits: bool
-    watched: bool
-
-    @property
-    def commit(self) -> str:
-        """The SQL that ends the transaction."""
-        return "COMMIT" if self.waits else durability.COMMIT_WITHOUT_WAITING
 
 
 def apply_each(
@@ -122,26 +85,84 @@ def apply_each(
     if not history.ready or highest > history.largest:
         state.had_tables = _prepare_history(session, highest)
     fingerprint = history.fingerprint
-    groups = [plan.pending] if single else [(migration,) for migration in plan.pending]
+    waiting = _waiting(plan.pending, state)
+    at, careful = 0, False
     with observer.watching(session), durability.flushed(session, state):
-        for number, (group, following) in enumerate(zip_longest(groups, groups[1:])):
-            state.group = group
-            waits = not state.scratch and (not following or not following[0].directives.transaction)
-            if state.resumable:
-                results = stepwise.resume(session, group[0], fingerprint, state)
-            else:
-                turn = Turn(group, fingerprint, state.current, not number, waits, state.had_tables)
-                results = _apply_turn(session, turn, state)
-            state.group = ()
+        while at < len(plan.pending):
+            group = plan.pending if single else plan.pending[at : at + 1]
+            turn = Turn(
+                group=group,
+                later=plan.pending[at + len(group) : at + series.MOST_FILES],
+                fingerprint=fingerprint,
+                highest=state.current,
+                first=not at,
+                waiting=waiting,
+                watched=state.had_tables,
+                careful=careful,
+            )
+            results, cause = _take(session, turn, state)
             if results is None:
                 durability.flush(session, state)
                 return False
-            for migration, done in zip(group, results, strict=True):
-                applied = _applied(migration, done, watched=state.had_tables)
-                _log_applied(applied, session.settings.lock_hold_warn)
-                state.add(applied, flushed=waits or not migration.directives.transaction)
-            fingerprint = fingerprint.plus(group)
+            done = plan.pending[at : at + len(results)]
+            _note(session, done, results, waiting, state)
+            fingerprint = fingerprint.plus(done)
+            at, careful = at + len(done), cause is not None
+            if isinstance(cause, Interrupted):
+                state.group = plan.pending[at : at + 1]
+                raise cause
     return True
+
+
+def _take(
+    session: Session, turn: Turn, state: RunState
+) -> tuple[Sequence[Done] | None, Exception | None]:
+    """Apply the first migrations of a turn, and perhaps later ones.
+
+    Returns:
+        The results of those that are committed, or None when another migrator has changed the
+        history. And the error of the next one, when it was sent together with these.
+    """
+    state.group, cause = turn.group, None
+    results: Sequence[Done] | None
+    try:
+        if state.resumable:
+            results = stepwise.resume(session, turn.group[0], turn.fingerprint, state)
+        else:
+            results = _apply_turn(session, turn, state)
+    except PartlyApplied as partly:
+        results, cause = partly.done, partly.cause
+    state.group = ()
+    return results, cause
+
+
+def _waiting(pending: Sequence[Migration], state: RunState) -> frozenset[int]:
+    """Return the versions whose commit waits for the disk.
+
+    They are the last file, and the one before a no-transaction file.
+    """
+    if state.scratch:
+        return frozenset()
+    return frozenset(
+        migration.version
+        for migration, following in zip_longest(pending, pending[1:])
+        if not following or not following.directives.transaction
+    )
+
+
+def _note(
+    session: Session,
+    migrations: Sequence[Migration],
+    results: Sequence[Done],
+    waiting: frozenset[int],
+    state: RunState,
+) -> None:
+    """Note in the state and the log that some migrations are committed."""
+    for migration, done in zip(migrations, results, strict=True):
+        applied = _applied(migration, done, watched=state.had_tables)
+        _log_applied(applied, session.settings.lock_hold_warn)
+        is_flushed = migration.version in waiting or not migration.directives.transaction
+        state.add(applied, flushed=is_flushed)
 
 
 def _applied(migration: Migration, done: Done, *, watched: bool) -> Applied:
@@ -259,14 +280,14 @@ def _quickest_sending(session: Session, turn: Turn, state: RunState) -> Sending:
     """Return how to send the first try of a transaction."""
     settings = session.settings
     # There may be no time for a second try, so the first try has to say where it fails.
-    if settings.lock_wait < 4 * settings.lock_timeout:
+    if turn.careful or settings.lock_wait < 4 * settings.lock_timeout:
         return Sending.ONE_BY_ONE
     if turn.group[0].directives.isolation:
         return Sending.IN_BATCHES
     # The lock is likely to be free when this run has held it before and met no other migrator.
     lock_is_free = not turn.first and state.alone
-    if lock_is_free and len(turn.group) == 1 and session.takes_all_at_once:
-        return Sending.AT_ONCE if is_one_quick_batch(turn.group[0]) else Sending.IN_BATCHES
+    if lock_is_free and len(turn.group) == 1 and series.starts_one(session, turn):
+        return Sending.TOGETHER
     return Sending.IN_BATCHES
 
 
@@ -280,8 +301,8 @@ def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> li
         StatementFailed: a statement failed; no transaction is open.
     """
     try:
-        if sending is Sending.AT_ONCE:
-            return [_send_at_once(session, turn)]
+        if sending is Sending.TOGETHER:
+            return _send_together(session, turn, state)
         one_by_one = sending is Sending.ONE_BY_ONE
         return _send_in_steps(session, turn, state.told, one_by_one=one_by_one)
     except statements.Unplaced as unplaced:
@@ -296,32 +317,15 @@ def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> li
     return _send(session, turn, state, Sending.IN_BATCHES)
 
 
-def _send_at_once(session: Session, turn: Turn) -> Done:
-    """Run and record a migration in one message.
-
-    Raises:
-        Unplaced: nothing was applied; the failed transaction may still be open.
-        StatementFailed: nothing was applied, and the server says which statement failed.
-    """
-    [migration] = turn.group
-    traceless = is_traceless(migration)
-    claim = lock.claim_sql(
-        session,
-        statements.limits_sql(session, migration, local=True),
-        _unchanged_sql(session.settings.table, turn, traceless=traceless),
-        quietly=traceless,
-    )
-    end = _end_sql(session, turn, migration, turn.fingerprint, traceless=traceless)
-    times = impact.LockTimes()
-    log.debug("applying", version=migration.version, file=migration.file)
-    statements.send_together(
-        session,
-        migration,
-        range(len(migration.statements)),
-        f"{claim};\n{session.guard}{_first_sql(turn, migration)};\n{USUAL_PATH}",
-        f"{end};\n{turn.commit}",
-    )
-    return Done(duration_ms(session), times.impact(impact.read(session)))
+def _send_together(session: Session, turn: Turn, state: RunState) -> list[Done]:
+    """Send the first file of a turn, and those after it that can be sent with it."""
+    together = series.make(session, turn)
+    state.group, state.apart = together.files, len(together.files) > 1
+    try:
+        return series.send(session, together)
+    finally:
+        if not session.may_have_committed:  # otherwise the next connection will see
+            state.group, state.apart = turn.group, False
 
 
 def _send_in_steps(
@@ -349,7 +353,7 @@ def _send_in_steps(
         session,
         statements.limits_sql(session, group[0], local=True),
         f"{GIVE_PATH_BACK}, {fingerprint_sql(table)}",
-        first=_first_sql(turn, group[0]),
+        first=frame.first_sql(turn, group[0]),
         isolation=isolation or "READ COMMITTED",
     )
     if read_fingerprint(columns) != fingerprint:
@@ -360,8 +364,11 @@ def _send_in_steps(
     before: Migration | None = None
     for migration, following in zip_longest(group, group[1:]):
         log.debug("applying", version=migration.version, file=migration.file)
-        end = _end_sql(session, turn, migration, fingerprint, before)
-        next_one = _following_sql(session, turn, following) if following else turn.commit
+        end = frame.end_sql(session, turn, migration, fingerprint, before)
+        if following:
+            next_one = frame.following_sql(session, turn, following)
+        else:
+            next_one = frame.commit_sql(turn, migration)
         tail = f"{end};\n{next_one}"
         rows = FileRows(migration, told, log_row_security)
         statements.send(session, migration, tail, times, rows, one_by_one=one_by_one)
@@ -372,67 +379,3 @@ def _send_in_steps(
         Done(duration, times.impact(report), tuple(rows.counts.values()))
         for duration, report, rows in reports
     ]
-
-
-def _unchanged_sql(table: Table, turn: Turn, *, traceless: bool) -> str:
-    """Return the query that is true when the history is as it was planned with.
-
-    A file that only defines objects cannot write into the history, so nothing is compared after it
-    and it is enough that nobody has applied it, or a later one.
-    """
-    if traceless:
-        return reached_sql(table, turn.highest, turn.group[0].version)
-    return expected_sql(table, turn.fingerprint)
-
-
-def _first_sql(turn: Turn, migration: Migration, *, later: bool = False) -> str:
-    """Return the statement before a file that the report on its locks needs."""
-    return impact.first_sql(migration, later=later) if turn.watched else "SELECT"
-
-
-def _end_sql(
-    session: Session,
-    turn: Turn,
-    migration: Migration,
-    fingerprint: Fingerprint,
-    before: Migration | None = None,
-    *,
-    traceless: bool = False,
-) -> str:
-    """Return the SQL after a file's statements: reset the session, report locks, record the file.
-
-    Args:
-        session: the session that the SQL will run in.
-        turn: the migrations of the transaction.
-        migration: the file.
-        fingerprint: the fingerprint of the history without the file.
-        before: the file before it in the same transaction; None for the first one.
-        traceless: whether the file only defines objects.
-    """
-    record = record_sql(
-        session.settings.table,
-        migration,
-        applied_by=applied_by(),
-        others=None if traceless else fingerprint,
-        after=before.version if before else None,
-    )
-    pieces = [
-        OUR_SETTINGS if traceless else RESET_SETTINGS,
-        impact.REPORT_SQL if turn.watched else "",
-        "" if traceless else RESET_STATE,
-        record,
-    ]
-    return ";\n".join(filter(None, pieces))
-
-
-def _following_sql(session: Session, turn: Turn, migration: Migration) -> str:
-    """Return the SQL after a record with which the next file of the transaction begins.
-
-    Args:
-        session: in the transaction.
-        turn: the migrations of the transaction.
-        migration: the next file.
-    """
-    limits = statements.limits_sql(session, migration, local=True)
-    # The record is written with a search_path and a time zone that are not meant for files.
-    return f"{limits};\n{_first_sql(turn, migration, later=True)};\n{RESET_OURS}"

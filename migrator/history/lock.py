@@ -20,6 +20,7 @@ from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers
 from migrator.server.activity import wait_hint
 from migrator.server.limits import leash_sql, limits_sql
+from migrator.server.notices import PRIVATE
 from migrator.server.session import (
     READ_ONLY,
     READ_ONLY_HINT,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from migrator.server.activity import Blocker
 
 T = TypeVar("T")
+
+# The kind of the report that `claim_sql` sends: a version, and the number of its transaction.
+BEGAN = "began"
 
 
 @cache
@@ -98,20 +102,21 @@ SELECT pg_catalog.current_setting('migrator.locked') = 'true',
     return _poll(session, attempt)
 
 
-def claim_sql(session: Session, limits: str, expected: str, *, quietly: bool = False) -> str:
+def claim_sql(session: Session, limits: str, expected: str, version: int) -> str:
     """Return the SQL that begins a transaction as `begin` does, and fails without the lock.
 
-    The caller puts this SQL at the start of a message that also runs the migration. When the lock
-    is not free, or the history has changed, the message fails with the SQLSTATE `NOT_CLAIMED`; the
-    caller then uses `begin`, which waits for the lock and reads the history.
+    The caller puts this SQL before a migration in the same message. When the lock is not free, or
+    the history has changed, the message fails with the SQLSTATE `NOT_CLAIMED`; the caller then uses
+    `begin`, which waits for the lock and reads the history. Otherwise the server reports `BEGAN`
+    before it runs anything of the migration.
 
     Args:
         session: the session that the SQL will run in.
-        limits: the statement that `limits_sql` returned.
-        expected: a query that is true when the history has not changed; it is asked under the lock.
-        quietly: whether it fails, too, where an event trigger may run code in the migration.
+        limits: the statement that `limits_sql` returned, or another SELECT.
+        expected: a condition that is true when the migration can be applied like this; it is asked
+            under the lock.
+        version: the version of the migration.
     """
-    quiet = " AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D')"
     # Each statement of the block sees what was committed before it began (PostgreSQL documentation,
     # "Function Volatility Categories").
     return f"""BEGIN ISOLATION LEVEL READ COMMITTED; {SAFE_PATH};
@@ -120,10 +125,11 @@ DO $migrator$ BEGIN
   IF NOT pg_catalog.pg_try_advisory_xact_lock({key(session.settings.table)}) THEN
     RAISE EXCEPTION 'another migrator holds the lock' USING ERRCODE = '{NOT_CLAIMED}';
   END IF;
-  IF NOT (({expected}){quiet if quietly else ""}) THEN
-    RAISE EXCEPTION 'another migrator was quicker, or there is an event trigger'
+  IF NOT ({expected}) THEN
+    RAISE EXCEPTION 'another migrator was quicker, or a trigger would run'
       USING ERRCODE = '{NOT_CLAIMED}';
   END IF;
+  RAISE INFO '{PRIVATE}{BEGAN} {version} %', txid_current();
 END $migrator$"""
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 import re
 import select
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from migrator.process.log import get_logger
 from migrator.server.driver import extensions, psycopg2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from migrator.server.activity import Activity
 
@@ -32,7 +33,7 @@ PRIVATE = f"migrator reports {os.urandom(8).hex()} "
 _NOTICE = re.compile(r"(\w+):\s+(.*)", re.DOTALL)
 # With a callback the driver keeps the interpreter's lock while it sends. What fits into the buffer
 # of a socket (at least 16 kB: Linux, tcp_wmem) is sent at once, also when nobody reads it.
-_FITS = 16_000  # bytes
+FITS = 16_000  # bytes
 
 
 class Notices:
@@ -55,6 +56,7 @@ class Notices:
         self.last_words = ""
         self._running = running
         self._reports: dict[str, str] = {}
+        self._listeners: dict[str, Callable[[str], None]] = {}
         self._noted: Activity | None = None
         self._known: dict[str, object] = {}
 
@@ -66,6 +68,20 @@ class Notices:
         """
         return self._reports.pop(kind, "")
 
+    @contextmanager
+    def told(self, kind: str, listener: Callable[[str], None]) -> Iterator[None]:
+        """In the block, hand out each report of a kind when it comes, instead of keeping it.
+
+        Args:
+            kind: the first word of the report.
+            listener: is called with the rest of the report; it must not raise.
+        """
+        self._listeners[kind] = listener
+        try:
+            yield
+        finally:
+            del self._listeners[kind]
+
     def forget(self) -> None:
         """Forget all reports."""
         self._reports.clear()
@@ -76,7 +92,10 @@ class Notices:
         severity, message = match.groups() if match else ("NOTICE", notice.strip())
         if message.startswith(PRIVATE):
             kind, _, report = message.removeprefix(PRIVATE).partition(" ")
-            self._reports[kind] = report
+            if listener := self._listeners.get(kind):
+                listener(report)
+            else:
+                self._reports[kind] = report
             return
         write = log.warning if severity == "WARNING" else log.info
         write("server notice", severity=severity, message=message, **self._place())
@@ -92,6 +111,11 @@ class Notices:
         return self._known
 
 
+def come_at_once() -> bool:
+    """Whether the notices of a message of at most `FITS` bytes come while it runs."""
+    return extensions.get_wait_callback() is None
+
+
 def execute(cursor: Any, sql: str | bytes) -> None:  # noqa: ANN401 - the driver's cursor
     """Send a message as `cursor.execute` does, and hand its notices out as they come.
 
@@ -104,7 +128,7 @@ def execute(cursor: Any, sql: str | bytes) -> None:  # noqa: ANN401 - the driver
     Raises:
         psycopg2.Error: as of `cursor.execute`.
     """
-    if len(sql) > _FITS or extensions.get_wait_callback() is not None:
+    if len(sql) > FITS or not come_at_once():
         cursor.execute(sql)
         return
     extensions.set_wait_callback(_wait)

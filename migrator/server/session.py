@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = get_logger()
 
 _PROBES = 5  # messages whose process is compared
+_MOST_CANCELS = 10  # a signal is followed by a cancel every tenth of a second
 LONGEST_PAUSE = 1.0  # seconds between two attempts to connect
 _GOODBYE = 5.0  # seconds to hang up; only what is sent to nobody takes longer
 _SHORTEST_PATIENCE = 5.0  # seconds for an answer, also when the wait for the server is shorter
@@ -97,6 +98,8 @@ RESET_STATE = (
     "CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all();"
     " DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
+# This undoes what a rollback of a file leaves behind.
+UNDO_ROLLED_BACK = "DEALLOCATE ALL; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES"
 # The migrator's own SQL after a file sets these two. This undoes it for the next file of the same
 # transaction.
 RESET_OURS = "RESET search_path; RESET TimeZone"
@@ -285,7 +288,7 @@ class Session:
             when another role has a hand in them; otherwise empty.
         refusals: why we must not write into the migrator's tables at all.
         may_have_committed: whether the server has not answered the last message, and that message
-            ended with COMMIT.
+            has a COMMIT.
     """
 
     def __init__(
@@ -387,9 +390,9 @@ class Session:
     def _rows(self, sql: str, arguments: Arguments | None, what: str) -> list[Any]:
         with self._guarded(what):
             self.cursor.execute(sql, arguments)
-        return self.cursor.fetchall() if self.cursor.description else []
+        return self.rows
 
-    def execute(self, sql: str | bytes) -> None:
+    def execute(self, sql: str | bytes, *, commits: bool = False) -> None:
         """Send one message as it is, and return no rows.
 
         This is for the statements of files; for commands that begin or end a transaction, or that
@@ -397,6 +400,7 @@ class Session:
 
         Args:
             sql: one or more statements.
+            commits: whether a COMMIT is in them; one at their end is seen.
 
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
@@ -406,7 +410,7 @@ class Session:
         """
         with self._guarded(sql):
             commit: Any = b"COMMIT" if isinstance(sql, bytes) else "COMMIT"
-            self.may_have_committed = sql.endswith(commit)
+            self.may_have_committed = commits or sql.endswith(commit)
             if self.running is None:
                 self.cursor.execute(sql)
             else:
@@ -439,6 +443,26 @@ class Session:
         """
         with self._translated(sql):
             self.cursor.execute(sql)
+
+    def read_in_spite_of_signals(self, sql: str) -> list[Any]:
+        """Send one message as above, again after a cancel; return the rows of its last statement.
+
+        Args:
+            sql: one or more statements that may be sent again.
+
+        Raises:
+            ConnectionLost: the connection broke.
+            Unanswered: the answer to a message of the migrator itself did not come in time.
+            ServerError: the server reported an error.
+        """
+        for left in reversed(range(_MOST_CANCELS)):
+            try:
+                self.execute_in_spite_of_signals(sql)
+                break
+            except ServerError as error:
+                if error.sqlstate != sqlstate.QUERY_CANCELED or not left:
+                    raise
+        return self.rows
 
     @contextmanager
     def at_length(self) -> Iterator[None]:
@@ -504,6 +528,11 @@ class Session:
     def closed(self) -> bool:
         """Whether the connection is closed or broken."""
         return bool(self.connection.closed or self._answers.ended)
+
+    @property
+    def rows(self) -> list[Any]:
+        """The rows of the last statement of the last message; empty where it has none."""
+        return self.cursor.fetchall() if self.cursor.description else []
 
     @property
     def row_count(self) -> int | None:
@@ -607,7 +636,4 @@ class Session:
         """Roll back the open transaction, if any, and undo what a rollback leaves behind."""
         self.notices.forget()
         if self.in_transaction:
-            self.query(
-                "ROLLBACK; DEALLOCATE ALL; SELECT pg_catalog.pg_advisory_unlock_all();"
-                " DISCARD SEQUENCES"
-            )
+            self.query(f"ROLLBACK; {UNDO_ROLLED_BACK}")

@@ -100,8 +100,30 @@ def running(
         index: the statement, from 0; None for the migrator's own SQL after the last statement.
         last: the last statement of the same message, from 0, when it has several.
     """
+    session.running = activity = _activity(session, migration, index, last)
+    try:
+        yield activity
+    finally:
+        session.running = None
+        show_live("")
+
+
+def move_on(session: Session, migration: Migration) -> None:
+    """Tell the observer that the message which runs has come to another file.
+
+    Args:
+        session: the session that runs the message.
+        migration: the file, all of it.
+    """
+    session.running = _activity(session, migration, 0, len(migration.statements) - 1)
+
+
+def _activity(
+    session: Session, migration: Migration, index: int | None, last: int | None
+) -> Activity:
+    """Return the statement, from now on, as an activity; the arguments are those of `running`."""
     statement = None if index is None else migration.statements[index]
-    activity = Activity(
+    return Activity(
         version=migration.version,
         file=migration.file,
         source=migration.script.source,
@@ -113,12 +135,6 @@ def running(
         pid=session.server_pid,
         started=time.monotonic(),
     )
-    session.running = activity
-    try:
-        yield activity
-    finally:
-        session.running = None
-        show_live("")
 
 
 @contextmanager

@@ -1,0 +1,103 @@
+"""The SQL around the files of one transaction: what begins it, what records them, what ends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from migrator.apply import durability, statements
+from migrator.history.table import applied_by, record_sql
+from migrator.server.session import RESET_OURS, RESET_SETTINGS, RESET_STATE
+from migrator.watch import impact
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from migrator.files.migration import Migration
+    from migrator.history.table import Fingerprint
+    from migrator.server.session import Session
+
+
+class Turn(NamedTuple):
+    """Some migrations that are applied in one transaction, and those that come after them.
+
+    Attributes:
+        group: the migrations.
+        later: the migrations that are applied after them, each in a transaction of its own; they
+            may be sent in the same message.
+        fingerprint: the fingerprint of the history without any of these migrations.
+        highest: the highest version in the history without any of these migrations.
+        first: whether they are the first ones of the plan.
+        waiting: the versions whose commit waits until it is on the disk.
+        watched: whether the locks are reported, because other sessions may wait for them.
+        careful: whether the first of them has failed in a message with others.
+    """
+
+    group: Sequence[Migration]
+    later: Sequence[Migration]
+    fingerprint: Fingerprint
+    highest: int
+    first: bool
+    waiting: frozenset[int]
+    watched: bool
+    careful: bool
+
+
+def first_sql(turn: Turn, migration: Migration, *, later: bool = False) -> str:
+    """Return the statement before a file that the report on its locks needs.
+
+    Args:
+        turn: the migrations of the transaction.
+        migration: the file.
+        later: whether another file is before it in the same transaction.
+    """
+    return impact.first_sql(migration, later=later) if turn.watched else "SELECT"
+
+
+def end_sql(
+    session: Session,
+    turn: Turn,
+    migration: Migration,
+    fingerprint: Fingerprint,
+    before: Migration | None = None,
+) -> str:
+    """Return the SQL after a file's statements: reset the session, report locks, record the file.
+
+    Args:
+        session: the session that the SQL will run in.
+        turn: the migrations of the transaction.
+        migration: the file.
+        fingerprint: the fingerprint of the history without the file.
+        before: the file before it in the same transaction; None for the first one.
+    """
+    record = record_sql(
+        session.settings.table,
+        migration,
+        applied_by=applied_by(),
+        others=fingerprint,
+        after=before.version if before else None,
+    )
+    report = impact.REPORT_SQL if turn.watched else ""
+    return ";\n".join(filter(None, (RESET_SETTINGS, report, RESET_STATE, record)))
+
+
+def following_sql(session: Session, turn: Turn, migration: Migration) -> str:
+    """Return the SQL after a record with which the next file of the transaction begins.
+
+    Args:
+        session: in the transaction.
+        turn: the migrations of the transaction.
+        migration: the next file.
+    """
+    limits = statements.limits_sql(session, migration, local=True)
+    # The record is written with a search_path and a time zone that are not meant for files.
+    return f"{limits};\n{first_sql(turn, migration, later=True)};\n{RESET_OURS}"
+
+
+def commit_sql(turn: Turn, migration: Migration) -> str:
+    """Return the SQL that ends the transaction.
+
+    Args:
+        turn: the migrations of the transaction.
+        migration: the last file of the transaction.
+    """
+    return "COMMIT" if migration.version in turn.waiting else durability.COMMIT_WITHOUT_WAITING

@@ -1,0 +1,259 @@
+"""Sends several quick files in one message; each of them stays a transaction of its own.
+
+The message is `BEGIN`, the lock, a file, its record, `COMMIT`, `BEGIN` and so on. When a file
+fails, the server runs nothing of the message after it (PostgreSQL documentation, "Multiple
+Statements in a Simple Query"). What was committed before is read from the server. One file is the
+smallest series.
+
+For the server, `now()` is in each transaction of the message the time when the message came. So
+only the first file of a series may ask for it: the files after it run no expression at all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from migrator.apply import frame, statements
+from migrator.apply.batches import is_one_quick_batch
+from migrator.apply.outcome import Done, PartlyApplied
+from migrator.apply.traceless import is_traceless, only_adds_columns
+from migrator.failure.place import StatementFailed
+from migrator.files.migration import Directives
+from migrator.files.scanner import mentions
+from migrator.history import lock
+from migrator.history.table import (
+    applied_by,
+    began_sql,
+    committed_sql,
+    durations_sql,
+    new_record_sql,
+    reached_sql,
+    undisturbed_sql,
+)
+from migrator.process.errors import Interrupted
+from migrator.process.log import get_logger
+from migrator.process.names import literal
+from migrator.server import notices
+from migrator.server.session import OUR_SETTINGS, SAFE_PATH, UNDO_ROLLED_BACK, USUAL_PATH
+from migrator.watch import impact, observer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from migrator.apply.frame import Turn
+    from migrator.files.migration import Migration
+    from migrator.server.session import Session
+
+log = get_logger()
+
+MOST_FILES = 20  # in one message, so that the log is never far behind
+_UNICODE_NAME = 'U&"'  # in such a name the history would not be seen
+_REST = 500  # bytes after the last file, at the most
+_NEXT = ";\n"
+
+
+def starts_one(session: Session, turn: Turn) -> bool:
+    """Decide whether the first file of a turn can be sent in one message with its transaction.
+
+    Args:
+        session: outside a transaction.
+        turn: one file, and those after it.
+    """
+    return session.takes_all_at_once and _is_quick(turn, turn.group[0])
+
+
+def _is_quick(turn: Turn, migration: Migration) -> bool:
+    # Others may have locked a table that was there before, and waiting has to be told by statement.
+    is_new = not turn.watched and bool(migration.statements)
+    return is_one_quick_batch(migration) or (is_new and only_adds_columns(migration))
+
+
+class Series(NamedTuple):
+    """Some files that are sent in one message.
+
+    Attributes:
+        files: the files, at least one.
+        head: the SQL before the statements of the first file.
+        tail: the SQL after them, with all other files.
+    """
+
+    files: tuple[Migration, ...]
+    head: str
+    tail: str
+
+
+def make(session: Session, turn: Turn) -> Series:
+    """Return the first file of a turn and as many after it as can be sent with it.
+
+    Args:
+        session: outside a transaction; `starts_one` is true for the first file.
+        turn: one file, and those after it.
+    """
+    [first] = turn.group
+    table = session.settings.table
+    is_light = not turn.watched and _is_light(session, first, turn.highest)
+    if is_light:
+        head, end = _light(session, turn, first, turn.highest, limited=False)
+    else:
+        claim = lock.claim_sql(
+            session,
+            statements.limits_sql(session, first, local=True),
+            reached_sql(table, turn.highest, first.version),
+            first.version,
+        )
+        head = f"{claim};\n{session.guard}{frame.first_sql(turn, first)};\n{USUAL_PATH}"
+        end = frame.end_sql(session, turn, first, turn.fingerprint)
+        end = f"{end};\n{frame.commit_sql(turn, first)}"
+    files, pieces = [first], [end]
+    left = notices.FITS - len(f"{head}{first.script.source}{end}".encode()) - _REST
+    for migration, text in _followers(session, turn, limited=is_light):
+        left -= len(text.encode()) + len(_NEXT)
+        if left < 0:
+            break
+        files.append(migration)
+        pieces.append(text)
+    found = durations_sql(table, first.version, files[-1].version)
+    pieces += ["RESET ALL", SAFE_PATH, found]
+    return Series(tuple(files), head, _NEXT.join(pieces))
+
+
+def send(session: Session, series: Series) -> list[Done]:
+    """Run, record and commit the files of a series.
+
+    Args:
+        session: outside a transaction.
+        series: the files.
+
+    Returns:
+        The result of each file.
+
+    Raises:
+        PartlyApplied: a file failed, or a signal has arrived, and files before it are committed; no
+            transaction is open.
+        Unplaced: nothing was applied; the failed transaction may still be open.
+        StatementFailed: nothing was applied, and the server says which statement failed; the failed
+            transaction may still be open.
+        Interrupted: a signal has arrived, and nothing was applied.
+        ConnectionLost: the connection broke, and some of the files may have been applied.
+    """
+    files = series.files
+    for migration in files:
+        log.debug("applying", version=migration.version, file=migration.file)
+    by_version = {migration.version: migration for migration in files}
+    began: dict[int, int] = {}
+
+    def note(report: str) -> None:
+        version, transaction = map(int, report.split())
+        began[version] = transaction
+        if version != files[0].version:
+            observer.move_on(session, by_version[version])
+
+    times = impact.LockTimes()
+    everything = range(len(files[0].statements))
+    try:
+        with session.notices.told(lock.BEGAN, note):
+            statements.send_together(
+                session, files[0], everything, series.head, series.tail, commits=True
+            )
+    except (StatementFailed, statements.Unplaced, Interrupted) as error:
+        # As long as the transaction of the first file is open, nothing is committed.
+        is_first = session.in_transaction and len(began) <= 1
+        if began and not is_first and (done := _committed(session, began)):
+            raise PartlyApplied(done, error) from None
+        if not began and isinstance(error, StatementFailed):
+            # The server reads a whole message first, so the error may be that of any file.
+            raise statements.Unplaced(error) from None
+        raise
+    # Somebody may have removed a row since.
+    durations = {version: round(float(milliseconds)) for version, milliseconds in session.rows}
+    locked = times.impact(impact.read(session))  # empty, unless there is one file
+    return [Done(durations.get(migration.version, 0), locked) for migration in files]
+
+
+def _followers(session: Session, turn: Turn, *, limited: bool) -> Iterator[tuple[Migration, str]]:
+    """Give the files that may be sent after the first one, with the SQL of their transactions.
+
+    Args:
+        session: outside a transaction.
+        turn: the first file, and those after it.
+        limited: whether the first file has set the limits of the session.
+    """
+    if turn.watched or session.settings.lock_hold_max or not notices.come_at_once():
+        return
+    highest = max(turn.highest, turn.group[0].version)
+    for migration in turn.later:
+        if not (_is_light(session, migration, highest) and _is_quick(turn, migration)):
+            return
+        before, after = _light(session, turn, migration, highest, limited=limited)
+        limited = True
+        texts = map(migration.script.text, migration.statements)
+        yield migration, _NEXT.join((before, *texts, after))
+        highest = migration.version
+
+
+def _is_light(session: Session, migration: Migration, highest: int) -> bool:
+    """Decide whether a file only defines objects, none of them the history's, in the usual way.
+
+    Args:
+        session: the session that the file will run in.
+        migration: the file.
+        highest: the highest version in the history before the file.
+    """
+    names = (session.settings.table.name.upper(), _UNICODE_NAME)
+    source = migration.script.source
+    return (
+        migration.version > highest
+        and not session.guard
+        and migration.directives == Directives()
+        and is_traceless(migration)
+        and not mentions(source, 0, len(source), names)
+    )
+
+
+def _light(
+    session: Session, turn: Turn, migration: Migration, highest: int, *, limited: bool
+) -> tuple[str, str]:
+    """Return the SQL before and after a file that leaves nothing in its session.
+
+    Nothing has to be reset or compared after it.
+
+    Args:
+        session: the session that the SQL will run in.
+        turn: has the file among its files.
+        migration: the file.
+        highest: the highest version in the history before the file.
+        limited: whether the session has its limits already; they are the same for all such files.
+    """
+    table = session.settings.table
+    label = literal(statements.label(migration))
+    limits = "" if limited else f"{statements.limits_sql(session, migration, local=False)};\n"
+    claim = lock.claim_sql(
+        session,
+        f"{limits}SELECT set_config('application_name', {label}, true), {began_sql()}",
+        f"{reached_sql(table, highest, migration.version)} AND {undisturbed_sql(table)}",
+        migration.version,
+    )
+    record = new_record_sql(table, migration, applied_by=applied_by())
+    end = f"{OUR_SETTINGS};\n{record};\n{frame.commit_sql(turn, migration)}"
+    return f"{claim};\n{USUAL_PATH}", end
+
+
+def _committed(session: Session, began: Mapping[int, int]) -> list[Done]:
+    """Return the results of the files that are committed; end a transaction that is open.
+
+    Args:
+        session: after a message that failed.
+        began: the versions whose transactions have begun, with the numbers of these transactions.
+
+    Raises:
+        ConnectionLost: the connection broke, so nobody knows.
+        ServerError: the server refused.
+    """
+    # Until the server has answered, these are as unsure as after a lost connection.
+    session.may_have_committed = True
+    if session.in_transaction:
+        session.read_in_spite_of_signals(f"ROLLBACK; {UNDO_ROLLED_BACK}")
+    query = committed_sql(session.settings.table, began)
+    rows = session.read_in_spite_of_signals(f"RESET ALL; {SAFE_PATH}; {query}")
+    session.may_have_committed = False
+    return [Done(round(float(milliseconds)), impact.Impact()) for _, milliseconds in sorted(rows)]
