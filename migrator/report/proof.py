@@ -66,7 +66,7 @@ def text(answer: dict[str, Any]) -> str:
             f"{answer['checkpoint']} was not compared: the files up to version {answer['version']} "
             "that it stands for are not here any more."
         )
-        return "\n".join(filled(visible(gone)))
+        return filled(visible(gone))
     blocks = ["\n".join(lines_of(each, "checkpoint")) for each in answer["differences"]]
     files = count(len(answer["files"]), "file")
     if answer["equal"]:
