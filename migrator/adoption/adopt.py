@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from migrator.adoption.tools import ForeignHistory
+    from migrator.files.checkpoint import StoodFor
     from migrator.files.migration import Migration
     from migrator.server.session import Session
 
@@ -32,7 +33,8 @@ class Adoption:
     Attributes:
         foreign: the other tool's history.
         version: the version of the migration whose schema the database has.
-        recorded: the migrations to record; empty when they are recorded already.
+        recorded: the migrations to record, or what a checkpoint lists of those that are gone;
+            empty when they are recorded already.
         drop: whether the other tool's history is dropped.
         new_name: the new name of the other tool's history, when its table has the name that our
             history needs; None when the table keeps its name.
@@ -45,7 +47,7 @@ class Adoption:
 
     foreign: ForeignHistory
     version: int
-    recorded: tuple[Migration, ...]
+    recorded: tuple[Migration | StoodFor, ...]
     drop: bool
     new_name: Table | None
     compared: bool
@@ -151,7 +153,7 @@ def version_of(foreign: ForeignHistory, migrations: Sequence[Migration]) -> int:
             the version.
     """
     hint = "Add --version N: the last file whose changes are all in the database."
-    on_disk = {migration.version for migration in migrations}
+    on_disk = baseline.known(migrations)
     applied, floor = _numbers(foreign, on_disk)
     if applied is None:
         raise UsageError(
@@ -224,12 +226,12 @@ def prepare(
         UsageError: there is no migration with this version, our history is not empty and lacks
             versions up to this one, or the new name of the other tool's history is in use.
     """
-    files = baseline.up_to(migrations, version)
+    files = baseline.to_record(migrations, version)
     # Whether the other tool's table has the name of our history. Then our history cannot exist yet.
     taken = foreign.table == session.settings.table
     rows = () if taken else read_history(session).rows
-    known = {row.version for row in rows}
-    if rows and not all(migration.version in known for migration in files):
+    recorded = {row.version for row in rows}
+    if rows and not all(migration.version in recorded for migration in files):
         baseline.require_empty(session)
     if drop and (kept := BY_NAME[foreign.tool].kept):
         raise UsageError(
@@ -287,7 +289,7 @@ def _times(
         same = False
     if not same:
         return {}
-    applied, _ = _numbers(foreign, {migration.version for migration in migrations})
+    applied, _ = _numbers(foreign, baseline.known(migrations))
     known = zip(applied or (), foreign.times, strict=False)
     return {number: time for number, time in known if time is not None}
 

@@ -15,6 +15,7 @@ from migrator.server import retry
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from migrator.files.checkpoint import StoodFor
     from migrator.files.migration import Migration
     from migrator.server.session import Session
 
@@ -46,7 +47,7 @@ def baseline(
         UsageError: there is no file with that version, or the history is not empty.
         LockUnavailable: a lock could not be taken within `lock_wait`.
     """
-    recorded = up_to(migrations, version)
+    recorded = to_record(migrations, version)
 
     def attempt(_: int) -> None:
         lock.begin_own(session)
@@ -59,18 +60,62 @@ def baseline(
 
 
 def up_to(migrations: Sequence[Migration], version: int) -> tuple[Migration, ...]:
-    """Return the files up to a version.
+    """Return the files that build the schema of a version.
+
+    A checkpoint with a higher number is one of them where it stands for a file up to the version
+    that is gone.
 
     Raises:
-        UsageError: there is no file with that version.
+        UsageError: there is no file with that version, and no checkpoint stands for one.
     """
-    if version not in (migration.version for migration in migrations):
+    _require(migrations, version)
+    on_disk = {migration.version for migration in migrations}
+    return tuple(
+        migration
+        for migration in migrations
+        if migration.version <= version
+        or (
+            (header := migration.directives.checkpoint)
+            and header.version <= version
+            and not header.versions <= on_disk
+        )
+    )
+
+
+def to_record(migrations: Sequence[Migration], version: int) -> tuple[Migration | StoodFor, ...]:
+    """Return what is recorded for a database with the schema of a version, ordered by version.
+
+    That is what a checkpoint lists of the files that are gone, and every file that is no
+    checkpoint. The next run records a checkpoint, when all that it stands for is recorded.
+
+    Raises:
+        UsageError: there is no file with that version, and no checkpoint stands for one.
+    """
+    _require(migrations, version)
+    everything: dict[int, Migration | StoodFor] = {}
+    for migration in migrations:
+        if header := migration.directives.checkpoint:
+            everything |= {entry.version: entry for entry in header.entries}
+    everything |= {m.version: m for m in migrations if not m.directives.checkpoint}
+    return tuple(everything[one] for one in sorted(everything) if one <= version)
+
+
+def known(migrations: Sequence[Migration]) -> frozenset[int]:
+    """Return the versions of the files that are no checkpoints, and of those they stand for."""
+    headers = [migration.directives.checkpoint for migration in migrations]
+    return frozenset(
+        {m.version for m, header in zip(migrations, headers, strict=True) if not header}
+    ).union(*(header.versions for header in headers if header))
+
+
+def _require(migrations: Sequence[Migration], version: int) -> None:
+    on_disk = {migration.version for migration in migrations}
+    if version not in known(migrations) | on_disk:
         newest = migrations[-1].version
         raise UsageError(
             f"there is no migration with version {version}",
             f"The versions on disk go up to {newest}; migrator status lists them.",
         )
-    return tuple(migration for migration in migrations if migration.version <= version)
 
 
 def require_empty(session: Session) -> None:
@@ -89,7 +134,7 @@ def require_empty(session: Session) -> None:
 
 def record_first(
     session: Session,
-    migrations: Sequence[Migration],
+    migrations: Sequence[Migration | StoodFor],
     tool: str,
     *,
     compared: bool,
@@ -99,7 +144,7 @@ def record_first(
 
     Args:
         session: in a transaction that holds the lock.
-        migrations: the files.
+        migrations: the files, and what a checkpoint lists of those that are gone.
         tool: this program, its version and host, which the history records next to the role.
         compared: whether the schema was compared with that of the files; then their checksums are
             recorded.

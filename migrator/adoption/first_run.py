@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.history.look import LARGEST, TIMES
-from migrator.history.plan import plan_of
+from migrator.history.plan import make_plan, plan_of
 from migrator.history.progress import own_tables, progress_table
 from migrator.history.table import COLUMNS, read_history
 from migrator.process.errors import NotOurs, Problem, UsageError
@@ -319,12 +319,15 @@ def _taking_over(
 def _last_file(migrations: Sequence[Migration]) -> tuple[str, str]:
     """Return the number to give to `adopt` or `baseline`, and what it means if it is not known."""
     if len(migrations) == 1:
-        return str(migrations[0].version), ""
+        # A checkpoint itself is never recorded by these two.
+        header = migrations[0].directives.checkpoint
+        return str(header.version if header else migrations[0].version), ""
     return "N", ", where N is the number of the last file whose changes are all in the database"
 
 
 def _begins(session: Session, migrations: Sequence[Migration]) -> str:
-    first = migrations[0].file if migrations else "the repeatables"
+    pending = make_plan(migrations, ()).pending
+    first = pending[0].file if pending else "the repeatables"
     return f"nothing is recorded in {session.settings.table}: a run would begin with {first}"
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from migrator.apply.rows import RowCount
     from migrator.failure.failure import Failure
+    from migrator.files.migration import Migration
     from migrator.watch.impact import Impact
 
 
@@ -41,6 +42,8 @@ class Applied(NamedTuple):
         impact: the relations that it locked and rewrote.
         rows: how many rows its statements changed, for those that have a count; when they are many,
             those of like statements are one.
+        stands_for: of a checkpoint, the last version that it stands for; 0 for any other file.
+        recorded_only: whether it is a checkpoint that was recorded and not run.
     """
 
     version: int
@@ -49,11 +52,29 @@ class Applied(NamedTuple):
     duration_ms: int
     impact: Impact
     rows: tuple[RowCount, ...] = ()
+    stands_for: int = 0
+    recorded_only: bool = False
 
     @property
     def number(self) -> dict[str, int]:
         """The version as a key of a line of the log; a repeatable has none."""
         return {"version": self.version} if self.version else {}
+
+    @property
+    def event(self) -> str:
+        """The event of the log that tells of it."""
+        return "recorded" if self.recorded_only else "applied"
+
+    @property
+    def of_checkpoint(self) -> dict[str, int]:
+        """The key of the log that only a checkpoint has."""
+        return {"stands_for": self.stands_for} if self.stands_for else {}
+
+
+def stands_for(migration: Migration) -> int:
+    """Return the last version that a checkpoint stands for; 0 for any other file."""
+    checkpoint = migration.directives.checkpoint
+    return checkpoint.version if checkpoint else 0
 
 
 class PartlyApplied(Exception):

@@ -344,7 +344,10 @@ def _settle(history: History, plan: Plan, state: RunState) -> None:
     state.group, state.apart, state.unsure = (), False, False
     if not unsure:
         return
-    from migrator.apply.outcome import Applied  # noqa: PLC0415 - few connections break
+    from migrator.apply.outcome import (  # noqa: PLC0415 - few connections break
+        Applied,
+        stands_for,
+    )
     from migrator.history.table import applied_by  # noqa: PLC0415 - as above
     from migrator.watch.impact import Impact  # noqa: PLC0415 - as above
 
@@ -355,24 +358,24 @@ def _settle(history: History, plan: Plan, state: RunState) -> None:
         row = rows.get(migration.version or migration.file)
         if row is None or not (row.applied_by or "").endswith(applied_by()):
             continue  # not committed, or applied by another migrator since
-        milliseconds = row.execution_ms or 0
-        log.info(
-            "applied",
-            **migration.number,
+        applied = Applied(
+            version=migration.version,
             file=migration.file,
             description=migration.description,
-            duration_ms=milliseconds,
+            duration_ms=row.execution_ms or 0,
+            impact=Impact(),
+            stands_for=stands_for(migration),
+            recorded_only=migration.recorded_only,
         )
-        state.add(
-            Applied(
-                migration.version,
-                migration.file,
-                migration.description,
-                milliseconds,
-                Impact(),
-            ),
-            flushed=False,
+        log.info(
+            applied.event,
+            **applied.number,
+            file=applied.file,
+            description=applied.description,
+            duration_ms=applied.duration_ms,
+            **applied.of_checkpoint,
         )
+        state.add(applied, flushed=False)
 
 
 def _refuse_apart(pending: Sequence[Migration]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from migrator.apply import durability, frame, series, statements, stepwise
 from migrator.apply.frame import Turn
-from migrator.apply.outcome import Applied, Done, MigrationFailed, PartlyApplied
+from migrator.apply.outcome import Applied, Done, MigrationFailed, PartlyApplied, stands_for
 from migrator.apply.row_security import log_row_security
 from migrator.apply.rows import FileRows, in_log, summed
 from migrator.failure.describe import Situation, describe
@@ -80,7 +80,7 @@ def apply_each(
         LockUnavailable: a lock was not available for the whole budget.
     """
     stepwise.require_session(session, plan.pending)
-    highest = plan.pending[-1].version
+    highest = max(migration.version for migration in plan.pending)
     if not history.ready or highest > history.largest:
         state.had_tables = _prepare_history(session, highest)
     fingerprint = history.fingerprint
@@ -172,6 +172,8 @@ def _applied(migration: Migration, done: Done, *, watched: bool) -> Applied:
         duration_ms=done.duration_ms,
         impact=done.impact if watched else impact.Impact(),
         rows=summed(done.rows),
+        stands_for=stands_for(migration),
+        recorded_only=migration.recorded_only,
     )
 
 
@@ -185,12 +187,13 @@ def log_applied(applied: Applied, warn_s: float, missing: Sequence[str] = ()) ->
     """
     locks = applied.impact.locks
     log.info(
-        "applied",
+        applied.event,
         **applied.number,
         file=applied.file,
         description=applied.description,
         duration_ms=applied.duration_ms,
         **({"missing": list(missing)} if missing else {}),
+        **applied.of_checkpoint,
         **in_log(applied.rows),
         locks=impact.worst(locks),
         rewritten=impact.largest(applied.impact.rewritten),

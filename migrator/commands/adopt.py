@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migrator.adoption import adopt, tools
+from migrator.adoption.baseline import up_to
 from migrator.commands.command import FILES, HISTORY, SCRATCH, Command, Page
 from migrator.commands.comparing import (
     add_allow_differences,
@@ -106,10 +107,9 @@ def execute(context: Context) -> int:
             context.say(f"Nothing to do: {_recorded_before(context, version)}.\n")
             return OK
         if todo.recorded and not options.skip_verify:
-            repeatables = with_repeatables(folder, todo.recorded)
-            require_schema(
-                context, session, todo.recorded, repeatables=repeatables, without=history.tables
-            )
+            files = up_to(folder.migrations, version)
+            repeatables = with_repeatables(folder, files)
+            require_schema(context, session, files, repeatables=repeatables, without=history.tables)
         elif todo.recorded:
             context.say("The schema was not compared with the files (--skip-verify).\n\n")
         context.say("".join(f"{step[0].upper()}{step[1:]}.\n" for step in map(visible, todo.steps)))

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 PAGE = Page(
     """
     Record every file up to version N as applied without running it: for a database that has
-    their schema already. Files above N stay pending. The history has to be empty.
+    their schema already. Files above N stay pending. The history has to be empty. Of files that are
+    gone, the versions that a checkpoint stands for are recorded, and never the checkpoint itself:
+    the next run does that.
 
     With --verify the rows have the checksums of the files that were compared. Without it they
     have none, because the migrator neither ran nor compared the files. Repeatables are not

@@ -72,7 +72,16 @@ def _entry(migration: Migration, half_done: HalfDone | None, left: str | None) -
         "statements_done": half_done.statements if half_done else None,
         "transaction": migration.directives.transaction,
         "left": left,
+        "checkpoint": checkpoint_state(migration),
+        "stands_for": [one.version for one in migration.records],
     }
+
+
+def checkpoint_state(migration: Migration) -> str | None:
+    """Return what becomes of a checkpoint of a plan; None for any other file."""
+    if migration.directives.checkpoint is None:
+        return None
+    return "recorded" if migration.recorded_only else "run"
 
 
 def text(answer: dict[str, Any], width: int | None = None) -> str:
@@ -88,8 +97,7 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
         [
             str(entry["version"] or "R"),
             entry["file"],
-            count(entry["statements"], "statement")
-            + ("" if entry["statements_done"] is None else f", {entry['statements_done']} done"),
+            _statements(entry),
             "" if entry["transaction"] else "no transaction",
             entry["description"],
         ]
@@ -98,6 +106,18 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
     head = f"Would apply, in this order, to a database at version {answer['version']}:\n"
     left = left_behind(answer["pending"])
     return head + table(lines, width, indent="  ") + (f"\n{left}" if left else "")
+
+
+def _statements(entry: dict[str, Any]) -> str:
+    """Return what would be run of a file, in words."""
+    if entry["checkpoint"] == "recorded":
+        return "recorded, not run"
+    statements = count(entry["statements"], "statement")
+    if entry["checkpoint"] == "run":
+        return f"{statements}, for {count(len(entry['stands_for']), 'version')}"
+    if entry["statements_done"] is None:
+        return statements
+    return f"{statements}, {entry['statements_done']} done"
 
 
 COMMAND = Command(

@@ -89,6 +89,10 @@ def text(rehearsal: Rehearsal) -> str:
         if migration.skipped:
             lines += ["", f"{visible(migration.file)}: not rehearsed: {migration.skipped}"]
             continue
+        if migration.recorded_only:
+            why = "recorded without running, because all that it stands for is applied"
+            lines += ["", f"{visible(migration.file)}: {why}"]
+            continue
         lines += ["", f"{visible(migration.file)}: {migration.duration_ms} ms"]
         for step in migration.steps:
             rows = "" if step.rows is None else f", {count(step.rows, 'row')}"

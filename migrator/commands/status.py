@@ -34,7 +34,9 @@ PAGE = Page(
     (pending, below an applied version); edited (applied, and the file has another text now);
     renumbered (applied, and the file has another number now); replaced (another migration was
     applied under this number); missing (applied, and the file is gone); gone (the same, and
-    accepted by `migrator repair`); ahead (applied, newer than every file here).
+    accepted by `migrator repair`); collapsed (the same, and a checkpoint stands for it); covered
+    (not applied and not run, because a pending checkpoint stands for it); ahead (applied, newer
+    than every file here).
 
     Repeatables have an R for the version, and these states: applied; pending (a run would run it,
     because its text is new, or because something that it made is gone); superseded (its text was
@@ -92,10 +94,12 @@ def data(
         *(_entry("replaced", migration, row) for migration, row in plan.replaced),
         *(_entry("missing", None, row) for row in plan.missing),
         *(_entry("gone", None, row) for row in plan.gone),
+        *(_entry("collapsed", None, row) for row in plan.collapsed),
+        *(_entry("covered", migration, None) for migration in plan.covered),
         *(_entry("ahead", None, row) for row in plan.ahead),
         *(
             _entry(
-                "out of order" if migration.version < plan.current else "pending",
+                "out of order" if migration in plan.out_of_order else "pending",
                 migration,
                 None,
                 plan.half_done.get(migration.version),
@@ -157,6 +161,7 @@ def _entry(
     left: str | None = None,
 ) -> dict[str, Any]:
     recorded = row.description if row else None
+    checkpoint = migration.directives.checkpoint if migration else None
     return {
         "version": migration.version if migration else row.version if row else 0,
         "state": state,
@@ -173,6 +178,7 @@ def _entry(
         "statements": len(migration.statements) if migration else None,
         "statements_done": half_done.statements if half_done else None,
         "left": left or None,
+        "checkpoint": checkpoint.version if checkpoint else None,
     }
 
 

@@ -67,7 +67,8 @@ def execute(context: Context) -> int:
         UsageError: the files to compare with cannot be read.
     """
     folder = load_folder(context.settings.directory, pending=True)
-    migrations, problems = folder
+    migrations = folder.migrations
+    problems = (*folder.problems, *_differing(context, migrations))
     against: dict[str, Any] | None = None
     if context.options.against is not None:
         against, problems = _compare(context, migrations, problems)
@@ -78,6 +79,18 @@ def execute(context: Context) -> int:
         raise ProblemsFound(problems)
     context.show(answer, text(answer))
     return OK
+
+
+def _differing(context: Context, migrations: Sequence[Migration]) -> tuple[Problem, ...]:
+    """Return where checkpoints disagree with the files beside them."""
+    checkpoints = [migration for migration in migrations if migration.directives.checkpoint]
+    if not checkpoints:
+        return ()
+    from migrator.history.checkpoint import differing  # noqa: PLC0415 - few folders have one
+
+    # What an older checkpoint lists, the newest one lists, too.
+    allowed = context.settings.allow_out_of_order
+    return (*differing(checkpoints[-1], migrations, allow_out_of_order=allowed),)
 
 
 def _compare(
@@ -133,7 +146,13 @@ def data(
     """
     return {
         "migrations": [
-            {"version": migration.version, **_entry(migration)} for migration in migrations
+            {
+                "version": migration.version,
+                **_entry(migration),
+                "checkpoint": migration.directives.checkpoint
+                and migration.directives.checkpoint.version,
+            }
+            for migration in migrations
         ],
         "repeatables": [_entry(repeatable) for repeatable in repeatables],
         "problems": [problem.data() for problem in problems],

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from migrator.adoption.baseline import up_to
 from migrator.commands.command import ANSWER, FILES, HISTORY, SCRATCH, Command, Page
 from migrator.commands.comparing import add_ignore, compare, with_repeatables
-from migrator.process.errors import DISAGREEMENT, OK
+from migrator.process.errors import DISAGREEMENT, OK, UsageError
 from migrator.report import comparison
-from migrator.schema.verify import applied, applied_repeatables
+from migrator.schema.verify import accepted, applied, applied_repeatables
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -27,7 +27,14 @@ PAGE = Page(
     The role needs the right to create a database; without it, set MIGRATOR_SCRATCH_URL to an
     empty database. Accept differences with --ignore, or in the file .verify-ignore in the folder
     of migrations. Owners and privileges are compared with --grants; without it, the last line
-    says how many there are. docs/verify.md lists what is compared. {ANSWER}
+    says how many there are. docs/verify.md lists what is compared.
+
+    With --checkpoint, the newest checkpoint is compared with the files that it stands for, and the
+    target is not looked at: both are built in scratch databases, the files twice, and the schemas
+    and all rows are compared. What differs between the two builds of the files, such as times, is
+    named and not compared. When all of the files are gone, this is said, and the status is 0.
+
+    {ANSWER}
     """,
     "the schema is what the files describe",
     ("1", "4", "5", "6"),
@@ -36,6 +43,7 @@ PAGE = Page(
         ("migrator verify --version 1", "against the files up to 1"),
         ("migrator verify --grants", "owners and privileges, too"),
         ("migrator verify --ignore 'index idx_*'", "accept differences of some indexes"),
+        ("migrator verify --checkpoint", "the newest checkpoint"),
     ),
 )
 
@@ -53,11 +61,28 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="compare owners and privileges, too; by default they are only counted",
     )
+    parser.add_argument(
+        "--checkpoint",
+        action="store_true",
+        help="compare the newest checkpoint with the files that it stands for",
+    )
     add_ignore(parser)
 
 
 def execute(context: Context) -> int:
-    """Compare, and print every difference."""
+    """Compare, and print every difference.
+
+    Raises:
+        UsageError: the options contradict each other.
+    """
+    options = context.options
+    if options.checkpoint:
+        if options.version is not None or options.grants:
+            raise UsageError(
+                "--version and --grants do not go with --checkpoint",
+                "Owners and privileges are always compared with --checkpoint.",
+            )
+        return _prove(context)
     folder = context.files()
     plan = None
     with context.connect(write=True) as session:
@@ -73,6 +98,31 @@ def execute(context: Context) -> int:
         )
     answer = comparison.data(result, plan)
     context.show(answer, comparison.text(answer))
+    return DISAGREEMENT if result.differences else OK
+
+
+def _prove(context: Context) -> int:
+    """Compare the newest checkpoint with its files, and print every difference.
+
+    Raises:
+        UsageError: there is no checkpoint, or its files are not here.
+    """
+    from migrator.report import proof  # noqa: PLC0415 - only --checkpoint needs it
+    from migrator.schema.checkpoint import newest, prove, require_files, sources  # noqa: PLC0415
+
+    migrations = context.migrations()
+    checkpoint, header = newest(migrations)
+    if not any(migration.version in header.versions for migration in migrations):
+        answer = proof.not_possible(checkpoint, header.version)
+        context.show(answer, proof.text(answer))
+        return OK
+    found = sources(migrations, header.version, checkpoint)
+    require_files(checkpoint, found)
+    patterns = (*accepted(context.settings.directory), *(context.options.ignore or ()))
+    with context.connect(write=True) as session:
+        result = prove(session, checkpoint, found.files, patterns)
+    answer = proof.data(result)
+    context.show(answer, proof.text(answer))
     return DISAGREEMENT if result.differences else OK
 
 

@@ -19,7 +19,9 @@ from migrator.files.excerpt import excerpt
 from migrator.files.migration import (
     FIRST_TIMESTAMP,
     MAX_VERSION,
+    checksum,
     comparable,
+    read_directives,
     words_of,
 )
 from migrator.process.errors import Problem, UsageError
@@ -27,6 +29,7 @@ from migrator.process.errors import Problem, UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 
+    from migrator.files.checkpoint import StoodFor
     from migrator.files.reference import Reference
 
     _Texts = Mapping[str, bytes | None]
@@ -38,7 +41,8 @@ class Comparison(NamedTuple):
     Attributes:
         new: files that only this branch has.
         changed: files with another text here than there.
-        removed: files that are there and not here any more, nor under another name.
+        removed: files that are there and not here any more, nor under another name, nor in the
+            list of a checkpoint.
         renamed: files that are here under another name than there, with that name.
     """
 
@@ -71,9 +75,29 @@ def compare(here: _Texts, reference: Reference) -> Comparison:
     return Comparison(
         tuple(_ordered(new - renamed.keys())),
         tuple(_ordered(changed)),
-        tuple(_ordered(removed - set(renamed.values()))),
+        tuple(_ordered(removed - set(renamed.values()) - _collapsed(removed, here, reference))),
         tuple(renamed.items()),
     )
+
+
+def _collapsed(removed: set[str], here: _Texts, reference: Reference) -> set[str]:
+    """Return the removed files that a checkpoint here stands for, with the text that is there."""
+    if not removed:
+        return set()
+    listed: dict[str, StoodFor] = {}
+    for text in here.values():
+        if text and b"stands-for" in text:
+            source = text.decode("utf-8", "replace").removeprefix("\ufeff")
+            directives, _ = read_directives(scanner.read(source).header)
+            if directives.checkpoint:
+                listed |= {entry.file: entry for entry in directives.checkpoint.entries}
+    return {
+        file
+        for file in removed
+        if (entry := listed.get(file))
+        and (text := reference.texts[file]) is not None
+        and entry.checksum == checksum(text)
+    }
 
 
 def _renamed(

@@ -12,7 +12,9 @@ from migrator.process.digest import sha256
 from migrator.process.settings import Settings, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from migrator.files.checkpoint import Checkpoint, StoodFor
 
 
 NAME = re.compile(r"([0-9]+)_(\w[\w-]*)\.sql")
@@ -27,6 +29,7 @@ _ENDS = (
     *(bytes(end) for length in range(5) for end in itertools.product(b" \t\n", repeat=length)),
     *(blank * length for blank in (b" ", b"\t", b"\n") for length in range(5, 33)),
 )
+_OF_CHECKPOINTS = ("checkpoint", "stands-for")
 _LONGEST = 100_000  # characters
 _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 
@@ -39,12 +42,14 @@ class Directives(NamedTuple):
         lock_timeout: seconds; None means the setting of the run.
         statement_timeout: seconds; None means the setting of the run.
         isolation: the isolation level of the transaction, as SQL; empty for READ COMMITTED.
+        checkpoint: the versions that the file stands for; None for a file that is no checkpoint.
     """
 
     transaction: bool = True
     lock_timeout: float | None = None
     statement_timeout: float | None = None
     isolation: str = ""
+    checkpoint: Checkpoint | None = None
 
     @property
     def needs_session(self) -> str:
@@ -65,6 +70,8 @@ class Migration(NamedTuple):
         script: the file's text, split into statements.
         statements: the statements that are run. A BEGIN and a COMMIT around the whole file are not
             among them, because the migrator begins and commits the transaction.
+        records: the versions that are recorded together with the file: in a plan, those that a
+            checkpoint stands for when it is run.
     """
 
     version: int
@@ -74,6 +81,12 @@ class Migration(NamedTuple):
     directives: Directives
     script: scanner.Script
     statements: tuple[scanner.Statement, ...]
+    records: tuple[StoodFor, ...] = ()
+
+    @property
+    def recorded_only(self) -> bool:
+        """Whether, in a plan, this is a checkpoint that is recorded and not run."""
+        return self.directives.checkpoint is not None and not self.records
 
     def limits(self, settings: Settings) -> tuple[float, float]:
         """Return lock_timeout and statement_timeout in seconds: the directives', or the settings'.
@@ -206,15 +219,17 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
     Args:
         header: the line comments above the first statement: offset and text of each.
     """
+    found = [
+        (offset, match[1].strip())
+        for offset, comment in header
+        if (match := _DIRECTIVE.fullmatch(comment.strip()))
+    ]
     transaction, isolation = True, ""
     isolation_at = 0
     timeouts: dict[str, float] = {}
     problems: list[scanner.Fault] = []
-    for offset, comment in header:
-        match = _DIRECTIVE.fullmatch(comment.strip())
-        if match is None:
-            continue
-        name, separator, value = (part.strip() for part in match[1].partition("="))
+    for offset, text in found:
+        name, separator, value = (part.strip() for part in text.partition("="))
         if name == "no-transaction" and not separator:
             transaction = False
         elif name == "isolation" and value.lower() in _ISOLATION:
@@ -227,15 +242,8 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
                 timeouts[name] = duration(value)
             except ValueError as error:
                 problems.append(scanner.Fault(offset, f"directive {name}: {error}", ""))
-        else:
-            problems.append(
-                scanner.Fault(
-                    offset,
-                    f"unknown directive {match[1].strip()!r}",
-                    "Directives are no-transaction, lock-timeout=3s, statement-timeout=10min and "
-                    "isolation=repeatable-read.",
-                )
-            )
+        elif name not in _OF_CHECKPOINTS:
+            problems.append(_unknown(offset, text))
     if isolation and not transaction:
         problems.append(
             scanner.Fault(
@@ -244,7 +252,52 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
                 "Remove one of the two directives: without a transaction, there is no isolation.",
             )
         )
+    checkpoint, faults = _read_checkpoint(found, transaction=transaction)
     directives = Directives(
-        transaction, timeouts.get("lock-timeout"), timeouts.get("statement-timeout"), isolation
+        transaction,
+        timeouts.get("lock-timeout"),
+        timeouts.get("statement-timeout"),
+        isolation,
+        checkpoint,
     )
-    return directives, problems
+    return directives, [*problems, *faults]
+
+
+def _unknown(offset: int, text: str) -> scanner.Fault:
+    return scanner.Fault(
+        offset,
+        f"unknown directive {text!r}",
+        "Directives are no-transaction, lock-timeout=3s, statement-timeout=10min, "
+        "isolation=repeatable-read, and those of a checkpoint, checkpoint=299 and stands-for.",
+    )
+
+
+def _read_checkpoint(
+    found: Sequence[tuple[int, str]], *, transaction: bool
+) -> tuple[Checkpoint | None, list[scanner.Fault]]:
+    """Return what the directives of a checkpoint say, and what is wrong with them.
+
+    Args:
+        found: all directives: the offset and the text of each.
+        transaction: whether the file runs in a transaction.
+    """
+    parts = [(offset, *text.partition("=")) for offset, text in found]
+    own = [
+        (offset, name.strip(), value.strip())
+        for offset, name, _, value in parts
+        if name.strip() in _OF_CHECKPOINTS
+    ]
+    if not own:
+        return None, []
+    from migrator.files.checkpoint import read_header  # noqa: PLC0415 - few files are one
+
+    checkpoint, faults = read_header(own)
+    if not transaction:
+        fault = scanner.Fault(
+            own[0][0],
+            "a checkpoint in a no-transaction file",
+            "Remove the directive no-transaction: a checkpoint and the versions that it stands for "
+            "are recorded in one transaction.",
+        )
+        faults = [*faults, fault]
+    return checkpoint, faults

@@ -55,6 +55,7 @@ def check(migration: Migration) -> list[Problem]:
     problems = list(script.problems)
     _, directive_problems = read_directives(script.header)
     problems += directive_problems
+    problems += _checkpoint_number(migration)
     problems += _misplaced_directives(script)
     if migration.directives.transaction:
         if len(migration.statements) < len(script.statements):
@@ -91,6 +92,15 @@ def _located(migration: Migration, problem: scanner.Fault) -> Problem:
     line, column = migration.place(problem.offset)
     source = excerpt(migration.script.source, problem.offset, around=0)
     return Problem(migration.file, problem.message, problem.hint, line, column, source)
+
+
+def _checkpoint_number(migration: Migration) -> Iterator[scanner.Fault]:
+    """Yield the problem of a checkpoint whose own number is not above those it stands for."""
+    if migration.directives.checkpoint:
+        from migrator.files.checkpoint import number_fault  # noqa: PLC0415 - few files are one
+
+        if fault := number_fault(migration.directives.checkpoint, migration.version):
+            yield fault
 
 
 def _misplaced_directives(script: scanner.Script) -> list[scanner.Fault]:

@@ -12,6 +12,7 @@ from migrator.files.migration import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from migrator.files.migration import Migration
     from migrator.history.table import Row
@@ -51,15 +52,20 @@ def same_name(migration: Migration, row: Row) -> bool:
     return row.file is None or words_of(row.file) == migration.words
 
 
-def find_moves(migrations: Sequence[Migration], rows: Sequence[Row]) -> Moves:
+def find_moves(
+    migrations: Sequence[Migration],
+    rows: Sequence[Row],
+    without_file: AbstractSet[int] = frozenset(),
+) -> Moves:
     """Return which rows are of a file that has another number now.
 
     Args:
         migrations: the files, ordered by version.
         rows: the history, ordered by version.
+        without_file: the versions of rows that are known to have no file any more.
     """
     recorded = {row.version: row for row in rows}
-    at_home = {
+    at_home = without_file | {
         migration.version
         for migration in migrations
         if (row := recorded.get(migration.version)) and _is_of(migration, row)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from migrator.files.migration import Migration
+    from migrator.history.checkpoint import Checkpoints
     from migrator.history.repeatables import RepeatablePlan
     from migrator.history.table import History, Row
     from migrator.process.settings import Settings
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 class Plan(NamedTuple):
     """The files and the rows of the history, sorted by how they agree.
 
-    Every file and every row is in exactly one of the first eight tuples. Each tuple is ordered by
-    version.
+    Every file and every row is in exactly one of the first eight tuples, or in `covered` or
+    `collapsed`. Each tuple is ordered by version, except that a checkpoint that is run is the first
+    of the pending files.
 
     Attributes:
         applied: files with a row that they agree with, or that has nothing to compare.
@@ -44,6 +46,11 @@ class Plan(NamedTuple):
             between it and the newest row of the history; otherwise None.
         foreign: on a first run, what is in the database although no run of ours has made it.
         repeatables: the repeatables, sorted by what is to be done; None when they were left out.
+        covered: files that are not applied and not run, because a pending checkpoint stands for
+            them.
+        collapsed: rows without a file, for which a checkpoint stands.
+        reached: `current`, but an applied checkpoint counts with the version that it stands for.
+        checkpoints: what the checkpoints among the files mean; None when there is none.
     """
 
     applied: tuple[tuple[Migration, Row], ...]
@@ -61,6 +68,10 @@ class Plan(NamedTuple):
     lagging: Migration | None = None
     foreign: tuple[Problem, ...] = ()
     repeatables: RepeatablePlan | None = None
+    covered: tuple[Migration, ...] = ()
+    collapsed: tuple[Row, ...] = ()
+    reached: int = 0
+    checkpoints: Checkpoints | None = None
 
     @property
     def pending_repeatables(self) -> tuple[Migration, ...]:
@@ -69,8 +80,16 @@ class Plan(NamedTuple):
 
     @property
     def out_of_order(self) -> tuple[Migration, ...]:
-        """Pending files that are older than an applied migration."""
-        return tuple(migration for migration in self.pending if migration.version < self.current)
+        """Pending files that are older than an applied migration.
+
+        A checkpoint that is only recorded is never one of them, because nothing is run.
+        """
+        return tuple(
+            migration
+            for migration in self.pending
+            if not migration.recorded_only
+            and (migration.directives.checkpoint or migration).version < self.reached
+        )
 
 
 def make_plan(
@@ -85,6 +104,12 @@ def make_plan(
         rows: ordered by version; empty when there is no history.
         progress: by version, how far earlier runs came with no-transaction files.
     """
+    if any(migration.directives.checkpoint for migration in migrations):
+        from migrator.history import checkpoint  # noqa: PLC0415 - few folders have one
+
+        stood_for = checkpoint.listed(migrations)
+    else:
+        stood_for = {}
     # A file that has recorded itself before its end is not applied.
     unfinished = {
         migration.version
@@ -92,7 +117,8 @@ def make_plan(
         if (begun := progress.get(migration.version)) and begun.begun
     }
     rows = [row for row in rows if row.version not in unfinished]
-    moves = match.find_moves(migrations, rows)
+    without_file = checkpoint.at_home(stood_for, migrations, rows) if stood_for else frozenset()
+    moves = match.find_moves(migrations, rows, without_file)
     recorded = {row.version: row for row in rows if row.version not in moves.to}
     moved = {migration.version for migration in moves.to.values()}
     applied, edited, replaced, reworded, pending = [], [], [], [], []
@@ -113,14 +139,16 @@ def make_plan(
             edited.append((migration, row))
     newest_file = max((migration.version for migration in migrations), default=0)
     recorded_as = _recorded_as(pending, progress)
-    without_file = [row for row in recorded.values() if row.gone_at is None]
+    lost = [row for row in recorded.values() if row.gone_at is None]
     current = max((row.version for row in rows), default=0)
-    return Plan(
+    plan = Plan(
         applied=tuple(applied),
         pending=tuple(pending),
         edited=tuple(edited),
-        missing=tuple(row for row in without_file if row.version < newest_file),
-        ahead=tuple(row for row in without_file if row.version > newest_file),
+        missing=tuple(
+            row for row in lost if row.version < newest_file and row.version not in stood_for
+        ),
+        ahead=tuple(row for row in lost if row.version > newest_file),
         renumbered=tuple(
             sorted(
                 ((moves.to[row.version], row) for row in rows if row.version in moves.to),
@@ -134,6 +162,39 @@ def make_plan(
         progress={now: progress[then] for now, then in recorded_as.items()},
         reworded=tuple(reworded),
         lagging=_lagging(migrations, pending, current),
+        reached=current,
+    )
+    if not stood_for:
+        return plan
+    plan = plan._replace(collapsed=tuple(row for row in lost if row.version in stood_for))
+    return _with_checkpoints(plan, migrations, rows, progress)
+
+
+def _with_checkpoints(
+    plan: Plan,
+    migrations: Sequence[Migration],
+    rows: Sequence[Row],
+    progress: Mapping[int, Progress],
+) -> Plan:
+    """Return the plan with what the checkpoints among the files mean for it.
+
+    Args:
+        plan: the plan in which checkpoints are files like others.
+        migrations: all files on disk.
+        rows: the history without the rows of unfinished files.
+        progress: as in `make_plan`.
+    """
+    from migrator.history import checkpoint  # noqa: PLC0415 - few folders have one
+
+    begun = [version for version, each in progress.items() if each.begun]
+    found = checkpoint.settle(migrations, plan.pending, rows, begun)
+    applied = {row.version: checkpoint.position(migration) for migration, row in plan.applied}
+    return plan._replace(
+        pending=found.pending,
+        covered=found.covered,
+        reached=max((applied.get(row.version, row.version) for row in rows), default=0),
+        lagging=None,  # the header of a checkpoint says what was there before the oldest file
+        checkpoints=found,
     )
 
 
@@ -220,6 +281,12 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
     """
     problems = [*plan.foreign, *unrepairable(plan), *_renumbered(plan, settings), *_edited(plan)]
     problems += _missing(plan) if plan.lagging is None else []
+    if plan.checkpoints:
+        from migrator.history import checkpoint  # noqa: PLC0415 - few folders have one
+
+        problems += checkpoint.problems(
+            plan.checkpoints, allow_out_of_order=settings.allow_out_of_order
+        )
     # Of renumbered files it is said what is out of order after the repair.
     if not settings.allow_out_of_order and not plan.renumbered:
         problems += _out_of_order(plan)

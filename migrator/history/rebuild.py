@@ -64,6 +64,7 @@ def _disagrees(plan: Plan) -> bool:
         or plan.replaced
         or plan.renumbered
         or plan.out_of_order
+        or (plan.checkpoints and plan.checkpoints.lacking)
         or edited_half_way
     )
 

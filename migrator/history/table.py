@@ -26,6 +26,7 @@ from migrator.server.sqlstate import CHANGED_HISTORY, NOT_KEPT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from migrator.files.checkpoint import StoodFor
     from migrator.files.migration import Migration
     from migrator.history.repeatables import Records
     from migrator.process.names import Table
@@ -105,6 +106,7 @@ class Fingerprint(NamedTuple):
     def plus(self, migrations: Sequence[Migration]) -> Fingerprint:
         """Return the fingerprint after these migrations are recorded, too."""
         versions = [migration.version for migration in migrations]
+        versions += [one.version for migration in migrations for one in migration.records]
         return Fingerprint(self.rows + len(versions), self.total + sum(versions))
 
 
@@ -273,6 +275,35 @@ DO $migrator$ BEGIN
   END IF;
   RAISE INFO '{PRIVATE}{_TOOK} %', (SELECT execution_ms FROM {table.quoted}
     WHERE version = {version});
+END $migrator${_also_record_sql(table, migration, applied_by)}"""
+
+
+def _also_record_sql(table: Table, migration: Migration, applied_by: str) -> str:
+    """Return the SQL that records the versions that a checkpoint stands for; empty for none."""
+    records = migration.records
+    if not records:
+        return ""
+    by = f"{applied_by} in {migration.file}"
+    rows = ",\n  ".join(
+        f"({one.version}, clock_timestamp(), {literal(one.description)},"
+        f" {literal(one.checksum)}, session_user || {literal(by)}, {literal(one.file)},"
+        f" {literal(one.statements_checksum)})"
+        for one in records
+    )
+    versions = ", ".join(str(one.version) for one in records)
+    return f""";
+INSERT INTO {table.quoted}
+  (version, applied_at, description, checksum, applied_by, file, statements_checksum)
+VALUES
+  {rows};
+DO $migrator$ BEGIN
+  IF (SELECT count(*) FROM {table.quoted} WHERE checksum IS NOT NULL AND file IS NOT NULL
+      AND version IN ({versions})) <> {len(records)} THEN
+    RAISE EXCEPTION
+      'the records of what {migration.file} stands for are not in {table} as they were written'
+      USING ERRCODE = '{NOT_KEPT}',
+      HINT = 'A trigger on {table} changes or drops what is written to it: drop the trigger.';
+  END IF;
 END $migrator$"""
 
 
@@ -351,7 +382,7 @@ def _recorded_sql(table: Table, migration: Migration, statements: str) -> str:
 
 def baseline_sql(
     table: Table,
-    migration: Migration,
+    migration: Migration | StoodFor,
     *,
     applied_by: str,
     compared: bool = False,
@@ -363,7 +394,7 @@ def baseline_sql(
 
     Args:
         table: the history table.
-        migration: the file.
+        migration: the file, or what a checkpoint lists of a file that is gone.
         applied_by: the text behind the role, as `applied_by` returns it.
         compared: whether the schema was found to be that of the files; only then does the row have
             the checksum of the file.

@@ -254,7 +254,15 @@ class _Transaction:
                 self._judged(migration, step, ended - start, held)
                 for step, start in zip(steps, starts, strict=False)
             )
-            self.rehearsed.append(Rehearsed(version, file, _ms(ended - began), judged))
+            self.rehearsed.append(
+                Rehearsed(
+                    version,
+                    file,
+                    _ms(ended - began),
+                    judged,
+                    recorded_only=migration.recorded_only,
+                )
+            )
         self._seen = self._held_before = self._probe()
 
     def notes(self) -> list[str]:

@@ -93,13 +93,23 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """The results for one file; `skipped` says why the file was not run, and is empty otherwise."""
+    """The results for one file.
+
+    Attributes:
+        version: the number of the file.
+        file: the name of the file.
+        duration_ms: how long the file took.
+        steps: the results for its statements.
+        skipped: why the file was not run; empty for a file that was run.
+        recorded_only: whether it is a checkpoint that the real run only records.
+    """
 
     version: int
     file: str
     duration_ms: int
     steps: tuple[Step, ...]
     skipped: str = ""
+    recorded_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def text(answer: dict[str, Any], option: str = "--grants") -> str:
         answer: what `data` returned.
         option: what to type to compare owners and privileges, too.
     """
-    blocks = ["\n".join(_lines(difference)) for difference in answer["differences"]]
+    blocks = ["\n".join(lines_of(difference)) for difference in answer["differences"]]
     last_file = visible(answer["files"][-1])
     if len(answer["files"]) == 1:
         meant = f"what {last_file} describes"
@@ -138,30 +138,35 @@ def _difference(difference: Difference) -> dict[str, Any]:
         "name": difference.name,
         "state": difference.state,
         "parts": list(difference.parts),
-        "files": _redacted(difference.files),
-        "database": _redacted(difference.database),
+        "files": redacted(difference.files),
+        "database": redacted(difference.database),
     }
 
 
-def _redacted(sql: str | None) -> str | None:
+def redacted(sql: str | None) -> str | None:
     """Return the SQL of one side; the options of a server or a subscription may have a password."""
     return sql and redact_definition(sql)
 
 
-def _lines(difference: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of a difference; those of its SQL are indented, and harmless."""
+def lines_of(difference: dict[str, Any], other: str = "database") -> Iterator[str]:
+    """Yield the lines of a difference; those of its SQL are indented, and harmless.
+
+    Args:
+        difference: an entry of an answer.
+        other: the key of the side that the files are compared with.
+    """
     yield visible(difference["title"])
     files, database = (
-        side and harmless_lines(side) for side in (difference["files"], difference["database"])
+        side and harmless_lines(side) for side in (difference["files"], difference[other])
     )
     if difference["state"] != "different":
         yield textwrap.indent(files or database, "  ")
     elif min(files.count("\n"), database.count("\n")) < _LONG - 1:
-        for name, side in (("files:", files), ("database:", database)):
+        for name, side in (("files:", files), (f"{other}:", database)):
             for number, line in enumerate((side or "(nothing)").splitlines()):
-                yield f"  {'' if number else name:<9} {line}"
+                yield f"  {'' if number else name:<{len(other) + 1}} {line}"
     else:
         unified = difflib.unified_diff(
-            files.splitlines(), database.splitlines(), "files", "database", lineterm=""
+            files.splitlines(), database.splitlines(), "files", other, lineterm=""
         )
         yield from (f"  {line}".rstrip() for line in unified if not line.startswith("@@"))

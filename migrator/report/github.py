@@ -72,9 +72,12 @@ def summary(result: Outcome | MigratorError) -> str:
         return f"{head}\n\n{fence}text\n{text}\n{fence}\n"
     if not result.applied:
         return f"### migrator: up to date at version {result.current}\n"
-    migrations = count(len(result.applied), "migration")
+    recorded = sum(done.recorded_only for done in result.applied)
+    migrations = f"{count(len(result.applied) - recorded, 'migration')} applied"
+    if recorded:
+        migrations += f", {count(recorded, 'checkpoint')} recorded without running"
     rows = [
-        f"### migrator: {migrations} applied, the database is at version {result.current}",
+        f"### migrator: {migrations}, the database is at version {result.current}",
         "",
         "| version | file | description | took | locks |",
         "| ---: | --- | --- | ---: | --- |",

@@ -119,12 +119,15 @@ def applied(plan: Plan, settings: Settings) -> tuple[Migration, ...]:
     lenient = settings._replace(refuse_ahead=False)
     if problems := plan_problems(plan._replace(pending=(), repeatables=None), lenient):
         raise ProblemsFound(problems)
-    if not plan.applied:
+    # A checkpoint that will only be recorded describes what is applied, and its files may be gone.
+    files = [migration for migration, _ in plan.applied]
+    files += plan.checkpoints.applied if plan.checkpoints else ()
+    if not files:
         raise UsageError(
             "the history is empty, so it does not say with which files to compare the schema",
             "migrator verify --version N compares the schema with the files up to N.",
         )
-    return tuple(migration for migration, _ in plan.applied)
+    return tuple(sorted(files, key=lambda migration: migration.version))
 
 
 def applied_repeatables(plan: Plan) -> tuple[Migration, ...]:
@@ -306,9 +309,9 @@ def _compare_with(
     actual = take_snapshot(session, left_out)
     if grants:
         actual_rights = rights.read_rights(session, left_out)
-    apart = _apart(session.settings.table.schema, scratch_database.ground)
+    apart_keys = apart(session.settings.table.schema, scratch_database.ground)
     # A file can own or grant `public`, also where the history is in it.
-    apart_rights = apart - {"schema public"}
+    apart_rights = apart_keys - {"schema public"}
     unread = tuple(sorted({*unreadable(expected), *unreadable(actual)}))
     uncompared = count_uncompared(
         session, left_out, role, apart_rights, grants=grants, unreadable=len(unread)
@@ -323,7 +326,7 @@ def _compare_with(
             if key in expected_rights or inside in right.within
         }
     for snapshot in (expected, actual):
-        for key in apart:
+        for key in apart_keys:
             snapshot.pop(key, None)
             snapshot.pop(f"comment on {key}", None)
     differences = compare(expected, actual) + rights.compare_rights(
@@ -332,7 +335,7 @@ def _compare_with(
     return _Found(differences, scratch_database.ground, ", ".join(path), uncompared, unread)
 
 
-def _apart(schema: str, ground: Iterable[str]) -> set[str]:
+def apart(schema: str, ground: Iterable[str]) -> set[str]:
     """Return the keys of items that the files do not make, and the migrator or others do.
 
     Args:

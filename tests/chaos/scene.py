@@ -14,6 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from migrator.files.checkpoint import header
+from migrator.files.folder import load_folder
+from migrator.history.checkpoint import entry_of
 from tests.support.migrator import NO_TRANSACTION
 from tests.support.sessions import invalid_indexes
 from tests.support.vanish import vanish
@@ -35,6 +38,7 @@ SETTINGS = (
     "committing",  # some statements are blocks that commit
     "role",  # the role has settings that get in the way
     "two images",  # the other migrator is an earlier one
+    "checkpoint",  # for half of the files: the database has none, some or all of them
 )
 # What a database may set for its sessions, and no run may come to harm by.
 ROLE = {
@@ -52,6 +56,8 @@ MOMENTS = ("before a message", "after a message", "before a COMMIT", "after a CO
 STALLS = ("for a while", "until cut", "for good")
 FILES = 8
 REPEATABLES = ("a", "b")
+CHECKPOINT = FILES + 1  # the number of a checkpoint for the first half of the files
+HALF = FILES // 2
 # How many messages, and COMMITs among them, a run has that nothing strikes, or nearly so many.
 LENGTHS = {
     "no-transaction": (245, 63),
@@ -100,7 +106,7 @@ class Plan:
 
 
 def draw(seed: str, number: int) -> Plan:
-    """Draw a run's plan. Eight strikes and ten settings: 80 runs have each pair once."""
+    """Draw a run's plan. Eight strikes and eleven settings: 88 runs have each pair once."""
     chance = random.Random(f"{seed}/{number}")  # noqa: S311 - chance that can be had again
     setting = SETTINGS[(number + number // len(STRIKES)) % len(SETTINGS)]
     moment = chance.choice(MOMENTS)
@@ -172,18 +178,56 @@ def steps(number: int, plan: Plan) -> list[Step]:
 
 def is_alone(plan: Plan, number: int) -> bool:
     """Tell which files of a run are no-transaction files."""
-    if plan.setting == "pooled":
+    if plan.setting == "pooled" or (plan.setting == "checkpoint" and number <= HALF):
         return False
     many = plan.setting in ("no-transaction", "committing")
-    return number % 2 == 0 if many else number == FILES // 2
+    if plan.setting == "checkpoint":
+        return number == FILES
+    return number % 2 == 0 if many else number == HALF
 
 
-def write(plan: Plan, folder: Folder) -> None:
-    """Write the run's files."""
-    for number in range(1, FILES + 1):
+def had_before(plan: Plan) -> int:
+    """Return how many files a release before the checkpoint has applied."""
+    return (0, HALF // 2, HALF)[plan.count % 3] if plan.setting == "checkpoint" else 0
+
+
+def write_checkpoint(plan: Plan, folder: Folder) -> None:
+    """Write a checkpoint for the first half of the files, and remove those that nothing needs."""
+    entries = [
+        entry_of(migration)
+        for migration in load_folder(folder.path).migrations
+        if migration.version <= HALF
+    ]
+    text = "".join(f"{step.sql};\n" for n in range(1, HALF + 1) for step in steps(n, plan))
+    folder.write(f"{CHECKPOINT:03}_checkpoint.sql", header(HALF, entries) + text)
+    needed = had_before(plan) + 1 if had_before(plan) else HALF + 1
+    for number in range(1, needed):
+        folder.remove(f"{number:03}_step.sql")
+
+
+def to_apply(plan: Plan, database: Database, applied: set[int]) -> int:
+    """Return how many files a run still has to apply or record.
+
+    Args:
+        plan: the run.
+        database: the database, with a history.
+        applied: the versions of the files that are applied.
+    """
+    left = FILES - len(applied)
+    if plan.setting != "checkpoint":
+        return left
+    if not applied:
+        return 1 + FILES - HALF  # the checkpoint, and the files that it does not stand for
+    history = rows(database, "schema_migrations", "version")
+    return left + ((CHECKPOINT,) not in history)
+
+
+def write(plan: Plan, folder: Folder, last: int = FILES) -> None:
+    """Write the run's files, up to a number."""
+    for number in range(1, last + 1):
         text = "".join(f"{step.sql};\n" for step in steps(number, plan))
-        header = NO_TRANSACTION if is_alone(plan, number) else ""
-        folder.write(f"{number:03}_step.sql", header + text)
+        directive = NO_TRANSACTION if is_alone(plan, number) else ""
+        folder.write(f"{number:03}_step.sql", directive + text)
     for name in repeatables(plan):
         folder.write(
             f"R__{name}.sql",
@@ -338,6 +382,12 @@ def check_agreement(plan: Plan, database: Database) -> set[int]:
         done = len(found) if number in applied else progress.get(number, 0)
         expected += [(number, step.row) for step in found[:done] if step.row]
     assert audit == expected, f"applied {sorted(applied)}, progress {progress}, audit {audit}"
+    if plan.setting == "checkpoint":
+        whole = {*range(1, HALF + 1)} <= applied
+        # A checkpoint that was run has its versions with it, and one that is recorded waits for
+        # them.
+        assert whole if CHECKPOINT in applied else had_before(plan) or not applied
+        applied.discard(CHECKPOINT)
     assert not applied & progress.keys()
     assert applied == set(range(1, len(applied) + 1))
     return applied

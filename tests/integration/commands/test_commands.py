@@ -994,7 +994,7 @@ class TestJson:
         folder.write("bad.sql", "SELECT 1;")
         data = self.answer(migrate, "status")
         assert data["pending"] == 2
-        more = {"state", "statements", "statements_done", "left"}
+        more = {"state", "statements", "statements_done", "left", "checkpoint"}
         keys = ROW | more | {"recorded_version", "recorded_file"}
         assert all(entry.keys() == keys for entry in data["migrations"])
         assert [entry["state"] for entry in data["migrations"]] == ["edited", "pending", "pending"]
@@ -1020,6 +1020,8 @@ class TestJson:
                 "statements_done": None,
                 "transaction": True,
                 "left": None,
+                "checkpoint": None,
+                "stands_for": [],
             },
             {
                 "version": 10,
@@ -1029,6 +1031,8 @@ class TestJson:
                 "statements_done": None,
                 "transaction": False,
                 "left": None,
+                "checkpoint": None,
+                "stands_for": [],
             },
         ]
 
@@ -1036,6 +1040,7 @@ class TestJson:
         folder.write("003_bad.sql", "SELECT 'x")
         data = self.answer(migrate, "validate")
         keys = {"version", "file", "description", "checksum", "statements", "transaction"}
+        keys |= {"checkpoint"}
         assert all(entry.keys() == keys for entry in data["migrations"])
         [problem] = data["problems"]
         assert problem.keys() == PROBLEM

@@ -10,6 +10,7 @@ import pytest
 from migrator.adoption.adopt import version_of
 from migrator.adoption.numbers import numbers_of
 from migrator.adoption.tools import ForeignHistory, tool_of
+from migrator.files.migration import Directives
 from migrator.process.errors import UsageError
 from migrator.process.names import Table
 
@@ -70,7 +71,10 @@ def made(applied: list[int] | None, floor: int = 0) -> ForeignHistory:
 
 
 def files(*versions: int) -> list[Migration]:
-    return [cast("Migration", SimpleNamespace(version=version)) for version in versions]
+    return [
+        cast("Migration", SimpleNamespace(version=version, directives=Directives()))
+        for version in versions
+    ]
 
 
 @pytest.mark.parametrize(
