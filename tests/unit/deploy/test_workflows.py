@@ -238,5 +238,5 @@ def test_the_example_shows_the_log_of_the_migrator_to_people() -> None:
         for line in text.splitlines()
         if re.search(r"docker run .*(MIGRATOR_IMAGE|shop-migrator)", line)
     ]
-    assert len(runs) == 3
+    assert len(runs) == 4
     assert all("--env MIGRATOR_LOG_FORMAT " in line for line in runs)
