@@ -69,7 +69,7 @@ def batches(migration: Migration, *, one_by_one: bool) -> list[Batch]:
         migration: the file.
         one_by_one: whether every statement is a message of its own.
     """
-    source, statements = migration.script.source, migration.statements
+    statements = migration.statements
     if one_by_one or _adds_to_an_enum(migration.script, statements):
         return [Batch(range(index, index + 1), quick=False) for index in range(len(statements))]
     groups: list[Batch] = []
