@@ -1,6 +1,6 @@
 """Measure migrator beside its peers, and write docs/performance.md from the results.
 
-python -m benchmarks                        everything: about 20 minutes on an idle machine
+python -m benchmarks                        everything: about 25 minutes on an idle machine
 python -m benchmarks --quick --workload noop --tool dbmate
                                             a look while developing: printed, nothing is written
 python -m benchmarks --render               the page and the charts again, from the results

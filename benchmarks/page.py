@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from benchmarks import chart, tools
 from benchmarks.measures import MEASURES, MEGABYTES, MILLISECONDS, Measure
 from benchmarks.targets import outcome, targets
-from benchmarks.workloads import NOTHING, OURS
+from benchmarks.workloads import NOTHING, OURS, THOUSAND
 
 if TYPE_CHECKING:
     from benchmarks.results import Results
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 KINDS = {tool.name: tool.kind for tool in tools.TOOLS} | {
     tools.BarePython.name: "floor",
     NOTHING: "floor",
+    THOUSAND: "floor",
 }
 NONE = "-"
 
@@ -60,7 +61,7 @@ def machine(results: Results) -> str:
 
 def summary(results: Results) -> str:
     """Return the medians: a row for each tool, a column for each measure."""
-    shown = [m for m in MEASURES if m.key in results.values and m.key != "container"]
+    shown = [m for m in MEASURES if m.key in results.values and m.compared]
     rows = [["", *(measure.column for measure in shown)]]
     for tool in results.tools:
         cells = [f"**{tool}**" if tool == OURS else tool]

@@ -27,19 +27,21 @@ class Outcome(NamedTuple):
         status: the exit status; None when it was ended because it took too long.
         output: the first line that it wrote about an error, else the last of all.
         memory: peak of the resident memory of all its processes, in bytes, if that was asked for.
+        wrong: what is wrong with its result, although it has ended without an error.
     """
 
     seconds: float
     status: int | None
     output: str
     memory: int = 0
+    wrong: str = ""
 
     @property
     def failure(self) -> str:
         """Why it failed; empty when it did not."""
         if self.status is None:
             return f"not done after {self.seconds:.0f} s"
-        return f"exit status {self.status}: {self.output[:90]}" if self.status else ""
+        return f"exit status {self.status}: {self.output[:90]}" if self.status else self.wrong
 
 
 class Run:

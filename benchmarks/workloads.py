@@ -26,7 +26,7 @@ from tests.support.postgres import installed
 from tests.support.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from benchmarks.process import Outcome
     from tests.support.postgres import Server
@@ -41,7 +41,12 @@ ROWS = 50_000
 COPY_BYTES = 50_000_000
 MANY = 10_000
 IMAGE = "migrator-benchmark"
+STATISTICS_LATE = 5.0  # seconds after which statistics are read although somebody is connected
+FRESH, MOST_FRESH = 1_000, 10_000  # files, to see how the time grows with them
 OURS = Migrator.name
+THOUSAND = "the first thousand of them, migrator"
+# Read by libpq, and by the drivers of Go, Rust and JavaScript that have no libpq.
+WITHOUT_WAITING = {"PGOPTIONS": "-c synchronous_commit=off"}
 NOTHING = "python -c pass, in the same image"
 
 _STEPS = (
@@ -124,10 +129,49 @@ class Lab:
                     left.remove(name)
 
     def run(
-        self, tool: Tool, folder: Path, url: str, *, limit: float = LIMIT, memory: bool = False
+        self,
+        tool: Tool,
+        folder: Path,
+        url: str,
+        *,
+        environ: Mapping[str, str] | None = None,
+        limit: float = LIMIT,
+        memory: bool = False,
     ) -> Outcome:
-        """Run a tool to its end."""
-        return process.run(tool.command(folder, url), str(folder), limit, memory=memory)
+        """Run a tool to its end, with environment variables on top of its own."""
+        command = tool.command(folder, url)
+        command = command._replace(environ={**command.environ, **(environ or {})})
+        return process.run(command, str(folder), limit, memory=memory)
+
+    def disk_waits(self) -> int:
+        """Return how often somebody has waited until the server's log (WAL) was on the disk.
+
+        A session hands in what it has counted when it ends, so this waits for the end of all
+        others. Since PostgreSQL 18 the server tells who has waited, and only clients count. Before
+        that, the flushes of the WAL writer are in the number: when there is something to flush, it
+        does so about every 200 ms (PostgreSQL documentation, "Write Ahead Log": wal_writer_delay).
+        """
+        with closing(psycopg2.connect(self.server.url())) as connection:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            deadline = time.monotonic() + STATISTICS_LATE
+            while time.monotonic() < deadline:
+                cursor.execute(
+                    "SELECT FROM pg_stat_activity"
+                    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                )
+                if not cursor.rowcount:
+                    break
+                time.sleep(0.002)
+            if self.server.version >= 18:
+                cursor.execute(
+                    "SELECT sum(fsyncs) FROM pg_stat_io"
+                    " WHERE object = 'wal' AND backend_type = 'client backend'"
+                )
+            else:
+                cursor.execute("SELECT wal_sync FROM pg_stat_wal")
+            [(count,)] = cursor.fetchall()
+            return int(count)
 
 
 def files(count: int) -> list[File]:
@@ -213,18 +257,97 @@ def _nothing_to_do(
             then(databases[OURS])
 
 
-def fresh(lab: Lab, measure: str, count: int, *, most: int = 1000) -> None:
+def fresh(lab: Lab, count: int, *, most: int = 1000) -> None:
     """Measure applying so many migrations to an empty database."""
-    made = files(count)
 
     def action(tool: Tool) -> float | str:
-        with empty_database(lab.server) as database:
-            folder = lab.folder(tool, measure, made, database.url)
-            lab.server.execute("CHECKPOINT")
-            outcome = lab.run(tool, folder, database.url)
-            return outcome.failure or is_right(database, tool, count) or outcome.seconds
+        outcome, _ = _build(lab, tool, count)
+        return outcome.failure or outcome.seconds
 
-    lab.each(measure, action, most=most)
+    lab.each(f"fresh{count}", action, most=most)
+
+
+def fresh_200(lab: Lab) -> None:
+    """Measure applying 200 migrations to an empty database, and count the waits for the disk."""
+    count = 200
+
+    def action(tool: Tool) -> float | str:
+        outcome, waits = _build(lab, tool, count)
+        if not outcome.failure:
+            lab.results.add("waits", tool.name, waits / count)
+        return outcome.failure or outcome.seconds
+
+    lab.each("fresh200", action)
+
+
+def fresh_without_waiting(lab: Lab) -> None:
+    """Measure applying 200 migrations when no commit of the others waits for the disk.
+
+    Only tools take part on whose connection the server has the setting then. Ours runs as always.
+    """
+    count = 200
+    able = {}
+    for name, tool in lab.tools.items():
+        if tool.name == OURS or not (reason := _waits_all_the_same(lab, tool)):
+            able[name] = tool
+        else:
+            lab.results.note("quick200", name, reason)
+
+    def action(tool: Tool) -> float | str:
+        environ = {} if tool.name == OURS else WITHOUT_WAITING
+        outcome, _ = _build(lab, tool, count, environ=environ)
+        return outcome.failure or outcome.seconds
+
+    with lab.only(able):
+        lab.each("quick200", action)
+
+
+def _waits_all_the_same(lab: Lab, tool: Tool) -> str:
+    """Return why a tool's commits wait for the disk, although its connection is told not to."""
+    sql = "CREATE TABLE found AS SELECT current_setting('synchronous_commit') AS setting;"
+    with empty_database(lab.server) as database:
+        folder = lab.folder(tool, "quick_setting", [File(1, "setting", sql)], database.url)
+        outcome = lab.run(tool, folder, database.url, environ=WITHOUT_WAITING)
+        if outcome.failure:
+            return f"cannot: {outcome.failure}"
+        [(setting,)] = database.execute("SELECT setting FROM found")
+        if setting == "off":
+            return ""
+        return f"no switch: with PGOPTIONS, synchronous_commit was still {setting}"
+
+
+def fresh_10_000(lab: Lab) -> None:
+    """Measure how long ours needs for 10,000 fresh migrations, and for the first 1,000 of them."""
+    if OURS not in lab.tools:
+        return
+    counts = {OURS: MOST_FRESH, THOUSAND: FRESH}
+    for number in range(min(lab.rounds, 3)):
+        for name in rotated(list(counts), number):
+            outcome, _ = _build(lab, lab.tools[OURS], counts[name], limit=3 * LIMIT)
+            if outcome.failure:
+                lab.results.note("fresh10000", name, outcome.failure)
+                return
+            lab.results.add("fresh10000", name, outcome.seconds)
+
+
+def _build(
+    lab: Lab,
+    tool: Tool,
+    count: int,
+    *,
+    environ: Mapping[str, str] | None = None,
+    limit: float = LIMIT,
+) -> tuple[Outcome, int]:
+    """Apply `files(count)` to an empty database; return how it went, and the waits for the disk."""
+    with empty_database(lab.server) as database:
+        folder = lab.folder(tool, f"fresh{count}", files(count), database.url)
+        lab.server.execute("CHECKPOINT")
+        before = lab.disk_waits()
+        outcome = lab.run(tool, folder, database.url, environ=environ, limit=limit)
+        waits = lab.disk_waits() - before
+        if not outcome.failure and (wrong := is_right(database, tool, count)):
+            outcome = outcome._replace(wrong=wrong)
+        return outcome, waits
 
 
 def far_away(lab: Lab) -> None:
@@ -330,18 +453,17 @@ def _apply_file(
         lab.server.execute("CHECKPOINT")
         outcome = lab.run(tool, folder, database.url, memory=memory)
         if not outcome.failure and database.execute("SELECT count(*) FROM words") != [(rows,)]:
-            return outcome._replace(status=0, output="rows are missing")
+            return outcome._replace(wrong="rows are missing")
         return outcome
 
 
 def memory(lab: Lab) -> None:
-    """Measure the peak memory of applying 200 migrations, and of one file of 50,000 INSERTs."""
-    made = files(200)
+    """Measure the peak memory of 200 and 1,000 migrations, and of a file of 50,000 INSERTs."""
     rows = "".join(f"INSERT INTO words VALUES ({n}, 'word {n}');\n" for n in range(1, ROWS + 1))
 
-    def fresh_200(tool: Tool) -> float | str:
+    def small(tool: Tool, count: int) -> float | str:
         with empty_database(lab.server) as database:
-            folder = lab.folder(tool, "memory", made, database.url)
+            folder = lab.folder(tool, f"fresh{count}", files(count), database.url)
             outcome = lab.run(tool, folder, database.url, memory=True)
             return outcome.failure or outcome.memory
 
@@ -349,7 +471,8 @@ def memory(lab: Lab) -> None:
         outcome = _apply_file(lab, tool, "inserts", rows, ROWS, memory=True)
         return outcome.failure or outcome.memory
 
-    lab.each("memory", fresh_200, most=1)
+    lab.each("memory", lambda tool: small(tool, 200), most=1)
+    lab.each("memory1000", lambda tool: small(tool, FRESH), most=1)
     lab.each("memory_inserts", large, most=1)
 
 
@@ -497,8 +620,10 @@ def _databases(lab: Lab) -> Iterator[dict[str, Database]]:
 
 WORKLOADS: dict[str, Callable[[Lab], None]] = {
     "noop": nothing_to_do,
-    "fresh200": lambda lab: fresh(lab, "fresh200", 200),
-    "fresh1000": lambda lab: fresh(lab, "fresh1000", 1000, most=3),
+    "fresh200": fresh_200,
+    "quick200": fresh_without_waiting,
+    "fresh1000": lambda lab: fresh(lab, FRESH, most=3),
+    "fresh10000": fresh_10_000,
     "far": far_away,
     "inserts": inserts,
     "copy": copy,

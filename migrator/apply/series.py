@@ -34,6 +34,7 @@ from migrator.process.errors import Interrupted
 from migrator.process.log import get_logger
 from migrator.process.names import literal
 from migrator.server import notices
+from migrator.server.session import ConnectionLost, ServerError
 from migrator.server.session_settings import OUR_SETTINGS, UNDO_ROLLED_BACK
 from migrator.watch import impact, observer
 
@@ -156,9 +157,9 @@ def send(session: Session, series: Series) -> list[Done]:
                 session, files[0], everything, series.head, series.tail, commits=True
             )
     except (StatementFailed, statements.Unplaced, Interrupted) as error:
-        # As long as the transaction of the first file is open, nothing is committed.
-        is_first = session.in_transaction and len(began) <= 1
-        if began and not is_first and (done := _committed(session, began)):
+        # A transaction that is open may be that of the next file, which has not reported yet.
+        nothing = session.in_transaction and len(files) == 1
+        if began and not nothing and (done := _committed(session, began)):
             raise PartlyApplied(done, error) from None
         if not began and isinstance(error, StatementFailed):
             # The server reads a whole message first, so the error may be that of any file.
@@ -247,14 +248,16 @@ def _committed(session: Session, began: Mapping[int, int]) -> list[Done]:
         began: the versions whose transactions have begun, with the numbers of these transactions.
 
     Raises:
-        ConnectionLost: the connection broke, so nobody knows.
-        ServerError: the server refused.
+        ConnectionLost: the server does not say. The next connection reads the whole history.
     """
-    # Until the server has answered, these are as unsure as after a lost connection.
     session.may_have_committed = True
-    if session.in_transaction:
-        session.read_in_spite_of_signals(f"ROLLBACK; {UNDO_ROLLED_BACK}")
     query = committed_sql(session.settings.table, began)
-    rows = session.read_in_spite_of_signals(f"RESET ALL; {session.set_to.ours}; {query}")
+    try:
+        if session.in_transaction:
+            session.read_in_spite_of_signals(f"ROLLBACK; {UNDO_ROLLED_BACK}")
+        rows = session.read_in_spite_of_signals(f"RESET ALL; {session.set_to.role}{OUR_SETTINGS}; {query}")
+    except ServerError as refused:
+        session.close()
+        raise ConnectionLost(refused.message) from None
     session.may_have_committed = False
     return [Done(round(float(milliseconds)), impact.Impact()) for _, milliseconds in sorted(rows)]

@@ -139,8 +139,8 @@ class RunState:
             )
         if self.unsure and self.apart:
             return (
-                f"how many of {self.running} are applied is not known, because the connection was "
-                f"lost while they were sent together; the next run will see; before them, "
+                f"how many of {self.running} are applied is not known, because the connection "
+                "ended before the server had said it; the next run will see; before them, "
                 f"{self.done}"
             )
         if self.unsure:

@@ -89,11 +89,9 @@ def apply_each(
     with observer.watching(session), durability.flushed(session, state):
         while at < len(plan.pending):
             group = plan.pending if single else plan.pending[at : at + 1]
-            later = plan.pending[at + len(group) : at + series.MOST_FILES]
-            state.group = group
             turn = Turn(
                 group=group,
-                later=later,
+                later=plan.pending[at + len(group) : at + series.MOST_FILES],
                 fingerprint=fingerprint,
                 highest=state.current,
                 first=not at,
@@ -101,15 +99,7 @@ def apply_each(
                 watched=state.had_tables,
                 careful=careful,
             )
-            cause = None
-            try:
-                if state.resumable:
-                    results = stepwise.resume(session, group[0], fingerprint, state)
-                else:
-                    results = _apply_turn(session, turn, state)
-            except PartlyApplied as partly:
-                results, cause = partly.done, partly.cause
-            state.group = ()
+            results, cause = _take(session, turn, state)
             if results is None:
                 durability.flush(session, state)
                 return False
@@ -121,6 +111,28 @@ def apply_each(
                 state.group = plan.pending[at : at + 1]
                 raise cause
     return True
+
+
+def _take(
+    session: Session, turn: Turn, state: RunState
+) -> tuple[Sequence[Done] | None, Exception | None]:
+    """Apply the first migrations of a turn, and perhaps later ones.
+
+    Returns:
+        The results of those that are committed, or None when another migrator has changed the
+        history. And the error of the next one, when it was sent together with these.
+    """
+    state.group, cause = turn.group, None
+    results: Sequence[Done] | None
+    try:
+        if state.resumable:
+            results = stepwise.resume(session, turn.group[0], turn.fingerprint, state)
+        else:
+            results = _apply_turn(session, turn, state)
+    except PartlyApplied as partly:
+        results, cause = partly.done, partly.cause
+    state.group = ()
+    return results, cause
 
 
 def _waiting(pending: Sequence[Migration], state: RunState) -> frozenset[int]:

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.apply.test_hygiene import AS_WHOM, DIRT, PROBE, check, url
 from tests.support.migrator import NO_TRANSACTION
 from tests.support.proxy import Proxy
-from tests.support.sessions import Session, blocked, nothing_left, role
+from tests.support.sessions import Session, blocked, eventually, nothing_left, role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -349,3 +349,51 @@ def test_what_a_file_leaves_reaches_no_file_after_it(
             "SELECT relnamespace::regnamespace::text, pg_get_userbyid(relowner)::text, count(*)"
             " FROM pg_class WHERE relname ~ '^light_' GROUP BY 1, 2"
         ) == [("public", user, 2 * len(kinds))]
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_signal_before_the_next_file_has_reported_leaves_the_first_one(
+    migrate: Migrate, folder: Folder, database: Database, proxy: Proxy, *, readable: bool
+) -> None:
+    """The open transaction is that of the next file then."""
+    folder.write("002_x.sql", "COMMENT ON TABLE t1 IS 'waits';")
+    with (
+        Session(database.admin_url, "the application") as other,
+        Session(database.admin_url, "the administrator") as history,
+    ):
+
+        def lock(text: str) -> None:
+            if "IS 'waits'" in text:
+                other.run("LOCK TABLE t1")
+
+        proxy.on_query = lock
+        process = migrate.start(
+            "--lock-timeout", "20s",
+            env={"DATABASE_URL": proxy.url(database.url), "MIGRATOR_LOCK_WAIT": "2min"},
+        )  # fmt: skip
+        blocked(database, "BEGIN")
+        thread = history.run_later("LOCK TABLE schema_migrations")
+        waits = (
+            "SELECT 1 FROM pg_locks WHERE relation = 'schema_migrations'::regclass"
+            " AND mode = 'AccessExclusiveLock' AND NOT granted"
+        )
+        eventually(lambda: database.execute(waits))
+        other.end()
+        thread.join()
+        blocked(database, "BEGIN")
+        process.send_signal(signal.SIGTERM)
+        if readable:
+            blocked(database, "RESET ALL")
+            history.end()
+        run = process.wait()
+    assert run.status == 143
+    assert recorded(database) == [1, 2]
+    message = str(run.events[-1])
+    if "is not known" in message:  # the history was locked for too long
+        assert applied(run) == [1]
+        assert "how many of 002_x.sql to 009_x.sql are applied is not known" in message
+    else:
+        assert readable
+        assert applied(run) == [1, 2]
+        assert "003_x.sql was not applied" in message
+    assert applied(migrate()) == list(range(3, FILES + 1))

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from benchmarks import chart, page
+from benchmarks.measures import MEASURES
 from benchmarks.results import Results, Spread, rotated, slope, spread
 from benchmarks.targets import targets
+from benchmarks.workloads import THOUSAND
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(__file__).parents[3]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def results(**values: dict[str, list[float]]) -> Results:
     return Results(
         machine={"server": "PostgreSQL"},
-        tools={"migrator": "1.0", "psql script": "15", "dbmate": "2", "Alembic": "1"},
+        tools={
+            "migrator": "1.0",
+            "psql script": "15",
+            "Python script": "3",
+            "dbmate": "2",
+            "Alembic": "1",
+        },
         missing={"goose": "no package"},
         values=values,
     )
@@ -97,13 +103,87 @@ class TestChart:
         assert len(list(root.iter(f"{SVG}path"))) == 1
 
 
-class TestPage:
+class TestTargets:
     def test_a_target_is_judged_by_the_ratio(self) -> None:
         found = results(fresh200={"migrator": [1.0], "psql script": [0.9], "dbmate": [1.2]})
         floor, peers, *others = targets(found)
         assert (floor.found, floor.holds) == ("1.11 times", False)
         assert (peers.found, peers.holds) == ("dbmate takes 1.20 times", True)
         assert {target.holds for target in others} == {None}
+
+    @pytest.mark.parametrize(
+        ("text", "measure", "ours", "name", "holds", "misses"),
+        [
+            ("200 fresh: at most 0.80 times the", "fresh200", 0.8, "psql script", 1.0, 0.99),
+            ("1,000 fresh: at most 0.75 times the", "fresh1000", 0.75, "psql script", 1.0, 0.99),
+            ("200 fresh: every peer takes at least 1.2 times", "fresh200", 1.0, "dbmate", 1.2, 1.1),
+            ("1,000 fresh: every peer takes at least", "fresh1000", 1.0, "dbmate", 1.2, 1.1),
+            ("far away: every peer takes at least 3 times", "far", 1.0, "dbmate", 3.0, 2.9),
+            ("INSERTs: at most 1.25 times the fastest", "inserts", 1.25, "dbmate", 1.0, 0.99),
+            ("nothing to do: at most 1.35 times the", "noop", 1.35, "Python script", 1.0, 0.99),
+            ("10,000 applied: at most 2.2 times", "many", 2.2, "Python script", 1.0, 0.99),
+            ("10,000 fresh: at most 11 times", "fresh10000", 22.0, THOUSAND, 2.0, 1.9),
+        ],
+    )
+    def test_a_ratio_has_a_limit(
+        self, text: str, measure: str, ours: float, name: str, holds: float, misses: float
+    ) -> None:
+        for theirs, expected in ((holds, True), (misses, False)):
+            found = results(**{measure: {"migrator": [ours], name: [theirs]}})
+            [target] = [target for target in targets(found) if text in target.text]
+            assert target.holds is expected, target
+
+    def test_the_nearest_peer_decides_and_a_floor_is_none(self) -> None:
+        found = results(
+            fresh200={
+                "migrator": [1.0],
+                "Python script": [0.5],
+                "dbmate": [1.1],
+                "Alembic": [1.3],
+            }
+        )
+        [peers] = [t for t in targets(found) if t.text.startswith("200 fresh: every peer")]
+        assert (peers.found, peers.holds) == ("dbmate takes 1.10 times", False)
+
+    @pytest.mark.parametrize("measure", ["memory1000", "memory_inserts"])
+    def test_memory_has_a_limit(self, measure: str) -> None:
+        for megabytes, expected in ((40, True), (41, False)):
+            found = results(**{measure: {"migrator": [megabytes * 1e6]}})
+            [target] = [target for target in targets(found) if target.holds is not None]
+            assert (target.found, target.holds) == (f"{megabytes} MB", expected)
+            assert target.text.endswith("at most 40 MB of memory")
+
+
+class TestPage:
+    def test_results_without_the_latest_measures_are_shown(self) -> None:
+        found = Results.load(ROOT / "docs" / "performance" / "results.json")
+        latest = ("quick200", "fresh10000", "waits", "memory1000")
+        for key in latest:
+            found.values.pop(key, None)
+            found.notes.pop(key, None)
+        text = page.page(found, (ROOT / "benchmarks" / "performance.md").read_text())
+        assert "| 10,000 fresh: at most 11 times the time of 1,000 | - | not measured |" in text
+        for measure in MEASURES:
+            assert (f"### {measure.title}\n" in text) is (measure.key not in latest)
+        assert not {f"{key}.svg" for key in latest} & set(page.charts(found))
+
+    def test_what_is_measured_of_ours_alone_has_no_column(self) -> None:
+        found = results(
+            waits={"migrator": [0.005], "dbmate": [1.05]},
+            fresh10000={"migrator": [30.0], THOUSAND: [3.0]},
+        )
+        assert page.summary(found).splitlines() == [
+            "|  | waits for the disk |",
+            "| --- | ---: |",
+            "| **migrator** | 0.01 |",
+            "| psql script | - |",
+            "| Python script | - |",
+            "| dbmate | 1.05 |",
+            "| Alembic | - |",
+        ]
+        text = page.page(found, "{details}")
+        assert f"| {THOUSAND} | 3.00 s |  | 0.10 (0.10 … 0.10) | 1 |  |" in text
+        assert set(page.charts(found)) == {"waits.svg", "fresh10000.svg"}
 
     def test_says_who_failed_and_who_is_missing(self) -> None:
         found = results(noop={"migrator": [0.1], "dbmate": [0.05]})
