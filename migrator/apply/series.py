@@ -255,7 +255,8 @@ def _committed(session: Session, began: Mapping[int, int]) -> list[Done]:
     try:
         if session.in_transaction:
             session.read_in_spite_of_signals(f"ROLLBACK; {UNDO_ROLLED_BACK}")
-        rows = session.read_in_spite_of_signals(f"RESET ALL; {session.set_to.role}{OUR_SETTINGS}; {query}")
+        begin = f"RESET ALL; {session.set_to.role}{OUR_SETTINGS}"
+        rows = session.read_in_spite_of_signals(f"{begin}; {query}")
     except ServerError as refused:
         session.close()
         raise ConnectionLost(refused.message) from None
