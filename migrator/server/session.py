@@ -229,7 +229,7 @@ class Session:
             when another role has a hand in them; otherwise empty.
         refusals: why we must not write into the migrator's tables at all.
         may_have_committed: whether the server has not answered the last message, and that message
-            ended with COMMIT.
+            has a COMMIT.
         set_to: the SQL that sets the role, the path and the values of the run's settings.
         is_set: whether the session itself is set to them, for a file outside a transaction.
     """
