@@ -518,7 +518,8 @@ class TestRoleWithoutRights:
             assert run.status == UNREACHABLE
             error = run.event("database unavailable")
             assert error["message"] == (
-                "the server refused: permission denied for schema public (42501)"
+                "the server refused: permission denied for schema public (42501); the database is "
+                "at version 0, this run has applied nothing"
             )
             assert "GRANT CREATE ON SCHEMA public" in error["hint"]
             assert snapshot(database) == before

@@ -258,6 +258,7 @@ def check(run: Run) -> None:
             assert keys - {"scratch"} == documented.keys - {
                 *("scratch", "more_locks", "more_rows"),
                 *("acts_as", "schema"),  # only with settings that no scene has
+                *("stands_for", "missing"),  # only of checkpoints and repeatables
             }
     if run.status not in (0, PENDING):
         assert events[-1]["event"] in LAST_EVENTS

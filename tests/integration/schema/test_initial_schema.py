@@ -26,6 +26,8 @@ GUIDE = "\n".join(
 )
 # How two blocks of the guide begin: the one that is not a file, and the one that contracts.
 QUERY = "-- Write one UPDATE"
+# What blocks have that need a value of MIGRATOR_SET, and tables of their own; test_values runs one.
+VALUE = "current_setting('app."
 CONTRACT = "-- Remove practice_text"
 
 
@@ -414,7 +416,9 @@ def guide_blocks() -> list[str]:
 
 def guide_files(*, until: str = "\0") -> dict[str, str]:
     """Return the files of the guide, up to the one that begins with `until`, by their name."""
-    blocks = [block for block in guide_blocks() if not block.startswith(QUERY)]
+    blocks = [
+        block for block in guide_blocks() if not block.startswith(QUERY) and VALUE not in block
+    ]
     chosen = itertools.takewhile(lambda block: not block.startswith(until), blocks)
     return {f"{version:03}_block.sql": block for version, block in enumerate(chosen, 2)}
 
@@ -442,7 +446,7 @@ def apply(migrate: Migrate, files: dict[str, str]) -> None:
 def test_every_block_of_sql_in_the_guide_is_found() -> None:
     blocks = guide_blocks()
     assert len(blocks) == GUIDE.count("```sql")
-    assert len(guide_files()) == len(blocks) - 1
+    assert len(guide_files()) == len(blocks) - 1 - sum(VALUE in block for block in blocks)
     assert 0 < len(guide_files(until=CONTRACT)) < len(guide_files())
 
 

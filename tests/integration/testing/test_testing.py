@@ -412,9 +412,8 @@ class TestPlugin:
     def test_the_files_get_the_values_of_the_ini_file_and_of_the_variable(
         self, server: Server, application: Path
     ) -> None:
-        (application / "migrations/002_env.sql").write_text(
-            "SELECT current_setting('app.env'); COMMENT ON TABLE pets IS 'with values';"
-        )
+        with (application / "migrations/001_pets.sql").open("a") as file:
+            file.write("SELECT current_setting('app.env');")
         options = f"migrator_server_url = {server.url()}\n"
         (application / "pytest.ini").write_text(f"[pytest]\n{options}")
         assert "MIGRATOR_SET=app.env" in self.run(application).stdout
