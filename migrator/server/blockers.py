@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MOST = 5  # blockers are returned
 _LONGEST_LINE = 200  # characters of a query that are shown
-_SEARCHED = 20_000  # characters of a statement are searched for the names of tables
+_SEARCHED = 50_000  # characters of a statement are searched for the names of tables
 # A name or a keyword is in the group. Comments and strings have no group, since no word in them
 # names a table.
 _WORD = re.compile(
