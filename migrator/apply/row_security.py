@@ -164,7 +164,7 @@ def log_row_security(migration: Migration, index: int, found: RowSecurity) -> No
     """
     log.warning(
         "row security applies",
-        version=migration.version,
+        **migration.number,
         file=migration.file,
         line=migration.place(migration.statements[index].start)[0],
         relation=found.relation,

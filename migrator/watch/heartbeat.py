@@ -61,7 +61,9 @@ def fields(activity: Activity, elapsed: float, report: Report, hint: str) -> dic
         report: what is known of it.
         hint: what to do; may be empty.
     """
-    place: dict[str, Any] = {"version": activity.version, "file": activity.file}
+    # A repeatable has no version.
+    place: dict[str, Any] = {"version": activity.version} if activity.version else {}
+    place |= {"file": activity.file}
     if activity.statement is not None:
         place |= {"line": activity.line, "statement": activity.statement}
     progress, waiting, left = report.progress, report.waiting, report.phase_left_s

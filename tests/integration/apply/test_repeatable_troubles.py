@@ -505,3 +505,25 @@ class TestComparing:
         assert run.status == 0, run.out + run.err
         assert applied(migrate()) == ["R__views.sql"]
         assert applied(migrate()) == []
+
+
+def test_the_heartbeat_has_its_file_and_no_version(migrate: Migrate, folder: Folder) -> None:
+    folder.write("R__slow.sql", "SELECT 1;\nSELECT pg_sleep(2);")
+    run = migrate(env={"MIGRATOR_HEARTBEAT": "1s"})
+    assert run.status == 0, run.err
+    event = run.event("still running")
+    assert "version" not in event
+    assert (event["file"], event["line"]) == ("R__slow.sql", 2)
+
+
+def test_new_makes_one_that_runs_when_it_is_written(migrate: Migrate, folder: Folder) -> None:
+    made = migrate("new", "--repeatable", "names", "of", "pets")
+    assert (made.status, made.out) == (0, f"{folder.path / 'R__names_of_pets.sql'}\n")
+    assert migrate("new", "--repeatable", "names of pets").status == 2
+    text = (folder.path / "R__names_of_pets.sql").read_text()
+    assert migrate().status == 5  # it is still the template
+    lines = [line.removeprefix("-- ") for line in text.splitlines()]
+    start = lines.index("CREATE OR REPLACE FUNCTION name(argument integer) RETURNS integer")
+    function = "\n".join(lines[start : start + 3])
+    folder.write("R__names_of_pets.sql", f"-- Names of pets\n\n{function}\n")
+    assert applied(migrate()) == ["R__names_of_pets.sql"]
