@@ -49,9 +49,9 @@ def flush(session: Session, state: RunState) -> None:
     """
     if not state.unflushed or state.scratch:
         return
-    if session.in_transaction:
-        session.read_in_spite_of_signals("ROLLBACK")
     with suppress(ServerError):
+        if session.in_transaction:
+            session.read_in_spite_of_signals("ROLLBACK")
         session.read_in_spite_of_signals(_FLUSH)
         state.unflushed.clear()
 

@@ -42,15 +42,15 @@ class Turn(NamedTuple):
     careful: bool
 
 
-def first_sql(turn: Turn, migration: Migration, *, later: bool = False) -> str:
+def first_sql(migration: Migration, *, watched: bool, later: bool = False) -> str:
     """Return the statement before a file that the report on its locks needs.
 
     Args:
-        turn: the migrations of the transaction.
         migration: the file.
+        watched: whether the locks are reported.
         later: whether another file is before it in the same transaction.
     """
-    return impact.first_sql(migration, later=later) if turn.watched else "SELECT"
+    return impact.first_sql(migration, later=later) if watched else "SELECT"
 
 
 def end_sql(
@@ -76,7 +76,18 @@ def end_sql(
         others=fingerprint,
         after=before.version if before else None,
     )
-    report = impact.REPORT_SQL if turn.watched else ""
+    return closing_sql(session, record, watched=turn.watched)
+
+
+def closing_sql(session: Session, record: str, *, watched: bool) -> str:
+    """Return the SQL after a file's statements: reset the session, report locks, the record.
+
+    Args:
+        session: the session that the SQL will run in.
+        record: the SQL that records the file.
+        watched: whether the locks are reported.
+    """
+    report = impact.REPORT_SQL if watched else ""
     return ";\n".join(filter(None, (session.set_to.reset, report, RESET_STATE, record)))
 
 
@@ -90,7 +101,8 @@ def following_sql(session: Session, turn: Turn, migration: Migration) -> str:
     """
     limits = statements.limits_sql(session, migration, local=True)
     # The record is written with a search_path and a time zone that are not meant for files.
-    return f"{limits};\n{first_sql(turn, migration, later=True)};\n{session.set_to.next_file}"
+    first = first_sql(migration, watched=turn.watched, later=True)
+    return f"{limits};\n{first};\n{session.set_to.next_file}"
 
 
 def commit_sql(turn: Turn, migration: Migration) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from migrator.apply import durability, statements, stepwise
+from migrator.apply import durability, frame, statements, stepwise
 from migrator.apply.outcome import Applied, Done, MigrationFailed
 from migrator.apply.row_security import log_row_security
 from migrator.apply.rows import FileRows, summed
-from migrator.apply.transaction import log_applied
+from migrator.apply.transaction import log_applied, may_be_the_last_try
 from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.history import lock
@@ -30,7 +30,6 @@ from migrator.history.table import (
 from migrator.process.errors import MigratorError
 from migrator.process.log import get_logger
 from migrator.server import retry
-from migrator.server.session_settings import RESET_STATE
 from migrator.watch import impact, observer
 
 if TYPE_CHECKING:
@@ -225,8 +224,7 @@ class _Turn:
         """
         session, state, repeatable = self.session, self.state, self.repeatable
         settings = session.settings
-        # There may be no time for a second try, so the first try has to say where it fails.
-        hurry = settings.lock_wait < 4 * settings.lock_timeout
+        hurry = may_be_the_last_try(settings)
 
         def attempt(tries: int) -> Done | None:
             try:
@@ -258,7 +256,7 @@ class _Turn:
             Unplaced: the server does not say which statement failed.
         """
         session, repeatable = self.session, self.repeatable
-        table = session.settings.table
+        table, watched = session.settings.table, self.state.had_tables
         isolation = repeatable.directives.isolation
         if isolation:  # the snapshot must be younger than the lock; see `transaction`
             lock.acquire(session)
@@ -266,7 +264,7 @@ class _Turn:
             session,
             statements.limits_sql(session, repeatable, local=True),
             f"{session.set_to.usual_values}, {position_sql(table)}, {fingerprint_sql(table)}",
-            first=impact.first_sql(repeatable, later=False) if self.state.had_tables else "SELECT",
+            first=frame.first_sql(repeatable, watched=watched),
             isolation=isolation or "READ COMMITTED",
         )
         if read_fingerprint(columns) != self.fingerprint or position != self.position:
@@ -282,9 +280,7 @@ class _Turn:
             unchanged=expected_sql(table, self.fingerprint),
             applied_by=applied_by(),
         )
-        report = impact.REPORT_SQL if self.state.had_tables else ""
-        tail = (session.set_to.reset, report, RESET_STATE, record, "COMMIT")
-        end = ";\n".join(filter(None, tail))
+        end = f"{frame.closing_sql(session, record, watched=watched)};\nCOMMIT"
         try:
             statements.send(session, repeatable, end, times, rows, one_by_one=one_by_one)
         except StatementFailed:

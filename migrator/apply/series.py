@@ -102,7 +102,8 @@ def make(session: Session, turn: Turn) -> Series:
             reached_sql(table, turn.highest, first.version),
             first.version,
         )
-        head = f"{claim};\n{session.guard}{frame.first_sql(turn, first)};\n{session.set_to.usual}"
+        before = frame.first_sql(first, watched=turn.watched)
+        head = f"{claim};\n{session.guard}{before};\n{session.set_to.usual}"
         end = frame.end_sql(session, turn, first, turn.fingerprint)
         end = f"{end};\n{frame.commit_sql(turn, first)}"
     files, pieces = [first], [end]
@@ -158,8 +159,8 @@ def send(session: Session, series: Series) -> list[Done]:
             )
     except (StatementFailed, statements.Unplaced, Interrupted) as error:
         # A transaction that is open may be that of the next file, which has not reported yet.
-        nothing = session.in_transaction and len(files) == 1
-        if began and not nothing and (done := _committed(session, began)):
+        may_be_committed = began and (len(files) > 1 or not session.in_transaction)
+        if may_be_committed and (done := _committed(session, began)):
             raise PartlyApplied(done, error) from None
         if not began and isinstance(error, StatementFailed):
             # The server reads a whole message first, so the error may be that of any file.

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
     from migrator.history.table import History
+    from migrator.process.settings import Settings
     from migrator.server.session import Session
     from migrator.watch.impact import Lock, LockedRelation
 
@@ -277,11 +278,15 @@ def _advice(session: Session, failed: StatementFailed) -> dict[str, str]:
     return {INSUFFICIENT_PRIVILEGE: cure} if cure else {}
 
 
+def may_be_the_last_try(settings: Settings) -> bool:
+    """Decide whether the first try has to say where it fails, because there may be no second."""
+    return settings.lock_wait < 4 * settings.lock_timeout
+
+
 def _quickest_sending(session: Session, turn: Turn, state: RunState) -> Sending:
     """Return how to send the first try of a transaction."""
     settings = session.settings
-    # There may be no time for a second try, so the first try has to say where it fails.
-    if turn.careful or settings.lock_wait < 4 * settings.lock_timeout:
+    if turn.careful or may_be_the_last_try(settings):
         return Sending.ONE_BY_ONE
     if turn.group[0].directives.isolation:
         return Sending.IN_BATCHES
@@ -354,7 +359,7 @@ def _send_in_steps(
         session,
         statements.limits_sql(session, group[0], local=True),
         f"{session.set_to.usual_values}, {fingerprint_sql(table)}",
-        first=frame.first_sql(turn, group[0]),
+        first=frame.first_sql(group[0], watched=turn.watched),
         isolation=isolation or "READ COMMITTED",
     )
     if read_fingerprint(columns[-2:]) != fingerprint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     kinds = [dict(report.user_properties).get(KIND) for report in reports]
     for kind, count in sorted(Counter(kind for kind in kinds if kind).items()):
         terminalreporter.write_line(f"chaos: {count:5} {kind}")
+
+
+@contextmanager
+def told_how_to_repeat(plan: object, number: int, runs: int) -> Iterator[None]:
+    """In the block, an error says what was planned, and how to have the run again.
+
+    Args:
+        plan: what the run was to do.
+        number: which run it was, from 0.
+        runs: how many runs there are, as CHAOS_RUNS is given.
+    """
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"{plan}\nagain with: CHAOS_SEED={SEED} CHAOS_RUNS={runs} -k '[{number}-'")
+        raise
 
 
 @pytest.fixture(scope="session")

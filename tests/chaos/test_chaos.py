@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.conftest import KIND, SEED
+from tests.chaos.conftest import KIND, SEED, told_how_to_repeat
 from tests.chaos.load import updates
 from tests.chaos.scene import (
     FILES,
@@ -58,13 +58,8 @@ PLANS = [draw(SEED, number) for number in range(RUNS)]
 def test_after_a_strike_everything_is_there_once(
     victim: Server, tmp_path: Path, plan: Plan, record_property: Callable[[str, object], None]
 ) -> None:
-    try:
-        with empty_database(victim) as database:
-            struck = run(plan, database, tmp_path)
-    except BaseException as error:
-        number = PLANS.index(plan)
-        error.add_note(f"{plan}\nagain with: CHAOS_SEED={SEED} CHAOS_RUNS={RUNS} -k '[{number}-'")
-        raise
+    with told_how_to_repeat(plan, PLANS.index(plan), RUNS), empty_database(victim) as database:
+        struck = run(plan, database, tmp_path)
     record_property(KIND, plan.kind if struck else f"{plan.kind}: ended before")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.conftest import KIND, SEED
+from tests.chaos.conftest import KIND, SEED, told_how_to_repeat
 from tests.chaos.scene import STALLS, Plan, Striker
 from tests.chaos.test_chaos import LET_GO_SECONDS, LONGEST, SETTINGS, check_status
 from tests.support.database import Database, empty_database
@@ -80,15 +80,9 @@ PLANS = [draw(number) for number in range(RUNS)]
 def test_after_a_strike_each_file_is_there_once(
     victim: Server, tmp_path: Path, plan: Plan, record_property: Callable[[str, object], None]
 ) -> None:
-    try:
-        with empty_database(victim) as database:
-            struck = run(plan, database, tmp_path)
-    except BaseException as error:
-        number = PLANS.index(plan)
-        error.add_note(
-            f"{plan}\nagain with: CHAOS_SEED={SEED} CHAOS_RUNS={2 * RUNS} -k '[{number}-'"
-        )
-        raise
+    again = told_how_to_repeat(plan, PLANS.index(plan), 2 * RUNS)
+    with again, empty_database(victim) as database:
+        struck = run(plan, database, tmp_path)
     record_property(KIND, plan.kind if struck else f"{plan.kind}: ended before")
 
 
