@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.container.compose import docker
+
 if TYPE_CHECKING:
     from tests.container.compose import Project
 
@@ -24,7 +26,8 @@ def test_the_site_comes_up_and_the_backfill_follows(fresh: Project) -> None:
     assert fresh.get("/health")[0] == 200
     assert "left for later" in fresh.logs("migrator")
     with_profile = ("--profile", "backfill")
-    assert fresh.compose(*with_profile, "ps", "--all", "--quiet", "backfill") == ""
+    all_of_it = (*with_profile, "ps", "--all", "--quiet", "backfill")
+    assert fresh.compose(*all_of_it) == ""
     assert fresh.sql("SELECT count(*) FROM notes WHERE done") == "0"
     left = "Left for `migrator backfill`: 004_fill_notes.sql (not begun)."
     assert left in fresh.compose("run", "--rm", "migrator", "check")
@@ -34,5 +37,5 @@ def test_the_site_comes_up_and_the_backfill_follows(fresh: Project) -> None:
     assert "Left" not in fresh.compose("run", "--rm", "migrator", "check")
     # With its profile it is a service as any other, which finds nothing to do.
     fresh.compose(*with_profile, "up", "--detach", "backfill")
-    assert fresh.compose(*with_profile, "wait", "backfill").split()[-1] == "0"
+    assert docker("wait", fresh.compose(*all_of_it).strip()).strip() == "0"
     assert fresh.get("/health")[0] == 200
