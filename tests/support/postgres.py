@@ -390,9 +390,10 @@ def _local(
         password = primary.password if primary else secrets.token_urlsafe(16)
         port = free_port()
         if primary:
-            copy = [primary.bin / "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast"]
-            target = ["--pgdata", folder / "data", "--dbname", primary.url()]
-            subprocess.run([*copy, *target], check=True, capture_output=True)
+            program = str(primary.bin / "pg_basebackup")
+            target = ["--pgdata", f"{folder}/data", "--dbname", primary.url()]
+            options = ["--write-recovery-conf", "--checkpoint=fast"]
+            subprocess.run([program, *options, *target], check=True, capture_output=True)
         (folder / "password").write_text(f"{password}\n")
         (folder / "password").chmod(0o600)
         if account is not None:

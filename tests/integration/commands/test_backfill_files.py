@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,7 +104,8 @@ def test_adopt_records_it_without_running_it(migrate: Migrate, database: Databas
 
 def test_a_checkpoint_stands_for_it(migrate: Migrate, folder: Folder, database: Database) -> None:
     assert migrate().status == 0
-    run = migrate("checkpoint", "3")
+    path = os.pathsep.join([str(database.server.bin), os.environ["PATH"]])  # of its pg_dump
+    run = migrate("checkpoint", "3", env={"PATH": path})
     assert run.status == 0, run.err
     for name in FILES:
         folder.remove(name)
