@@ -281,10 +281,8 @@ def for_failure(clues: Clues, table: Table) -> str:
         clues: the facts of the failure.
         table: the history table.
     """
-    if about_history := _about_history(clues, table):
-        return about_history
-    if about_character := _about_invisible(clues):
-        return about_character
+    if certain := _about_history(clues, table) or _about_invisible(clues):
+        return certain
     if clues.shows_query and clues.sqlstate == sqlstate.SYNTAX_ERROR:
         return _QUERY_SYNTAX
     if clues.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and clues.blockers:
