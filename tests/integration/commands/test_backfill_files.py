@@ -20,7 +20,7 @@ FILES = {
     ),
     "002_kind.sql": "ALTER TABLE pets ADD COLUMN kind text;\n",
     "003_fill.sql": (
-        "-- Fill in the kind\n-- migrator: backfill = pets.id\n-- migrator: batch-time = 1ms\n\n"
+        "-- Fill in the kind\n-- migrator: backfill = pets.id\n-- migrator: batch-time = 10ms\n\n"
         "UPDATE pets SET kind = 'cat' WHERE id BETWEEN :first AND :last;\n"
     ),
 }
@@ -43,7 +43,7 @@ def test_validate_tells_it(migrate: Migrate) -> None:
     assert fill["backfill"] == {
         "table": "pets",
         "key": "id",
-        "batch_time_s": 0.001,
+        "batch_time_s": 0.01,
         "pause_s": 0.01,
         "max_lag_s": 10.0,
     }
