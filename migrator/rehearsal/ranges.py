@@ -110,7 +110,8 @@ class Ranges:
         """
         if part is None:
             return Estimate(None, None, 0, 0, round(seconds * 1000, 1), None)
-        rows = max(self._count, part.rows)
+        # A smaller range has all the rows, however many were estimated.
+        rows = max(self._count, part.rows) if part.rows == MEASURED else part.rows
         work = rows * seconds / max(part.rows, 1)
         pauses = work / directive.batch_time * directive.pause
         range_ms, all_s = round(seconds * 1000, 1), round(work + pauses, 1)
