@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 PAGE = Page(
     f"""
     Make a folder of migrations from the SQL files of Flyway, golang-migrate, dbmate, goose,
-    sql-migrate, sqlx, Diesel, Prisma, drizzle, Supabase and others. Their versions become
-    numbers, which migrator adopt finds again; R__ files of Flyway become repeatables, which the
-    next run runs once. What undoes a migration is left out; a mark for no transaction is
-    translated, and added where a statement needs it. Otherwise a file keeps its text. What a person has to look at is listed with its place.
+    sql-migrate, sqlx, Diesel, Prisma, drizzle, Supabase and others. Their versions become numbers,
+    which migrator adopt finds again; R__ files of Flyway become repeatables, which the next run
+    runs once. What undoes a migration is left out; a mark for no transaction is translated, and
+    added where a statement needs it. Otherwise a file keeps its text. What a person has to look at
+    is listed with its place.
 
     The old folder is only read. The new one must not be there, or be empty; it is made as a whole
     or not at all. No database is needed. docs/converting.md has the details.
