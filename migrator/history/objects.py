@@ -83,8 +83,8 @@ NAMED = """concat_ws(' ', CASE o ->> 0 WHEN 'relation' THEN o ->> 4 ELSE o ->> 0
   || CASE WHEN o ->> 0 = 'routine' THEN '(' || (o ->> 4) || ')' ELSE '' END,
   CASE WHEN o ->> 2 IS NOT NULL THEN
     'on ' || concat_ws('.', CASE WHEN o ->> 1 <> 'public' THEN o ->> 1 END, o ->> 2) END)"""
-# The transactions that have written a row of these catalogs, as far as they may be our own. Rights on
-# columns, and their defaults, are in pg_attribute alone.
+# The transactions that have written a row of these catalogs, as far as they may be our own. The
+# rights on a column, and whether it has a default, are in pg_attribute alone.
 WRITTEN_BY = " UNION ALL ".join(
     f"SELECT xmin FROM {catalog}"
     for catalog in (*(catalog for catalog, *_ in _KINDS.values()), "pg_attribute")

@@ -31,7 +31,7 @@ class Run(NamedTuple):
         status: its exit status.
         ended: when, in seconds since 1970.
         seconds: how long it took.
-        applied: what it applied; None: not known.
+        applied: what it ran, without checkpoints that it only recorded; None: not known.
         version: the version that the database is at; None: not known.
         pending: how many migrations are not applied; None: not known.
     """
@@ -58,7 +58,8 @@ def of(result: Outcome | Exception, *, ended: float, seconds: float) -> Run:
     if isinstance(result, Exception):
         status = result.status if isinstance(result, MigratorError) else FAILED
         return Run(status, ended, seconds)
-    return Run(0, ended, seconds, result.applied, result.current, 0)
+    applied = [done for done in result.applied if not done.recorded_only]
+    return Run(0, ended, seconds, applied, result.current, 0)
 
 
 def text(run: Run) -> str:
@@ -88,8 +89,16 @@ def text(run: Run) -> str:
         ),
         ("run_duration_seconds", "How long the latest run took.", {"": round(run.seconds, 3)}),
         ("schema_version", "The highest version in the history.", {"": run.version}),
-        ("pending_migrations", "Migrations that are not applied.", {"": run.pending}),
-        ("applied_migrations", "Migrations that the latest run applied.", {"": count}),
+        (
+            "pending_migrations",
+            "Migrations and repeatables that are not applied.",
+            {"": run.pending},
+        ),
+        (
+            "applied_migrations",
+            "Migrations and repeatables that the latest run applied.",
+            {"": count},
+        ),
         ("migration_duration_seconds", "How long a migration of the latest run took.", durations),
         ("migration_lock_held_seconds", "How long it held a lock on an existing relation.", locks),
     )
