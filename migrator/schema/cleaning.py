@@ -8,6 +8,8 @@ What is removed or changed, and why:
   makes, as with every file.
 - Comments on extensions that the extension brings: only the owner of the extension may set them.
 - What was there before the files, because the target has it.
+- MAINTAIN in the rights on a table: PostgreSQL 16 and older do not know it, and there it is no part
+  of ALL. So all rights are given, and those that are missing are taken away.
 - What a server notes in the options of a column for itself (`pg_attver`).
 - Empty COPY statements, and values of sequences that have not been used.
 - Commands of psql, and comments with the names of objects.
@@ -16,6 +18,7 @@ What is removed or changed, and why:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import scanner
@@ -36,10 +39,22 @@ _SET_PATH = re.compile(r"SELECT\s+pg_catalog\.set_config\('search_path'")
 _ROWS = re.compile(r"COPY\s|INSERT\s|SELECT\s+pg_catalog\.setval\(")
 _VALUE = re.compile(r"SELECT\s+pg_catalog\.setval\('((?:[^']|'')*)', (-?\d+), false\)\Z")
 _NAME = r'("(?:[^"]|"")*"|[^\s"]+)'
+_MAINTAIN = "MAINTAIN"  # since PostgreSQL 17
 _OWNER = re.compile(rf"ALTER\s.*\sOWNER TO {_NAME}\Z", re.DOTALL)
 _GRANTEE = re.compile(rf"(?<=\s)(TO|FROM) {_NAME}(?= WITH GRANT OPTION\Z|\Z)")
 _DEFAULTS = re.compile(rf"ALTER DEFAULT PRIVILEGES FOR ROLE {_NAME} ")
 _AUTHORIZATION = re.compile(rf"SET SESSION AUTHORIZATION {_NAME}\Z")
+# The same with the rights, the object and the grantee as groups; pg_dump writes them so.
+_GRANT = re.compile(
+    r"((?:ALTER DEFAULT PRIVILEGES .*)?GRANT )([A-Z,]+)( ON TABLES? .*TO .+?)"
+    r"( WITH GRANT OPTION)?\Z",
+    re.DOTALL,
+)
+_TABLE_RIGHTS = (
+    *("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"),
+    _MAINTAIN,
+)
+_USER_MAPPING = re.compile(rf"CREATE USER MAPPING FOR {_NAME}(?= SERVER )")
 _EXTENSION_COMMENT = re.compile(rf"COMMENT ON EXTENSION {_NAME} IS")
 _EXTENSION = re.compile(rf"CREATE EXTENSION IF NOT EXISTS {_NAME}")
 _SCHEMA = re.compile(rf"CREATE SCHEMA {_NAME}\Z")
@@ -100,8 +115,9 @@ def clean(dump: str, around: Surroundings) -> str:
     if dump.count("xml") > 1:  # one is in the settings
         pieces.append("SET LOCAL xmloption TO content;")
     in_rows = False
-    for statement in script.statements:
-        text = _cleaned(script.text(statement), around)
+    texts = [_cleaned(script.text(statement), around) for statement in script.statements]
+    grants = Counter(match[1] + match[3] for text in texts if (match := _GRANT.match(text)))
+    for statement, text in zip(script.statements, texts, strict=True):
         if not text or (statement.copy_data and statement.copy_data[0] == statement.copy_data[1]):
             continue
         if text.startswith("RESET default") and not any(_METHOD in piece for piece in pieces):
@@ -115,7 +131,7 @@ def clean(dump: str, around: Surroundings) -> str:
             rows = script.source[start:end]
             pieces.append(f"{text};\n{rows}\\.")
         else:
-            pieces.append(f"{text};")
+            pieces += [f"{text};" for text in _known_before(text, grants)]
     if pieces[-1] == _PATH:
         del pieces[-1]
     return "".join(_spaced(pieces))
@@ -157,6 +173,8 @@ def _cleaned(text: str, around: Surroundings) -> str:
         return _with_ourselves(text, around.role)
     if (match := _SCHEMA.match(text)) and match[1] == around.home:
         return f"CREATE SCHEMA IF NOT EXISTS {match[1]}"
+    if (match := _USER_MAPPING.match(text)) and match[1] == around.role:
+        return f"CREATE USER MAPPING FOR CURRENT_USER{text[match.end() :]}"
     if _COLUMN_OPTIONS.match(text):
         text = _NOTED.sub("", text).replace(", )", ")")
         return "" if text.endswith("SET ()") else text
@@ -190,6 +208,26 @@ def _is_left_out(text: str, around: Surroundings) -> bool:
     if match := _VALUE.match(text):
         return around.starts.get(match[1].replace("''", "'")) == int(match[2])
     return False
+
+
+def _known_before(text: str, grants: Mapping[str, int]) -> tuple[str, ...]:
+    """Return a grant as servers take it that do not know MAINTAIN; any other statement as it is.
+
+    Args:
+        text: the statement.
+        grants: how many grants there are, by object and grantee. What one gives with the grant
+            option and another without it must not be taken away.
+    """
+    match = _GRANT.match(text)
+    rights = match[2].split(",") if match else []
+    missing = [right for right in _TABLE_RIGHTS if right not in rights]
+    if not match or _MAINTAIN not in rights or grants[match[1] + match[3]] > 1:
+        return (text,)
+    if len(missing) >= len(rights):  # it was not GRANT ALL, but a file names the right
+        return (text,)
+    before, where = match[1].removesuffix("GRANT "), match[3]
+    revoked = f"{before}REVOKE {', '.join(missing)}{' FROM '.join(where.rsplit(' TO ', 1))}"
+    return (f"{match[1]}ALL{where}{match[4] or ''}", revoked)
 
 
 def _with_ourselves(text: str, role: str) -> str:

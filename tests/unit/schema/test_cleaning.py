@@ -15,6 +15,7 @@ AROUND = Surroundings(
     method="heap",
 )
 US = '"the owner"'
+ALL_BUT_DELETE = "SELECT,INSERT,REFERENCES,TRIGGER,TRUNCATE,MAINTAIN,UPDATE"
 DEFAULTS = "ALTER DEFAULT PRIVILEGES"
 METHOD = "default_table_access_method"
 HEAD = "SET LOCAL search_path TO '';\nSET LOCAL check_function_bodies TO off;\n"
@@ -67,6 +68,28 @@ HEAD = "SET LOCAL search_path TO '';\nSET LOCAL check_function_bodies TO off;\n"
         ("SELECT pg_catalog.setval('public.a_seq', 1, false);", ""),
         ("SELECT pg_catalog.setval('public.\"b''s\"', 7, false);", ""),
         ("-- A comment; with a semicolon\n", ""),
+        (
+            f'GRANT {ALL_BUT_DELETE} ON TABLE public."a TO b" TO {US};',
+            'GRANT ALL ON TABLE public."a TO b" TO CURRENT_USER;\n'
+            'REVOKE DELETE ON TABLE public."a TO b" FROM CURRENT_USER;\n',
+        ),
+        (
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {US} IN SCHEMA s GRANT {ALL_BUT_DELETE} ON TABLES"
+            " TO b WITH GRANT OPTION;",
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT ALL ON TABLES TO b WITH GRANT OPTION;\n"
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA s REVOKE DELETE ON TABLES FROM b;\n",
+        ),
+        (
+            "GRANT DELETE ON TABLE a TO b WITH GRANT OPTION;"
+            f"GRANT {ALL_BUT_DELETE} ON TABLE a TO b;",
+            "GRANT DELETE ON TABLE a TO b WITH GRANT OPTION;\n"
+            f"GRANT {ALL_BUT_DELETE} ON TABLE a TO b;\n",
+        ),
+        ("GRANT SELECT,MAINTAIN ON TABLE a TO b;", "GRANT SELECT,MAINTAIN ON TABLE a TO b;\n"),
+        (
+            f"CREATE USER MAPPING FOR {US} SERVER s OPTIONS (\n    a 'x'\n);",
+            "\nCREATE USER MAPPING FOR CURRENT_USER SERVER s OPTIONS (\n    a 'x'\n);\n",
+        ),
     ],
 )
 def test_a_statement(dumped: str, kept: str) -> None:
