@@ -70,8 +70,10 @@ HEAD = "SET LOCAL search_path TO '';\nSET LOCAL check_function_bodies TO off;\n"
         ("-- A comment; with a semicolon\n", ""),
         (
             f'GRANT {ALL_BUT_DELETE} ON TABLE public."a TO b" TO {US};',
-            'GRANT ALL ON TABLE public."a TO b" TO CURRENT_USER;\n'
-            'REVOKE DELETE ON TABLE public."a TO b" FROM CURRENT_USER;\n',
+            (
+                'GRANT ALL ON TABLE public."a TO b" TO CURRENT_USER;\n'
+                'REVOKE DELETE ON TABLE public."a TO b" FROM CURRENT_USER;\n'
+            ),
         ),
         (
             f"ALTER DEFAULT PRIVILEGES FOR ROLE {US} IN SCHEMA s GRANT {ALL_BUT_DELETE} ON TABLES"
