@@ -76,16 +76,24 @@ HEAD = "SET LOCAL search_path TO '';\nSET LOCAL check_function_bodies TO off;\n"
             ),
         ),
         (
-            f"ALTER DEFAULT PRIVILEGES FOR ROLE {US} IN SCHEMA s GRANT {ALL_BUT_DELETE} ON TABLES"
-            " TO b WITH GRANT OPTION;",
-            "ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT ALL ON TABLES TO b WITH GRANT OPTION;\n"
-            "ALTER DEFAULT PRIVILEGES IN SCHEMA s REVOKE DELETE ON TABLES FROM b;\n",
+            (
+                f"ALTER DEFAULT PRIVILEGES FOR ROLE {US} IN SCHEMA s GRANT {ALL_BUT_DELETE}"
+                " ON TABLES TO b WITH GRANT OPTION;"
+            ),
+            (
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT ALL ON TABLES TO b WITH GRANT OPTION;\n"
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA s REVOKE DELETE ON TABLES FROM b;\n"
+            ),
         ),
         (
-            "GRANT DELETE ON TABLE a TO b WITH GRANT OPTION;"
-            f"GRANT {ALL_BUT_DELETE} ON TABLE a TO b;",
-            "GRANT DELETE ON TABLE a TO b WITH GRANT OPTION;\n"
-            f"GRANT {ALL_BUT_DELETE} ON TABLE a TO b;\n",
+            (
+                "GRANT DELETE ON TABLE a TO b WITH GRANT OPTION;"
+                f"GRANT {ALL_BUT_DELETE} ON TABLE a TO b;"
+            ),
+            (
+                "GRANT DELETE ON TABLE a TO b WITH GRANT OPTION;\n"
+                f"GRANT {ALL_BUT_DELETE} ON TABLE a TO b;\n"
+            ),
         ),
         ("GRANT SELECT,MAINTAIN ON TABLE a TO b;", "GRANT SELECT,MAINTAIN ON TABLE a TO b;\n"),
         (
