@@ -81,6 +81,7 @@ def execute(context: Context) -> int:
         [checkpoint] = [m for m in context.migrations(pending=True) if m.file == path.name]
         result = prove(session, checkpoint, found.files, patterns, written.look)
     answer = data(path, found, written.left_out, proof.data(result))
+    answer["schema"] = context.settings.schema or None
     context.show(answer, text(answer))
     return DISAGREEMENT if result.differences else OK
 
@@ -157,6 +158,11 @@ def text(answer: dict[str, Any]) -> str:
         answer: what `data` returned.
     """
     notes = [f"It stands for {count(len(answer['stands_for']), 'version')}."]
+    if schema := answer["schema"]:
+        notes.append(
+            f"It builds in the schema {schema} only, because pg_dump writes the schema of each "
+            'name. docs/checkpoints.md ("A schema for each tenant") makes one for several.'
+        )
     if left_out := answer["left_out"]:
         notes.append(
             f"Not in it, because pg_dump leaves it out: {', '.join(left_out)}. Copy the statements "

@@ -22,6 +22,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import scanner
+from migrator.history.checkpoint import EMPTY_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
 
 _RESTRICT = re.compile(r"^\\(?:un)?restrict \S+$", re.MULTILINE)
-_PATH = "SET LOCAL search_path TO '';"
 _BODIES = "SET LOCAL check_function_bodies TO off;"
 _SETTING = re.compile(r"SET\s+(\w+)\s*=\s*(.*)", re.DOTALL)
 _METHOD = "default_table_access_method"
@@ -70,6 +70,7 @@ class Surroundings(NamedTuple):
         ground: what was there before the files, by the keys of a snapshot, such as `schema app`.
         home: the schema of the history, as SQL names it, which the migrator makes itself.
         method: the access method of tables that name none.
+        usual_path: the statement that gives the path of the files back.
     """
 
     role: str
@@ -78,6 +79,7 @@ class Surroundings(NamedTuple):
     ground: frozenset[str]
     home: str
     method: str
+    usual_path: str = "RESET search_path;"
 
 
 def surroundings(session: Session, ground: tuple[str, ...]) -> Surroundings:
@@ -100,7 +102,13 @@ def surroundings(session: Session, ground: tuple[str, ...]) -> Surroundings:
         """,
         (session.settings.table.schema,),
     )
-    return Surroundings(role, frozenset(comments), sequences or {}, frozenset(ground), home, method)
+    found = Surroundings(
+        role, frozenset(comments), sequences or {}, frozenset(ground), home, method
+    )
+    if session.settings.schema:  # RESET goes to the path without it
+        path = f'SET LOCAL search_path TO {home}, "$user", public;'
+        found = found._replace(usual_path=path)
+    return found
 
 
 def clean(dump: str, around: Surroundings) -> str:
@@ -111,7 +119,7 @@ def clean(dump: str, around: Surroundings) -> str:
         around: the database that it is of.
     """
     script = scanner.read(_without_restrict(dump))
-    pieces = [_PATH, _BODIES]
+    pieces = [EMPTY_PATH, _BODIES]
     if dump.count("xml") > 1:  # one is in the settings
         pieces.append("SET LOCAL xmloption TO content;")
     in_rows = False
@@ -125,14 +133,14 @@ def clean(dump: str, around: Surroundings) -> str:
         if in_rows != bool(_ROWS.match(text)):
             in_rows = not in_rows
             # A constraint may call a function that finds its tables by the path of the files.
-            pieces += ["RESET search_path;"] if in_rows else [_PATH]
+            pieces += [around.usual_path] if in_rows else [EMPTY_PATH]
         if statement.copy_data:
             start, end = statement.copy_data
             rows = script.source[start:end]
             pieces.append(f"{text};\n{rows}\\.")
         else:
             pieces += [f"{text};" for text in _known_before(text, grants)]
-    if pieces[-1] == _PATH:
+    if pieces[-1] == EMPTY_PATH:
         del pieces[-1]
     return "".join(_spaced(pieces))
 
