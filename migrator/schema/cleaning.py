@@ -27,6 +27,7 @@ from migrator.history.checkpoint import EMPTY_PATH
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from migrator.files.scanner import Statement
     from migrator.server.session import Session
 
 _RESTRICT = re.compile(r"^\\(?:un)?restrict \S+$", re.MULTILINE)
@@ -39,6 +40,8 @@ _SET_PATH = re.compile(r"SELECT\s+pg_catalog\.set_config\('search_path'")
 _ROWS = re.compile(r"COPY\s|INSERT\s|SELECT\s+pg_catalog\.setval\(")
 _VALUE = re.compile(r"SELECT\s+pg_catalog\.setval\('((?:[^']|'')*)', (-?\d+), false\)\Z")
 _NAME = r'("(?:[^"]|"")*"|[^\s"]+)'
+_OF_SCHEMA = re.compile(r"(?:CREATE|ALTER|COMMENT ON) SCHEMA ")
+_ON_SCHEMA = re.compile(r"(?:GRANT|REVOKE) [A-Z,]+ ON SCHEMA ")
 _MAINTAIN = "MAINTAIN"  # since PostgreSQL 17
 _OWNER = re.compile(rf"ALTER\s.*\sOWNER TO {_NAME}\Z", re.DOTALL)
 _GRANTEE = re.compile(rf"(?<=\s)(TO|FROM) {_NAME}(?= WITH GRANT OPTION\Z|\Z)")
@@ -125,7 +128,7 @@ def clean(dump: str, around: Surroundings) -> str:
     in_rows = False
     texts = [_cleaned(script.text(statement), around) for statement in script.statements]
     grants = Counter(match[1] + match[3] for text in texts if (match := _GRANT.match(text)))
-    for statement, text in zip(script.statements, texts, strict=True):
+    for statement, text in _schemas_first([*zip(script.statements, texts, strict=True)]):
         if not text or (statement.copy_data and statement.copy_data[0] == statement.copy_data[1]):
             continue
         if text.startswith("RESET default") and not any(_METHOD in piece for piece in pieces):
@@ -143,6 +146,31 @@ def clean(dump: str, around: Surroundings) -> str:
     if pieces[-1] == EMPTY_PATH:
         del pieces[-1]
     return "".join(_spaced(pieces))
+
+
+def _schemas_first(pairs: list[tuple[Statement, str]]) -> list[tuple[Statement, str]]:
+    """Return statements with the rights on schemas before what is given to other roles.
+
+    To own a table, a role needs CREATE on its schema, unless a superuser gives it the table. What
+    one role grants in the place of another (`SET LOCAL ROLE`) stays where it is.
+
+    Args:
+        pairs: each statement of a dump with its text here, empty for one that is left out.
+    """
+    if not any(_OWNER.match(text) for _, text in pairs):
+        return pairs
+    first, rest, rights = [], [], []
+    as_other = False
+    for pair in pairs:
+        text = pair[1]
+        as_other = text.startswith("SET LOCAL ROLE") or (as_other and text != "RESET ROLE")
+        if not as_other and _ON_SCHEMA.match(text):
+            rights.append(pair)
+        elif not rest and (not text or _OF_SCHEMA.match(text)):
+            first.append(pair)
+        else:
+            rest.append(pair)
+    return [*first, *rights, *rest]
 
 
 def _without_restrict(dump: str) -> str:

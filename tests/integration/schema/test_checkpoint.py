@@ -362,6 +362,36 @@ def test_a_login_without_the_rights_of_its_role(
         server.execute("DROP ROLE writer_login; DROP ROLE writer")
 
 
+def test_what_other_roles_own(database: Database, folder: Folder, migrate: Migrate) -> None:
+    """The role that builds it is a member of them, and no superuser."""
+    server = database.server
+    server.execute("CREATE ROLE shop; CREATE ROLE till; GRANT shop, till TO app_owner")
+    try:
+        folder.write(
+            "001_all.sql",
+            "CREATE SCHEMA room; GRANT CREATE ON SCHEMA public TO shop; CREATE TABLE mine (id int);"
+            "GRANT USAGE, CREATE ON SCHEMA room TO shop; GRANT USAGE ON SCHEMA room TO till;"
+            "SET ROLE shop; CREATE TABLE theirs (id serial); INSERT INTO theirs DEFAULT VALUES;"
+            "CREATE TABLE room.more (id int); GRANT SELECT ON theirs TO till WITH GRANT OPTION;"
+            "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO till; CREATE TABLE late (id int);"
+            "SET ROLE till; GRANT SELECT ON theirs TO pg_monitor; RESET ROLE;"
+            "ALTER TABLE mine ENABLE ROW LEVEL SECURITY;"
+            "CREATE POLICY p ON mine TO shop USING (true);",
+        )
+        database.execute(f"GRANT CREATE ON DATABASE {database.name} TO {database.user}")
+        assert written(migrate("checkpoint", "1", "--json"))["equal"]
+        assert migrate().status == OK
+        assert database.execute(
+            "SELECT relname::text, pg_get_userbyid(relowner)::text FROM pg_class"
+            " WHERE relname IN ('theirs', 'more', 'late', 'mine') ORDER BY 1"
+        ) == [("late", "shop"), ("mine", database.user), ("more", "shop"), ("theirs", "shop")]
+        assert migrate("verify", "--grants").status == OK
+    finally:
+        for role in ("shop", "till"):
+            database.execute(f"DROP OWNED BY {role} CASCADE")
+        server.execute("DROP ROLE shop; DROP ROLE till")
+
+
 def test_row_security_that_hides_rows_from_their_owner(
     database: Database, folder: Folder, migrate: Migrate
 ) -> None:

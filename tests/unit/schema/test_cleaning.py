@@ -121,6 +121,23 @@ def test_rows_are_inserted_with_the_usual_path() -> None:
     )
 
 
+def test_the_rights_on_schemas_are_given_before_what_is_in_them() -> None:
+    """A role that is to own a table needs them."""
+    dump = (
+        "CREATE SCHEMA s;\nALTER SCHEMA s OWNER TO x;\nCREATE TABLE s.a ();\n"
+        "ALTER TABLE s.a OWNER TO x;\nREVOKE USAGE ON SCHEMA public FROM PUBLIC;\n"
+        "GRANT ALL ON SCHEMA public TO x;\nSET SESSION AUTHORIZATION x;\n"
+        "GRANT USAGE ON SCHEMA s TO y;\nRESET SESSION AUTHORIZATION;\n"
+        "GRANT ALL ON TABLE s.a TO y;\n"
+    )
+    assert clean(dump, AROUND) == (
+        f"{HEAD}CREATE SCHEMA s;\nALTER SCHEMA s OWNER TO x;\n"
+        "REVOKE USAGE ON SCHEMA public FROM PUBLIC;\nGRANT ALL ON SCHEMA public TO x;\n"
+        "CREATE TABLE s.a ();\nALTER TABLE s.a OWNER TO x;\nSET LOCAL ROLE x;\n"
+        "GRANT USAGE ON SCHEMA s TO y;\nRESET ROLE;\nGRANT ALL ON TABLE s.a TO y;\n"
+    )
+
+
 def test_the_commands_of_psql_at_both_ends_alone() -> None:
     dump = (
         "--\n-- PostgreSQL database dump\n--\n\n\\restrict abc\n\nSET x = 1;\n"
