@@ -159,7 +159,9 @@ def _schemas_first(pairs: list[tuple[Statement, str]]) -> list[tuple[Statement, 
     """
     if not any(_OWNER.match(text) for _, text in pairs):
         return pairs
-    first, rest, rights = [], [], []
+    first: list[tuple[Statement, str]] = []
+    rest: list[tuple[Statement, str]] = []
+    rights: list[tuple[Statement, str]] = []
     as_other = False
     for pair in pairs:
         text = pair[1]
