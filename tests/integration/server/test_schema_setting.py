@@ -272,6 +272,7 @@ def shell(database: Database, folder: Path, commands: str) -> int:
     ).returncode
 
 
+@pytest.mark.usefixtures("owner_may_create_databases")
 def test_seeds_in_a_second_folder_with_a_history_of_their_own(
     migrate: Migrate, folder: Folder, database: Database
 ) -> None:
@@ -287,6 +288,12 @@ def test_seeds_in_a_second_folder_with_a_history_of_their_own(
     folder.write("002_more.sql", "ALTER TABLE users ADD email text;")
     (place / "seeds/002_more.sql").write_text("UPDATE users SET email = 'demo@example.com';")
     assert shell(database, place, both) == 0
+    (place / "seeds/R__more.sql").write_text(
+        "INSERT INTO users VALUES ('more') ON CONFLICT DO NOTHING;"
+    )
+    assert shell(database, place, both) == 0
+    assert database.execute("SELECT name FROM users ORDER BY 1") == [("demo",), ("more",)]
+    assert migrate("verify").status == 0
     for env in ({}, {"MIGRATIONS_DIR": str(place / "seeds"), "MIGRATOR_TABLE": "seeds"}):
         assert migrate("check", env=env).status == 0
         assert migrate("--current", env=env).out.startswith("Current schema version: 2\n")
