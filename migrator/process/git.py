@@ -25,6 +25,10 @@ _FILE = b"100"  # what the mode of an ordinary file begins with, in a tree (git-
 _LINK = b"120"  # the same of a symbolic link
 
 
+# Settings of a user that would change what `git log` prints (git-config(1), "log").
+_PLAIN_LOG = ("log.showSignature=false", "log.diffMerges=separate", "log.follow=false")
+
+
 class Blob(NamedTuple):
     """A file of a commit.
 
@@ -102,6 +106,7 @@ class Repository:
             files: the names of the files.
         """
         listed = self._answer(
+            *(part for option in _PLAIN_LOG for part in ("-c", option)),
             *("log", "--first-parent", "-m", "--raw", "--no-abbrev", "--no-renames", "--format="),
             *("-z", commit, "--", *files),
         )

@@ -305,6 +305,9 @@ class TestRepeatables:
             branched.write(R__names=self.VIEW.format(text))
             branched()
         branched.git("revert", "--no-edit", "main")
+        for setting in ("log.showSignature", "log.follow"):
+            branched.git("config", setting, "true")
+        branched.git("config", "log.diffMerges", "combined")
         [problem] = branched.problems()
         assert problem["file"] == "R__names.sql"
         assert problem["message"].startswith("has a text that it had in main before")
@@ -314,6 +317,20 @@ class TestRepeatables:
         assert branched("validate", "--against", "main").status == 0
         run = branched(MIGRATOR_LOG_FORMAT="json")
         assert [e["file"] for e in run.events if e["event"] == "applied"] == ["R__names.sql"]
+
+    def test_that_came_to_the_other_branch_by_a_merge(self, branched: Clone) -> None:
+        """What was on a branch in between was never deployed, and may come."""
+        branched.git("switch", "--quiet", "--create", "other", "main")
+        branched.commit(R__names=self.VIEW.format(5))
+        branched.commit(R__names=self.VIEW.format(6))
+        branched.git("switch", "--quiet", "main")
+        branched.git("merge", "--quiet", "--no-ff", "--no-edit", "other")
+        branched.git("switch", "--quiet", "feature")
+        branched.git("rebase", "--quiet", "main")
+        branched.commit(R__names=self.VIEW.format(5))
+        assert "changed: R__names.sql" in branched("validate", "--against", "main").out
+        branched.commit(R__names=self.VIEW.format(2))
+        assert [problem["file"] for problem in branched.problems()] == ["R__names.sql"]
 
     def test_that_were_removed_and_come_back_with_an_older_text(self, branched: Clone) -> None:
         branched.git("switch", "--quiet", "main")
