@@ -411,20 +411,22 @@ class _Run:
 
     def _tell(self, filled: Filled) -> None:
         """Show how far the backfill is, or log it when that is due."""
-        if is_live():
+        live = is_live()
+        if live:
             show_live(f"{self._migration.file}: {_in_words(filled)}")
-            return
         every = self._session.settings.heartbeat
         now = time.monotonic()
-        if every and now - self._said_at >= every:
-            self._said_at = now
+        if not every or now - self._said_at < every:
+            return
+        self._said_at = now
+        self._state.tell(self._migration, filled)
+        if not live:
             log.info(
                 "backfilling",
                 version=self._migration.version,
                 file=self._migration.file,
                 **filled.data,
             )
-            self._state.tell(self._migration, filled)
 
     def _wait_for_standbys(self) -> None:
         """Wait while a standby is further behind than the directive allows."""

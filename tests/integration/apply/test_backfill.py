@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from itertools import pairwise
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sessions import Session, eventually
+from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -562,6 +564,18 @@ def test_other_statements_and_deletes(migrate: Migrate, folder: Folder, database
         (2000, 2000)
     ]
     assert database.execute("SELECT count(*)::int FROM typing_sessions WHERE id % 2 = 0") == [(0,)]
+
+
+@pytest.mark.usefixtures("table")
+def test_a_terminal_shows_how_far_it_is(migrate: Migrate, folder: Folder) -> None:
+    slow = BY_ID.replace("'qwerty'", "'qwerty' || pg_sleep(0.001)::text")
+    folder.write("002_layout.sql", f"{KEY}{slow}")
+    shown = at_terminal(migrate, columns=200).out
+    assert re.search(
+        r"\r\x1b\[K002_layout\.sql: \d+ of about 2,000 rows \([\d.]+ %\), [\d,]+ rows a second,"
+        r" about \d+ s left\r",
+        shown,
+    )
 
 
 @pytest.mark.usefixtures("table")
