@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.chaos.scene import ROLE
 from tests.support.pgbouncer import pgbouncer
-from tests.support.sessions import Session, eventually
+from tests.support.sessions import Session, blocked, eventually
 from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
@@ -493,6 +494,25 @@ def test_a_range_that_takes_longer_than_two_seconds_is_cancelled(
         in run.event("interrupted")["message"]
     )
     assert counts(database) == [(None, 1, 2000)]
+
+
+@pytest.mark.usefixtures("table")
+def test_settings_of_the_database_do_not_end_it(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    for name, value in ROLE.items():
+        database.execute(f"ALTER DATABASE {database.name} SET {name} TO '{value}'")
+    folder.write("002_layout.sql", f"{KEY}-- migrator: pause = 500ms\n{BY_ID}")
+    with Session(database.url, "application") as other:
+        process = migrate.start(env={"MIGRATOR_HEARTBEAT": "1ms"})
+        process.expect('"backfilling"')
+        other.run("SET idle_in_transaction_session_timeout TO 0; SET lock_timeout TO 0")
+        other.run("LOCK TABLE typing_sessions IN ACCESS EXCLUSIVE MODE")
+        blocked(database, "typing_sessions")
+        other.end()
+        run = process.wait()
+    assert run.status == 0, run.err
+    assert counts(database) == DONE
 
 
 @pytest.mark.usefixtures("table")
