@@ -7,6 +7,8 @@ the server is killed. A no-transaction file is left to `stepwise`.
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from enum import Enum, auto
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ from migrator.history.table import (
 from migrator.process.errors import Interrupted
 from migrator.process.log import get_logger
 from migrator.server import retry
+from migrator.server.session import ServerError
 from migrator.server.sqlstate import INSUFFICIENT_PRIVILEGE, NOT_CLAIMED
 from migrator.watch import impact, observer
 
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from migrator.apply.state import RunState
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
-    from migrator.history.table import History
+    from migrator.history.table import Fingerprint, History
     from migrator.process.settings import Settings
     from migrator.server.session import Session
     from migrator.watch.impact import Lock, LockedRelation
@@ -48,6 +51,9 @@ _HELD_LONG = (
     'The limit is MIGRATOR_LOCK_HOLD_WARN. docs/locks.md, section "Holding", says how to hold a '
     "lock for a shorter time."
 )
+
+
+_LONGEST_PASS = 0.2  # seconds without a new row, after which another migrator is in a slow file
 
 
 class Sending(Enum):
@@ -103,6 +109,7 @@ def apply_each(
             results, cause = _take(session, turn, state)
             if results is None:
                 durability.flush(session, state)
+                _let_pass(session)
                 return False
             done = plan.pending[at : at + len(results)]
             _note(session, done, results, waiting, state)
@@ -134,6 +141,20 @@ def _take(
         results, cause = partly.done, partly.cause
     state.group = ()
     return results, cause
+
+
+def _let_pass(session: Session) -> None:
+    """Wait as long as another migrator applies one quick file after the other.
+
+    Migrators that take turns are slower than one alone: each of them reads the history again for
+    each file of the others. Whatever the server refuses here, the next plan meets it, too.
+    """
+    query = f"SET LOCAL lock_timeout = '1s'; SELECT {fingerprint_sql(session.settings.table)}"
+    seen: Fingerprint | None = None
+    with suppress(ServerError):
+        while (now := read_fingerprint(session.query(query)[0])) != seen:
+            seen = now
+            session.stop.sleep(random.uniform(0.5, 1.0) * _LONGEST_PASS)  # noqa: S311 - jitter
 
 
 def _waiting(pending: Sequence[Migration], state: RunState) -> frozenset[int]:
@@ -310,7 +331,9 @@ def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> li
         if sending is Sending.TOGETHER:
             return _send_together(session, turn, state)
         one_by_one = sending is Sending.ONE_BY_ONE
-        return _send_in_steps(session, turn, state.told, one_by_one=one_by_one)
+        results = _send_in_steps(session, turn, state.told, one_by_one=one_by_one)
+        state.alone = True  # it has the lock again
+        return results
     except statements.Unplaced as unplaced:
         was_claimed = unplaced.error.sqlstate != NOT_CLAIMED
     except StatementFailed:
