@@ -51,7 +51,7 @@ class RunState:
             clock; None when it was not read-only since the last migration was applied.
         had_tables: whether the database had tables when the run began, so that other sessions may
             wait for the locks of its files.
-        alone: whether no other migrator has held the lock between two files of this run.
+        alone: whether no other migrator was seen since the run has last got the lock.
         told: the files and tables of which this run has told that row security applies.
         steps: how many statements of the running no-transaction file are done; None when that is
             not known.

@@ -331,9 +331,7 @@ def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> li
         if sending is Sending.TOGETHER:
             return _send_together(session, turn, state)
         one_by_one = sending is Sending.ONE_BY_ONE
-        results = _send_in_steps(session, turn, state.told, one_by_one=one_by_one)
-        state.alone = True  # it has the lock again
-        return results
+        return _send_in_steps(session, turn, state, one_by_one=one_by_one)
     except statements.Unplaced as unplaced:
         was_claimed = unplaced.error.sqlstate != NOT_CLAIMED
     except StatementFailed:
@@ -358,14 +356,14 @@ def _send_together(session: Session, turn: Turn, state: RunState) -> list[Done]:
 
 
 def _send_in_steps(
-    session: Session, turn: Turn, told: set[tuple[str, str]], *, one_by_one: bool
+    session: Session, turn: Turn, state: RunState, *, one_by_one: bool
 ) -> list[Done] | None:
     """Take the lock, then run and record a group of migrations in one transaction.
 
     Args:
         session: outside a transaction.
         turn: the migrations.
-        told: the files and tables of which it was told that row security applies.
+        state: the state of the run.
         one_by_one: whether every statement is a message of its own.
 
     Returns:
@@ -388,6 +386,7 @@ def _send_in_steps(
     if read_fingerprint(columns[-2:]) != fingerprint:
         session.rollback()
         return None
+    state.alone = True  # no other migrator was quicker this time
     times = impact.LockTimes()
     reports: list[tuple[int, Sequence[LockedRelation], FileRows]] = []
     before: Migration | None = None
@@ -399,7 +398,7 @@ def _send_in_steps(
         else:
             next_one = frame.commit_sql(turn, migration)
         tail = f"{end};\n{next_one}"
-        rows = FileRows(migration, told, log_row_security)
+        rows = FileRows(migration, state.told, log_row_security)
         statements.send(session, migration, tail, times, rows, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
         reports.append((duration_ms(session), impact.read(session), rows))
