@@ -138,12 +138,20 @@ def _accept_gone(table: Table, row: Row) -> Repair:
 def _accept_progress(table: Table, migration: Migration, half_done: HalfDone) -> Repair:
     progress = progress_table(table).quoted
     if half_done.moved_from:
+        what = "rows" if half_done.backfill else "statements"
         return Repair(
-            f"{migration.file}: move what is recorded of its statements from version "
+            f"{migration.file}: move what is recorded of its {what} from version "
             f"{half_done.moved_from} to version {migration.version}; the next run continues there",
             f"UPDATE {progress} SET version = {migration.version}"
             f" WHERE version = {half_done.moved_from}"
             f" AND checksum = {literal(migration.checksum)}",
+        )
+    if half_done.backfill:
+        return Repair(
+            f"{migration.file}: take the rows that are done for done by the file as it is now; the "
+            "next run goes on with the rows after them",
+            f"UPDATE {progress} SET checksum = {literal(migration.checksum)},"
+            f" kept = {literal(texts_checksum(migration, 1))} WHERE version = {migration.version}",
         )
     kept = texts_checksum(migration, half_done.statements) or None
     return Repair(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.apply.state import Outcome, RunState
+from migrator.apply.state import Backfills, Outcome, RunState
 from migrator.history.plan import plan_of, plan_problems
 from migrator.history.table import read_history
 from migrator.process.errors import (
     DatabaseUnavailable,
+    EarlierPending,
     Interrupted,
     MigratorError,
     NotOurs,
@@ -23,9 +24,10 @@ from migrator.server.connect import connect
 from migrator.server.session import READ_ONLY, ConnectionLost, ServerError, ServerReadOnly
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from migrator.files.migration import Migration
+    from migrator.history.filled import Filled
     from migrator.history.plan import Plan
     from migrator.history.repeatables import Record
     from migrator.history.table import History, Row
@@ -47,6 +49,8 @@ def apply_pending(
     single_transaction: bool = False,
     scratch: bool = False,
     confirm: str | None = None,
+    backfills: Backfills = Backfills.IN_PLACE,
+    tell: Callable[[Migration, Filled], None] | None = None,
 ) -> Outcome:
     """Apply everything pending.
 
@@ -60,12 +64,16 @@ def apply_pending(
         scratch: whether the database is a scratch database, whose state no message has to describe.
         confirm: the name of a database in which a first run may find what migrator did not make;
             None to refuse such a database.
+        backfills: what is done with the backfills after which no other file comes.
+        tell: is called from time to time with a running backfill, and with how far it is.
 
     Raises:
         UsageError: `confirm` is not the name of the database.
         ProblemsFound: the files and the history disagree, or somebody else has built the database;
             nothing was applied.
-        MigrationFailed: a statement failed; its migration was rolled back.
+        MigrationFailed: a statement failed; its migration was rolled back, or, of a file that is
+            several transactions, what was committed before stays done.
+        EarlierPending: only backfills were to be applied, and other files are pending.
         LockUnavailable: another migrator held the lock for the whole budget.
         DatabaseUnavailable: the database could not be reached, or the connection kept breaking.
         ServerError: the server refused a statement of the migrator itself.
@@ -73,8 +81,9 @@ def apply_pending(
             applied.
     """
     state = RunState(scratch=scratch)
+    state.tell = tell or state.tell
     try:
-        files = _Files(migrations, repeatables)
+        files = _Files(migrations, repeatables, backfills)
         return _over_connections(
             settings, files, stop, state, single=single_transaction, confirm=confirm
         )
@@ -96,10 +105,11 @@ def apply_pending(
 
 
 class _Files(NamedTuple):
-    """The files of a run: the migrations and the repeatables."""
+    """The files of a run: the migrations, the repeatables, and what is done with backfills."""
 
     migrations: Sequence[Migration]
     repeatables: Sequence[Migration]
+    backfills: Backfills
 
 
 def _over_connections(
@@ -229,6 +239,7 @@ def _plan_and_apply(
     while True:
         history, plan = read_plan(session, files.migrations, files.repeatables, foreign=foreign)
         _note(session, files, history, plan, state)
+        plan = _of_run(plan, files, state)
         if single:
             _refuse_apart(plan.pending)
         if plan.pending:
@@ -239,8 +250,34 @@ def _plan_and_apply(
                 continue  # another migrator was quicker
         if files.repeatables and not _repeat(session, files, history, plan, state):
             continue  # as above
+        if state.left:
+            from migrator.apply import leave  # noqa: PLC0415 - few runs leave something
+
+            leave.note(session, history, plan, state)
         log.info("up to date", version=state.current, applied=len(state.applied))
-        return Outcome(tuple(state.applied), state.current)
+        left = tuple(migration.file for migration in state.left)
+        return Outcome(tuple(state.applied), state.current, left)
+
+
+def _of_run(plan: Plan, files: _Files, state: RunState) -> Plan:
+    """Return the plan with what this run applies; note what it leaves for later.
+
+    Raises:
+        EarlierPending: only backfills are to be applied, and other files are pending.
+    """
+    state.left = ()
+    if files.backfills is Backfills.IN_PLACE or not plan.pending:
+        return plan
+    from migrator.history.filled import at_end  # noqa: PLC0415 - few runs ask for it
+
+    left = at_end(plan.pending)
+    others = plan.pending[: len(plan.pending) - len(left)]
+    if files.backfills is Backfills.LATER:
+        state.left = left
+        return plan._replace(pending=others)
+    if others:
+        raise EarlierPending([migration.file for migration in others])
+    return plan
 
 
 def _repeat(session: Session, files: _Files, history: History, plan: Plan, state: RunState) -> bool:
@@ -262,7 +299,8 @@ def _repeat(session: Session, files: _Files, history: History, plan: Plan, state
     from migrator.apply import repeatable  # noqa: PLC0415 - most runs have nothing pending
 
     def plan_again() -> tuple[History, Plan]:
-        return read_plan(session, files.migrations, files.repeatables, foreign=True)
+        history, plan = read_plan(session, files.migrations, files.repeatables, foreign=True)
+        return history, _of_run(plan, files, state)
 
     if plan.pending:  # they may have dropped what a repeatable has made
         history, plan = plan_again()
@@ -378,17 +416,20 @@ def _settle(history: History, plan: Plan, state: RunState) -> None:
         state.add(applied, flushed=False)
 
 
+def _is_backfill(migration: Migration) -> str:
+    return "backfill" if migration.directives.backfill else ""
+
+
 def _refuse_apart(pending: Sequence[Migration]) -> None:
     """Refuse --single-transaction when a pending file cannot be in a transaction with others."""
     problems = [
         Problem(
             migration.file,
-            "cannot be part of --single-transaction, because it has the directive "
-            f"{migration.directives.needs_session}",
+            f"cannot be part of --single-transaction, because it has the directive {directive}",
             "Apply the pending migrations without --single-transaction.",
         )
         for migration in pending
-        if migration.directives.needs_session
+        if (directive := migration.directives.needs_session or _is_backfill(migration))
     ]
     if problems:
         raise ProblemsFound(problems)

@@ -64,6 +64,8 @@ def starts_one(session: Session, turn: Turn) -> bool:
 
 
 def _is_quick(turn: Turn, migration: Migration) -> bool:
+    if migration.directives.resumable:
+        return False
     # Others may have locked a table that was there before, and waiting has to be told by statement.
     is_new = not turn.watched and bool(migration.statements)
     return is_one_quick_batch(migration) or (is_new and only_adds_columns(migration))

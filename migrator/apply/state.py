@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.history.progress import numbered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from migrator.apply.outcome import Applied
     from migrator.files.migration import Migration
+    from migrator.history.filled import Filled
 
 _MOST_NAMES = 3  # of files, one by one in a message
 _IN_SCRATCH = "this was in the scratch database only; nothing was changed"
@@ -20,16 +22,30 @@ def _were(count: int) -> str:
     return "was" if count == 1 else "were"
 
 
+def _tell_nobody(_migration: Migration, _filled: Filled) -> None:
+    """Do nothing: nobody wants to know how far a backfill is."""
+
+
+class Backfills(Enum):
+    """What a run does with the backfills after which no other file comes."""
+
+    IN_PLACE = auto()  # apply them as every file
+    LATER = auto()  # leave them
+    ONLY = auto()  # apply them and nothing else
+
+
 class Outcome(NamedTuple):
     """The result of a run.
 
     Attributes:
         applied: the migrations that the run applied, in this order.
         current: the highest version in the history after the run.
+        left: the names of the backfills that were left for later.
     """
 
     applied: tuple[Applied, ...]
     current: int
+    left: tuple[str, ...] = ()
 
 
 class RunState:
@@ -55,6 +71,10 @@ class RunState:
         told: the files and tables of which this run has told that row security applies.
         steps: how many statements of the running no-transaction file are done; None when that is
             not known.
+        filled: how far the running backfill is; None when that is not known, or before its first
+            range.
+        left: the backfills that were left for later, in this order.
+        tell: is called from time to time with a running backfill, and with how far it is.
     """
 
     # A dataclass would take a millisecond of every run.
@@ -74,6 +94,9 @@ class RunState:
         self.alone = True
         self.told: set[tuple[str, str]] = set()
         self.steps: int | None = None
+        self.filled: Filled | None = None
+        self.left: Sequence[Migration] = ()
+        self.tell: Callable[[Migration, Filled], None] = _tell_nobody
 
     @property
     def running(self) -> str:
@@ -84,7 +107,7 @@ class RunState:
     @property
     def resumable(self) -> bool:
         """Whether a next run continues in the middle of the running file."""
-        return bool(self.group) and not self.group[0].directives.transaction
+        return bool(self.group) and self.group[0].directives.resumable
 
     def add(self, applied: Applied, *, flushed: bool) -> None:
         """Note that a migration is applied.
@@ -154,7 +177,9 @@ class RunState:
 
     @property
     def _half_done(self) -> str:
-        """The words for how far the running no-transaction file has come."""
+        """The words for how far the running file has come, of which a part may be done."""
+        if self.group[0].directives.backfill:
+            return self._half_filled
         steps, total = self.steps, len(self.group[0].statements)
         if steps is None:
             return f"{self.running} was not finished"
@@ -172,9 +197,23 @@ class RunState:
         )
 
     @property
+    def _half_filled(self) -> str:
+        """The words for how far the running backfill has come."""
+        if self.filled is None:
+            return f"{self.running} was not finished"
+        if not self.filled.rows:
+            return f"{self.running} is not done; the next run begins with its first rows"
+        unless = ", unless a crash of the server has undone the last of them"
+        return (
+            f"{self.running} is half done: {self.filled} are done"
+            f"{unless if self.unflushed else ''}; the next run goes on with the rows after them"
+        )
+
+    @property
     def _without_half_done(self) -> str:
         """The words for the state, without "applied nothing" next to statements that are done."""
-        if self.steps and self.known and not self.applied:
+        half_done = self.steps or (self.filled and self.filled.rows)
+        if half_done and self.known and not self.applied:
             return f"the database is at version {self.current}"
         return str(self)
 

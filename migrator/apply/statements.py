@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.apply.batches import Batch, batches
 from migrator.failure.place import StatementFailed
@@ -55,6 +55,30 @@ class Unplaced(Exception):
     def __init__(self, error: ServerError) -> None:
         super().__init__(error.message)
         self.error = error
+
+
+class Rendered(NamedTuple):
+    """A statement with values in the places of its variables.
+
+    Attributes:
+        text: the statement with the values.
+        places: for each value, in their order: where it begins in the text, where it ends there,
+            and where the variable begins and ends in the statement of the file.
+    """
+
+    text: str
+    places: tuple[tuple[int, int, int, int], ...]
+
+    def in_file(self, position: int) -> int:
+        """Return the character of the file's statement for one of the text, both from 0."""
+        shift = 0
+        for start, end, start_in_file, end_in_file in self.places:
+            if position < start:
+                break
+            if position < end:
+                return start_in_file
+            shift = end_in_file - end
+        return position + shift
 
 
 def limits_sql(session: Session, migration: Migration, *, local: bool) -> str:
@@ -120,6 +144,8 @@ def send_alone(
     index: int,
     times: LockTimes | None = None,
     rows: FileRows | None = None,
+    *,
+    rendered: Rendered | None = None,
 ) -> int | None:
     """Run one statement as a message of its own.
 
@@ -130,6 +156,7 @@ def send_alone(
         times: the times of the transaction's locks; new ones are added. None outside
             a transaction.
         rows: what the file did to rows; it is added to. None when nobody asks.
+        rendered: what is sent instead of the text of the file; None for that text.
 
     Returns:
         How many rows the statement returned or changed; None for most other statements.
@@ -138,7 +165,8 @@ def send_alone(
         StatementFailed: the server reported an error.
     """
     statement = migration.statements[index]
-    message = _message(migration.script.source, statement)
+    source = migration.script.source
+    message = rendered.text.encode() if rendered else _message(source, statement)
     _require_utf8(session, migration, index)
     started = time.monotonic()
     with observer.running(session, migration, index) as activity:
@@ -156,6 +184,8 @@ def send_alone(
                 times.look(session)
         except ServerError as error:
             position = _position(session, message, error)
+            if rendered and position is not None:
+                position = rendered.in_file(position)
             elapsed = time.monotonic() - started
             raise _failed(session, activity, error, migration, index, position, elapsed) from None
     return count

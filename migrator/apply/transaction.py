@@ -134,7 +134,7 @@ def _take(
     results: Sequence[Done] | None
     try:
         if state.resumable:
-            results = stepwise.resume(session, turn.group[0], turn.fingerprint, state)
+            results = _resume(session, turn.group[0], turn.fingerprint, state)
         else:
             results = _apply_turn(session, turn, state)
     except PartlyApplied as partly:
@@ -157,17 +157,29 @@ def _let_pass(session: Session) -> None:
             session.stop.sleep(random.uniform(0.5, 1.0) * _LONGEST_PASS)  # noqa: S311 - jitter
 
 
+def _resume(
+    session: Session, migration: Migration, fingerprint: Fingerprint, state: RunState
+) -> list[Done] | None:
+    """Apply a file that is several transactions; None when another migrator was quicker."""
+    state.steps = state.filled = None
+    if migration.directives.backfill is None:
+        return stepwise.resume(session, migration, fingerprint, state)
+    from migrator.apply import backfill  # noqa: PLC0415 - few files are one
+
+    return backfill.resume(session, migration, fingerprint, state)
+
+
 def _waiting(pending: Sequence[Migration], state: RunState) -> frozenset[int]:
     """Return the versions whose commit waits for the disk.
 
-    They are the last file, and the one before a no-transaction file.
+    They are the last file, and the one before a file that is several transactions.
     """
     if state.scratch:
         return frozenset()
     return frozenset(
         migration.version
         for migration, following in zip_longest(pending, pending[1:])
-        if not following or not following.directives.transaction
+        if not following or following.directives.resumable
     )
 
 
@@ -182,7 +194,7 @@ def _note(
     for migration, done in zip(migrations, results, strict=True):
         applied = _applied(migration, done, watched=state.had_tables)
         log_applied(applied, session.settings.lock_hold_warn)
-        is_flushed = migration.version in waiting or not migration.directives.transaction
+        is_flushed = migration.version in waiting or migration.directives.resumable
         state.add(applied, flushed=is_flushed)
 
 

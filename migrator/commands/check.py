@@ -6,15 +6,21 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
+from migrator.history import filled
 from migrator.process.errors import OK, PENDING, MigratorError
-from migrator.process.log import redact_answer
+from migrator.process.log import get_logger, redact_answer
 from migrator.process.terminal import visible
 from migrator.process.waiting import Again, until_done
 from migrator.report import kubernetes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from migrator.commands.context import Context
+    from migrator.files.migration import Migration
     from migrator.history.plan import Plan
+
+log = get_logger()
 
 _CHECK_EVERY = 0.5  # seconds between two looks of `check --wait`
 PAGE = Page(
@@ -39,11 +45,13 @@ class _Pending(MigratorError):
 
     Args:
         plan: which.
+        left: the backfills that are left for later, which are not among these.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, left: Sequence[Migration]) -> None:
         super().__init__("migrations are pending")
         self.plan = plan
+        self.left = left
 
 
 def execute(context: Context) -> int:
@@ -53,18 +61,36 @@ def execute(context: Context) -> int:
         ProblemsFound: files and history disagree, which waiting does not mend.
     """
     try:
-        plan, status = _wait(context), OK
+        (plan, left), status = _wait(context), OK
     except _Pending as pending:
-        plan, status = pending.plan, PENDING
-    answer = data(plan)
+        plan, left, status = pending.plan, pending.left, PENDING
+    answer = data(plan, left)
+    _warn(context, plan, left)
     context.show(answer, text(answer))
     if status == PENDING:
         kubernetes.leave_reason(redact_answer(text(answer)))
     return status
 
 
-def _wait(context: Context) -> Plan:
-    """Return the plan when nothing is pending.
+def _warn(context: Context, plan: Plan, left: Sequence[Migration]) -> None:
+    """Warn of the backfills that have been left for longer than MIGRATOR_BACKFILL_WARN."""
+    longest = context.settings.backfill_warn
+    for migration in left if longest else ():
+        progress = plan.progress.get(migration.version)
+        since = filled.left_since(progress.backfill) if progress else None
+        if since and (hours := filled.hours_since(since)) * 3600 >= longest:
+            log.warning(
+                "a backfill was left for long",
+                version=migration.version,
+                file=migration.file,
+                left_at=since,
+                hours=round(hours, 1),
+                hint="`migrator backfill` runs it. The limit is MIGRATOR_BACKFILL_WARN.",
+            )
+
+
+def _wait(context: Context) -> tuple[Plan, Sequence[Migration]]:
+    """Return the plan when nothing is pending, and the backfills that are left for later.
 
     Raises:
         _Pending: something still is when the wait is over.
@@ -74,13 +100,19 @@ def _wait(context: Context) -> Plan:
     patience = context.settings.wait if context.options.wait is not None else 0
     deadline = time.monotonic() + patience
 
-    def attempt(_: int) -> Plan:
+    def attempt(_: int) -> tuple[Plan, Sequence[Migration]]:
         with context.connect(write=False) as session:
             plan = context.plan(session, folder, of_run=True)
             context.require_agreement(session, plan)
+        if context.settings.backfill_later:
+            left = filled.at_end(plan.pending)
+            now = plan.pending[: len(plan.pending) - len(left)]
+            plan = plan._replace(pending=now)
+        else:
+            left = ()
         if plan.pending or plan.pending_repeatables:
-            raise _Pending(plan)
-        return plan
+            raise _Pending(plan, left)
+        return plan, left
 
     def again(error: MigratorError, _: int) -> Again | None:
         if not isinstance(error, _Pending):
@@ -96,10 +128,29 @@ def _wait(context: Context) -> Plan:
     return until_done(attempt, again, context.stop, deadline)
 
 
-def data(plan: Plan) -> dict[str, Any]:
-    """Return what `check --json` prints."""
+def data(plan: Plan, left: Sequence[Migration] = ()) -> dict[str, Any]:
+    """Return what `check --json` prints.
+
+    Args:
+        plan: the comparison of the files with the history.
+        left: the backfills that are left for later, which are not among the pending files.
+    """
     pending = [migration.file for migration in (*plan.pending, *plan.pending_repeatables)]
-    return {"version": plan.current, "up_to_date": not pending, "pending": pending}
+    return {
+        "version": plan.current,
+        "up_to_date": not pending,
+        "pending": pending,
+        "left": [
+            {
+                "file": migration.file,
+                **(
+                    filled.state_of(migration, plan.half_done.get(migration.version), later=True)
+                    or {}
+                ),
+            }
+            for migration in left
+        ],
+    }
 
 
 def text(answer: dict[str, Any]) -> str:
@@ -108,11 +159,15 @@ def text(answer: dict[str, Any]) -> str:
     Args:
         answer: what `data` returned.
     """
+    left = "; ".join(f"{visible(one['file'])} ({filled.in_words(one)})" for one in answer["left"])
+    later = f" Left for `migrator backfill`: {left}." if left else ""
     if answer["up_to_date"]:
-        return f"Up to date at version {answer['version']}."
+        return f"Up to date at version {answer['version']}.{later}"
     pending = f"{len(answer['pending'])} pending"
     files = visible(", ".join(answer["pending"]))
-    return f"{pending}, the database is at version {answer['version']}: {files}"
+    return (
+        f"{pending}, the database is at version {answer['version']}: {files}{later and '.'}{later}"
+    )
 
 
 COMMAND = Command(
@@ -130,6 +185,6 @@ COMMAND = Command(
         }
     },
     flag="--check",
-    meaningful=(*FILES, *HISTORY, *RULES),
+    meaningful=(*FILES, *HISTORY, *RULES, "MIGRATOR_BACKFILL_WARN"),
     unattended=lambda options: options.wait is not None,
 )

@@ -27,7 +27,8 @@ CONNECTION = (
     "MIGRATOR_WAIT",
 )
 HISTORY = (*CONNECTION, "MIGRATOR_TABLE")  # to read it
-RULES = ("MIGRATOR_AHEAD", "MIGRATOR_OUT_OF_ORDER")  # what files and history may disagree in
+# What files and history may disagree in, and what is left for later.
+RULES = ("MIGRATOR_AHEAD", "MIGRATOR_OUT_OF_ORDER", "MIGRATOR_BACKFILL")
 LOCKS = ("MIGRATOR_LOCK_WAIT", "MIGRATOR_LOCK_TIMEOUT")  # to change the history or the schema
 RUNNING = (*LOCKS, "MIGRATOR_STATEMENT_TIMEOUT", "MIGRATOR_HEARTBEAT", "MIGRATOR_POOLER")
 SCRATCH = (*RUNNING, "MIGRATOR_SCRATCH_URL", "MIGRATOR_SCRATCH_URL_FILE")  # to build a schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from migrator.files.folder import load_folder, read_texts
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from migrator.files.merge import Comparison
     from migrator.files.migration import Migration
     from migrator.files.reference import Reference
+    from migrator.history.filled import Filled
     from migrator.history.plan import Plan
     from migrator.process.errors import Problem
     from migrator.process.settings import Settings
@@ -198,16 +199,26 @@ class Context:
 
         return rebuild.advice(session, plan)
 
-    def apply(self, *, single_transaction: bool = False, confirm: str | None = None) -> None:
+    def apply(
+        self,
+        *,
+        single_transaction: bool = False,
+        confirm: str | None = None,
+        only_backfills: bool = False,
+    ) -> None:
         """Apply everything pending, and write how the run went to where that was asked for.
 
         Args:
             single_transaction: whether all pending files are one transaction.
             confirm: the name of a database in which a first run may find what migrator did not
                 make; None to refuse such a database.
+            only_backfills: whether the backfills are applied that were left for later, and nothing
+                else.
         """
-        from migrator.apply.run import apply_pending  # noqa: PLC0415 - only apply and reset need it
+        from migrator.apply.run import apply_pending  # noqa: PLC0415 - few commands need it
+        from migrator.apply.state import Backfills  # noqa: PLC0415 - as above
 
+        in_place_or_later = Backfills.LATER if self.settings.backfill_later else Backfills.IN_PLACE
         self.require_metrics()
         started = time.monotonic()
         try:
@@ -217,9 +228,11 @@ class Context:
                 self.settings,
                 folder.migrations,
                 self.stop,
-                repeatables=folder.repeatables,
+                repeatables=() if only_backfills else folder.repeatables,
                 single_transaction=single_transaction,
                 confirm=confirm,
+                backfills=Backfills.ONLY if only_backfills else in_place_or_later,
+                tell=self._measure_backfill if self.settings.metrics_file else None,
             )
         except Exception as error:
             self._measure(error, started)
@@ -240,6 +253,13 @@ class Context:
             from migrator.report import metrics  # noqa: PLC0415 - few runs write metrics
 
             metrics.check(self.settings.metrics_file)
+
+    def _measure_backfill(self, migration: Migration, filled: Filled) -> None:
+        """Write how far a running backfill is; the run goes on without that, too."""
+        from migrator.report import metrics  # noqa: PLC0415 - few runs write metrics
+
+        with suppress(OSError):  # `_measure` tells of it at the end
+            metrics.write(str(self.settings.metrics_file), metrics.running(migration.file, filled))
 
     def _measure(self, result: Outcome | Exception, started: float) -> None:
         """Write the metrics of a run where that was asked for; the run counts without them, too."""

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
+from migrator.history import filled
 from migrator.process.errors import OK
 from migrator.report.table import count, left_behind, table
 
@@ -42,28 +43,39 @@ def execute(context: Context) -> int:
         plan = context.plan(session, folder, of_run=True)
         context.require_agreement(session, plan)
         left = context.left(session, plan)
-    answer = data(plan, left)
+    answer = data(plan, left, later=context.settings.backfill_later)
     context.show(answer, text(answer, context.width))
     return OK
 
 
-def data(plan: Plan, left: Mapping[int, str] = MappingProxyType({})) -> dict[str, Any]:
+def data(
+    plan: Plan, left: Mapping[int, str] = MappingProxyType({}), *, later: bool = False
+) -> dict[str, Any]:
     """Return what `plan --json` prints: what would run, in order.
 
     Args:
         plan: the comparison of the files with the history.
         left: by version, what a statement of an unfinished file has left, in words.
+        later: whether the run would leave the backfills after which no other file comes.
     """
+    at_end = filled.at_end(plan.pending) if later else ()
     return {
         "version": plan.current,
         "pending": [
-            _entry(migration, plan.half_done.get(migration.version), left.get(migration.version))
+            _entry(
+                migration,
+                plan.half_done.get(migration.version),
+                left.get(migration.version),
+                later=migration in at_end,
+            )
             for migration in (*plan.pending, *plan.pending_repeatables)
         ],
     }
 
 
-def _entry(migration: Migration, half_done: HalfDone | None, left: str | None) -> dict[str, Any]:
+def _entry(
+    migration: Migration, half_done: HalfDone | None, left: str | None, *, later: bool
+) -> dict[str, Any]:
     return {
         "version": migration.version or None,
         "file": migration.file,
@@ -72,6 +84,7 @@ def _entry(migration: Migration, half_done: HalfDone | None, left: str | None) -
         "statements_done": half_done.statements if half_done else None,
         "transaction": migration.directives.transaction,
         "left": left,
+        "backfill": filled.state_of(migration, half_done, later=later),
         "checkpoint": checkpoint_state(migration),
         "stands_for": [one.version for one in migration.records],
     }
@@ -93,19 +106,35 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
     """
     if not answer["pending"]:
         return f"Nothing to apply: the database is at version {answer['version']}."
+    if all(_is_left(entry) for entry in answer["pending"]):
+        head = f"Nothing to apply now: the database is at version {answer['version']}. For later:\n"
+    else:
+        head = f"Would apply, in this order, to a database at version {answer['version']}:\n"
     lines = [
         [
             str(entry["version"] or "R"),
             entry["file"],
             _statements(entry),
-            "" if entry["transaction"] else "no transaction",
+            _how(entry),
             entry["description"],
         ]
         for entry in answer["pending"]
     ]
-    head = f"Would apply, in this order, to a database at version {answer['version']}:\n"
     left = left_behind(answer["pending"])
     return head + table(lines, width, indent="  ") + (f"\n{left}" if left else "")
+
+
+def _is_left(entry: dict[str, Any]) -> bool:
+    return bool(entry["backfill"] and entry["backfill"]["later"])
+
+
+def _how(entry: dict[str, Any]) -> str:
+    """Return how a file would be run, where that is not in a transaction."""
+    if _is_left(entry):
+        return "left for `migrator backfill`"
+    if entry["backfill"]:
+        return "in ranges"
+    return "" if entry["transaction"] else "no transaction"
 
 
 def _statements(entry: dict[str, Any]) -> str:
@@ -115,6 +144,8 @@ def _statements(entry: dict[str, Any]) -> str:
     statements = count(entry["statements"], "statement")
     if entry["checkpoint"] == "run":
         return f"{statements}, for {count(len(entry['stands_for']), 'version')}"
+    if entry["backfill"]:
+        return f"{statements}, {filled.in_words(entry['backfill'])}"
     if entry["statements_done"] is None:
         return statements
     return f"{statements}, {entry['statements_done']} done"

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
 from migrator.files.folder import load_folder
+from migrator.history.filled import at_end as left_at_end
+from migrator.history.filled import in_words as backfill_in_words
+from migrator.history.filled import state_of
 from migrator.process.errors import OK, ProblemsFound
 from migrator.process.terminal import visible
 from migrator.report.table import count, filled, left_behind, table
@@ -30,7 +33,8 @@ PAGE = Page(
     database, if our role may read schema_migrations_progress. Long cells are shortened on a narrow
     terminal, and nowhere else.
 
-    The states: applied; pending (not applied yet); out of order
+    The states: applied; pending (not applied yet); left (a backfill that `apply` leaves for
+    `migrator backfill`, because of MIGRATOR_BACKFILL=later); out of order
     (pending, below an applied version); edited (applied, and the file has another text now);
     renumbered (applied, and the file has another number now); replaced (another migration was
     applied under this number); missing (applied, and the file is gone); gone (the same, and
@@ -70,7 +74,7 @@ def execute(context: Context) -> int:
         disagreements = context.problems(plan)
         way_out = context.way_out(session, plan) if disagreements and not problems else ""
     problems += disagreements
-    answer = data(plan, problems, left)
+    answer = data(plan, problems, left, later=context.settings.backfill_later)
     context.show(answer, text(answer, context.width))
     if problems:
         raise ProblemsFound(problems, hint=way_out)
@@ -78,7 +82,11 @@ def execute(context: Context) -> int:
 
 
 def data(
-    plan: Plan, problems: Sequence[Problem], left: Mapping[int, str] = MappingProxyType({})
+    plan: Plan,
+    problems: Sequence[Problem],
+    left: Mapping[int, str] = MappingProxyType({}),
+    *,
+    later: bool = False,
 ) -> dict[str, Any]:
     """Return what `status --json` prints: every file and every row, with its state.
 
@@ -86,7 +94,9 @@ def data(
         plan: the comparison of the files with the history.
         problems: what keeps the migrator from applying anything.
         left: by version, what a statement of an unfinished file has left, in words.
+        later: whether a run would leave the backfills after which no other file comes.
     """
+    at_end = left_at_end(plan.pending) if later else ()
     entries = [
         *(_entry("applied", migration, row) for migration, row in plan.applied),
         *(_entry("edited", migration, row) for migration, row in plan.edited),
@@ -99,7 +109,7 @@ def data(
         *(_entry("ahead", None, row) for row in plan.ahead),
         *(
             _entry(
-                "out of order" if migration in plan.out_of_order else "pending",
+                _pending(plan, migration, at_end),
                 migration,
                 None,
                 plan.half_done.get(migration.version),
@@ -111,11 +121,19 @@ def data(
     entries.sort(key=lambda entry: int(entry["version"]))
     return {
         "version": plan.current,
-        "pending": len(plan.pending) + len(plan.pending_repeatables),
+        "pending": len(plan.pending) - len(at_end) + len(plan.pending_repeatables),
+        "left": len(at_end),
         "migrations": entries,
         "repeatables": _repeatables(plan.repeatables) if plan.repeatables else [],
         "problems": [problem.data() for problem in problems],
     }
+
+
+def _pending(plan: Plan, migration: Migration, at_end: Sequence[Migration]) -> str:
+    """Return the state of a pending file."""
+    if migration in plan.out_of_order:
+        return "out of order"
+    return "left" if migration in at_end else "pending"
 
 
 def text(answer: dict[str, Any], width: int | None = None) -> str:
@@ -149,6 +167,8 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
     ]
     head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
     total = f"Current schema version: {answer['version']}, pending: {answer['pending']}"
+    if answer["left"]:
+        total += f", left for `migrator backfill`: {answer['left']}"
     left = left_behind(answer["migrations"]) + "".join(map(_note, answer["repeatables"]))
     return f"{table([head, *lines], width)}\n{left}\n{total}"
 
@@ -178,6 +198,11 @@ def _entry(
         "statements": len(migration.statements) if migration else None,
         "statements_done": half_done.statements if half_done else None,
         "left": left or None,
+        "backfill": (
+            state_of(migration, half_done, later=state == "left")
+            if migration and row is None
+            else None
+        ),
         "checkpoint": checkpoint.version if checkpoint else None,
     }
 
@@ -254,7 +279,9 @@ def _state_of_repeatable(entry: dict[str, Any]) -> str:
 def _state(entry: dict[str, Any]) -> str:
     if entry["recorded_version"] not in (None, entry["version"]):
         return f"{entry['state']}, was {entry['recorded_version']}"
-    if entry["statements_done"] is None:
+    if entry["backfill"] and entry["backfill"]["rows"]:
+        return f"{entry['state']}, {backfill_in_words(entry['backfill'])}"
+    if entry["backfill"] or entry["statements_done"] is None:
         return str(entry["state"])
     total = count(entry["statements"], "statement")
     return f"{entry['state']}, {entry['statements_done']} of {total} done"

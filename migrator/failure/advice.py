@@ -19,6 +19,11 @@ _REST_OF_THE_FILE = (
     "Correct the statement and run the migrator again. The statements before it stay done, so "
     "leave their text as it is."
 )
+_REST_OF_THE_ROWS = (
+    "Correct the rows that it fails on, and run the migrator again: it goes on with this range. If "
+    "the statement itself is wrong, correct it, and accept the file with `migrator repair`; the "
+    "rows that are done stay as they are."
+)
 # For a statement of the migrator itself.
 _NO_FILE = (
     "No file is to blame: this is about a statement of the migrator itself. Look for the reason in "
@@ -246,6 +251,7 @@ class Clues:
         is_first: whether no migration is known to be applied.
         resumable: whether the statements before the failed one stay done.
         half_done: whether statements of the file stay done, as the progress table records.
+        rows_done: whether earlier rows of a backfill stay done.
     """
 
     sqlstate: str
@@ -261,6 +267,7 @@ class Clues:
     is_first: bool = True
     resumable: bool = False
     half_done: bool = False
+    rows_done: bool = False
 
 
 def for_failure(clues: Clues, table: Table) -> str:
@@ -300,11 +307,18 @@ def for_failure(clues: Clues, table: Table) -> str:
         return about_end
     if clues.sqlstate == sqlstate.NOT_NULL_VIOLATION and _adds_column(clues):
         return _ADDED_NOT_NULL
-    otherwise = _REST_OF_THE_FILE if clues.resumable else _ANYTHING
+    otherwise = _otherwise(clues)
     advice = by_code(clues.sqlstate, clues.message, otherwise)
     if clues.at_end and clues.sqlstate.startswith("23"):
         return f"The constraint is deferred, so it is checked at the end of the file. {advice}"
     return advice
+
+
+def _otherwise(clues: Clues) -> str:
+    """Return the advice for an error that is not known."""
+    if clues.rows_done:
+        return _REST_OF_THE_ROWS
+    return _REST_OF_THE_FILE if clues.resumable else _ANYTHING
 
 
 def _about_end(clues: Clues, table: Table) -> str:

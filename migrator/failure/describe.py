@@ -50,6 +50,7 @@ class Situation(NamedTuple):
             shown.
         pending: how many migrations are not applied, the failed one included; None as `current`.
         advice: the advice that replaces the usual advice, by SQLSTATE.
+        rows_done: whether earlier rows of a backfill stay done.
     """
 
     table: Table
@@ -57,6 +58,7 @@ class Situation(NamedTuple):
     current: int | None = None
     pending: int | None = None
     advice: Mapping[str, str] = MappingProxyType({})
+    rows_done: bool = False
 
 
 def describe(failed: StatementFailed, situation: Situation) -> Failure:
@@ -89,6 +91,7 @@ def describe(failed: StatementFailed, situation: Situation) -> Failure:
         version=migration.version,
         is_first=not situation.current,
         resumable=not migration.directives.transaction,
+        rows_done=situation.rows_done,
         half_done=bool(index) and not migration.directives.transaction,
     )
     return Failure(

@@ -12,8 +12,9 @@ from migrator.process.digest import sha256
 from migrator.process.settings import Settings, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
+    from migrator.files.backfill import Backfill
     from migrator.files.checkpoint import Checkpoint, StoodFor
 
 
@@ -30,6 +31,7 @@ _ENDS = (
     *(blank * length for blank in (b" ", b"\t", b"\n") for length in range(5, 33)),
 )
 _OF_CHECKPOINTS = ("checkpoint", "stands-for")
+_OF_BACKFILLS = ("backfill", "batch-time", "pause", "max-lag")
 _LONGEST = 100_000  # characters
 _DIRECTIVE = re.compile(r"migrator\s*:\s*(.*)", re.IGNORECASE)
 
@@ -43,6 +45,7 @@ class Directives(NamedTuple):
         statement_timeout: seconds; None means the setting of the run.
         isolation: the isolation level of the transaction, as SQL; empty for READ COMMITTED.
         checkpoint: the versions that the file stands for; None for a file that is no checkpoint.
+        backfill: the ranges in which the statement is run; None for a file that is no backfill.
     """
 
     transaction: bool = True
@@ -50,6 +53,12 @@ class Directives(NamedTuple):
     statement_timeout: float | None = None
     isolation: str = ""
     checkpoint: Checkpoint | None = None
+    backfill: Backfill | None = None
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the file is several transactions, so that a next run can go on in its middle."""
+        return not self.transaction or self.backfill is not None
 
     @property
     def needs_session(self) -> str:
@@ -247,7 +256,7 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
                 timeouts[name] = duration(value)
             except ValueError as error:
                 problems.append(scanner.Fault(offset, f"directive {name}: {error}", ""))
-        elif name not in _OF_CHECKPOINTS:
+        elif name not in (*_OF_CHECKPOINTS, *_OF_BACKFILLS):
             problems.append(_unknown(offset, text))
     if isolation and not transaction:
         problems.append(
@@ -258,14 +267,16 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
             )
         )
     checkpoint, faults = _read_checkpoint(found, transaction=transaction)
+    backfill, backfill_faults = _read_backfill(found)
     directives = Directives(
         transaction,
         timeouts.get("lock-timeout"),
         timeouts.get("statement-timeout"),
         isolation,
         checkpoint,
+        backfill,
     )
-    return directives, [*problems, *faults]
+    return directives, [*problems, *faults, *backfill_faults]
 
 
 def _unknown(offset: int, text: str) -> scanner.Fault:
@@ -273,8 +284,46 @@ def _unknown(offset: int, text: str) -> scanner.Fault:
         offset,
         f"unknown directive {text!r}",
         "Directives are no-transaction, lock-timeout=3s, statement-timeout=10min, "
-        "isolation=repeatable-read, and those of a checkpoint, checkpoint=299 and stands-for.",
+        "isolation=repeatable-read; those of a backfill: backfill=pets.id, batch-time=100ms, "
+        "pause=10ms, max-lag=10s; and those of a checkpoint: checkpoint=299 and stands-for.",
     )
+
+
+def _read_backfill(
+    found: Sequence[tuple[int, str]],
+) -> tuple[Backfill | None, list[scanner.Fault]]:
+    """Return what the directives of a backfill say, and what is wrong with them.
+
+    Args:
+        found: all directives: the offset and the text of each.
+    """
+    own = _named(found, _OF_BACKFILLS)
+    if not own:
+        return None, []
+    from migrator.files.backfill import read_header  # noqa: PLC0415 - few files are one
+
+    backfill, faults = read_header(own)
+    others = {text.partition("=")[0].strip() for _, text in found}
+    for other in ("no-transaction", "isolation", *_OF_CHECKPOINTS):
+        if other in others:
+            fault = scanner.Fault(
+                own[0][0],
+                f"the directives backfill and {other} in one file",
+                "Remove one of the two: each range of a backfill is a transaction of its own, at "
+                "READ COMMITTED.",
+            )
+            faults = [*faults, fault]
+    return backfill, faults
+
+
+def _named(found: Sequence[tuple[int, str]], names: Collection[str]) -> list[tuple[int, str, str]]:
+    """Return the offset, the name and the value of the directives with one of some names."""
+    parts = [(offset, *text.partition("=")) for offset, text in found]
+    return [
+        (offset, name.strip(), value.strip())
+        for offset, name, _, value in parts
+        if name.strip() in names
+    ]
 
 
 def _read_checkpoint(
@@ -286,12 +335,7 @@ def _read_checkpoint(
         found: all directives: the offset and the text of each.
         transaction: whether the file runs in a transaction.
     """
-    parts = [(offset, *text.partition("=")) for offset, text in found]
-    own = [
-        (offset, name.strip(), value.strip())
-        for offset, name, _, value in parts
-        if name.strip() in _OF_CHECKPOINTS
-    ]
+    own = _named(found, _OF_CHECKPOINTS)
     if not own:
         return None, []
     from migrator.files.checkpoint import read_header  # noqa: PLC0415 - few files are one

@@ -57,6 +57,7 @@ def check(migration: Migration) -> list[Problem]:
     _, directive_problems = read_directives(script.header)
     problems += directive_problems
     problems += _checkpoint_number(migration)
+    problems += _backfill(migration)
     problems += _misplaced_directives(script)
     if migration.directives.transaction:
         if len(migration.statements) < len(script.statements):
@@ -65,7 +66,7 @@ def check(migration: Migration) -> list[Problem]:
         problems += _refusals(migration, rule, _copies_out)
     else:
         problems += _refusals(migration, _transactions, _nameless_indexes, _copies_out)
-    return [_located(migration, problem) for problem in sorted(problems)]
+    return [located(migration, problem) for problem in sorted(problems)]
 
 
 def obstacles(migration: Migration) -> list[Problem]:
@@ -81,10 +82,10 @@ def obstacles(migration: Migration) -> list[Problem]:
     )
     if not migration.directives.transaction and len(migration.statements) > 1:
         problems = sorted([*problems, *_refusals(migration, _temporary)])
-    return [_located(migration, problem) for problem in problems]
+    return [located(migration, problem) for problem in problems]
 
 
-def _located(migration: Migration, problem: scanner.Fault) -> Problem:
+def located(migration: Migration, problem: scanner.Fault) -> Problem:
     """Return a problem of the scanner with its file, its line and its column."""
     from migrator.files.excerpt import excerpt  # noqa: PLC0415 - only a problem needs it
 
@@ -100,6 +101,20 @@ def _checkpoint_number(migration: Migration) -> Iterator[scanner.Fault]:
 
         if fault := number_fault(migration.directives.checkpoint, migration.version):
             yield fault
+
+
+def _backfill(migration: Migration) -> list[scanner.Fault]:
+    """Return the problems of the statement of a backfill."""
+    directive = migration.directives.backfill
+    if directive is None:
+        return []
+    from migrator.files.backfill import faults  # noqa: PLC0415 - few files are one
+
+    if migration.is_repeatable:
+        message = "a repeatable cannot be a backfill"
+        hint = "Give the file a number: a backfill is done once."
+        return [scanner.Fault(directive.offset, message, hint)]
+    return faults(migration.script, migration.statements, directive)
 
 
 def _misplaced_directives(script: scanner.Script) -> list[scanner.Fault]:

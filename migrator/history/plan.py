@@ -255,6 +255,7 @@ def _half_done(
             progress[then].statements,
             edited=progress[then].is_edited(migration),
             moved_from=None if then == migration.version else then,
+            backfill=progress[then].backfill,
         )
     return half_done
 
@@ -332,8 +333,10 @@ def unrepairable(plan: Plan) -> list[Problem]:
 
 
 def _is_in_transaction_now(migration: Migration, half_done: HalfDone) -> bool:
-    """Return whether the done statements of a file would run again, because it lost a directive."""
-    return migration.directives.transaction and half_done.statements > 0
+    """Return whether what is done of a file would be done again, because it lost a directive."""
+    if half_done.backfill:
+        return migration.directives.backfill is None
+    return not migration.directives.resumable and half_done.statements > 0
 
 
 def _lags(plan: Plan, oldest: Migration) -> Problem:
@@ -397,14 +400,20 @@ def _renumbered_half_way(plan: Plan) -> list[Problem]:
     return [
         Problem(
             migration.file,
-            f"was renumbered after {count_done(half_done.statements)} as version "
-            f"{half_done.moved_from}",
+            f"was renumbered after {_done(half_done)} as version {half_done.moved_from}",
             f"Run `migrator repair`: it moves what is recorded of it to version "
             f"{migration.version}, and the next run continues there.",
         )
         for migration in plan.pending
         if (half_done := plan.half_done.get(migration.version)) and half_done.moved_from
     ]
+
+
+def _done(half_done: HalfDone) -> str:
+    """Return in words what was done of a file."""
+    if half_done.backfill:
+        return "some of its rows were done"
+    return count_done(half_done.statements)
 
 
 def _edited(plan: Plan) -> list[Problem]:

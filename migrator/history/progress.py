@@ -1,4 +1,8 @@
-"""How many statements of a no-transaction file are done, in the table next to the history."""
+"""How far unfinished files are, in the table next to the history.
+
+For a no-transaction file that is how many of its statements are done, and for a backfill how many
+of its ranges; `backfills` knows more of those.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +28,13 @@ class HalfDone(NamedTuple):
         statements: how many of its statements are done.
         edited: whether the file has been edited since.
         moved_from: the version that the file had then, if it has another number now.
+        backfill: what is recorded of a backfill, for `filled.filled_of`; None for other files.
     """
 
     statements: int
     edited: bool
     moved_from: int | None = None
+    backfill: str | None = None
 
 
 def edited_half_way(migration: Migration, progress: Progress) -> Problem:
@@ -39,6 +45,8 @@ def edited_half_way(migration: Migration, progress: Progress) -> Problem:
         progress: how far earlier runs came with the file as it was.
     """
     done = progress.statements
+    if progress.backfill:
+        return _backfill_edited(migration)
     if not done:
         return Problem(
             migration.file,
@@ -67,6 +75,23 @@ def edited_half_way(migration: Migration, progress: Progress) -> Problem:
     )
 
 
+def _backfill_edited(migration: Migration) -> Problem:
+    """Return the problem of a backfill that was edited after some of its ranges were done."""
+    was_edited = "was edited after some of its rows were done"
+    if migration.directives.backfill is None:  # it would change these rows again
+        return Problem(
+            migration.file,
+            f"{was_edited}: it has lost its line `-- migrator: backfill`",
+            "Put that line back at its top, and run the migrator again.",
+        )
+    return Problem(
+        migration.file,
+        was_edited,
+        "Restore its statement; or, if these rows are as they should be, accept the file with "
+        "`migrator repair`: the next run goes on with the rows after them.",
+    )
+
+
 def numbered(statements: int) -> str:
     """Return the numbers of the first statements of a file in words; there is at least one."""
     return "statement 1" if statements == 1 else f"statements 1 to {statements}"
@@ -84,6 +109,7 @@ _ADDED = {
     "before": "text",
     "description": "text",
     "written_at": "timestamp",
+    "backfill": "text",
 }
 _COLUMNS = {
     "version": "bigint PRIMARY KEY",
@@ -104,7 +130,8 @@ def _added(column: str) -> str:
 # image sets updated_at and leaves written_at.
 _READ = (
     f"p.version, p.checksum, p.statements, p.running, {_added('kept')},"
-    f" CASE WHEN {_added('written_at')} = {_added('updated_at')} THEN {_added('before')} END"
+    f" CASE WHEN {_added('written_at')} = {_added('updated_at')} THEN {_added('before')} END,"
+    f" {_added('backfill')}"
 )
 
 
@@ -120,6 +147,7 @@ class Progress(NamedTuple):
             the row that did not record it.
         before: what the statement that was last begun outside a transaction found in the database,
             as JSON of `apply.traces`; None when it is not known.
+        backfill: what is recorded of a backfill, for `filled.filled_of`; None for other files.
     """
 
     checksum: str
@@ -127,6 +155,7 @@ class Progress(NamedTuple):
     running: int | None = None
     kept: str | None = None
     before: str | None = None
+    backfill: str | None = None
 
     @property
     def begun(self) -> bool:
@@ -145,7 +174,7 @@ class Progress(NamedTuple):
         """
         if self.checksum == migration.checksum:
             return False
-        if migration.directives.transaction or self.kept is None:
+        if not migration.directives.resumable or self.kept is None:
             return True
         counts = {self.statements, -1 if self.running is None else self.running + 1}
         return self.kept not in {texts_checksum(migration, count) for count in counts}
@@ -252,8 +281,8 @@ def read_progress(session: Session, migration: Migration) -> Progress:
     Raises:
         ProblemsFound: the file was edited since those runs.
     """
+    ensure_table(session)
     table = progress_table(session.settings.table)
-    _ensure_table(session, table)
     rows = session.query(
         f"SELECT {_READ} FROM {table.quoted} p WHERE version = {migration.version}"
     )
@@ -265,7 +294,9 @@ def read_progress(session: Session, migration: Migration) -> Progress:
     return progress
 
 
-def _ensure_table(session: Session, table: Table) -> None:
+def ensure_table(session: Session) -> None:
+    """Create or upgrade the progress table; the caller holds the lock."""
+    table = progress_table(session.settings.table)
     columns = {
         name
         for (name,) in session.query(

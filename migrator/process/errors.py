@@ -59,6 +59,23 @@ class SchemaDiffers(MigratorError):
     event = "schema differs"
 
 
+class EarlierPending(MigratorError):
+    """Backfills cannot be run yet, because files before them are pending.
+
+    Args:
+        pending: the names of these files.
+    """
+
+    status = PENDING
+    event = "pending"
+
+    def __init__(self, pending: Sequence[str]) -> None:
+        super().__init__(
+            f"the migrations before the backfill are pending: {', '.join(pending)}",
+            "Run `migrator apply` first.",
+        )
+
+
 class LockUnavailable(MigratorError):
     """The migrator lock or a table lock could not be taken before the time for it was over."""
 

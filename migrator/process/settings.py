@@ -383,6 +383,21 @@ class Settings(NamedTuple):
         "changes nothing.",
         default="transaction",
     )
+    backfill_later: bool = _setting(
+        "MIGRATOR_BACKFILL",
+        _switch("now", "later"),
+        "When a backfill is run after which no other file comes: now, in its place; or later, with "
+        "`migrator backfill`, so that a deployment need not wait for it. `apply` finishes what was "
+        "left as soon as a later file is pending.",
+        default="now",
+    )
+    backfill_warn: float = _setting(
+        "MIGRATOR_BACKFILL_WARN",
+        _TIME,
+        "After how long `check` warns of a backfill that was left for later and is not done. 0 "
+        "means never.",
+        default="24h",
+    )
     metrics_file: str | None = _setting(
         "MIGRATOR_METRICS_FILE",
         _FILE,

@@ -48,6 +48,8 @@ class Stop:
         self.unheard = _UNHEARD
         self.finished = threading.Event()
         self._arrived = threading.Event()
+        self._arrived_at = 0.0
+        self._finish_s = 0.0
         self._signum = 0
 
     @property
@@ -61,7 +63,7 @@ class Stop:
         Raises:
             Interrupted: SIGINT or SIGTERM has arrived.
         """
-        if self.arrived:
+        if self.arrived and not self._may_finish:
             raise Interrupted(self._signum)
 
     def sleep(self, seconds: float) -> None:
@@ -72,6 +74,24 @@ class Stop:
         """
         self._arrived.wait(seconds)
         self.check()
+
+    @property
+    def _may_finish(self) -> bool:
+        """Whether what runs may still come to its end after the signal."""
+        return time.monotonic() < self._arrived_at + self._finish_s
+
+    @contextmanager
+    def finishing(self, seconds: float) -> Iterator[None]:
+        """In the block, let a signal wait for the end of the work, but not for longer than a time.
+
+        Args:
+            seconds: from the signal until the running statement is cancelled.
+        """
+        self._finish_s = seconds
+        try:
+            yield
+        finally:
+            self._finish_s = 0.0
 
     @contextmanager
     def idle(self) -> Iterator[None]:
@@ -105,9 +125,10 @@ class Stop:
 
     def _wait(self, leave: Callable[[int], None]) -> None:
         self._signum = signal.sigwait(_SIGNALS)
+        self._arrived_at = time.monotonic()
         self._arrived.set()
         threading.Thread(target=self._keep_cancelling, daemon=True).start()
-        if self.finished.wait(self.grace):
+        if self.finished.wait(self.grace + self._finish_s):
             # The main thread ends the process, unless nobody reads what it still writes.
             time.sleep(_LONGEST_END)
         else:
@@ -119,7 +140,7 @@ class Stop:
 
     def _keep_cancelling(self) -> None:
         while not self.finished.is_set():
-            if (cancel := self.cancel) is not None:
+            if (cancel := self.cancel) is not None and not self._may_finish:
                 in_child(cancel)
             self.finished.wait(_CANCEL_EVERY)
 

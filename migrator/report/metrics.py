@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from migrator.apply.outcome import Applied
     from migrator.apply.state import Outcome
+    from migrator.history.filled import Filled
 
 
 class Run(NamedTuple):
@@ -34,14 +35,28 @@ class Run(NamedTuple):
         applied: what it applied; None: not known.
         version: the version that the database is at; None: not known.
         pending: how many migrations are not applied; None: not known.
+        left: how many backfills were left for later; None: not known.
+        filled: the name of a running backfill, and how far it is; None: none runs.
     """
 
-    status: int
-    ended: float
-    seconds: float
+    status: int | None
+    ended: float | None
+    seconds: float | None
     applied: Sequence[Applied] | None = None
     version: int | None = None
     pending: int | None = None
+    left: int | None = None
+    filled: tuple[str, Filled] | None = None
+
+
+def running(file: str, filled: Filled) -> Run:
+    """Return what is known of a run while a backfill runs.
+
+    Args:
+        file: the name of the backfill.
+        filled: how far it is.
+    """
+    return Run(None, None, None, filled=(file, filled))
 
 
 def of(result: Outcome | Exception, *, ended: float, seconds: float) -> Run:
@@ -58,7 +73,7 @@ def of(result: Outcome | Exception, *, ended: float, seconds: float) -> Run:
     if isinstance(result, Exception):
         status = result.status if isinstance(result, MigratorError) else FAILED
         return Run(status, ended, seconds)
-    return Run(0, ended, seconds, result.applied, result.current, 0)
+    return Run(0, ended, seconds, result.applied, result.current, 0, len(result.left))
 
 
 def text(run: Run) -> str:
@@ -77,6 +92,10 @@ def text(run: Run) -> str:
         for done in run.applied or ()
         for lock in worst(done.impact.locks)
     }
+    done_rows, all_rows = {}, {}
+    if run.filled:
+        file, filled = run.filled
+        done_rows, all_rows = {_labels(file=file): filled.rows}, {_labels(file=file): filled.of}
     count = None if run.applied is None else len(run.applied)
     gauges: tuple[tuple[str, str, Mapping[str, float | None]], ...] = (
         ("build_info", "The migrator's version.", {_labels(version=__version__): 1}),
@@ -84,11 +103,14 @@ def text(run: Run) -> str:
         (
             "run_end_timestamp_seconds",
             "When the latest run ended, Unix time.",
-            {"": round(run.ended, 3)},
+            {"": _rounded(run.ended)},
         ),
-        ("run_duration_seconds", "How long the latest run took.", {"": round(run.seconds, 3)}),
+        ("run_duration_seconds", "How long the latest run took.", {"": _rounded(run.seconds)}),
         ("schema_version", "The highest version in the history.", {"": run.version}),
         ("pending_migrations", "Migrations that are not applied.", {"": run.pending}),
+        ("left_backfills", "Backfills that the latest run left for later.", {"": run.left}),
+        ("backfill_rows_done", "Rows that a running backfill has done.", done_rows),
+        ("backfill_rows", "Rows that it has to do, estimated.", all_rows),
         ("applied_migrations", "Migrations that the latest run applied.", {"": count}),
         ("migration_duration_seconds", "How long a migration of the latest run took.", durations),
         ("migration_lock_held_seconds", "How long it held a lock on an existing relation.", locks),
@@ -100,6 +122,10 @@ def text(run: Run) -> str:
             lines += [f"# HELP migrator_{name} {meaning}", f"# TYPE migrator_{name} gauge"]
             lines += [f"migrator_{name}{labels} {value}" for labels, value in known.items()]
     return "\n".join(lines) + "\n"
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _labels(**values: object) -> str:

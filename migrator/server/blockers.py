@@ -11,7 +11,7 @@ from migrator.server.activity import Blocker
 from migrator.server.session import relation_name, sendable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
     from typing import Any
 
     from migrator.server.session import Session
@@ -93,6 +93,21 @@ _CHANGING = f"""{_HOLDERS}
   AND l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND l.relation = ANY (%(oids)s::oid[])
   AND l.pid IS DISTINCT FROM pg_backend_pid() AND a.usesysid IS NOT NULL
 {_ORDER}"""
+# Every transaction has a virtual id, which it has locked until its end, and which every role sees.
+# A prepared transaction has lost it. A process of the server, such as autovacuum, has no role.
+_OLDER = f"""
+SELECT a.pid, {SESSION}, NULL, NULL, NULL, true, l.virtualtransaction
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'virtualxid' AND l.granted AND a.datname = current_database()
+  AND a.pid <> pg_backend_pid() AND a.usesysid IS NOT NULL
+  AND (%(known)s::text[] IS NULL OR l.virtualtransaction = ANY (%(known)s))
+UNION ALL
+SELECT NULL, NULL, p.owner::text, NULL, 'prepared',
+  extract(epoch FROM clock_timestamp() - p.prepared)::int, NULL, p.gid, NULL, NULL, true,
+  'prepared ' || p.gid
+FROM pg_catalog.pg_prepared_xacts p
+WHERE p.database = current_database()
+  AND (%(known)s::text[] IS NULL OR 'prepared ' || p.gid = ANY (%(known)s))"""
 _TRANSACTIONS = f"""
 SELECT a.pid, {SESSION}, NULL, NULL, NULL, true
 FROM pg_catalog.pg_stat_activity a
@@ -155,6 +170,18 @@ def changing(session: Session, relations: list[int]) -> tuple[Blocker, ...]:
     return _blockers(session.query(_CHANGING, {"oids": relations}, as_login=True))
 
 
+def open_transactions(session: Session, known: Collection[str] | None = None) -> dict[str, Blocker]:
+    """Return the transactions of other sessions that are open in the database, by their ids.
+
+    Args:
+        session: outside a transaction.
+        known: the ids of the transactions that are asked for; None for all.
+    """
+    arguments = {"known": None if known is None else list(known)}
+    rows = session.query(_OLDER, arguments, as_login=True)
+    return {number: _blockers([row])[0] for *row, number in rows}
+
+
 def holder_of(session: Session, name: str, key: int) -> Blocker | None:
     """Return the session that holds an advisory lock; None when the lock is free.
 
@@ -174,7 +201,7 @@ def advisory_halves(key: int) -> tuple[int, int]:
     return divmod(key % 2**64, 2**32)
 
 
-def _blockers(rows: Iterable[tuple[Any, ...]]) -> tuple[Blocker, ...]:
+def _blockers(rows: Iterable[Sequence[Any]]) -> tuple[Blocker, ...]:
     """Return one blocker for each session; its first row counts."""
     blockers: dict[object, Blocker] = {}
     for row in rows:
