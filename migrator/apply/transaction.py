@@ -53,6 +53,9 @@ _HELD_LONG = (
 )
 
 
+# Files after which the lock is likely to be free again. A message that finds it taken fails, and
+# the server writes the whole message into its log.
+_WARY = 20
 _LONGEST_PASS = 0.2  # seconds without a new row, after which another migrator is in a slow file
 
 
@@ -321,7 +324,7 @@ def _quickest_sending(session: Session, turn: Turn, state: RunState) -> Sending:
     if turn.group[0].directives.isolation:
         return Sending.IN_BATCHES
     # The lock is likely to be free when this run has held it before and met no other migrator.
-    lock_is_free = turn.at > 0 and state.alone
+    lock_is_free = turn.at > 0 and not state.wary
     if lock_is_free and turn.size == 1 and series.starts_one(session, turn):
         return Sending.TOGETHER
     return Sending.IN_BATCHES
@@ -351,7 +354,7 @@ def _send(
     session.rollback()
     if was_claimed:  # the lock was taken, so the file or its record has failed
         return _send(session, turn, state, ahead, Sending.ONE_BY_ONE)
-    state.alone = False
+    state.wary = _WARY
     return _send(session, turn, state, ahead, Sending.IN_BATCHES)
 
 
@@ -400,7 +403,7 @@ def _send_in_steps(
     if read_fingerprint(columns[-2:]) != fingerprint:
         session.rollback()
         return None
-    state.alone = True  # no other migrator was quicker this time
+    state.wary = max(0, state.wary - 1)
     times = impact.LockTimes()
     reports: list[tuple[int, Sequence[LockedRelation], FileRows]] = []
     before: Migration | None = None
