@@ -105,12 +105,13 @@ def _begin(session: Session, migration: Migration, fingerprint: Fingerprint) -> 
             session.rollback()
             return None
         try:
-            progress = read_progress(session, migration)
+            read_progress(session, migration)  # refuses a file that was edited
         except ProblemsFound:
             session.rollback()
             raise
+        [(text,)] = session.query(f"SELECT {recorded_sql(session.settings.table, migration)}")
         session.execute(durability.COMMIT_WITHOUT_WAITING)
-        return _Known(progress.backfill)
+        return _Known(text)
 
     return retry.until_it_succeeds(session, attempt)
 
