@@ -126,12 +126,14 @@ class _Ran(NamedTuple):
     """A range that was committed.
 
     Attributes:
-        seconds: for how long its rows were locked.
+        seconds: for how long its rows were locked, until its commit.
+        statement_s: for how long the statement ran.
         waited: whether another session had to wait for them.
         impact: what it locked.
     """
 
     seconds: float
+    statement_s: float
     waited: bool
     impact: Impact
 
@@ -282,6 +284,7 @@ class _Run:
         times = impact.LockTimes()
         with session.stop.finishing(_GRACE):
             changed = self._send(of_table, part, times)
+            statement_s = time.monotonic() - started
             after = filled._replace(
                 last=part.last,
                 rows=filled.rows + part.rows,
@@ -298,7 +301,7 @@ class _Run:
             )
         seconds = time.monotonic() - started
         waited = bool(session.notices.take(_WAITED))
-        return _Ran(seconds, waited, times.impact(impact.read(session)))
+        return _Ran(seconds, statement_s, waited, times.impact(impact.read(session)))
 
     def _claim(self) -> bool:
         """Begin the transaction of a range; False when the history or the progress has changed."""
@@ -480,7 +483,9 @@ def _next_size(part: Range, size: int, ran: _Ran, batch_time: float) -> int:
         ran: how it went.
         batch_time: for how many seconds the rows of a range are to be locked.
     """
-    growth = batch_time / max(ran.seconds, 0.0001)
+    # What a range takes beside its statement does not depend on its rows.
+    rest = ran.seconds - ran.statement_s
+    growth = max(batch_time - rest, batch_time / 4) / max(ran.statement_s, 0.0001)
     growth = max(1 / _MOST_GROWTH, min(_MOST_GROWTH, growth))
     if ran.waited:
         growth = min(growth, 1 / _MOST_GROWTH)

@@ -24,6 +24,10 @@ _REST_OF_THE_ROWS = (
     "the statement itself is wrong, correct it, and accept the file with `migrator repair`; the "
     "rows that are done stay as they are."
 )
+_EDITED_ROWS = (
+    "A statement that was edited is accepted with `migrator repair`; the rows that are done stay "
+    "as they are."
+)
 # For a statement of the migrator itself.
 _NO_FILE = (
     "No file is to blame: this is about a statement of the migrator itself. Look for the reason in "
@@ -277,14 +281,8 @@ def for_failure(clues: Clues, table: Table) -> str:
         clues: the facts of the failure.
         table: the history table.
     """
-    if about_history := _about_history(clues, table):
-        return about_history
-    invisible = re.search(r"<U\+(?!00(?:23|3A)>)\w+>", "\n".join(clues.source))
-    if invisible and clues.sqlstate.startswith("42"):
-        return (
-            f"The file has an invisible character here, {invisible[0]}. Such characters often come "
-            "from a web page or a document. Replace it with a space, or remove it."
-        )
+    if certain := _about_history(clues, table) or _about_invisible(clues):
+        return certain
     if clues.shows_query and clues.sqlstate == sqlstate.SYNTAX_ERROR:
         return _QUERY_SYNTAX
     if clues.sqlstate == sqlstate.LOCK_NOT_AVAILABLE and clues.blockers:
@@ -307,17 +305,33 @@ def for_failure(clues: Clues, table: Table) -> str:
         return about_end
     if clues.sqlstate == sqlstate.NOT_NULL_VIOLATION and _adds_column(clues):
         return _ADDED_NOT_NULL
-    otherwise = _otherwise(clues)
-    advice = by_code(clues.sqlstate, clues.message, otherwise)
+    if clues.rows_done:
+        return _of_rows(clues)
+    advice = by_code(clues.sqlstate, clues.message, _otherwise(clues))
     if clues.at_end and clues.sqlstate.startswith("23"):
         return f"The constraint is deferred, so it is checked at the end of the file. {advice}"
     return advice
 
 
+def _about_invisible(clues: Clues) -> str:
+    """Return the advice on an invisible character that the server took for a name."""
+    invisible = re.search(r"<U\+(?!00(?:23|3A)>)\w+>", "\n".join(clues.source))
+    if invisible is None or not clues.sqlstate.startswith("42"):
+        return ""
+    return (
+        f"The file has an invisible character here, {invisible[0]}. Such characters often come "
+        "from a web page or a document. Replace it with a space, or remove it."
+    )
+
+
+def _of_rows(clues: Clues) -> str:
+    """Return the advice on a backfill of which some rows stay done."""
+    advice = by_code(clues.sqlstate, clues.message, _REST_OF_THE_ROWS)
+    return advice if advice == _REST_OF_THE_ROWS else f"{advice} {_EDITED_ROWS}"
+
+
 def _otherwise(clues: Clues) -> str:
     """Return the advice for an error that is not known."""
-    if clues.rows_done:
-        return _REST_OF_THE_ROWS
     return _REST_OF_THE_FILE if clues.resumable else _ANYTHING
 
 

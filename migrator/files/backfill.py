@@ -30,7 +30,7 @@ FORM = (
 )
 _DML = ("UPDATE", "DELETE", "INSERT", "MERGE")
 _VARIABLES = ("first", "last")
-_SHORTEST_BATCH = 0.001  # seconds
+_SHORTEST_BATCH = 0.01  # seconds; less is spent on beginning and ending a range
 _AFTER_SET = ("FROM", "WHERE", "WHEN", "RETURNING")
 _NAME = re.compile(r'[^\W\d][\w$]*|"(?:[^"]|"")+"')
 _LOWER = str.maketrans(
@@ -123,7 +123,7 @@ def read_header(
 def _time(name: str, value: str) -> float:
     seconds = duration(value)
     if name == BATCH_TIME and seconds < _SHORTEST_BATCH:
-        raise ValueError("expected at least 1ms")
+        raise ValueError("expected at least 10ms")
     return seconds
 
 
@@ -173,8 +173,7 @@ def _variables(source: str, statement: Statement) -> Iterator[Variable]:
             if name in _VARIABLES:
                 yield Variable(name, start - 1, end, part.startswith("'"))
         # `::` is a cast for psql, too.
-        colon = end if part == ":" and before != start else -1
-        before = end if part == ":" else -1
+        colon = before = end if part == ":" and before != start else -1
 
 
 def faults(script: Script, statements: Sequence[Statement], backfill: Backfill) -> list[Fault]:

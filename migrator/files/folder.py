@@ -25,7 +25,7 @@ from migrator.process.log import get_logger
 from migrator.process.settings import given_as
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 log = get_logger()
 
@@ -130,11 +130,14 @@ def load_folder(directory: str | os.PathLike[str], *, pending: bool = False) -> 
     return Folder(tuple(migrations), tuple(problems), repeatables)
 
 
-def read_texts(directory: str | os.PathLike[str]) -> dict[str, bytes | None]:
+def read_texts(
+    directory: str | os.PathLike[str], named: Callable[[str], object] = parse_name
+) -> dict[str, bytes | None]:
     """Return the content of every file that is named like a migration, and check nothing.
 
     Args:
         directory: the path of the folder.
+        named: tells by its name whether a file is wanted, for others than migrations.
 
     Returns:
         The content by the name of the file; None for one that cannot be read.
@@ -142,7 +145,7 @@ def read_texts(directory: str | os.PathLike[str]) -> dict[str, bytes | None]:
     Raises:
         UsageError: the folder does not exist or cannot be read.
     """
-    entries = [entry for entry in _list(directory) if parse_name(entry.name)]
+    entries = [entry for entry in _list(directory) if named(entry.name)]
     contents = {entry.name: _read(entry) for entry in entries}
     return {
         name: None if isinstance(content, Problem) else content

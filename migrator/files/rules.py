@@ -106,14 +106,10 @@ def _checkpoint_number(migration: Migration) -> Iterator[scanner.Fault]:
 def _backfill(migration: Migration) -> list[scanner.Fault]:
     """Return the problems of the statement of a backfill."""
     directive = migration.directives.backfill
-    if directive is None:
+    if directive is None or migration.is_repeatable:  # a repeatable is refused for any directive
         return []
     from migrator.files.backfill import faults  # noqa: PLC0415 - few files are one
 
-    if migration.is_repeatable:
-        message = "a repeatable cannot be a backfill"
-        hint = "Give the file a number: a backfill is done once."
-        return [scanner.Fault(directive.offset, message, hint)]
     return faults(migration.script, migration.statements, directive)
 
 

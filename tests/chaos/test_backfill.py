@@ -40,7 +40,7 @@ STRIKES = ("kill", "term", "terminate", "restart", "cut", "reply lost")
 PLACES = ("alone", "two", "pooled")
 FILE = "002_cents.sql"
 # The strikes are to be spread over all of the rows.
-BATCH_MS = max(5, ROWS * 8 // 60_000 * 5 // STRUCK)
+BATCH_MS = max(10, ROWS * 8 // 60_000 * 5 // STRUCK)
 BACKFILL = f"""
 -- migrator: backfill = sums.id
 -- migrator: batch-time = {BATCH_MS}ms
