@@ -68,7 +68,7 @@ class Turn(NamedTuple):
         return self._replace(
             at=self.at + count,
             fingerprint=self.fingerprint.plus(done),
-            highest=max(self.highest, *(migration.version for migration in done)),
+            highest=max((self.highest, *(migration.version for migration in done))),
             careful=careful,
         )
 
