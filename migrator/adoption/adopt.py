@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from migrator.adoption import baseline, numbers, tools
 from migrator.adoption.catalogue import BY_NAME
+from migrator.adoption.layouts import repeatable_name
 from migrator.history import lock
 from migrator.history.table import read_history
 from migrator.process.errors import UsageError
@@ -118,6 +119,17 @@ def find(session: Session, tool: str | None, table: str | None = None) -> Foreig
             "and run migrator.",
         )
     return foreign
+
+
+def run_by(history: ForeignHistory, repeatables: Sequence[Migration]) -> tuple[Migration, ...]:
+    """Return the repeatables that the other tool has run, so that the database has what they make.
+
+    Args:
+        history: the other tool's history.
+        repeatables: the repeatables on disk, under the names that `convert` gives them.
+    """
+    names = {repeatable_name(script) for script in history.repeatable}
+    return tuple(repeatable for repeatable in repeatables if repeatable.file in names)
 
 
 def _at(session: Session, name: str, tool: str | None) -> ForeignHistory:

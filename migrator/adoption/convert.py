@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ from migrator.files.folder import load_folder
 from migrator.process.errors import Problem, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from migrator.adoption.layouts import Layout, Unit
     from migrator.adoption.ordering import Numbered
@@ -31,13 +32,13 @@ class Converted(NamedTuple):
     Attributes:
         source: the old file, from its folder on.
         file: the name of the new one.
-        version: its number.
+        version: its number; None for a repeatable.
         changes: what was changed in the text, in words.
     """
 
     source: str
     file: str
-    version: int
+    version: int | None
     changes: tuple[str, ...] = ()
 
 
@@ -83,19 +84,19 @@ def convert(source: str, target: str, tool: str | None, stop: Stop) -> Conversio
     _require_postgres(old, layout)
     sorting = recognition.sort(old, layout, paths)
     numbered = ordering.numbered(layout, sorting.units, _journal(old, layout))
-    names = _names(layout, numbered)
+    names = {**_names(layout, numbered), **_repeatable_names(sorting.repeatables)}
+    versions: tuple[int | None, ...] = (*numbered.numbers, *(None for _ in sorting.repeatables))
     files: list[Converted] = []
     notes: list[Problem] = []
     with new_folder.making(new) as building:
         stop.unheard = f"{shown(new)} was not made; remove {shown(building)}, if it is there"
-        for unit, number in zip(numbered.units, numbered.numbers, strict=True):
+        for (unit, name), version in zip(names.items(), versions, strict=True):
             stop.check()
-            name = names[unit]
             if unit.language:
                 notes.append(_about_program(name, unit))
                 continue
             changes, found = _write(old, unit, layout, building / name)
-            files.append(Converted(unit.path, name, number, changes))
+            files.append(Converted(unit.path, name, version, changes))
             notes += found
         problems = load_folder(building, pending=True).problems
         stop.check()
@@ -104,7 +105,12 @@ def convert(source: str, target: str, tool: str | None, stop: Stop) -> Conversio
     noted = [_in_folder(new, note) for note in notes]
     new_notes = [*refused, *(note for note in noted if (note.file, note.line) not in places)]
     new_notes.sort(key=lambda note: (note.file, note.line, note.column))
-    old_notes = (*_about_numbers(layout, numbered, old), *sorting.notes, *_about_links(old))
+    old_notes = (
+        *_about_numbers(layout, numbered, old),
+        *_about_order(old, [(unit, names[unit]) for unit in sorting.repeatables]),
+        *sorting.notes,
+        *_about_links(old),
+    )
     return Conversion(
         layout.tool,
         source,
@@ -179,6 +185,40 @@ def _names(layout: Layout, numbered: Numbered) -> dict[Unit, str]:
         names[unit] = name
         taken[name] = unit
     return names
+
+
+def _repeatable_names(repeatables: Sequence[Unit]) -> dict[Unit, str]:
+    """Return the name of each new repeatable.
+
+    Raises:
+        UsageError: two files would have the same name, but for upper and lower case.
+    """
+    names: dict[Unit, str] = {}
+    taken: dict[str, Unit] = {}
+    for unit in repeatables:
+        name = layouts.repeatable_name(unit.path)
+        other = taken.setdefault(name.casefold(), unit)
+        if other is not unit:
+            raise UsageError(
+                f"{other.path} and {unit.path} would both be {name}",
+                "Nothing was written. Put what they make into one file, or rename one of them, and "
+                "convert again.",
+            )
+        names[unit] = name
+    return names
+
+
+def _about_order(old: Path, repeatables: Sequence[tuple[Unit, str]]) -> Iterator[Problem]:
+    """Yield a note for each repeatable that runs before one here that it follows in the tool."""
+    for (earlier, one), (later, other) in pairwise(repeatables):
+        if other < one:
+            yield Problem(
+                shown(old / later.path),
+                f"runs behind {earlier.path} there, and before it here, as {other} comes before "
+                f"{one}",
+                "Nothing is to be done, unless it uses what the other one makes: then rename it in "
+                "the new folder.",
+            )
 
 
 def _write(

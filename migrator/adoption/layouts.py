@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from migrator.files.migration import REPEATABLE_PREFIX
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -195,6 +197,16 @@ def by_names(paths: Iterable[str]) -> tuple[str, ...]:
         for layout in LAYOUTS
         if layout.sign and any(re.fullmatch(layout.sign, path) for path in paths)
     )
+
+
+def repeatable_name(path: str) -> str:
+    """Return the name that a repeatable migration of another tool gets here.
+
+    Args:
+        path: the old file, with or without its folders.
+    """
+    words = path.rpartition("/")[2].removeprefix(REPEATABLE_PREFIX).rpartition(".")[0]
+    return f"{REPEATABLE_PREFIX}{words_of(words)}.sql"
 
 
 def split(name: str) -> tuple[str, str]:

@@ -7,9 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.adoption import layouts, marks
-from migrator.adoption.layouts import Unit, words_of
+from migrator.adoption.layouts import Unit
 from migrator.adoption.old_folder import decoded, read, shown
 from migrator.adoption.ordering import flyway_key
+from migrator.files.migration import REPEATABLE_PREFIX
 from migrator.process.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 _LISTED = ", ".join(layouts.TOOLS)
 _LOOK = 200  # how many files are looked into to recognise a tool
+# Flyway's repeatables; some are programs.
+_REPEATABLE = re.compile(
+    rf"(?:[^/]+/)*{REPEATABLE_PREFIX}(?P<words>[^/]*)\.(?P<end>sql|{'|'.join(layouts.LANGUAGES)})"
+)
+# A folder of files without the marks of a tool can have repeatables of ours.
+_WITH_REPEATABLES = ("flyway", "plain")
 _BASELINE = re.compile(r"(?:[^/]+/)*B(?P<version>\d[\d._]*?)__(?P<words>[^/]*)\.sql")
 
 
@@ -87,11 +94,13 @@ class Sorting(NamedTuple):
 
     Attributes:
         units: the migrations, in no certain order.
+        repeatables: the repeatable migrations, in the order in which the tool runs them.
         dropped: for each file that is left out without a question, what it is.
         notes: what a person has to look at.
     """
 
     units: tuple[Unit, ...]
+    repeatables: tuple[Unit, ...]
     dropped: tuple[str, ...]
     notes: tuple[Problem, ...]
 
@@ -107,10 +116,14 @@ def sort(folder: Path, layout: Layout, paths: Sequence[str]) -> Sorting:
     Raises:
         UsageError: none of them is a migration in SQL.
     """
+    repeatables = _repeatables(layout, paths)
+    apart = {unit.path for unit in repeatables}
     units: list[Unit] = []
     dropped: list[str] = []
     others: list[str] = []
     for path in paths:
+        if path in apart:
+            continue
         unit = layout.unit(path) or layout.program(path)
         if kind := layout.dropped_as(path):
             dropped.append(kind)
@@ -127,13 +140,13 @@ def sort(folder: Path, layout: Layout, paths: Sequence[str]) -> Sorting:
     if layout.tool not in ("drizzle", "prisma") and 0 < len(nameless) < len(units):
         units = [unit for unit in units if unit.version]
         others += [unit.path for unit in nameless]
-    if all(unit.language for unit in units):
+    if all(unit.language for unit in (*units, *repeatables)):
         raise UsageError(
             f"no SQL migrations of {name_of(layout)} in {shown(folder)}",
-            _without_sql(folder, units, others),
+            _without_sql(folder, [*units, *repeatables], others),
         )
-    notes = (*_repeatable(folder, others), *_left_out(folder, layout, others))
-    return Sorting(tuple(units), tuple(dropped), notes)
+    notes = tuple(_left_out(folder, layout, others))
+    return Sorting(tuple(units), repeatables, tuple(dropped), notes)
 
 
 def name_of(layout: Layout) -> str:
@@ -171,32 +184,32 @@ def _baselines(paths: Sequence[str], units: Sequence[Unit]) -> tuple[list[Unit],
     return needed, [unit.path for unit in found if unit not in needed]
 
 
-def _repeatable(folder: Path, paths: Sequence[str]) -> Iterator[Problem]:
-    """Yield a note for each repeatable migration of Flyway."""
-    for path in paths:
-        name = path.rpartition("/")[2]
-        if name.startswith("R__"):
-            words = words_of(name.removeprefix("R__").removesuffix(".sql"))
-            yield Problem(
-                shown(folder / path),
-                "is a repeatable migration, which was left out",
-                f"Copy it into the new folder as R__{words}.sql, and write what Flyway replaces in "
-                "it; or copy its text into a migration behind the last one, "
-                f"NNN_{words}.sql.",
-            )
+def _repeatables(layout: Layout, paths: Sequence[str]) -> tuple[Unit, ...]:
+    """Return the repeatable migrations of a folder.
+
+    Flyway runs them in the order of their descriptions, in which blanks stand for the underscores
+    of the names (its documentation, "Repeatable migrations").
+    """
+    if layout.tool not in _WITH_REPEATABLES:
+        return ()
+    found = [
+        Unit(path, match["words"], "", match["words"], layouts.LANGUAGES.get(match["end"], ""))
+        for path in paths
+        if (match := _REPEATABLE.fullmatch(path))
+    ]
+    return tuple(sorted(found, key=lambda unit: unit.words.replace("_", " ")))
 
 
 def _left_out(folder: Path, layout: Layout, paths: Sequence[str]) -> Iterator[Problem]:
     """Yield a note for each other file in the folder, and for each folder in it with such files."""
-    others = [path for path in paths if not path.rpartition("/")[2].startswith("R__")]
-    for path in others:
+    for path in paths:
         if "/" not in path:
             yield Problem(
                 shown(folder / path),
                 f"is not named like a migration of {name_of(layout)}, so it was left out",
                 "If it is one, name it like the others, and convert again.",
             )
-    below = Counter(path.rpartition("/")[0] for path in others if "/" in path)
+    below = Counter(path.rpartition("/")[0] for path in paths if "/" in path)
     for name, number in sorted(below.items()):
         yield Problem(
             shown(folder / name),

@@ -184,7 +184,7 @@ class _Run:
             return self._finish(None)
         self._state.filled = filled
         while True:
-            part = of_table.next_range(self._session, filled.last, filled.end, filled.size)
+            part = self._next_range(of_table, filled)
             if part is None:
                 return self._finish(filled)
             after = self._next(of_table, part, filled)
@@ -194,12 +194,21 @@ class _Run:
 
     def _start(self, of_table: Key) -> Filled | None:
         """Return the beginning of a backfill, with its end; None for an empty table."""
+        session = self._session
         self._wait_for_older()
-        end, count = of_table.end(self._session)
+        end, count = retry.until_it_succeeds(session, lambda _: of_table.end(session))
         if end is None:
             return None
         return Filled(
             of_table.column, end, of=count, size=FIRST_SIZE, left_at=left_since(self._recorded)
+        )
+
+    def _next_range(self, of_table: Key, filled: Filled) -> Range | None:
+        """Return the next rows to be done; None when there are none."""
+        session = self._session
+        return retry.until_it_succeeds(
+            session,
+            lambda _: of_table.next_range(session, filled.last, filled.end, filled.size),
         )
 
     def _wait_for_older(self) -> None:
@@ -411,20 +420,22 @@ class _Run:
 
     def _tell(self, filled: Filled) -> None:
         """Show how far the backfill is, or log it when that is due."""
-        if is_live():
+        live = is_live()
+        if live:
             show_live(f"{self._migration.file}: {_in_words(filled)}")
-            return
         every = self._session.settings.heartbeat
         now = time.monotonic()
-        if every and now - self._said_at >= every:
-            self._said_at = now
+        if not every or now - self._said_at < every:
+            return
+        self._said_at = now
+        self._state.tell(self._migration, filled)
+        if not live:
             log.info(
                 "backfilling",
                 version=self._migration.version,
                 file=self._migration.file,
                 **filled.data,
             )
-            self._state.tell(self._migration, filled)
 
     def _wait_for_standbys(self) -> None:
         """Wait while a standby is further behind than the directive allows."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.files.scanner import Script, Statement, mentions
+from migrator.files.scanner import INSERT, Script, Statement, mentions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,60 +71,58 @@ def batches(migration: Migration, *, one_by_one: bool) -> list[Batch]:
         migration: the file.
         one_by_one: whether every statement is a message of its own.
     """
-    statements = migration.statements
-    if one_by_one or _adds_to_an_enum(migration.script, statements):
+    script, statements = migration.script, migration.statements
+    if one_by_one or _adds_to_an_enum(script):
         return [Batch(range(index, index + 1), quick=False) for index in range(len(statements))]
-    groups: list[Batch] = []
-    start = size = 0  # of the quick statements that are not in a group yet
-    quick_ones = _quick_ones(migration.script, statements)
-    for index, (statement, quick) in enumerate(zip(statements, quick_ones, strict=True)):
-        length = statement.end - statement.start
-        is_full = index - start == MOST_STATEMENTS or size + length > MOST_CHARACTERS
-        if size and (not quick or is_full):
-            groups.append(Batch(range(start, index), quick=True))
-            size = 0
-        if quick:
-            if not size:
-                start = index
-            size += length
-        else:
-            groups.append(Batch(range(index, index + 1), quick=False))
-    if size:
-        groups.append(Batch(range(start, len(statements)), quick=True))
-    return groups
+    messages: list[Batch] = []
+    start = 0  # of the quick statements that are in no message yet
+    for index in _slow_ones(script, statements):
+        messages += _cut(statements, start, index)
+        messages.append(Batch(range(index, index + 1), quick=False))
+        start = index + 1
+    return [*messages, *_cut(statements, start, len(statements))]
 
 
-def _adds_to_an_enum(script: Script, statements: Sequence[Statement]) -> bool:
-    # To search the whole file for a word is quicker than to look at each of many statements.
-    return mentions(script.source, 0, len(script.source), ("TYPE",)) and any(
+def _cut(statements: Sequence[Statement], start: int, end: int) -> Iterator[Batch]:
+    """Divide quick statements that stand next to each other into messages of a bearable size."""
+    while start < end:
+        furthest = statements[start].start + MOST_CHARACTERS
+        fitting = bisect_right(statements, furthest, start, end, key=attrgetter("end"))
+        after = min(fitting, start + MOST_STATEMENTS)
+        yield Batch(range(start, after), quick=True)
+        start = after
+
+
+def _adds_to_an_enum(script: Script) -> bool:
+    return any(
         _NEEDS_ONE_TRANSACTION.match(script.source, statement.start, statement.end)
-        for statement in statements
+        for statement in script.others
     )
 
 
-def _quick_ones(script: Script, statements: Sequence[Statement]) -> Iterator[bool]:
-    """Decide for each statement whether it may share a message: it is quick and not too long."""
+def _slow_ones(script: Script, statements: Sequence[Statement]) -> Iterator[int]:
+    """Yield the number of each statement that may share no message: it may be slow, or is long."""
+    source = script.source
     created: set[str] = set()
-    no_slow_word = False
-    for index, statement in enumerate(statements):
-        if index % MOST_STATEMENTS == 0:  # one search in many statements is quicker than many
-            no_slow_word = _have_no_slow_word(script, statements[index : index + MOST_STATEMENTS])
-        yield (
-            statement.copy_data is None
-            and statement.end - statement.start <= MOST_CHARACTERS
-            and (
-                # The most usual one of many, without a copy of its text.
-                (no_slow_word and script.source.startswith("INSERT INTO ", statement.start))
-                or is_quick(script.text(statement), created, no_slow_word=no_slow_word)
-            )
-        )
-
-
-def _have_no_slow_word(script: Script, statements: Sequence[Statement]) -> bool:
-    """Decide whether statements that stand next to each other are free of slow words."""
-    if any(statement.copy_data for statement in statements):
-        return False
-    return not mentions(script.source, statements[0].start, statements[-1].end, _SLOW_WORDS)
+    for start in range(0, len(statements), MOST_STATEMENTS):
+        part = statements[start : start + MOST_STATEMENTS]
+        # Of an INSERT without a slow word nothing has to be known but its length.
+        others = [
+            (index, statement)
+            for index, statement in enumerate(part, start)
+            if not source.startswith(INSERT, statement.start)
+            or statement.end - statement.start > MOST_CHARACTERS
+        ]
+        # One search in many statements is quicker than many searches.
+        has_rows = any(statement.copy_data for _, statement in others)
+        is_calm = not has_rows and not mentions(source, part[0].start, part[-1].end, _SLOW_WORDS)
+        for index, statement in others if is_calm else enumerate(part, start):
+            if (
+                statement.copy_data is not None
+                or statement.end - statement.start > MOST_CHARACTERS
+                or not is_quick(script.text(statement), created, no_slow_word=is_calm)
+            ):
+                yield index
 
 
 def is_quick(statement: str, created: set[str], *, no_slow_word: bool = False) -> bool:

@@ -129,8 +129,9 @@ def explained(error: MigratorError, repeatables: Sequence[Migration]) -> Migrato
         if name := _made_of(repeatable, failure.message):
             advice = (
                 f"{repeatable.file} makes {name}, and repeatables are run after all migrations: in "
-                f"an empty database it is not there yet. Let {failure.file} do without it; or make "
-                f"{name} in a migration."
+                "an empty database it is not there yet. To drop it, write DROP ... IF EXISTS; "
+                f"`migrator repair` accepts the edit where {failure.file} is applied. Otherwise "
+                f"let {failure.file} do without it; or make {name} in a migration."
             )
             return MigrationFailed(replace(failure, advice=advice), error.applied)
     return error

@@ -17,29 +17,60 @@ if TYPE_CHECKING:
     from migrator.server.session import Session
 
 
+MOST_FILES = 20  # in one message, so that the log is never far behind
+
+
 class Turn(NamedTuple):
-    """Some migrations that are applied in one transaction, and those that come after them.
+    """The place of a run in its plan: some migrations that are applied in one transaction.
 
     Attributes:
-        group: the migrations.
-        later: the migrations that are applied after them, each in a transaction of its own; they
-            may be sent in the same message.
+        pending: the migrations of the plan.
+        at: the number of the first one of the transaction, from 0.
+        size: how many are in the transaction.
         fingerprint: the fingerprint of the history without any of these migrations.
         highest: the highest version in the history without any of these migrations.
-        first: whether they are the first ones of the plan.
         waiting: the versions whose commit waits until it is on the disk.
         watched: whether the locks are reported, because other sessions may wait for them.
         careful: whether the first of them has failed in a message with others.
     """
 
-    group: Sequence[Migration]
-    later: Sequence[Migration]
+    pending: Sequence[Migration]
+    at: int
+    size: int
     fingerprint: Fingerprint
     highest: int
-    first: bool
     waiting: frozenset[int]
     watched: bool
-    careful: bool
+    careful: bool = False
+
+    @property
+    def group(self) -> Sequence[Migration]:
+        """The migrations of the transaction; none after the last one of the plan."""
+        return self.files(self.size)
+
+    @property
+    def later(self) -> Sequence[Migration]:
+        """Migrations that are applied after them, and may be sent in the same message."""
+        return self.files(MOST_FILES)[self.size :]
+
+    def files(self, count: int) -> Sequence[Migration]:
+        """Return so many migrations from the first one of the transaction on."""
+        return self.pending[self.at : self.at + count]
+
+    def after(self, count: int, *, careful: bool = False) -> Turn:
+        """Return the next turn.
+
+        Args:
+            count: how many migrations were applied, from the first one on.
+            careful: whether the one after them has failed in a message with them.
+        """
+        done = self.files(count)
+        return self._replace(
+            at=self.at + count,
+            fingerprint=self.fingerprint.plus(done),
+            highest=max((self.highest, *(migration.version for migration in done))),
+            careful=careful,
+        )
 
 
 def first_sql(migration: Migration, *, watched: bool, later: bool = False) -> str:

@@ -12,7 +12,7 @@ from migrator.files import rules
 from migrator.files.backfill import assigns_key, variables
 from migrator.files.scanner import Fault
 from migrator.process.errors import ProblemsFound
-from migrator.process.names import Table, identifier, literal
+from migrator.process.names import Table, identifier, literal, server_time
 from migrator.server import sqlstate
 from migrator.server.session import ServerError
 from migrator.server.session_settings import SAFE_PATH
@@ -32,9 +32,12 @@ _OTHERS = (
 _SAVEPOINT = "migrator_count"
 _COUNT_MS = 1000  # for counting the rows of a table
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
-# The text of a time does not depend on settings of the role then, and is read in the same way
-# whatever they are.
-_IN_ISO = "SET LOCAL DateStyle TO 'ISO, YMD'; SET LOCAL TimeZone TO 'UTC';"
+# What a role or a database has set for its sessions must not end these queries. And the text of a
+# time does not depend on such settings then, and is read in the same way whatever they are.
+_SETTINGS = (
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout TO 0;"
+    " SET LOCAL DateStyle TO 'ISO, YMD'; SET LOCAL TimeZone TO 'UTC';"
+)
 # The columns of a table: whether each is NOT NULL, the primary key, or has a unique index that
 # has the order of ORDER BY. A column of a domain has the type that the domain is made of.
 _COLUMNS = """
@@ -112,7 +115,9 @@ class Key(NamedTuple):
             session: outside a transaction, or in one on the safe path.
         """
         name, rows = self._names
-        found = session.query(f"{_IN_ISO} SELECT {name}::text {rows} ORDER BY {name} DESC LIMIT 1")
+        found = session.query(
+            f"{_settings(session)} SELECT {name}::text {rows} ORDER BY {name} DESC LIMIT 1"
+        )
         if not found:
             return None, 0
         return found[0][0], max(1, _count(session, rows))
@@ -131,7 +136,7 @@ class Key(NamedTuple):
         rows = f"{rows} WHERE {after}{name} <= {literal(end)}"
         ordered = f"{rows} ORDER BY {name} LIMIT 1"
         [(first, found)] = session.query(
-            f"{_IN_ISO} SELECT (SELECT {name}::text {ordered}),"
+            f"{_settings(session)} SELECT (SELECT {name}::text {ordered}),"
             f" (SELECT {name}::text {ordered} OFFSET {size - 1})"
         )
         if first is None:
@@ -139,8 +144,14 @@ class Key(NamedTuple):
         if found is not None:
             return Range(first, found, size)
         # These are the last rows.
-        [(count,)] = session.query(f"SELECT count(*) {rows}")
+        [(count,)] = session.query(f"{_settings(session)} SELECT count(*) {rows}")
         return Range(first, end, count)
+
+
+def _settings(session: Session) -> str:
+    """Return the SQL before a query of the table, which others may have locked."""
+    limit = server_time(session.settings.lock_timeout)
+    return f"{_SETTINGS} SET LOCAL lock_timeout TO '{limit}';"
 
 
 def _count(session: Session, rows: str) -> int:
@@ -153,7 +164,7 @@ def _count(session: Session, rows: str) -> int:
         session: outside a transaction, or in one on the safe path.
         rows: the FROM of the query.
     """
-    limit = f"SET LOCAL statement_timeout TO {_COUNT_MS};"
+    limit = f"{_settings(session)} SET LOCAL statement_timeout TO {_COUNT_MS};"
     savepoint = _SAVEPOINT if session.in_transaction else ""
     begin = f"SAVEPOINT {savepoint};" if savepoint else ""
     try:

@@ -260,14 +260,14 @@ class _Turn:
         isolation = repeatable.directives.isolation
         if isolation:  # the snapshot must be younger than the lock; see `transaction`
             lock.acquire(session)
-        _, position, *columns = lock.begin(
+        *_, position, count, total = lock.begin(
             session,
             statements.limits_sql(session, repeatable, local=True),
             f"{session.set_to.usual_values}, {position_sql(table)}, {fingerprint_sql(table)}",
             first=frame.first_sql(repeatable, watched=watched),
             isolation=isolation or "READ COMMITTED",
         )
-        if read_fingerprint(columns) != self.fingerprint or position != self.position:
+        if read_fingerprint((count, total)) != self.fingerprint or position != self.position:
             session.rollback()
             return None
         log.debug("applying", file=repeatable.file)

@@ -39,7 +39,7 @@ from migrator.server.session_settings import OUR_SETTINGS, UNDO_ROLLED_BACK
 from migrator.watch import impact, observer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from migrator.apply.frame import Turn
     from migrator.files.migration import Migration
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-MOST_FILES = 20  # in one message, so that the log is never far behind
 _UNICODE_NAME = 'U&"'  # in such a name the history would not be seen
 _REST = 500  # bytes after the last file, at the most
 _NEXT = ";\n"
@@ -121,12 +120,36 @@ def make(session: Session, turn: Turn) -> Series:
     return Series(tuple(files), head, _NEXT.join(pieces))
 
 
-def send(session: Session, series: Series) -> list[Done]:
+class Ahead:
+    """Makes the next series while the server works on one."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._made: tuple[Turn, Series] | None = None
+
+    def prepare(self, session: Session, turn: Turn) -> None:
+        """Make the series of a turn that comes next if all goes well.
+
+        Args:
+            session: the session, which may be waiting for the server.
+            turn: the turn; there may be nothing left to apply.
+        """
+        if turn.group and starts_one(session, turn):
+            self._made = turn, make(session, turn)
+
+    def take(self, session: Session, turn: Turn) -> Series:
+        """Return the series of a turn, made now if it was not made before; as `make`."""
+        made, self._made = self._made, None
+        return made[1] if made and made[0] == turn else make(session, turn)
+
+
+def send(session: Session, series: Series, meanwhile: Callable[[], None]) -> list[Done]:
     """Run, record and commit the files of a series.
 
     Args:
         session: outside a transaction.
         series: the files.
+        meanwhile: may be called while the server works; it must send nothing and not raise.
 
     Returns:
         The result of each file.
@@ -157,7 +180,13 @@ def send(session: Session, series: Series) -> list[Done]:
     try:
         with session.notices.told(lock.BEGAN, note):
             statements.send_together(
-                session, files[0], everything, series.head, series.tail, commits=True
+                session,
+                files[0],
+                everything,
+                series.head,
+                series.tail,
+                commits=True,
+                meanwhile=meanwhile,
             )
     except (StatementFailed, statements.Unplaced, Interrupted) as error:
         # A transaction that is open may be that of the next file, which has not reported yet.

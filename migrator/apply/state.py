@@ -67,7 +67,7 @@ class RunState:
             clock; None when it was not read-only since the last migration was applied.
         had_tables: whether the database had tables when the run began, so that other sessions may
             wait for the locks of its files.
-        alone: whether no other migrator has held the lock between two files of this run.
+        wary: how many more files are sent in steps, because another migrator was seen at work.
         told: the files and tables of which this run has told that row security applies.
         steps: how many statements of the running no-transaction file are done; None when that is
             not known.
@@ -91,7 +91,7 @@ class RunState:
         self.losses = 0
         self.writable_by: float | None = None
         self.had_tables = True
-        self.alone = True
+        self.wary = 0
         self.told: set[tuple[str, str]] = set()
         self.steps: int | None = None
         self.filled: Filled | None = None

@@ -19,7 +19,7 @@ from migrator.server.session import Diagnosis, ServerError, Session
 from migrator.watch import observer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from migrator.apply.rows import FileRows
     from migrator.files.migration import Migration
@@ -222,6 +222,7 @@ def send_together(
     tail: str,
     *,
     commits: bool = False,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Send some statements as one message, between two pieces of SQL of the migrator itself.
 
@@ -232,6 +233,7 @@ def send_together(
         head: the SQL before the statements.
         tail: the SQL after the statements; it may end the transaction.
         commits: whether there is a COMMIT in the tail.
+        meanwhile: may be called while the server works; it must send nothing and not raise.
 
     Raises:
         StatementFailed: the server says which statement failed. Or the error calls for another try,
@@ -251,7 +253,7 @@ def send_together(
     with observer.running(session, migration, indices[0], indices[-1]) as activity:
         _obey_the_observer(session, migration, indices[0])
         try:
-            session.execute(message, commits=commits)
+            session.execute(message, commits=commits, meanwhile=meanwhile)
         except ServerError as error:
             elapsed = time.monotonic() - started
             piece, position = _locate(pieces, _position(session, message, error))

@@ -7,6 +7,8 @@ the server is killed. A no-transaction file is left to `stepwise`.
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from enum import Enum, auto
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ from migrator.history.table import (
 from migrator.process.errors import Interrupted
 from migrator.process.log import get_logger
 from migrator.server import retry
+from migrator.server.session import ServerError
 from migrator.server.sqlstate import INSUFFICIENT_PRIVILEGE, NOT_CLAIMED
 from migrator.watch import impact, observer
 
@@ -48,6 +51,12 @@ _HELD_LONG = (
     'The limit is MIGRATOR_LOCK_HOLD_WARN. docs/locks.md, section "Holding", says how to hold a '
     "lock for a shorter time."
 )
+
+
+# Files after which the lock is likely to be free again. A message that finds it taken fails, and
+# the server writes the whole message into its log.
+_WARY = 20
+_LONGEST_PASS = 0.2  # seconds without a new row, after which another migrator is in a slow file
 
 
 class Sending(Enum):
@@ -84,38 +93,33 @@ def apply_each(
     highest = max(migration.version for migration in plan.pending)
     if not history.ready or highest > history.largest:
         state.had_tables = _prepare_history(session, highest)
-    fingerprint = history.fingerprint
-    waiting = _waiting(plan.pending, state)
-    at, careful = 0, False
+    turn = Turn(
+        plan.pending,
+        at=0,
+        size=len(plan.pending) if single else 1,
+        fingerprint=history.fingerprint,
+        highest=state.current,
+        waiting=_waiting(plan.pending, state),
+        watched=state.had_tables,
+    )
+    ahead = series.Ahead()
     with observer.watching(session), durability.flushed(session, state):
-        while at < len(plan.pending):
-            group = plan.pending if single else plan.pending[at : at + 1]
-            turn = Turn(
-                group=group,
-                later=plan.pending[at + len(group) : at + series.MOST_FILES],
-                fingerprint=fingerprint,
-                highest=state.current,
-                first=not at,
-                waiting=waiting,
-                watched=state.had_tables,
-                careful=careful,
-            )
-            results, cause = _take(session, turn, state)
+        while turn.group:
+            results, cause = _take(session, turn, state, ahead)
             if results is None:
                 durability.flush(session, state)
+                _let_pass(session)
                 return False
-            done = plan.pending[at : at + len(results)]
-            _note(session, done, results, waiting, state)
-            fingerprint = fingerprint.plus(done)
-            at, careful = at + len(done), cause is not None
+            _note(session, turn.files(len(results)), results, turn.waiting, state)
+            turn = turn.after(len(results), careful=cause is not None)
             if isinstance(cause, Interrupted):
-                state.group = plan.pending[at : at + 1]
+                state.group = turn.group
                 raise cause
     return True
 
 
 def _take(
-    session: Session, turn: Turn, state: RunState
+    session: Session, turn: Turn, state: RunState, ahead: series.Ahead
 ) -> tuple[Sequence[Done] | None, Exception | None]:
     """Apply the first migrations of a turn, and perhaps later ones.
 
@@ -129,11 +133,25 @@ def _take(
         if state.resumable:
             results = _resume(session, turn.group[0], turn.fingerprint, state)
         else:
-            results = _apply_turn(session, turn, state)
+            results = _apply_turn(session, turn, state, ahead)
     except PartlyApplied as partly:
         results, cause = partly.done, partly.cause
     state.group = ()
     return results, cause
+
+
+def _let_pass(session: Session) -> None:
+    """Wait as long as another migrator applies one quick file after the other.
+
+    Migrators that take turns are slower than one alone: each of them reads the history again for
+    each file of the others. Whatever the server refuses here, the next plan meets it, too.
+    """
+    query = f"SET LOCAL lock_timeout = '1s'; SELECT {fingerprint_sql(session.settings.table)}"
+    seen: Fingerprint | None = None
+    with suppress(ServerError):
+        while (now := read_fingerprint(session.query(query)[0])) != seen:
+            seen = now
+            session.stop.sleep(random.uniform(0.5, 1.0) * _LONGEST_PASS)  # noqa: S311 - jitter
 
 
 def _resume(
@@ -247,13 +265,16 @@ def _prepare_history(session: Session, highest: int) -> bool:
     return retry.until_it_succeeds(session, attempt)
 
 
-def _apply_turn(session: Session, turn: Turn, state: RunState) -> list[Done] | None:
+def _apply_turn(
+    session: Session, turn: Turn, state: RunState, ahead: series.Ahead
+) -> list[Done] | None:
     """Apply some migrations in one transaction, as often as its errors call for.
 
     Args:
         session: outside a transaction.
         turn: the migrations.
         state: the state of the run.
+        ahead: makes what is sent together while the server works.
 
     Returns:
         The result of each migration; None when another migrator has changed the history.
@@ -265,7 +286,7 @@ def _apply_turn(session: Session, turn: Turn, state: RunState) -> list[Done] | N
     def attempt(tries: int) -> list[Done] | None:
         # The first try may not say at which statement it failed. The second try does.
         sending = quickest if tries == 1 else Sending.ONE_BY_ONE
-        return _send(session, turn, state, sending)
+        return _send(session, turn, state, ahead, sending)
 
     longest_wait = max(migration.limits(settings)[0] for migration in turn.group)
     try:
@@ -303,13 +324,15 @@ def _quickest_sending(session: Session, turn: Turn, state: RunState) -> Sending:
     if turn.group[0].directives.isolation:
         return Sending.IN_BATCHES
     # The lock is likely to be free when this run has held it before and met no other migrator.
-    lock_is_free = not turn.first and state.alone
-    if lock_is_free and len(turn.group) == 1 and series.starts_one(session, turn):
+    lock_is_free = turn.at > 0 and not state.wary
+    if lock_is_free and turn.size == 1 and series.starts_one(session, turn):
         return Sending.TOGETHER
     return Sending.IN_BATCHES
 
 
-def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> list[Done] | None:
+def _send(
+    session: Session, turn: Turn, state: RunState, ahead: series.Ahead, sending: Sending
+) -> list[Done] | None:
     """Send a transaction; if an error does not say where it is, send it again in smaller steps.
 
     Returns:
@@ -320,9 +343,9 @@ def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> li
     """
     try:
         if sending is Sending.TOGETHER:
-            return _send_together(session, turn, state)
+            return _send_together(session, turn, state, ahead)
         one_by_one = sending is Sending.ONE_BY_ONE
-        return _send_in_steps(session, turn, state.told, one_by_one=one_by_one)
+        return _send_in_steps(session, turn, state, one_by_one=one_by_one)
     except statements.Unplaced as unplaced:
         was_claimed = unplaced.error.sqlstate != NOT_CLAIMED
     except StatementFailed:
@@ -330,31 +353,34 @@ def _send(session: Session, turn: Turn, state: RunState, sending: Sending) -> li
         raise
     session.rollback()
     if was_claimed:  # the lock was taken, so the file or its record has failed
-        return _send(session, turn, state, Sending.ONE_BY_ONE)
-    state.alone = False
-    return _send(session, turn, state, Sending.IN_BATCHES)
+        return _send(session, turn, state, ahead, Sending.ONE_BY_ONE)
+    state.wary = _WARY
+    return _send(session, turn, state, ahead, Sending.IN_BATCHES)
 
 
-def _send_together(session: Session, turn: Turn, state: RunState) -> list[Done]:
+def _send_together(
+    session: Session, turn: Turn, state: RunState, ahead: series.Ahead
+) -> list[Done]:
     """Send the first file of a turn, and those after it that can be sent with it."""
-    together = series.make(session, turn)
+    together = ahead.take(session, turn)
+    following = turn.after(len(together.files))
     state.group, state.apart = together.files, len(together.files) > 1
     try:
-        return series.send(session, together)
+        return series.send(session, together, lambda: ahead.prepare(session, following))
     finally:
         if not session.may_have_committed:  # otherwise the next connection will see
             state.group, state.apart = turn.group, False
 
 
 def _send_in_steps(
-    session: Session, turn: Turn, told: set[tuple[str, str]], *, one_by_one: bool
+    session: Session, turn: Turn, state: RunState, *, one_by_one: bool
 ) -> list[Done] | None:
     """Take the lock, then run and record a group of migrations in one transaction.
 
     Args:
         session: outside a transaction.
         turn: the migrations.
-        told: the files and tables of which it was told that row security applies.
+        state: the state of the run.
         one_by_one: whether every statement is a message of its own.
 
     Returns:
@@ -377,6 +403,7 @@ def _send_in_steps(
     if read_fingerprint(columns[-2:]) != fingerprint:
         session.rollback()
         return None
+    state.wary = max(0, state.wary - 1)
     times = impact.LockTimes()
     reports: list[tuple[int, Sequence[LockedRelation], FileRows]] = []
     before: Migration | None = None
@@ -388,7 +415,7 @@ def _send_in_steps(
         else:
             next_one = frame.commit_sql(turn, migration)
         tail = f"{end};\n{next_one}"
-        rows = FileRows(migration, told, log_row_security)
+        rows = FileRows(migration, state.told, log_row_security)
         statements.send(session, migration, tail, times, rows, one_by_one=one_by_one)
         fingerprint = fingerprint.plus([migration])
         reports.append((duration_ms(session), impact.read(session), rows))

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 from migrator.adoption import adopt, tools
 from migrator.adoption.baseline import up_to
 from migrator.commands.command import FILES, HISTORY, SCRATCH, Command, Page
-from migrator.commands.comparing import (
-    add_allow_differences,
-    add_ignore,
-    require_schema,
-    with_repeatables,
-)
+from migrator.commands.comparing import add_allow_differences, add_ignore, require_schema
 from migrator.history.table import applied_by, read_history
 from migrator.process.errors import OK, UsageError
 from migrator.process.terminal import visible
@@ -108,7 +103,7 @@ def execute(context: Context) -> int:
             return OK
         if todo.recorded and not options.skip_verify:
             files = up_to(folder.migrations, version)
-            repeatables = with_repeatables(folder, files)
+            repeatables = adopt.run_by(history, folder.repeatables)
             require_schema(context, session, files, repeatables=repeatables, without=history.tables)
         elif todo.recorded:
             context.say("The schema was not compared with the files (--skip-verify).\n\n")

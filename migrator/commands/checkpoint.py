@@ -76,11 +76,12 @@ def execute(context: Context) -> int:
                 "recorded it",
                 "Write the changes that come after it into new migrations.",
             )
-        statements, first = write(session, found.files)
-        path = _save(context, migrations[-1], old, _text(found, version, statements))
+        written = write(session, found.files)
+        path = _save(context, migrations[-1], old, _text(found, version, written.text))
         [checkpoint] = [m for m in context.migrations(pending=True) if m.file == path.name]
-        result = prove(session, checkpoint, found.files, patterns, first)
-    answer = data(path, found, proof.data(result))
+        result = prove(session, checkpoint, found.files, patterns, written.look)
+    answer = data(path, found, written.left_out, proof.data(result))
+    answer["schema"] = context.settings.schema or None
     context.show(answer, text(answer))
     return DISAGREEMENT if result.differences else OK
 
@@ -126,12 +127,15 @@ def _save(context: Context, newest: Migration, old: Migration | None, text: str)
     return directory / name
 
 
-def data(path: Path, found: Sources, proven: dict[str, Any]) -> dict[str, Any]:
+def data(
+    path: Path, found: Sources, left_out: Sequence[str], proven: dict[str, Any]
+) -> dict[str, Any]:
     """Return what `checkpoint --json` prints.
 
     Args:
         path: the file that was written.
         found: the files that it stands for.
+        left_out: what the files make and no dump has.
         proven: what the comparison came to, as `report.proof` has it.
     """
     return {
@@ -142,6 +146,7 @@ def data(path: Path, found: Sources, proven: dict[str, Any]) -> dict[str, Any]:
             for migration in found.files
             for line, statement in acts_elsewhere(migration)
         ],
+        "left_out": list(left_out),
         **proven,
     }
 
@@ -153,6 +158,17 @@ def text(answer: dict[str, Any]) -> str:
         answer: what `data` returned.
     """
     notes = [f"It stands for {count(len(answer['stands_for']), 'version')}."]
+    if schema := answer["schema"]:
+        notes.append(
+            f"It builds in the schema {schema} only, because pg_dump writes the schema of each "
+            'name. docs/checkpoints.md ("A schema for each tenant") makes one for several.'
+        )
+    if left_out := answer["left_out"]:
+        notes.append(
+            f"Not in it, because pg_dump leaves it out: {', '.join(left_out)}. Copy the statements "
+            "that make it to the end of the file; migrator verify --checkpoint tells whether "
+            "anything is missing."
+        )
     if elsewhere := answer["acts_elsewhere"]:
         listed = ", ".join(
             f"{each['file']}:{each['line']} ({each['statement']})" for each in elsewhere

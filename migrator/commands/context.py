@@ -104,6 +104,16 @@ class Context:
             reference = read_reference(self.options.against, directory)
         return reference, here, merge.compare(here, reference)
 
+    def repeatable_texts(self) -> dict[str, bytes | None]:
+        """Return the content of each repeatable here by the name of its file.
+
+        Raises:
+            UsageError: the folder cannot be read.
+        """
+        from migrator.files.repeatable import parse_name  # noqa: PLC0415 - many folders have none
+
+        return read_texts(self.settings.directory, parse_name)
+
     def command(self, name: str, *arguments: str) -> str:
         """Return a command line of ours that finds the same folder.
 

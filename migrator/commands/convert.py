@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 PAGE = Page(
     f"""
     Make a folder of migrations from the SQL files of Flyway, golang-migrate, dbmate, goose,
-    sql-migrate, sqlx, Diesel, Prisma, drizzle, Supabase and others. Their versions become
-    numbers, which migrator adopt finds again; what undoes a migration is left out; a mark for no
-    transaction is translated, and added where a statement needs it. Otherwise a file keeps its
-    text. What a person has to look at is listed with its place.
+    sql-migrate, sqlx, Diesel, Prisma, drizzle, Supabase and others. Their versions become numbers,
+    which migrator adopt finds again; R__ files of Flyway become repeatables, which the next run
+    runs once. What undoes a migration is left out; a mark for no transaction is translated, and
+    added where a statement needs it. Otherwise a file keeps its text. What a person has to look at
+    is listed with its place.
 
     The old folder is only read. The new one must not be there, or be empty; it is made as a whole
     or not at all. No database is needed. docs/converting.md has the details.
@@ -91,7 +92,8 @@ def text(answer: dict[str, Any]) -> str:
     first, last = files[0]["file"], files[-1]["file"]
     names = first if first == last else f"{first} to {last}"
     whose = "no certain tool" if answer["tool"] == "plain" else answer["tool"]
-    number = count(len(files), "migration")
+    kinds = Counter("repeatable" if file["version"] is None else "migration" for file in files)
+    number = " and ".join(count(kinds[kind], kind) for kind in kinds)
     lines = [f"Converted {number} of {whose} into {visible(answer['into'])}: {visible(names)}"]
     changes = Counter(change for file in files for change in file["changes"])
     if changes or answer["left_out"]:

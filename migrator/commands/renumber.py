@@ -70,7 +70,7 @@ def execute(context: Context) -> int:
     rename(context.settings.directory, names)
     for old, new in names.items():
         context.say(f"{visible(old)} -> {visible(new)}\n")
-    context.say(_notes(here, reference, compared, names))
+    context.say(_notes(here, reference, compared, names, context.repeatable_texts()))
     return OK
 
 
@@ -138,6 +138,7 @@ def _notes(
     reference: Reference,
     compared: Comparison,
     names: Mapping[str, str],
+    repeatables: Mapping[str, bytes | None],
 ) -> str:
     """Return what is to be known after the files were renamed, as paragraphs."""
     notes = [
@@ -145,6 +146,12 @@ def _notes(
         for file in compared.new
         if names
         for line in merge.old_names(file, here[file] or b"", names)
+    ]
+    notes += [
+        f"{file}:{line}: the text still has an old number"
+        for file, text in (repeatables.items() if names else ())
+        if text != reference.repeatables.there.get(file)
+        for line in merge.old_names(file, text or b"", names)
     ]
     if not names:
         notes.append(f"Nothing to renumber: {_nothing(reference, compared)}.")

@@ -26,8 +26,10 @@ PAGE = Page(
     You have to give the database's name, so that a wrong DATABASE_URL drops nothing. Nothing is
     dropped either if it is known beforehand that the files could not be applied again: a file is
     not valid; a file needs a session of its own, but there is a pooler; the history belongs to
-    another role; or our role may not create the history. You have to drop a subscription by hand
-    first, because its slot on the other server has to be dropped with it.
+    another role; our role may not create the history; or an object of another role, with
+    MIGRATOR_SCHEMA one in another schema too, depends on what is dropped and would go with it. You
+    have to drop a subscription by hand first, because its slot on the other server has to be
+    dropped with it.
     """,
     "dropped and built again",
     ("1", "4", "5", "6"),

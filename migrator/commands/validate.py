@@ -33,7 +33,9 @@ PAGE = Page(
 
     With --against, the files are also compared with those of the branch that they will be merged
     into. Two things are problems: a new file has a number that the other branch has or is past;
-    or a file of the other branch was changed, renamed or removed here. What the other branch alone
+    or a file of the other branch was changed, renamed or removed here. A repeatable may be changed
+    and removed; a new one that has the name of another one there is a problem, and so is a text
+    that it had there before, because a database does not run it again. What the other branch alone
     has done is no problem. Run git fetch before, because the other branch is taken as git knows it
     here. In the place of a git ref, a folder with the files of that branch can be given; then git
     is not needed. If MIGRATOR_OUT_OF_ORDER=allow is set, a lower number that is free is no problem.
@@ -70,9 +72,10 @@ def execute(context: Context) -> int:
     migrations = folder.migrations
     problems = (*folder.problems, *_differing(context, migrations))
     against: dict[str, Any] | None = None
+    edited: dict[str, tuple[str, ...]] | None = None
     if context.options.against is not None:
-        against, problems = _compare(context, migrations, problems)
-    answer = data(migrations, problems, against, folder.repeatables)
+        against, edited, problems = _compare(context, migrations, problems)
+    answer = data(migrations, problems, against, folder.repeatables, edited)
     if problems:
         if context.options.json:
             context.show(answer, "")
@@ -95,13 +98,13 @@ def _differing(context: Context, migrations: Sequence[Migration]) -> tuple[Probl
 
 def _compare(
     context: Context, migrations: Sequence[Migration], problems: Sequence[Problem]
-) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], tuple[Problem, ...]]:
     """Compare the files with those of another branch.
 
     Returns:
-        What the answer says of the other branch, and all problems.
+        What the answer says of the other branch, and of repeatables, and all problems.
     """
-    from migrator.files import merge  # noqa: PLC0415 - only --against needs it
+    from migrator.files import merge, merge_repeatable  # noqa: PLC0415 - only --against needs it
 
     reference, here, compared = context.compare()
     found = merge.problems(
@@ -111,12 +114,15 @@ def _compare(
         renumber=context.command("renumber", "--against", reference.name),
         allow_out_of_order=context.settings.allow_out_of_order,
     )
+    repeatables = context.repeatable_texts()
+    edited = merge_repeatable.compare(repeatables, reference)
+    found += merge_repeatable.problems(repeatables, reference, edited)
     # That a new file has the number of another one is said once.
     said = {problem.file for problem in found}
     rest = [migration for migration in migrations if migration.file not in said]
     twice = {*duplicates(migrations)} - {*duplicates(rest)}
     others = [problem for problem in problems if problem not in twice]
-    if not reference.texts:
+    if not reference.texts and not reference.repeatables.there:
         log.warning(
             "nothing to compare with",
             against=reference.described,
@@ -127,7 +133,8 @@ def _compare(
         "commit": reference.commit or None,
         "new": list(compared.new),
     }
-    return about, (*sorted((*others, *found), key=lambda p: (p.file, p.line, p.column)),)
+    everything = sorted((*others, *found), key=lambda p: (p.file, p.line, p.column))
+    return about, edited._asdict(), tuple(everything)
 
 
 def data(
@@ -135,6 +142,7 @@ def data(
     problems: Sequence[Problem],
     against: dict[str, Any] | None = None,
     repeatables: Sequence[Migration] = (),
+    edited: dict[str, tuple[str, ...]] | None = None,
 ) -> dict[str, Any]:
     """Return what `validate --json` prints.
 
@@ -143,6 +151,7 @@ def data(
         problems: everything that is wrong with them.
         against: what they were compared with: `ref`, `commit` and the `new` files.
         repeatables: the repeatables.
+        edited: those that the other branch has otherwise: the `new`, `changed` and `removed` ones.
     """
     return {
         "migrations": [
@@ -157,6 +166,7 @@ def data(
         "repeatables": [_entry(repeatable) for repeatable in repeatables],
         "problems": [problem.data() for problem in problems],
         "against": against,
+        "repeatables_against": edited and {kind: [*files] for kind, files in edited.items()},
     }
 
 
@@ -208,7 +218,21 @@ def text(answer: dict[str, Any]) -> str:
             if against["new"]
             else f"\n{other} has all of them"
         )
+        said += _said_of_repeatables(answer["repeatables_against"])
     return said
+
+
+def _said_of_repeatables(edited: dict[str, list[str]]) -> str:
+    """Return what `validate` prints of repeatables that the other branch has otherwise."""
+    said = [f"{kind}: {visible(', '.join(files))}" for kind, files in edited.items() if files]
+    if not said:
+        return ""
+    text = f"\nrepeatables that are {'; '.join(said)}"
+    if edited["removed"]:
+        text += (
+            "\nwhat a removed repeatable has made stays in a database until a migration drops it"
+        )
+    return text
 
 
 COMMAND = Command(

@@ -173,8 +173,7 @@ def _variables(source: str, statement: Statement) -> Iterator[Variable]:
             if name in _VARIABLES:
                 yield Variable(name, start - 1, end, part.startswith("'"))
         # `::` is a cast for psql, too.
-        colon = end if part == ":" and before != start else -1
-        before = end if part == ":" else -1
+        colon = before = end if part == ":" and before != start else -1
 
 
 def faults(script: Script, statements: Sequence[Statement], backfill: Backfill) -> list[Fault]:

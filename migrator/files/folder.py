@@ -25,7 +25,7 @@ from migrator.process.log import get_logger
 from migrator.process.settings import given_as
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 log = get_logger()
 
@@ -92,8 +92,10 @@ def load_folder(directory: str | os.PathLike[str], *, pending: bool = False) -> 
         UsageError: the folder does not exist, cannot be read, or has no migration in it.
     """
     entries = _list(directory)
-    files = [entry for entry in entries if _is_sql(entry.name)]
-    others = [entry for entry in entries if not _is_sql(entry.name)]
+    files: list[os.DirEntry[str]] = []
+    others: list[os.DirEntry[str]] = []
+    for entry in entries:
+        (files if _is_sql(entry.name) else others).append(entry)
     _warn_of_near_misses(others, [entry.name for entry in files])
     subfolders = [entry.name for entry in others if entry.is_dir() and _has_sql(entry.path)]
     if not files:
@@ -128,11 +130,14 @@ def load_folder(directory: str | os.PathLike[str], *, pending: bool = False) -> 
     return Folder(tuple(migrations), tuple(problems), repeatables)
 
 
-def read_texts(directory: str | os.PathLike[str]) -> dict[str, bytes | None]:
+def read_texts(
+    directory: str | os.PathLike[str], named: Callable[[str], object] = parse_name
+) -> dict[str, bytes | None]:
     """Return the content of every file that is named like a migration, and check nothing.
 
     Args:
         directory: the path of the folder.
+        named: tells by its name whether a file is wanted, for others than migrations.
 
     Returns:
         The content by the name of the file; None for one that cannot be read.
@@ -140,7 +145,7 @@ def read_texts(directory: str | os.PathLike[str]) -> dict[str, bytes | None]:
     Raises:
         UsageError: the folder does not exist or cannot be read.
     """
-    entries = [entry for entry in _list(directory) if parse_name(entry.name)]
+    entries = [entry for entry in _list(directory) if named(entry.name)]
     contents = {entry.name: _read(entry) for entry in entries}
     return {
         name: None if isinstance(content, Problem) else content
@@ -261,12 +266,15 @@ def _checksum_of_repeatable(data: bytes) -> str:
 def _read(entry: os.DirEntry[str]) -> bytes | Problem:
     """Return the content of a file, or why it cannot be read."""
     try:
-        # Opening a FIFO waits for a writer, and opening a device may do anything.
-        kind = stat.S_IFMT(entry.stat().st_mode)
-        if kind in _KINDS:
-            reason = f"cannot be read: it is {_KINDS[kind]}"
-            return Problem(entry.name, reason, "Put an ordinary file in its place.")
-        with open(entry.path, "rb") as file:  # noqa: PTH123 - pathlib takes 4 ms to import
+        # Opening a FIFO waits for a writer, and opening a device may do anything. The folder has
+        # told already whether it is an ordinary file, and not a link to something else.
+        if not entry.is_file(follow_symlinks=False):
+            kind = stat.S_IFMT(entry.stat().st_mode)
+            if kind in _KINDS:
+                reason = f"cannot be read: it is {_KINDS[kind]}"
+                return Problem(entry.name, reason, "Put an ordinary file in its place.")
+        # pathlib takes 4 ms to import, and there is nothing to buffer.
+        with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123
             return file.read()
     except OSError as error:
         return Problem(entry.name, f"cannot be read: {error.strerror}")

@@ -66,6 +66,9 @@ class Directives(NamedTuple):
         return "no-transaction" if not self.transaction else "isolation" if self.isolation else ""
 
 
+_USUAL = Directives()
+
+
 class Migration(NamedTuple):
     """One SQL file.
 
@@ -233,6 +236,8 @@ def read_directives(header: Iterable[tuple[int, str]]) -> tuple[Directives, list
         for offset, comment in header
         if (match := _DIRECTIVE.fullmatch(comment.strip()))
     ]
+    if not found:
+        return _USUAL, []
     transaction, isolation = True, ""
     isolation_at = 0
     timeouts: dict[str, float] = {}

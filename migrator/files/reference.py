@@ -5,19 +5,37 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files.folder import read_texts
 from migrator.files.migration import parse_name
+from migrator.files.repeatable import parse_name as parse_repeatable
 from migrator.process.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from migrator.process.git import Blob, Repository
 
+    _Texts = dict[str, bytes | None]
+
 # Git LFS has such a text in the place of the file (its docs/spec.md).
 _LFS = b"version https://git-lfs.github.com/spec/"
+
+
+class Repeatables(NamedTuple):
+    """The repeatables of what the files here are compared with, by the name of the file.
+
+    Attributes:
+        there: the content of each; None if it is not known.
+        base: the same of the commit from which both come; None as for migrations.
+        earlier: for those that are not the same here, the texts that it had before.
+    """
+
+    there: Mapping[str, bytes | None]
+    base: Mapping[str, bytes | None] | None = None
+    earlier: Mapping[str, Sequence[bytes]] = MappingProxyType({})
 
 
 class Reference(NamedTuple):
@@ -32,6 +50,7 @@ class Reference(NamedTuple):
             known, as for a folder.
         folder: the path of the folder with the files here.
         has_path: whether git finds the files by their paths from the folder we were started in.
+        repeatables: the repeatables.
     """
 
     name: str
@@ -40,6 +59,7 @@ class Reference(NamedTuple):
     base: Mapping[str, bytes | None] | None
     folder: str
     has_path: bool = False
+    repeatables: Repeatables = Repeatables({})
 
     @property
     def is_folder(self) -> bool:
@@ -110,6 +130,7 @@ def read_reference(name: str, folder: str) -> Reference:
 def _of_folder(name: str, folder: str) -> Reference:
     try:
         texts = read_texts(name)
+        repeatables = read_texts(name, parse_repeatable)
     except UsageError as error:
         raise UsageError(
             error.message.replace("the migrations in ", "--against ", 1),
@@ -121,12 +142,16 @@ def _of_folder(name: str, folder: str) -> Reference:
             "Give the folder of the other branch.",
         )
     # An empty folder stands for a branch that has no migrations yet.
-    if not texts and any(not entry.startswith(".") for entry in os.listdir(name)):  # noqa: PTH208
+    if (
+        not texts
+        and not repeatables
+        and any(not entry.name.startswith(".") for entry in Path(name).iterdir())
+    ):
         raise UsageError(
             f"--against {name} has no migrations in it",
             f"Give the folder that has the files{_below(name, folder)}.",
         )
-    return Reference(name, "", texts, None, folder)
+    return Reference(name, "", texts, None, folder, repeatables=Repeatables(repeatables))
 
 
 def _below(name: str, folder: str) -> str:
@@ -136,22 +161,33 @@ def _below(name: str, folder: str) -> str:
 
 
 def _of_commit(repository: Repository, name: str, commit: str, folder: str) -> Reference:
-    there = _migrations(repository, commit)
+    there = _files(repository, commit)
     base_commit = repository.merge_base(commit)
-    base = _migrations(repository, base_commit) if base_commit else {}
+    base = _files(repository, base_commit) if base_commit else {}
     blobs = [blob for blob in (*there.values(), *base.values()) if not blob.is_link]
     contents = repository.contents(blob.object_id for blob in blobs)
 
-    def texts(files: Mapping[str, Blob]) -> dict[str, bytes | None]:
-        return {file: _text(contents.get(blob.object_id)) for file, blob in files.items()}
+    def texts(files: Mapping[str, Blob], named: Callable[[str], object]) -> _Texts:
+        return {
+            file: _text(contents.get(blob.object_id)) for file, blob in files.items() if named(file)
+        }
 
+    repeatables = Repeatables(
+        texts(there, parse_repeatable), texts(base, parse_repeatable) if base_commit else None
+    )
+    differing = [
+        file
+        for file, text in read_texts(folder, parse_repeatable).items()
+        if text is not None and text != repeatables.there.get(file)
+    ]
     return Reference(
         name,
         commit,
-        texts(there),
-        texts(base) if base_commit else None,
+        texts(there, parse_name),
+        texts(base, parse_name) if base_commit else None,
         folder,
         has_path=_has_path(repository, folder),
+        repeatables=repeatables._replace(earlier=_earlier(repository, commit, differing)),
     )
 
 
@@ -160,9 +196,22 @@ def _text(content: bytes | None) -> bytes | None:
     return None if content is None or content.startswith(_LFS) else content
 
 
-def _migrations(repository: Repository, commit: str) -> dict[str, Blob]:
+def _files(repository: Repository, commit: str) -> dict[str, Blob]:
     files = repository.files(commit)
-    return {file: blob for file, blob in files.items() if parse_name(file)}
+    return {
+        file: blob for file, blob in files.items() if parse_name(file) or parse_repeatable(file)
+    }
+
+
+def _earlier(
+    repository: Repository, commit: str, files: Sequence[str]
+) -> dict[str, tuple[bytes, ...]]:
+    """Return the texts that files had in a branch, newest first, without the last one."""
+    if not files:
+        return {}
+    blobs = repository.earlier(commit, files)
+    contents = repository.contents(blob for found in blobs.values() for blob in found)
+    return {file: tuple(contents[blob] for blob in found) for file, found in blobs.items()}
 
 
 def _has_path(repository: Repository, folder: str) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _DIRECTIVE = re.compile(r"migrator[ \t]*:", re.IGNORECASE)
+_COMMENT = re.compile(r"--\s*migrator", re.IGNORECASE)  # in a file with a misplaced directive
 # No rule refuses these statements. They are skipped, because a file can have a hundred thousand.
 _ALWAYS_FINE = re.compile(r"(?:INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 _PLACEHOLDER = re.compile(r"\$\{[^{}\n]*\}")
@@ -62,11 +63,9 @@ def check(migration: Migration) -> list[Problem]:
         if len(migration.statements) < len(script.statements):
             problems += unwrap(script)[1]
         rule = _outside_repeatable if migration.is_repeatable else _outside_transaction
-        problems += _refusals(migration, rule)
+        problems += _refusals(migration, rule, _copies_out)
     else:
-        problems += _refusals(migration, _transactions)
-        problems += _refusals(migration, _nameless_indexes)
-    problems += _refusals(migration, _copies_out)
+        problems += _refusals(migration, _transactions, _nameless_indexes, _copies_out)
     return [located(migration, problem) for problem in sorted(problems)]
 
 
@@ -115,6 +114,9 @@ def _backfill(migration: Migration) -> list[scanner.Fault]:
 
 
 def _misplaced_directives(script: scanner.Script) -> list[scanner.Fault]:
+    # To search the whole file is quicker than to look between each two of many statements.
+    if not script.statements or not _COMMENT.search(script.source, script.statements[0].end):
+        return []
     return [
         scanner.Fault(
             offset,
@@ -122,8 +124,7 @@ def _misplaced_directives(script: scanner.Script) -> list[scanner.Fault]:
             "Move it into the comments at the top of the file.",
         )
         for start, end in _gaps(script)
-        if end - start >= len("--migrator:")
-        if scanner.mentions(script.source, start, end, ("MIGRATOR",))
+        if _COMMENT.search(script.source, start, end)
         for offset, comment in scanner.comments(script.source, start, end)
         if _DIRECTIVE.match(comment) and _begins_line(script.source, offset)
     ]
@@ -132,7 +133,9 @@ def _misplaced_directives(script: scanner.Script) -> list[scanner.Fault]:
 def _ways_down(script: scanner.Script) -> Iterator[scanner.Fault]:
     """Yield each comment of another tool that has undoing statements below it."""
     source, statements = script.source, script.statements
-    if not statements or not scanner.mentions(source, 0, len(source), WAY_DOWN_WORDS):
+    if not statements or "--" not in source:
+        return
+    if not scanner.mentions(source, 0, len(source), WAY_DOWN_WORDS):
         return
     *gaps, _ = [(0, statements[0].start), *_gaps(script)]
     for start, end in gaps:
@@ -238,18 +241,20 @@ def _gaps(script: scanner.Script) -> Iterator[tuple[int, int]]:
     return zip(ends, [*starts, len(script.source)], strict=False)
 
 
-def _refusals(migration: Migration, rule: _Rule) -> list[scanner.Fault]:
+def _refusals(migration: Migration, *rules: _Rule) -> list[scanner.Fault]:
     """Return a problem for each statement that a rule refuses.
 
     Args:
         migration: the migration.
-        rule: returns a message and a hint for a statement that it refuses, None for any other.
+        rules: each returns a message and a hint for a statement that it refuses, None for others.
     """
     script = migration.script
+    is_all = len(migration.statements) == len(script.statements)
     return [
         scanner.Fault(statement.start, *refusal)
-        for statement in migration.statements
+        for statement in (script.others if is_all else migration.statements)
         if not _ALWAYS_FINE.match(script.source, statement.start, statement.end)
+        for rule in rules
         if (refusal := rule(script, statement))
     ]
 

@@ -52,6 +52,8 @@ class Script(NamedTuple):
     """In the order of the source."""
     header: tuple[tuple[int, str], ...]
     """For each line comment before the first statement: the offset of `--`, the text after it."""
+    others: tuple[Statement, ...]
+    """All statements but those that begin with `INSERT`, of which a file can have thousands."""
 
     def text(self, statement: Statement) -> str:
         """Return a statement's text."""
@@ -137,6 +139,7 @@ _COPY_COMMAND = r"(?i)\\copy\s[^\n]*\sfrom\s+stdin\b"
 UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
 _OPERATOR = frozenset("+-*/<>=~!@#%^&|`?:.")  # what the server may read as one token
 _LOOK = 100_000  # how many characters `mentions` searches at a time
+INSERT = "INSERT INTO "  # how nearly all statements of a large file begin
 FALSE = frozenset({"FALSE", "OFF", "NO", "0"})  # the words that mean false to the server
 
 _NEVER_CLOSED = {
@@ -242,7 +245,9 @@ def read(source: str) -> Script:
         if pos >= end and resume:
             pos, end, resume = resume, len(source), 0
     header = comments(source, begin, statements[0].start if statements else len(source))
-    return Script(source, tuple(statements), tuple(sorted(problems)), tuple(header))
+    others = [one for one in statements if not source.startswith(INSERT, one.start)]
+    faults = tuple(sorted(problems))
+    return Script(source, tuple(statements), faults, tuple(header), tuple(others))
 
 
 def comments(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:

@@ -105,7 +105,7 @@ def unwrap(
     """
     statements, source = script.statements, script.source
     if not any(
-        _CONTROL_VERB.match(source, statement.start, statement.end) for statement in statements
+        _CONTROL_VERB.match(source, statement.start, statement.end) for statement in script.others
     ):
         return statements, ()
     commands = [
@@ -296,6 +296,8 @@ def not_in_transaction(statement: str) -> str | None:
     else:
         start = _start(_REFUSED_VERB, statement, 0, len(statement))
     name = _REFUSED.get(_prefix(_REFUSED, start))
+    if name is _alter_table and "CONCURRENTLY" not in statement.upper():
+        return None  # to read every word takes long
     if callable(name):
         return name(tuple(scanner.words_between(statement, 0, len(statement))))
     return name
@@ -585,4 +587,8 @@ _REFUSED: dict[tuple[str, ...], str | Callable[[tuple[str, ...]], str | None]] =
     ("ROLLBACK", "PREPARED"): "ROLLBACK PREPARED",
     ("VACUUM",): "VACUUM",
 }
-_REFUSED_VERB = re.compile(rf"(?i:{'|'.join({key[0] for key in _REFUSED})}){scanner.WORD_END}")
+# The most usual commands that begin with one of these verbs and are not refused are left out here.
+_REFUSED_VERB = re.compile(
+    rf"(?!(?i:CREATE){scanner.SPACE}++(?i:TABLE|OR|TYPE|FUNCTION|VIEW|TRIGGER){scanner.WORD_END})"
+    rf"(?i:{'|'.join({key[0] for key in _REFUSED})}){scanner.WORD_END}"
+)

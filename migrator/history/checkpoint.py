@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files.checkpoint import StoodFor
 from migrator.process.errors import Problem
+from migrator.process.names import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from migrator.files.checkpoint import Checkpoint
     from migrator.files.migration import Migration
     from migrator.history.table import Row
+
+
+# What `migrator checkpoint` writes where each name that follows has its schema.
+EMPTY_PATH = "SET LOCAL search_path TO '';"
 
 
 class Disputed(NamedTuple):
@@ -209,12 +214,13 @@ def _disputed(
     ]
 
 
-def problems(found: Checkpoints, *, allow_out_of_order: bool) -> list[Problem]:
+def problems(found: Checkpoints, *, allow_out_of_order: bool, schema: str = "") -> list[Problem]:
     """Return why nothing may be applied, as far as checkpoints are the reason.
 
     Args:
         found: what `settle` returned.
         allow_out_of_order: whether a file may be applied after one with a higher number.
+        schema: the schema of MIGRATOR_SCHEMA; empty without it.
     """
     result = [_disputed_problem(disputed) for disputed in found.disputed]
     if found.lacking:
@@ -223,7 +229,27 @@ def problems(found: Checkpoints, *, allow_out_of_order: bool) -> list[Problem]:
     if runs:
         files = (*found.covered, *found.pending)
         result += differing(runs, files, allow_out_of_order=allow_out_of_order)
+        if schema and _is_for_others(runs, schema):
+            result.append(_elsewhere_problem(runs, schema))
     return result
+
+
+def _is_for_others(checkpoint: Migration, schema: str) -> bool:
+    """Return whether a file with a schema before each name has another one there than the run's."""
+    source = checkpoint.script.source
+    return EMPTY_PATH in source and not any(
+        f"{name}." in source for name in (schema, identifier(schema))
+    )
+
+
+def _elsewhere_problem(checkpoint: Migration, schema: str) -> Problem:
+    return Problem(
+        checkpoint.file,
+        f"would not build in {schema}, the schema of MIGRATOR_SCHEMA: the names in it have their "
+        "schemas, and none is this one",
+        "Write one with the same MIGRATOR_SCHEMA; or, for several schemas, take the schema out of "
+        'the names in it (docs/checkpoints.md, "A schema for each tenant").',
+    )
 
 
 def differing(

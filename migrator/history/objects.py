@@ -1,6 +1,9 @@
 """What a repeatable has made, as it is recorded: names in JSON, and whether they are still there.
 
 An object is an array: its kind, schema, relation, name, arguments and oid, where its kind has them.
+The oid is that of an object on which there can be rights, triggers or policies: if it was dropped
+and made again under its name, it has lost them. An index has none of these, and REINDEX
+CONCURRENTLY gives it another oid.
 The SQL here needs the safe path, on which every type of a user is written with its schema.
 """
 
@@ -25,23 +28,24 @@ _RELATION = (
     " WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' WHEN 'f' THEN 'foreign table'"
     " WHEN 'c' THEN 'type' ELSE 'table' END"
 )
+_OID = "CASE WHEN x.relkind NOT IN ('i', 'I') THEN x.oid END"
 _IN_SCHEMA = "JOIN pg_namespace n ON n.oid = x.{}"
 _KINDS = {
     "relation": (
         "pg_class",
-        f"n.nspname, NULL, x.relname, {_RELATION}, x.oid",
+        f"n.nspname, NULL, x.relname, {_RELATION}, {_OID}",
         _IN_SCHEMA.format("relnamespace"),
         "x.relkind <> 't'",
     ),
     "routine": (
         "pg_proc",
-        "n.nspname, NULL, x.proname, oidvectortypes(x.proargtypes), NULL",
+        "n.nspname, NULL, x.proname, oidvectortypes(x.proargtypes), x.oid",
         _IN_SCHEMA.format("pronamespace"),
         "true",
     ),
     "type": (
         "pg_type",
-        "n.nspname, NULL, x.typname, NULL, NULL",
+        "n.nspname, NULL, x.typname, NULL, x.oid",
         _IN_SCHEMA.format("typnamespace"),
         "x.typtype IN ('b', 'd', 'e', 'r') AND x.typcategory <> 'A'",
     ),
@@ -69,7 +73,7 @@ _KINDS = {
         _OF_RELATION.format("conrelid"),
         "x.contype IN ('c', 'f', 'p', 'u', 'x')",
     ),
-    "schema": ("pg_namespace", "NULL, NULL, x.nspname, NULL, NULL", "", "x.nspname !~ '^pg_'"),
+    "schema": ("pg_namespace", "NULL, NULL, x.nspname, NULL, x.oid", "", "x.nspname !~ '^pg_'"),
     "event trigger": ("pg_event_trigger", "NULL, NULL, x.evtname, NULL, NULL", "", "true"),
     "extension": ("pg_extension", "NULL, NULL, x.extname, NULL, NULL", "", "true"),
 }
@@ -79,14 +83,18 @@ NAMED = """concat_ws(' ', CASE o ->> 0 WHEN 'relation' THEN o ->> 4 ELSE o ->> 0
   || CASE WHEN o ->> 0 = 'routine' THEN '(' || (o ->> 4) || ')' ELSE '' END,
   CASE WHEN o ->> 2 IS NOT NULL THEN
     'on ' || concat_ws('.', CASE WHEN o ->> 1 <> 'public' THEN o ->> 1 END, o ->> 2) END)"""
-# The transactions that have written a row of these catalogs, as far as they may be our own.
-WRITTEN_BY = " UNION ALL ".join(f"SELECT xmin FROM {catalog}" for catalog, *_ in _KINDS.values())
+# The transactions that have written a row of these catalogs, as far as they may be our own. The
+# rights on a column, and whether it has a default, are in pg_attribute alone.
+WRITTEN_BY = " UNION ALL ".join(
+    f"SELECT xmin FROM {catalog}"
+    for catalog in (*(catalog for catalog, *_ in _KINDS.values()), "pg_attribute")
+)
 
 
 def there_sql(o: str, same_home: str) -> str:
     """Return the condition that an object is there.
 
-    A relation that was dropped and made again under its name has lost what the repeatable gave it,
+    An object that was dropped and made again under its name has lost what the repeatable gave it,
     such as rights, so its oid is compared too. After a restore from a dump every oid is another.
 
     Args:
@@ -99,13 +107,14 @@ def there_sql(o: str, same_home: str) -> str:
         f"(SELECT c.oid FROM pg_class c WHERE c.relname = ({o} ->> 2)::name"
         f" AND c.relnamespace = {schema})"
     )
+    same = f"({same_home} IS NOT TRUE OR x.oid = coalesce(({o} ->> 5)::oid, x.oid))"
     return f"""CASE {o} ->> 0
 WHEN 'relation' THEN EXISTS (SELECT FROM pg_class x WHERE x.relname = {name}
-  AND x.relnamespace = {schema} AND ({same_home} IS NOT TRUE OR x.oid = ({o} ->> 5)::oid))
+  AND x.relnamespace = {schema} AND {same})
 WHEN 'routine' THEN EXISTS (SELECT FROM pg_proc x WHERE x.proname = {name}
-  AND x.pronamespace = {schema} AND oidvectortypes(x.proargtypes) = {o} ->> 4)
+  AND x.pronamespace = {schema} AND oidvectortypes(x.proargtypes) = {o} ->> 4 AND {same})
 WHEN 'type' THEN EXISTS (SELECT FROM pg_type x WHERE x.typname = {name}
-  AND x.typnamespace = {schema})
+  AND x.typnamespace = {schema} AND {same})
 WHEN 'trigger' THEN EXISTS (SELECT FROM pg_trigger x WHERE x.tgname = {name}
   AND x.tgrelid = {relation})
 WHEN 'policy' THEN EXISTS (SELECT FROM pg_policy x WHERE x.polname = {name}
@@ -114,7 +123,7 @@ WHEN 'rule' THEN EXISTS (SELECT FROM pg_rewrite x WHERE x.rulename = {name}
   AND x.ev_class = {relation})
 WHEN 'constraint' THEN EXISTS (SELECT FROM pg_constraint x WHERE x.conname = {name}
   AND x.conrelid = {relation})
-WHEN 'schema' THEN EXISTS (SELECT FROM pg_namespace x WHERE x.nspname = {name})
+WHEN 'schema' THEN EXISTS (SELECT FROM pg_namespace x WHERE x.nspname = {name} AND {same})
 WHEN 'event trigger' THEN EXISTS (SELECT FROM pg_event_trigger x WHERE x.evtname = {name})
 WHEN 'extension' THEN EXISTS (SELECT FROM pg_extension x WHERE x.extname = {name})
 ELSE true END"""
@@ -134,7 +143,13 @@ def made_sql(table: Table, transactions: str) -> str:
     )
     return " UNION ALL ".join(
         f"SELECT json_build_array({literal(kind)}, {columns})::text FROM {catalog} x {joined}"
-        f" WHERE x.xmin = ANY ({transactions}) AND {condition}"
+        f" WHERE (x.xmin = ANY ({transactions})"
+        + (
+            f" OR x.oid IN (SELECT attrelid FROM pg_attribute WHERE xmin = ANY ({transactions}))"
+            if kind == "relation"
+            else ""
+        )
+        + f") AND {condition}"
         f" AND {_NOT_OF_AN_EXTENSION.format('x')}"
         + (" AND n.nspname !~ '^pg_'" if " n ON" in joined else "")
         + (f" AND x.oid NOT IN ({ours})" if kind == "relation" else "")
@@ -153,12 +168,17 @@ def kept_sql(own: Table, file: str, home: str) -> str:
         file: the name of the repeatable.
         home: the name of a variable with the oid of that table now.
     """
-    oid = (
-        "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relname = (o ->> 3)::name AND n.nspname = (o ->> 1)::name)"
-    )
-    return f"""SELECT CASE WHEN o ->> 0 = 'relation'
-    THEN json_build_array(o -> 0, o -> 1, o -> 2, o -> 3, o -> 4, {oid}) ELSE o END::text
+    schema = "(SELECT n.oid FROM pg_namespace n WHERE n.nspname = (o ->> 1)::name)"
+    name = "(o ->> 3)::name"
+    return f"""SELECT CASE WHEN o ->> 5 IS NULL THEN o
+    ELSE json_build_array(o -> 0, o -> 1, o -> 2, o -> 3, o -> 4, CASE o ->> 0
+      WHEN 'relation' THEN (SELECT c.oid FROM pg_class c
+        WHERE c.relname = {name} AND c.relnamespace = {schema})
+      WHEN 'routine' THEN (SELECT p.oid FROM pg_proc p WHERE p.proname = {name}
+        AND p.pronamespace = {schema} AND oidvectortypes(p.proargtypes) = o ->> 4)
+      WHEN 'type' THEN (SELECT y.oid FROM pg_type y
+        WHERE y.typname = {name} AND y.typnamespace = {schema})
+      WHEN 'schema' THEN (SELECT n.oid FROM pg_namespace n WHERE n.nspname = {name}) END) END::text
   FROM (SELECT objects::json AS objects FROM {own.quoted} WHERE name = {literal(file)}
     ORDER BY position DESC LIMIT 1) r, json_array_elements(r.objects -> 'objects') o
   WHERE {there_sql("o", f"(r.objects ->> 'home')::oid = {home}")}"""

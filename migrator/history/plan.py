@@ -286,7 +286,9 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
         from migrator.history import checkpoint  # noqa: PLC0415 - few folders have one
 
         problems += checkpoint.problems(
-            plan.checkpoints, allow_out_of_order=settings.allow_out_of_order
+            plan.checkpoints,
+            allow_out_of_order=settings.allow_out_of_order,
+            schema=settings.schema,
         )
     # Of renumbered files it is said what is out of order after the repair.
     if not settings.allow_out_of_order and not plan.renumbered:

@@ -481,12 +481,18 @@ def _read(session: Session, repeatables: Sequence[Migration] | None = None) -> H
         records = read_report(session)
     columns = sight.columns
     return History(
-        rows=tuple(Row(*map(_value, row)) for row in sight.rows),
+        rows=tuple(
+            Row(*row) if _PLAIN.issuperset(map(type, row)) else Row(*map(_value, row))
+            for row in sight.rows
+        ),
         ready=all(name in columns for name in _ADDED),
         largest=LARGEST[columns["version"]] if columns else 0,
         progress=progress_of(sight.begun),
         repeatables=records,
     )
+
+
+_PLAIN = frozenset({int, str, type(None)})  # the types of values that are as they have to be
 
 
 def _value(value: Any) -> Any:  # noqa: ANN401

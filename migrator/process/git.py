@@ -25,6 +25,10 @@ _FILE = b"100"  # what the mode of an ordinary file begins with, in a tree (git-
 _LINK = b"120"  # the same of a symbolic link
 
 
+# Settings of a user that would change what `git log` prints (git-config(1), "log").
+_PLAIN_LOG = ("log.showSignature=false", "log.diffMerges=separate", "log.follow=false")
+
+
 class Blob(NamedTuple):
     """A file of a commit.
 
@@ -90,6 +94,31 @@ class Repository:
                 name = os.fsdecode(path.removeprefix(below))
                 files[name] = Blob(object_id.decode(), mode.startswith(_LINK))
         return files
+
+    def earlier(self, commit: str, files: Iterable[str]) -> dict[str, list[str]]:
+        """Return the contents that files in the folder had before, newest first, by object id.
+
+        What a merge has brought counts as one change; the commits of the other side do not
+        (git-log(1), "--first-parent").
+
+        Args:
+            commit: the last commit that counts. Its own contents are left out.
+            files: the names of the files.
+        """
+        listed = self._answer(
+            *(part for option in _PLAIN_LOG for part in ("-c", option)),
+            *("log", "--first-parent", "-m", "--raw", "--no-abbrev", "--no-renames", "--format="),
+            *("-z", commit, "--", *files),
+        )
+        found: dict[str, list[str]] = {}
+        # `:100644 100644 OLD NEW M`, a NUL, the path, and a NUL (git-diff(1), "Raw output format").
+        parts = [stripped for part in listed.split(b"\0") if (stripped := part.strip(b"\n"))]
+        for described, path in zip(parts[::2], parts[1::2], strict=True):
+            mode, _, old, _, _ = described.removeprefix(b":").split(b" ")
+            if mode.startswith(_FILE):
+                name = os.fsdecode(path).rpartition("/")[2]
+                found.setdefault(name, []).append(old.decode())
+        return found
 
     def contents(self, object_ids: Iterable[str]) -> Mapping[str, bytes]:
         """Return the content of files, by object id, as it is in the repository.

@@ -73,11 +73,16 @@ def summary(result: Outcome | MigratorError) -> str:
     if not result.applied:
         return f"### migrator: up to date at version {result.current}\n"
     recorded = sum(done.recorded_only for done in result.applied)
-    migrations = f"{count(len(result.applied) - recorded, 'migration')} applied"
+    repeatables = sum(not done.version for done in result.applied)
+    migrations = len(result.applied) - recorded - repeatables
+    said = f"{count(repeatables, 'repeatable')} applied"
+    if migrations or not repeatables:
+        also = f" and {count(repeatables, 'repeatable')}" if repeatables else ""
+        said = f"{count(migrations, 'migration')}{also} applied"
     if recorded:
-        migrations += f", {count(recorded, 'checkpoint')} recorded without running"
+        said += f", {count(recorded, 'checkpoint')} recorded without running"
     rows = [
-        f"### migrator: {migrations}, the database is at version {result.current}",
+        f"### migrator: {said}, the database is at version {result.current}",
         "",
         "| version | file | description | took | locks |",
         "| ---: | --- | --- | ---: | --- |",

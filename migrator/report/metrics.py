@@ -32,7 +32,7 @@ class Run(NamedTuple):
         status: its exit status.
         ended: when, in seconds since 1970.
         seconds: how long it took.
-        applied: what it applied; None: not known.
+        applied: what it ran, without checkpoints that it only recorded; None: not known.
         version: the version that the database is at; None: not known.
         pending: how many migrations are not applied; None: not known.
         left: how many backfills were left for later; None: not known.
@@ -73,7 +73,8 @@ def of(result: Outcome | Exception, *, ended: float, seconds: float) -> Run:
     if isinstance(result, Exception):
         status = result.status if isinstance(result, MigratorError) else FAILED
         return Run(status, ended, seconds)
-    return Run(0, ended, seconds, result.applied, result.current, 0, len(result.left))
+    applied = [done for done in result.applied if not done.recorded_only]
+    return Run(0, ended, seconds, applied, result.current, 0, len(result.left))
 
 
 def text(run: Run) -> str:
@@ -107,11 +108,19 @@ def text(run: Run) -> str:
         ),
         ("run_duration_seconds", "How long the latest run took.", {"": _rounded(run.seconds)}),
         ("schema_version", "The highest version in the history.", {"": run.version}),
-        ("pending_migrations", "Migrations that are not applied.", {"": run.pending}),
+        (
+            "pending_migrations",
+            "Migrations and repeatables that are not applied.",
+            {"": run.pending},
+        ),
         ("left_backfills", "Backfills that the latest run left for later.", {"": run.left}),
         ("backfill_rows_done", "Rows that a running backfill has done.", done_rows),
         ("backfill_rows", "Rows that it has to do, estimated.", all_rows),
-        ("applied_migrations", "Migrations that the latest run applied.", {"": count}),
+        (
+            "applied_migrations",
+            "Migrations and repeatables that the latest run applied.",
+            {"": count},
+        ),
         ("migration_duration_seconds", "How long a migration of the latest run took.", durations),
         ("migration_lock_held_seconds", "How long it held a lock on an existing relation.", locks),
     )

@@ -18,6 +18,7 @@ from migrator.schema.difference import Difference, compare
 from migrator.schema.dump import dump
 from migrator.schema.ground import built
 from migrator.schema.rows import (
+    LARGE_OBJECTS,
     Digests,
     Volatile,
     compare_rows,
@@ -42,6 +43,20 @@ _GONE = 3  # names in a message
 # checkpoint. A pattern is written as the title is shown.
 MISSING = "missing in the database"
 MISSING_HERE = "missing in the checkpoint"
+
+
+class Written(NamedTuple):
+    """What files build, as statements.
+
+    Attributes:
+        text: the statements.
+        look: what there was in the database that they are from.
+        left_out: what was in it and no dump has, in words.
+    """
+
+    text: str
+    look: Look
+    left_out: tuple[str, ...]
 
 
 class Sources(NamedTuple):
@@ -181,7 +196,7 @@ def look_at(scratch: Built, role: str) -> Look:
     return Look(snapshot, rights, read_rows(session, ours), scratch.ground)
 
 
-def write(session: Session, files: Sequence[Migration]) -> tuple[str, Look]:
+def write(session: Session, files: Sequence[Migration]) -> Written:
     """Build files, and return the statements that build the same, and what there was.
 
     Args:
@@ -198,7 +213,20 @@ def write(session: Session, files: Sequence[Migration]) -> tuple[str, Look]:
         ours = own_tables(session.settings.table)
         around = surroundings(scratch.session, scratch.ground)
         text = clean(dump(scratch.session, ours), around)
-        return text, look_at(scratch, role)
+        look = look_at(scratch, role)
+        return Written(text, look, _left_out(scratch.session, look))
+
+
+def _left_out(session: Session, look: Look) -> tuple[str, ...]:
+    """Return what is in a database and not in a dump of it, in words."""
+    large_objects = look.rows[LARGE_OBJECTS].count
+    found = [f"{large_objects} large object{'s' * (large_objects > 1)}"] if large_objects else []
+    rows = session.query(
+        "SELECT pg_catalog.quote_ident(subname) FROM pg_catalog.pg_subscription WHERE subdbid ="
+        " (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
+        " ORDER BY 1"
+    )
+    return (*found, *(f"subscription {name}" for (name,) in rows))
 
 
 def prove(
@@ -260,7 +288,7 @@ def _compared(
         judged.differences,
         judged.ignored,
         (*sorted(skipped), *names(volatile, second.rows)),
-        len(second.rows),
+        len(second.rows) - (not second.rows[LARGE_OBJECTS].count),
         len(_without(second.snapshot, keys)),
     )
 

@@ -23,6 +23,11 @@ _PROGRAM = "pg_dump"
 _DEBIAN = "/usr/lib/postgresql"  # Debian has the programs of each version in a folder of its own
 # Large objects would need BEGIN and COMMIT in the file (pg_dump documentation, "--blobs").
 _OPTIONS = ("-B", "--no-tablespaces", "--no-subscriptions", "--encoding=UTF8")
+# With FORCE ROW LEVEL SECURITY, a policy hides rows from the owner too.
+_ROW_SECURITY = (
+    " Write the checkpoint as a superuser, or as a role with BYPASSRLS, such as on a server of "
+    "your own: nothing hides rows from it."
+)
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
 # The parameters of the connection that every libpq since PostgreSQL 14 has.
 _PARAMETERS = (
@@ -59,6 +64,8 @@ def dump(session: Session, left_out: Iterable[Table]) -> str:
         *_OPTIONS,
         *(f"--exclude-table={table.quoted}" for table in left_out),
         f"--exclude-schema={MARKER}",
+        # The login need not have the rights of the role that has built everything.
+        *([f"--role={session.settings.role}"] if session.settings.role else []),
         f"--dbname={_address(session)}",
     ]
     environ = {**os.environ, "LC_ALL": "C"}
@@ -76,7 +83,7 @@ def dump(session: Session, left_out: Iterable[Table]) -> str:
         said = redact(done.stderr.decode("utf-8", "replace").strip())
         raise MigratorError(
             f"pg_dump ended with status {done.returncode}: {said or 'it said nothing'}",
-            "Nothing was written.",
+            f"Nothing was written.{_ROW_SECURITY if 'row-level security' in said else ''}",
         )
     return done.stdout.decode("utf-8")
 

@@ -10,6 +10,7 @@ from migrator.history.progress import own_tables
 from migrator.process.errors import UsageError
 from migrator.process.log import get_logger
 from migrator.process.names import identifier, literal
+from migrator.schema import dependents
 from migrator.server import retry
 from migrator.watch import observer
 
@@ -119,8 +120,9 @@ def reset_database(session: Session, migrations: Sequence[Migration], confirmed:
         confirmed: the name of the database, as the user typed it after --confirm.
 
     Raises:
-        UsageError: the name is not that of this database, there is a subscription, or the history
-            could not be dropped and made again.
+        UsageError: the name is not that of this database, there is a subscription, the history
+            could not be dropped and made again, or something that must stay depends on what is
+            dropped.
         ProblemsFound: a file cannot be applied through this connection.
         DatabaseUnavailable: `lock_hold_max` is set, and the second connection that it needs failed.
         LockUnavailable: a lock could not be taken within `lock_wait`.
@@ -135,6 +137,7 @@ def reset_database(session: Session, migrations: Sequence[Migration], confirmed:
     if not schema:
         _require_no_slot(session)
     _require_own_history(session)
+    dependents.require_none(session, schema)
     stepwise.require_session(session, migrations)
     with observer.watching(session):
         pass  # this fails if the second connection is needed and not possible

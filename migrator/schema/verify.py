@@ -16,9 +16,10 @@ from migrator.apply.outcome import MigrationFailed
 from migrator.files import rules
 from migrator.history.plan import Plan, plan_problems
 from migrator.history.progress import own_tables
+from migrator.history.table import COLUMNS
 from migrator.process.errors import Interrupted, Problem, ProblemsFound, UsageError
 from migrator.process.log import get_logger
-from migrator.process.names import identifier
+from migrator.process.names import Table, identifier
 from migrator.schema import grants as rights
 from migrator.schema import scratch
 from migrator.schema.difference import Difference, compare
@@ -28,11 +29,10 @@ from migrator.schema.uncompared import NOTHING, Uncompared, count_uncompared
 from migrator.server import sqlstate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
 
     from migrator.files.migration import Migration
-    from migrator.process.names import Table
     from migrator.process.settings import Settings
     from migrator.schema.snapshot import Snapshot
     from migrator.server.session import Session
@@ -348,7 +348,7 @@ def apart(schema: str, ground: Iterable[str]) -> set[str]:
 def _only_here(
     session: Session, scratch_session: Session, without: Sequence[Table]
 ) -> tuple[Table, ...]:
-    """Return the tables of other migration tools that the files do not make.
+    """Return the tables of other migration tools, and of other folders, that the files do not make.
 
     Args:
         session: connected to the target.
@@ -356,12 +356,28 @@ def _only_here(
         without: further tables of such a tool.
     """
     found = (table for history in tools.find(session) for table in history.tables)
-    tables = tuple({*found, *without})
+    tables = tuple({*found, *_other_histories(session), *without})
     rows = scratch_session.query(
         "SELECT to_regclass(name) IS NULL FROM unnest(%s::text[]) name",
         ([table.quoted for table in tables],),
     )
     return tuple(table for table, (missing,) in zip(tables, rows, strict=True) if missing)
+
+
+def _other_histories(session: Session) -> Iterator[Table]:
+    """Yield our tables of other folders, such as one with seeds, under names of their own."""
+    rows = session.query(
+        """
+        SELECT n.nspname::text, c.relname::text
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.oid IS DISTINCT FROM to_regclass(%s)::oid
+          AND (SELECT count(*) FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attname::text = ANY (%s::text[])) = %s
+        """,
+        (session.settings.table.quoted, [*COLUMNS], len(COLUMNS)),
+    )
+    for schema, name in rows:
+        yield from own_tables(Table(schema, name))
 
 
 def _leave_out_schemas(actual: Snapshot, expected: Snapshot, others: Sequence[Table]) -> None:

@@ -116,7 +116,11 @@ def come_at_once() -> bool:
     return extensions.get_wait_callback() is None
 
 
-def execute(cursor: Any, sql: str | bytes) -> None:  # noqa: ANN401 - the driver's cursor
+def execute(
+    cursor: Any,  # noqa: ANN401 - the driver's cursor
+    sql: str | bytes,
+    meanwhile: Callable[[], None] | None = None,
+) -> None:
     """Send a message as `cursor.execute` does, and hand its notices out as they come.
 
     Those of a message that is longer than 16,000 bytes come when it is done.
@@ -124,6 +128,7 @@ def execute(cursor: Any, sql: str | bytes) -> None:  # noqa: ANN401 - the driver
     Args:
         cursor: the driver's cursor.
         sql: one or more statements.
+        meanwhile: is called once while the server works, or not at all; it must not raise.
 
     Raises:
         psycopg2.Error: as of `cursor.execute`.
@@ -131,20 +136,26 @@ def execute(cursor: Any, sql: str | bytes) -> None:  # noqa: ANN401 - the driver
     if len(sql) > FITS or not come_at_once():
         cursor.execute(sql)
         return
-    extensions.set_wait_callback(_wait)
+    extensions.set_wait_callback(lambda connection: _wait(connection, meanwhile))
     try:
         cursor.execute(sql)
     finally:  # the driver may fail before it waits
         extensions.set_wait_callback(None)
 
 
-def _wait(connection: Any) -> None:  # noqa: ANN401 - the driver's connection
+def _wait(
+    connection: Any,  # noqa: ANN401 - the driver's connection
+    meanwhile: Callable[[], None] | None,
+) -> None:
     """Wait until the answer to a message is complete; the driver calls this."""
     extensions.set_wait_callback(None)
     events = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
     ready = select.poll()
     try:
         while (state := _look(connection)) != extensions.POLL_OK:
+            if meanwhile and state == extensions.POLL_READ:  # the whole message is sent
+                meanwhile()
+                meanwhile = None
             ready.register(connection, events[state])
             ready.poll()
     except psycopg2.Error:

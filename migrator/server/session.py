@@ -15,7 +15,7 @@ from migrator.server.notices import Notices
 from migrator.server.session_settings import SAFE_PATH, UNDO_ROLLED_BACK, session_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from migrator.process.errors import Problem
     from migrator.process.settings import Settings
@@ -349,7 +349,13 @@ class Session:
             self.cursor.execute(sql, arguments)
         return self.rows
 
-    def execute(self, sql: str | bytes, *, commits: bool = False) -> None:
+    def execute(
+        self,
+        sql: str | bytes,
+        *,
+        commits: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         """Send one message as it is, and return no rows.
 
         This is for the statements of files; for commands that begin or end a transaction, or that
@@ -358,6 +364,8 @@ class Session:
         Args:
             sql: one or more statements.
             commits: whether a COMMIT is in them; one at their end is seen.
+            meanwhile: may be called while the server works on a file; it must send nothing and not
+                raise.
 
         Raises:
             Interrupted: a signal has arrived; the statement was cancelled.
@@ -371,7 +379,7 @@ class Session:
             if self.running is None:
                 self.cursor.execute(sql)
             else:
-                notices.execute(self.cursor, sql)
+                notices.execute(self.cursor, sql, meanwhile)
             self.may_have_committed = False
 
     def copy(self, statement: str, rows: Any) -> None:  # noqa: ANN401

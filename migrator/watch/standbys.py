@@ -11,7 +11,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from migrator.process.log import get_logger
+from migrator.process.log import get_logger, redact
+from migrator.server.session import ServerError
 
 if TYPE_CHECKING:
     from migrator.server.session import Session
@@ -64,7 +65,13 @@ class Standbys:
         now = time.monotonic()
         if now < self._not_before:
             return Lag(0.0, 0)
-        [(position, seen, hidden, replayed)] = session.query(_LOOK, as_login=True)
+        try:
+            [(position, seen, hidden, replayed)] = session.query(_LOOK, as_login=True)
+        except ServerError as error:
+            # Some services that speak for PostgreSQL have no log of this kind.
+            self._not_before = float("inf")
+            log.warning("the lag of standbys is hidden", reason=redact(error.diagnosis.message))
+            return Lag(0.0, 0)
         if hidden:
             self._tell(hidden)
         if not seen:

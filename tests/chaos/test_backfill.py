@@ -13,7 +13,7 @@ import random
 import re
 import signal
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from tests.support.migrator import Folder, Migrate
 from tests.support.sessions import nothing_left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.migrator import Process, Run
@@ -129,11 +129,26 @@ def strike(
                     break
                 process = migrate.start(env=env)
             struck += strike_once(plan, database, process, proxy)
-            check(database)
+            # Otherwise they would do many rows while these are counted.
+            with stopped(process, other):
+                check(database)
     proxy.on_query = None
     for each in filter(None, (process, other)):
         assert each.wait(LONGEST * 10).status in (0, 143, -signal.SIGKILL)
     return struck
+
+
+@contextmanager
+def stopped(*processes: Process | None) -> Iterator[None]:
+    """Stop those of the processes that run, until the end of the block."""
+    running = [process for process in processes if process and process.poll() is None]
+    for process in running:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in running:
+            process.send_signal(signal.SIGCONT)
 
 
 def strike_once(plan: Plan, database: Database, process: Process, proxy: Proxy) -> bool:

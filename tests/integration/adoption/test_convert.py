@@ -84,7 +84,8 @@ CREATE TABLE flyway_schema_history (installed_rank int PRIMARY KEY, version varc
     execution_time int NOT NULL, success bool NOT NULL);
 INSERT INTO flyway_schema_history VALUES
     (1, '1', 'people', 'SQL', 'V1__people.sql', 1, 'me', '2024-01-31 12:00', 1, true),
-    (2, '1.1', 'pets', 'SQL', 'V1.1__pets.sql', 1, 'me', '2024-02-01 12:00', 1, true)
+    (2, '1.1', 'pets', 'SQL', 'V1.1__pets.sql', 1, 'me', '2024-02-01 12:00', 1, true),
+    (3, NULL, 'people views', 'SQL', 'R__people_views.sql', 7, 'me', '2024-02-01 12:00', 1, true)
 """
 PRISMA = """
 CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL,
@@ -109,11 +110,12 @@ def goose(text: str) -> str:
     return f"-- +goose Up\n{text}-- +goose Down\nDROP TABLE all_of_it;\n"
 
 
+VIEWS = "CREATE OR REPLACE VIEW people_views AS SELECT id FROM people;\n"
 TOOLS = {
     "flyway": Tool(
-        {"V1__people.sql": PEOPLE, "V1.1__pets.sql": PETS},
+        {"V1__people.sql": PEOPLE, "V1.1__pets.sql": PETS, "R__people_views.sql": VIEWS},
         {"V1.1.1__toys.sql": TOYS},
-        by_hand(FLYWAY),
+        by_hand(f"{VIEWS} {FLYWAY}"),
         1_001_000_000,
     ),
     "prisma": Tool(
@@ -167,15 +169,20 @@ def test_a_database_is_taken_over_with_the_converted_files(
     new = tmp_path / "new"
     run = migrate("convert", str(old), "--into", str(new), env={"DATABASE_URL": None})
     assert run.status == 0, run.out + run.err
-    assert run.out.startswith(f"Converted 3 migrations of {tool} into {new}: ")
+    more = " and 1 repeatable" if tool == "flyway" else ""
+    assert run.out.startswith(f"Converted 3 migrations{more} of {tool} into {new}: ")
     assert run.out.endswith("\nmigrator validate accepts every file.\n")
     run = migrate("adopt", "--yes", "--dir", str(new))
     assert run.status == 0, run.err
     assert run.out.endswith(f"Adopted: the database is at version {version}.\n")
     run = migrate("--dir", str(new))
     assert run.status == 0, run.err
-    [applied] = [event for event in run.events if event["event"] == "applied"]
+    applied, *repeatables = [event for event in run.events if event["event"] == "applied"]
     assert applied["version"] > version
+    # Flyway's checksum is another one, so the text is run once, and recorded.
+    expected = ["R__people_views.sql"] if tool == "flyway" else []
+    assert [event["file"] for event in repeatables] == expected
+    assert migrate("--dir", str(new)).event("up to date")["applied"] == 0
     assert database.execute("SELECT count(*) FROM toys") == [(0,)]
     if tool == "flyway":
         rows = database.execute("SELECT applied_at::text FROM schema_migrations ORDER BY version")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from itertools import pairwise
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.chaos.scene import ROLE
 from tests.support.pgbouncer import pgbouncer
-from tests.support.sessions import Session, eventually
+from tests.support.sessions import Session, blocked, eventually
+from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -494,6 +497,25 @@ def test_a_range_that_takes_longer_than_two_seconds_is_cancelled(
 
 
 @pytest.mark.usefixtures("table")
+def test_settings_of_the_database_do_not_end_it(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    for name, value in ROLE.items():
+        database.execute(f"ALTER DATABASE {database.name} SET {name} TO '{value}'")
+    folder.write("002_layout.sql", f"{KEY}-- migrator: pause = 500ms\n{BY_ID}")
+    with Session(database.url, "application") as other:
+        process = migrate.start(env={"MIGRATOR_HEARTBEAT": "1ms"})
+        process.expect('"backfilling"')
+        other.run("SET idle_in_transaction_session_timeout TO 0; SET lock_timeout TO 0")
+        other.run("LOCK TABLE typing_sessions IN ACCESS EXCLUSIVE MODE")
+        blocked(database, "typing_sessions")
+        other.end()
+        run = process.wait()
+    assert run.status == 0, run.err
+    assert counts(database) == DONE
+
+
+@pytest.mark.usefixtures("table")
 def test_it_runs_through_a_transaction_pooler(
     migrate: Migrate, folder: Folder, database: Database
 ) -> None:
@@ -562,6 +584,18 @@ def test_other_statements_and_deletes(migrate: Migrate, folder: Folder, database
         (2000, 2000)
     ]
     assert database.execute("SELECT count(*)::int FROM typing_sessions WHERE id % 2 = 0") == [(0,)]
+
+
+@pytest.mark.usefixtures("table")
+def test_a_terminal_shows_how_far_it_is(migrate: Migrate, folder: Folder) -> None:
+    slow = BY_ID.replace("'qwerty'", "'qwerty' || pg_sleep(0.001)::text")
+    folder.write("002_layout.sql", f"{KEY}{slow}")
+    shown = at_terminal(migrate, columns=200).out
+    assert re.search(
+        r"\r\x1b\[K002_layout\.sql: \d+ of about 2,000 rows \([\d.]+ %\), [\d,]+ rows a second,"
+        r" about \d+ s left\r",
+        shown,
+    )
 
 
 @pytest.mark.usefixtures("table")

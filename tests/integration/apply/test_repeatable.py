@@ -119,6 +119,70 @@ def test_what_a_migration_drops_is_made_again(
     assert applied(migrate()) == []
 
 
+def test_rights_on_what_a_migration_makes_anew(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    """A function, one of its overloads alone, a type, a schema, columns, a procedure."""
+    made = {
+        "function": "CREATE FUNCTION one(int) RETURNS int RETURN 1;",
+        "overload": "CREATE FUNCTION one(text) RETURNS int RETURN 1;",
+        "kind": "CREATE TYPE kind AS ENUM ('cat');",
+        "room": "CREATE SCHEMA room;",
+        "call": "CREATE PROCEDURE call() LANGUAGE sql AS 'SELECT 1';",
+    }
+    folder.write("001_pets.sql", TABLE + "".join(made.values()))
+    rights = {
+        "function": "GRANT EXECUTE ON FUNCTION one(int) TO pg_monitor;",
+        "overload": "GRANT EXECUTE ON FUNCTION one(text) TO pg_monitor;",
+        "kind": "GRANT USAGE ON TYPE kind TO pg_monitor;",
+        "room": "GRANT USAGE ON SCHEMA room TO pg_monitor;",
+        "call": "GRANT EXECUTE ON PROCEDURE call() TO pg_monitor;",
+        "columns": "GRANT SELECT (name) ON pets TO pg_monitor;",
+        "default": "ALTER TABLE pets ALTER COLUMN name SET DEFAULT 'Tom';",
+    }
+    for name, text in rights.items():
+        folder.write(f"R__{name}.sql", text)
+    assert len(applied(migrate())) == 1 + len(rights)
+    assert applied(migrate()) == []
+    drops = {
+        "function": "DROP FUNCTION one(int);",
+        "kind": "DROP TYPE kind;",
+        "room": "DROP SCHEMA room;",
+        "call": "DROP PROCEDURE call();",
+    }
+    anew = "".join(drops[name] + made[name] for name in drops)
+    folder.write("002_anew.sql", anew)
+    assert applied(migrate()) == ["002_anew.sql", *sorted(f"R__{name}.sql" for name in drops)]
+    folder.write("003_anew.sql", f"DROP TABLE pets; {TABLE}")
+    assert applied(migrate()) == ["003_anew.sql", "R__columns.sql", "R__default.sql"]
+    acls = database.execute(
+        "SELECT count(*) FILTER (WHERE proacl::text LIKE '%pg_monitor=%') FROM pg_proc"
+        " WHERE pronamespace = 'public'::regnamespace"
+    )
+    assert acls == [(3,)]
+    assert applied(migrate()) == []
+
+
+def test_an_index_that_was_built_anew_is_still_there(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write("001_pets.sql", TABLE)
+    folder.write(
+        "R__counted.sql",
+        "DROP MATERIALIZED VIEW IF EXISTS counted;"
+        "CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM pets;"
+        "CREATE UNIQUE INDEX counted_n ON counted (n);",
+    )
+    assert len(applied(migrate())) == 2
+    database.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY counted")
+    database.execute("REINDEX TABLE CONCURRENTLY counted")
+    assert applied(migrate()) == []
+    database.execute("DROP INDEX counted_n")
+    run = migrate()
+    assert applied(run) == ["R__counted.sql"]
+    assert run.event("applied")["missing"] == ["index counted_n"]
+
+
 class TestDependencies:
     """What one repeatable needs of another: the advice is followed to its end."""
 

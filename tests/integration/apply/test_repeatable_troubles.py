@@ -467,6 +467,22 @@ class TestComparing:
             in failed["hint"]
         )
 
+    def test_a_migration_that_drops_one_is_told_to_write_if_exists(
+        self, migrate: Migrate, folder: Folder
+    ) -> None:
+        folder.write("001_pets.sql", TABLE)
+        folder.write("R__names.sql", VIEW)
+        assert migrate().status == 0
+        drop = "DROP VIEW names; ALTER TABLE pets ALTER COLUMN name TYPE varchar(99);"
+        folder.write("002_longer.sql", drop)
+        assert applied(migrate()) == ["002_longer.sql", "R__names.sql"]
+        run = migrate("verify")
+        assert run.status == 1
+        assert "To drop it, write DROP ... IF EXISTS" in run.event("migration failed")["hint"]
+        folder.write("002_longer.sql", drop.replace("VIEW", "VIEW IF EXISTS"))
+        assert migrate("repair", "--yes").status == 0
+        assert migrate("verify").status == 0
+
     def test_a_reset_runs_them(self, migrate: Migrate, folder: Folder, database: Database) -> None:
         folder.write("001_pets.sql", TABLE)
         folder.write("R__names.sql", VIEW)

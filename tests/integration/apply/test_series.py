@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -139,6 +140,47 @@ def test_what_asks_for_the_time_comes_first(
         "SELECT at > (SELECT applied_at AT TIME ZONE 'UTC' FROM schema_migrations"
         f" WHERE version = {MIDDLE - 1}) FROM t1"
     ) == [(True,)]
+
+
+MANY = 60  # files, which are more than two messages
+
+
+@pytest.mark.parametrize("position", [None, 0, 3])
+def test_what_is_made_ahead_is_sent_only_if_the_files_before_it_were_applied(
+    migrate: Migrate, folder: Folder, database: Database, proxy: Proxy, *, position: int | None
+) -> None:
+    for number in range(1, MANY + 1):
+        folder.write(f"{number:03}_x.sql", f"CREATE TABLE t{number} (id int);")
+    folder.write("045_x.sql", "CREATE TABLE t45 (id int);\nCOMMENT ON TABLE nowhere IS 'x';")
+    by_another: list[int] = []
+
+    def record(text: str) -> None:
+        """Record a version of the third message when it comes, as another migrator."""
+        created = [int(number) for number in re.findall(r"CREATE TABLE t(\d+) ", text)]
+        if len(created) > 1 and created[0] > FILES and position is not None and not by_another:
+            by_another.append(created[position])
+            database.execute(
+                f"INSERT INTO schema_migrations VALUES ({created[position]}, now(), 'by another')"
+            )
+
+    proxy.on_query = record
+    run = migrate(env={"DATABASE_URL": proxy.url(database.url)})
+    assert len(by_another) == (position is not None)
+    if position:  # the versions before it are passed then
+        assert run.status == 5, run.err
+        assert recorded(database) == [*applied(run), *by_another]
+        return
+    assert run.status == 1, run.err
+    event = run.event("migration failed")
+    assert (event["file"], event["line"], event["current"]) == ("045_x.sql", 2, 44)
+    assert recorded(database) == list(range(1, 45))
+    assert applied(run) == [version for version in range(1, 45) if version not in by_another]
+    folder.write("045_x.sql", "CREATE TABLE t45 (id int);")
+    assert applied(migrate()) == list(range(45, MANY + 1))
+    assert recorded(database) == list(range(1, MANY + 1))
+    assert database.execute(
+        "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^t[0-9]+$'"
+    ) == [(MANY - len(by_another),)]
 
 
 @pytest.mark.parametrize("version", [2, MIDDLE, FILES])

@@ -238,6 +238,125 @@ class TestCollision:
         assert "has version 20260202000001" in run.err
 
 
+class TestRepeatables:
+    """They may be edited and removed; what git does not see is a problem."""
+
+    VIEW = "CREATE OR REPLACE VIEW names AS SELECT {} AS n;\n"
+
+    @pytest.fixture
+    def branched(self, clone: Clone) -> Clone:
+        """Both branches have R__names.sql, of which `main` has had two texts."""
+        clone("renumber", "--against", "main")
+        clone.git("add", "--all")
+        clone.git("commit", "--quiet", "--message", "renumbered")
+        clone.git("switch", "--quiet", "main")
+        clone.commit(R__names=self.VIEW.format(1), R__gone="SELECT 1;\n")
+        clone.commit(R__names=self.VIEW.format(2))
+        clone.git("switch", "--quiet", "feature")
+        clone.git("rebase", "--quiet", "main")
+        return clone
+
+    def test_that_were_made_edited_and_removed_are_told(self, branched: Clone) -> None:
+        assert "repeatables that" not in branched("validate", "--against", "main").out
+        branched.git("rm", "--quiet", f"{DIRECTORY}/R__gone.sql")
+        branched.commit(R__names=self.VIEW.format(3), R__more="SELECT 1;\n")
+        run = branched("validate", "--against", "main")
+        assert (
+            "repeatables that are new: R__more.sql; changed: R__names.sql; removed: R__gone.sql\n"
+            "what a removed repeatable has made stays in a database until a migration drops it"
+        ) in run.out
+        answer = json.loads(branched("validate", "--against", "main", "--json").out)
+        assert answer["repeatables_against"] == {
+            "new": ["R__more.sql"],
+            "changed": ["R__names.sql"],
+            "removed": ["R__gone.sql"],
+        }
+
+    def test_that_the_other_branch_has_edited_too_are_left_to_git(self, branched: Clone) -> None:
+        branched.git("switch", "--quiet", "main")
+        branched.commit(R__names=self.VIEW.format(4))
+        branched.git("switch", "--quiet", "feature")
+        # A change of the other branch alone is none of this one, though it is the older text here.
+        assert "repeatables that" not in branched("validate", "--against", "main").out
+        branched.commit(R__names=self.VIEW.format(3))
+        assert "changed: R__names.sql" in branched("validate", "--against", "main").out
+
+    @pytest.mark.parametrize("name", ["R__more", "R__More"])
+    def test_of_one_name_are_a_problem_until_the_advice_is_followed(
+        self, branched: Clone, name: str
+    ) -> None:
+        branched.commit(R__more="SELECT 1;\n")
+        branched.git("switch", "--quiet", "main")
+        branched.commit(**{name: "SELECT 2;\n"})
+        branched.git("switch", "--quiet", "feature")
+        [problem] = branched.problems()
+        assert problem["file"] == "R__more.sql"
+        assert problem["message"].startswith("is new, and main has ")
+        branched.follow(problem["hint"])
+        branched.commit()
+        assert branched("validate", "--against", "main").status == 0
+        branched.git("merge", "--quiet", "main")
+        run = branched(MIGRATOR_LOG_FORMAT="json")
+        files = [event["file"] for event in run.events if event["event"] == "applied"]
+        assert {f"{name}.sql", "R__more_2.sql"} <= {*files}
+
+    def test_that_a_revert_gives_an_older_text_would_not_be_run(self, branched: Clone) -> None:
+        for text in (1, 2):  # a database of `main`
+            branched.write(R__names=self.VIEW.format(text))
+            branched()
+        branched.git("revert", "--no-edit", "main")
+        for setting in ("log.showSignature", "log.follow"):
+            branched.git("config", setting, "true")
+        branched.git("config", "log.diffMerges", "combined")
+        [problem] = branched.problems()
+        assert problem["file"] == "R__names.sql"
+        assert problem["message"].startswith("has a text that it had in main before")
+        run = branched(MIGRATOR_LOG_FORMAT="json")
+        assert run.event("older repeatable left out")["file"] == "R__names.sql"
+        branched.commit(R__names=f"-- Back to one\n{self.VIEW.format(1)}")
+        assert branched("validate", "--against", "main").status == 0
+        run = branched(MIGRATOR_LOG_FORMAT="json")
+        assert [e["file"] for e in run.events if e["event"] == "applied"] == ["R__names.sql"]
+
+    def test_that_came_to_the_other_branch_by_a_merge(self, branched: Clone) -> None:
+        """What was on a branch in between was never deployed, and may come."""
+        branched.git("switch", "--quiet", "--create", "other", "main")
+        branched.commit(R__names=self.VIEW.format(5))
+        branched.commit(R__names=self.VIEW.format(6))
+        branched.git("switch", "--quiet", "main")
+        branched.git("merge", "--quiet", "--no-ff", "--no-edit", "other")
+        branched.git("switch", "--quiet", "feature")
+        branched.git("rebase", "--quiet", "main")
+        branched.commit(R__names=self.VIEW.format(5))
+        assert "changed: R__names.sql" in branched("validate", "--against", "main").out
+        branched.commit(R__names=self.VIEW.format(2))
+        assert [problem["file"] for problem in branched.problems()] == ["R__names.sql"]
+
+    def test_that_were_removed_and_come_back_with_an_older_text(self, branched: Clone) -> None:
+        branched.git("switch", "--quiet", "main")
+        branched.git("rm", "--quiet", f"{DIRECTORY}/R__gone.sql")
+        branched.commit()
+        branched.git("switch", "--quiet", "feature")
+        branched.git("rebase", "--quiet", "main")
+        branched.commit(R__gone="SELECT 1;\n")
+        assert [problem["file"] for problem in branched.problems()] == ["R__gone.sql"]
+
+    def test_in_a_folder(self, branched: Clone, tmp_path: Path) -> None:
+        shutil.copytree(branched.path / DIRECTORY, tmp_path / "other")
+        branched.write(R__names=self.VIEW.format(3), R__more="SELECT 1;\n")
+        (branched.path / DIRECTORY / "R__gone.sql").unlink()
+        out = branched("validate", "--against", str(tmp_path / "other")).out
+        assert "repeatables that are new: R__more.sql; changed: R__names.sql" in out
+        branched.write(R__Names=self.VIEW.format(3))
+        problems = branched.problems(str(tmp_path / "other"))
+        assert {problem["file"] for problem in problems} == {"R__Names.sql", "R__names.sql"}
+
+    def test_with_an_old_number_in_a_comment_are_named_by_renumber(self, clone: Clone) -> None:
+        clone.commit(R__names=f"-- Needs 002_feature.sql\n{self.VIEW.format(1)}")
+        out = " ".join(clone("renumber", "--against", "main").out.split())
+        assert "R__names.sql:1: the text still has an old number" in out
+
+
 def test_the_commands_of_the_document_mend_it(clone: Clone, tmp_path: Path) -> None:
     clone.git("clone", "--quiet", "--branch", "feature", ".", "../mine")
     clone.path = clone.migrate.scratch = tmp_path / "mine"

@@ -258,3 +258,31 @@ def test_a_locked_history_is_read_when_it_is_free(
     assert run.status == 0
     assert any(str(other.pid) in str(event.get("blocked_by")) for event in run.events)
     assert run.event("up to date")["applied"] == 0
+
+
+def test_a_migrator_that_makes_progress_is_let_pass(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    for version in range(1, 8):
+        folder.write(f"{version:03}_x.sql", f"CREATE TABLE t{version} (id int);")
+    recorded: list[int] = []
+
+    def work(text: str) -> None:
+        """Record one version more, as another migrator, whenever the run has a look."""
+        begins = "pg_try_advisory_xact_lock" in text and "001_x.sql" in text
+        looks = "SET LOCAL lock_timeout = '1s'; SELECT count" in text
+        if (begins and not recorded) or (looks and len(recorded) < 5):
+            recorded.append(len(recorded) + 1)
+            database.execute(
+                f"INSERT INTO schema_migrations VALUES ({recorded[-1]}, now(), 'by another')"
+            )
+
+    with Proxy(database.server.host, database.server.port) as proxy:
+        proxy.on_query = work
+        run = migrate(env={"DATABASE_URL": proxy.url(database.url)})
+        tries = [text for text in proxy.queries if "pg_try_advisory_xact_lock" in text]
+    assert run.status == 0, run.err
+    assert recorded == [1, 2, 3, 4, 5]
+    assert [e["version"] for e in run.events if e["event"] == "applied"] == [6, 7]
+    # To create the history, to begin with version 1, and then with 6 and 7.
+    assert len(tries) == 4

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from migrator.process.version import __version__
+from tests.support.checkpoint import write_checkpoint
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -66,6 +67,26 @@ class TestGithubSummary:
             lines[6],
         )
         assert len(lines) == 7
+
+    def test_counts_repeatables_and_recorded_checkpoints_by_themselves(
+        self, migrate: Migrate, folder: Folder, summary: Path, env: dict[str, str | None]
+    ) -> None:
+        folder.write("R__one.sql", "-- One | row\nCREATE OR REPLACE VIEW one AS SELECT 1 AS one;")
+        assert migrate(env=env).status == 0
+        lines = summary.read_text().splitlines()[1:]
+        assert lines[0] == (
+            "### migrator: 2 migrations and 1 repeatable applied, the database is at version 2"
+        )
+        assert re.fullmatch(r"\| R \| `R__one.sql` \| One \\\| row \| \d+ ms \|  \|", lines[-1])
+        folder.write("R__one.sql", "CREATE OR REPLACE VIEW one AS SELECT 1 AS one, 2 AS two;")
+        assert migrate(env=env).status == 0
+        assert "### migrator: 1 repeatable applied, the database is at" in summary.read_text()
+        write_checkpoint(folder, "003_checkpoint.sql", 2)
+        assert migrate(env=env).status == 0
+        assert (
+            "### migrator: 0 migrations applied, 1 checkpoint recorded without running, the "
+            "database is at version 3" in summary.read_text()
+        )
 
     def test_says_that_nothing_was_to_do(
         self, migrate: Migrate, summary: Path, env: dict[str, str | None]
@@ -146,6 +167,35 @@ class TestMetrics:
         [(labels, seconds)] = metrics["migrator_migration_lock_held_seconds"]
         assert labels == {"version": "2", "relation": "people", "mode": "ACCESS EXCLUSIVE"}
         assert 0 <= seconds < ended - before
+
+    def test_of_repeatables_and_of_a_checkpoint_that_is_only_recorded(
+        self, migrate: Migrate, folder: Folder, file: Path
+    ) -> None:
+        assert migrate().status == 0
+        folder.write("R__a.sql", "ALTER TABLE people ALTER a SET DEFAULT 1;")
+        folder.write("R__b.sql", "SELECT 1/0;")
+        env = {"MIGRATOR_METRICS_FILE": str(file)}
+        assert migrate(env=env).status == FAILED
+        assert read(file)["migrator_pending_migrations"] == [({}, 1)]
+        folder.write("R__a.sql", "ALTER TABLE people ALTER a SET DEFAULT 2;")
+        folder.write("R__b.sql", "SELECT 1;")
+        assert migrate(env=env).status == 0
+        metrics = read(file)
+        assert metrics["migrator_schema_version"] == [({}, 2)]
+        assert metrics["migrator_pending_migrations"] == [({}, 0)]
+        assert metrics["migrator_applied_migrations"] == [({}, 2)]
+        assert [labels for labels, _ in metrics["migrator_migration_duration_seconds"]] == [
+            {"version": "", "file": "R__a.sql"},
+            {"version": "", "file": "R__b.sql"},
+        ]
+        [(labels, _)] = metrics["migrator_migration_lock_held_seconds"]
+        assert (labels["version"], labels["relation"]) == ("R__a.sql", "people")
+        write_checkpoint(folder, "003_checkpoint.sql", 2)
+        assert migrate(env=env).status == 0
+        metrics = read(file)
+        assert metrics["migrator_schema_version"] == [({}, 3)]
+        assert metrics["migrator_applied_migrations"] == [({}, 0)]
+        assert "migrator_migration_duration_seconds" not in metrics
 
     def test_of_a_run_without_anything_to_do(self, migrate: Migrate, file: Path) -> None:
         assert migrate().status == 0

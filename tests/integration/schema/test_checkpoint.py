@@ -126,7 +126,15 @@ def test_a_rich_schema_with_its_rows(database: Database, folder: Folder, migrate
     assert answer["not_compared"] == ["column made_at of people", "column token of people"]
     assert answer["stands_for"] == list(RICH)
     text = (folder.path / "011_checkpoint.sql").read_text()
-    for word in ("OWNER TO", "schema_migrations", "statement_timeout", "set_config", "pg_attver"):
+    # MAINTAIN is a right that a server before 17 does not know.
+    for word in (
+        "MAINTAIN",
+        "OWNER TO",
+        "schema_migrations",
+        "statement_timeout",
+        "set_config",
+        "pg_attver",
+    ):
         assert word not in text
     assert database.execute("SELECT count(*) FROM pg_class WHERE relname = 'people'") == [(0,)]
     # The database of a release before, and a new one.
@@ -285,6 +293,119 @@ def test_what_acts_beyond_the_database_is_named(folder: Folder, migrate: Migrate
     assert run.status == OK, run.err
     assert "001_role.sql:2 (CREATE ROLE)" in run.out
     assert run.out.count("CREATE ROLE") == 1
+
+
+def test_what_no_dump_has_is_named_and_the_advice_is_followed(
+    database: Database, folder: Folder, migrate: Migrate
+) -> None:
+    made = (
+        "SELECT lo_create(4711), lo_from_bytea(4712, 'abc');"
+        "CREATE SUBSCRIPTION su CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION p"
+        " WITH (connect = false, slot_name = NONE);"
+    )
+    others = (
+        "CREATE FUNCTION keep() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+        "CREATE EVENT TRIGGER keep ON ddl_command_end EXECUTE FUNCTION keep();"
+        "CREATE PUBLICATION everything FOR ALL TABLES;"
+        "CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing;"
+        "CREATE USER MAPPING FOR CURRENT_USER SERVER elsewhere;"
+    )
+    folder.write("001_all.sql", others + made)
+    env = {"DATABASE_URL": database.admin_url}
+    run = migrate("checkpoint", "1", env=env)
+    assert run.status == DISAGREEMENT, run.err
+    said = " ".join(run.out.split())
+    assert "because pg_dump leaves it out: 2 large objects, subscription su." in said
+    assert "rows of large objects: number of rows differs" in run.out
+    assert "subscription su: missing in the checkpoint" in run.out
+    with (folder.path / "002_checkpoint.sql").open("a") as file:
+        file.write(made)
+    proof = migrate("verify", "--checkpoint", env=env)
+    assert proof.status == OK, proof.out + proof.err
+    folder.write("001_all.sql", others + made.replace("'abc'", "'abd'"))
+    answer = json.loads(migrate("verify", "--checkpoint", "--json", env=env).out)
+    assert [each["title"] for each in answer["differences"]] == [
+        "rows of large objects: column content differs"
+    ]
+
+
+def test_a_login_without_the_rights_of_its_role(
+    database: Database, folder: Folder, migrate: Migrate
+) -> None:
+    server = database.server
+    server.execute(
+        "CREATE ROLE writer CREATEDB; CREATE ROLE writer_login LOGIN NOINHERIT PASSWORD 'x';"
+        "GRANT writer TO writer_login"
+    )
+    try:
+        database.execute(
+            "GRANT CREATE ON SCHEMA public TO writer;"
+            f"GRANT ALL ON DATABASE {database.name} TO writer, writer_login"
+        )
+        write_old(folder)
+        folder.write("005_second.sql", "INSERT INTO pets VALUES (2, 'Bo'); CREATE SCHEMA more;")
+        login = f"{database.user}:{database.password}"
+        assert login in database.url
+        env = {
+            "DATABASE_URL": database.url.replace(login, "writer_login:x"),
+            "MIGRATOR_ROLE": "writer",
+        }
+        assert written(migrate("checkpoint", "5", "--json", env=env))["equal"]
+        assert "writer" not in (folder.path / NAME).read_text()
+        assert migrate("verify", "--checkpoint", env=env).status == OK
+        assert migrate(env=env).status == OK
+        assert database.execute(
+            "SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE relname = 'pets'"
+        ) == [("writer",)]
+    finally:
+        database.execute("DROP OWNED BY writer, writer_login CASCADE")
+        server.execute("DROP ROLE writer_login; DROP ROLE writer")
+
+
+def test_what_other_roles_own(database: Database, folder: Folder, migrate: Migrate) -> None:
+    """The role that builds it is a member of them, and no superuser."""
+    server = database.server
+    server.execute("CREATE ROLE shop; CREATE ROLE till; GRANT shop, till TO app_owner")
+    try:
+        folder.write(
+            "001_all.sql",
+            "CREATE SCHEMA room; GRANT CREATE ON SCHEMA public TO shop; CREATE TABLE mine (id int);"
+            "GRANT USAGE, CREATE ON SCHEMA room TO shop; GRANT USAGE ON SCHEMA room TO till;"
+            "SET ROLE shop; CREATE TABLE theirs (id serial); INSERT INTO theirs DEFAULT VALUES;"
+            "CREATE TABLE room.more (id int); GRANT SELECT ON theirs TO till WITH GRANT OPTION;"
+            "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO till; CREATE TABLE late (id int);"
+            "SET ROLE till; GRANT SELECT ON theirs TO pg_monitor; RESET ROLE;"
+            "ALTER TABLE mine ENABLE ROW LEVEL SECURITY;"
+            "CREATE POLICY p ON mine TO shop USING (true);",
+        )
+        database.execute(f"GRANT CREATE ON DATABASE {database.name} TO {database.user}")
+        assert written(migrate("checkpoint", "1", "--json"))["equal"]
+        assert migrate().status == OK
+        assert database.execute(
+            "SELECT relname::text, pg_get_userbyid(relowner)::text FROM pg_class"
+            " WHERE relname IN ('theirs', 'more', 'late', 'mine') ORDER BY 1"
+        ) == [("late", "shop"), ("mine", database.user), ("more", "shop"), ("theirs", "shop")]
+        assert migrate("verify", "--grants").status == OK
+    finally:
+        for role in ("shop", "till"):
+            database.execute(f"DROP OWNED BY {role} CASCADE")
+        server.execute("DROP ROLE shop; DROP ROLE till")
+
+
+def test_row_security_that_hides_rows_from_their_owner(
+    database: Database, folder: Folder, migrate: Migrate
+) -> None:
+    folder.write(
+        "001_pets.sql",
+        "CREATE TABLE pets (id int); INSERT INTO pets VALUES (1);"
+        "ALTER TABLE pets ENABLE ROW LEVEL SECURITY; ALTER TABLE pets FORCE ROW LEVEL SECURITY;",
+    )
+    run = migrate("checkpoint", "1")
+    assert run.status == FAILED
+    assert "as a superuser, or as a role with BYPASSRLS" in run.event("failed")["hint"]
+    env = {"DATABASE_URL": database.admin_url}
+    assert written(migrate("checkpoint", "1", "--json", env=env))["equal"]
+    assert "postgres" not in (folder.path / "002_checkpoint.sql").read_text()
 
 
 def fake(path: Path, text: str) -> None:

@@ -114,6 +114,51 @@ class TestNothingIsDropped:
             database.execute(WITHOUT_SLOT)
             database.execute("DROP SUBSCRIPTION su")
 
+    @pytest.mark.parametrize(
+        ("theirs", "named"),
+        [
+            ("CREATE VIEW adults AS SELECT id FROM people", "view public.adults"),
+            (
+                "CREATE TABLE pets (person int REFERENCES people)",
+                "constraint pets_person_fkey on table public.pets",
+            ),
+            (
+                "CREATE TABLE more (n int) INHERITS (people)",
+                "table public.more",
+            ),
+            (
+                "CREATE FUNCTION names(people) RETURNS int RETURN 1",
+                "function public.names(public.people)",
+            ),
+            ("CREATE TABLE kept (one people)", "column one of table public.kept"),
+            (
+                "CREATE SCHEMA app AUTHORIZATION app_owner; CREATE TABLE app.t (id int)",
+                "table app.t",
+            ),
+            ("CREATE POLICY p ON people USING (true)", ""),
+        ],
+    )
+    def test_while_something_of_another_role_depends_on_it(
+        self, migrate: Migrate, database: Database, theirs: str, named: str
+    ) -> None:
+        database.execute(theirs)
+        before = snapshot(database)
+        run = reset(migrate)
+        if not named:  # it is a part of what is dropped
+            assert run.status == 0, run.err
+            return
+        assert run.status == USAGE
+        message = run.event("usage error")["message"]
+        assert message.startswith("a reset would drop what is of another role, because")
+        assert named in message
+        assert snapshot(database) == before
+        # What depends on theirs goes with it, so it is not named.
+        kind, name = {"column": ("TABLE", "kept"), "constraint": ("TABLE", "pets")}.get(
+            named.split(maxsplit=1)[0], (named.split(maxsplit=1)[0], named.split()[1])
+        )
+        database.execute(f"DROP {kind} {name}")
+        assert reset(migrate).status == 0
+
 
 SUBSCRIPTION = (
     "CREATE SUBSCRIPTION su CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION p"
@@ -229,6 +274,42 @@ class TestOutsideOfSchemas:
         database.execute(f"DROP TABLE people, schema_migrations; {SUBSCRIPTION}{WITHOUT_SLOT}")
         assert reset(migrate, DATABASE_URL=database.admin_url).status == 0
         assert database.execute("SELECT FROM pg_subscription") == []
+
+
+def test_of_one_schema_leaves_what_depends_on_it_from_elsewhere(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write(
+        "001_people.sql",
+        "CREATE TABLE people (id int PRIMARY KEY); CREATE TYPE mood AS ENUM ('x');"
+        "CREATE SEQUENCE numbers; CREATE TABLE visits (person int REFERENCES public.people);",
+    )
+    env = {"MIGRATOR_SCHEMA": "tenant-42"}
+    assert migrate(env=env).status == 0
+    # What depends on what is elsewhere, and is dropped itself, is no reason.
+    assert reset(migrate, **env).status == 0
+    database.execute(
+        f'SET ROLE {database.user}; CREATE VIEW all_people AS SELECT id FROM "tenant-42".people;'
+        "CREATE VIEW further AS SELECT id FROM all_people;"
+        """CREATE TABLE feelings (id int DEFAULT nextval('"tenant-42".numbers'), """
+        'mood "tenant-42".mood, person int REFERENCES "tenant-42".people)'
+    )
+    before = snapshot(database)
+    run = reset(migrate, **env)
+    assert run.status == USAGE
+    message = run.event("usage error")["message"]
+    assert "what is outside of the schema tenant-42 or of another role" in message
+    for name in (
+        "view public.all_people",
+        "column mood of table public.feelings",
+        "constraint feelings_person_fkey on table public.feelings",
+        "default value for column id of table public.feelings",
+    ):
+        assert name in message
+    assert "further" not in message
+    assert snapshot(database) == before
+    database.execute("DROP VIEW all_people CASCADE; DROP TABLE feelings")
+    assert reset(migrate, **env).status == 0
 
 
 def test_a_schema_that_was_made_for_us_is_emptied(

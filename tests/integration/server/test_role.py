@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import psycopg2
@@ -166,6 +166,52 @@ def test_through_a_pooler_and_nothing_is_left_in_its_connections(
         database.execute("SELECT tableowner::text FROM pg_tables WHERE schemaname = 'tenant-42'")
     ) == {(ROLE,)}
     nothing_left(database, idle_may_stay=True)
+
+
+@pytest.mark.usefixtures("owner_may_create_databases")
+@pytest.mark.parametrize("pooled", [True, False])
+def test_repeatables_have_the_role_the_schema_and_the_values(
+    migrate: Migrate, folder: Folder, database: Database, *, pooled: bool
+) -> None:
+    folder.write("001_pets.sql", "CREATE TABLE pets (id int);")
+    folder.write(
+        "R__v.sql",
+        "DROP VIEW IF EXISTS v CASCADE; CREATE VIEW v AS SELECT id FROM pets;"
+        "COMMENT ON VIEW v IS ''; CREATE TABLE IF NOT EXISTS seen AS"
+        " SELECT current_setting('app.env') || current_setting('app.more') AS env;"
+        "RESET ROLE; SET search_path = ''; SET app.env = 'x';",
+    )
+    folder.write("R__w.sql", "CREATE OR REPLACE VIEW w AS SELECT id FROM v;")
+    with ExitStack() as stack:
+        url = database.url
+        if pooled:
+            url = stack.enter_context(pgbouncer(database.server, pool_size=2)).url(url)
+        env = {
+            **AS_ROLE,
+            "MIGRATOR_SCHEMA": "tenant-42",
+            "MIGRATOR_SET": "app.env=production app.more=yes",
+            "DATABASE_URL": url,
+        }
+        assert migrate(env=env).event("up to date")["applied"] == 3
+        assert migrate(env=env).event("up to date")["applied"] == 0
+        text = "DROP VIEW IF EXISTS v CASCADE; ALTER TABLE pets ALTER id TYPE bigint;"
+        folder.write("002_wider.sql", text)
+        assert migrate("rehearse", env=env).status == 0
+        run = migrate(env=env)
+        missing = [event.get("missing") for event in run.events if event["event"] == "applied"]
+        assert missing == [None, ["view tenant-42.v"], ["view tenant-42.w"]]
+        assert migrate("verify", "--grants", env=env).status == 0
+    assert database.execute('SELECT env FROM "tenant-42".seen') == [("productionyes",)]
+    assert set(
+        database.execute(
+            "SELECT pg_get_userbyid(relowner)::text FROM pg_class"
+            " WHERE relnamespace = '\"tenant-42\"'::regnamespace"
+        )
+    ) == {(ROLE,)}
+    assert database.execute(
+        "SELECT DISTINCT split_part(applied_by, ' ', 1)"
+        ' FROM "tenant-42".schema_migrations_repeatables'
+    ) == [("app_owner",)]
 
 
 @pytest.mark.usefixtures("owner_may_create_databases")

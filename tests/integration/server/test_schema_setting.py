@@ -213,6 +213,48 @@ class TestRefused:
         assert migrate("status", env={**TENANT, "MIGRATOR_TABLE": "tenant-42.h"}).status == 0
 
 
+@pytest.mark.usefixtures("owner_may_create_databases")
+def test_a_checkpoint_for_one_schema_and_for_each(
+    migrate: Migrate, folder: Folder, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{database.server.bin}{os.pathsep}{os.environ['PATH']}")
+    folder.write(
+        "001_a.sql",
+        "CREATE TYPE mood AS ENUM ('x'); CREATE TABLE a (id serial PRIMARY KEY, m mood);"
+        "CREATE VIEW v AS SELECT id FROM a; INSERT INTO a (m) VALUES ('x');"
+        "CREATE FUNCTION n() RETURNS bigint RETURN (SELECT count(*) FROM a);"
+        "CREATE FUNCTION is_mood(text) RETURNS bool STABLE LANGUAGE sql AS"
+        " 'SELECT EXISTS (SELECT FROM a WHERE m::text = $1)';"
+        "CREATE TABLE b (m text CHECK (is_mood(m))); INSERT INTO b VALUES ('x');",
+    )
+    path = folder.path / "002_checkpoint.sql"
+    run = migrate("checkpoint", "1", env=TENANT)
+    assert run.status == 0, run.out + run.err
+    assert "It builds in the schema tenant-42 only" in run.out
+    assert migrate(env=TENANT).status == 0
+    assert tables(database, "tenant-42") == ["a", "b", "schema_migrations"]
+    one = {"MIGRATOR_SCHEMA": "one"}
+    refused = migrate(env=one)
+    assert refused.status == 5
+    [problem] = refused.event("refused")["problems"]
+    assert problem["message"].startswith("would not build in one, the schema of MIGRATOR_SCHEMA")
+    path.unlink()
+    # The recipe of docs/checkpoints.md.
+    document = commands_of("docs/checkpoints.md", "A schema for each tenant")
+    commands = document.replace("299", "1").replace("300", "002")
+    assert shell(database, folder.path.parent, commands) == 0
+    for schema in ("one", "two"):
+        run = migrate(env={"MIGRATOR_SCHEMA": schema})
+        assert run.status == 0, run.err
+        assert [e["file"] for e in run.events if e["event"] == "applied"] == [path.name]
+        assert database.execute(f"SELECT n FROM {schema}.n() n") == [(1,)]
+        assert tables(database, schema) == ["a", "b", "schema_migrations"]
+        assert migrate("verify", "--grants", env={"MIGRATOR_SCHEMA": schema}).status == 0
+    assert tables(database, "public") == []
+    assert migrate().status == 0
+    assert tables(database, "public") == ["a", "b", "schema_migrations"]
+
+
 def commands_of(document: str, heading: str) -> str:
     """Return the block of `sh` under a heading of a document."""
     text = (ROOT / document).read_text("utf-8")
@@ -230,6 +272,7 @@ def shell(database: Database, folder: Path, commands: str) -> int:
     ).returncode
 
 
+@pytest.mark.usefixtures("owner_may_create_databases")
 def test_seeds_in_a_second_folder_with_a_history_of_their_own(
     migrate: Migrate, folder: Folder, database: Database
 ) -> None:
@@ -245,6 +288,12 @@ def test_seeds_in_a_second_folder_with_a_history_of_their_own(
     folder.write("002_more.sql", "ALTER TABLE users ADD email text;")
     (place / "seeds/002_more.sql").write_text("UPDATE users SET email = 'demo@example.com';")
     assert shell(database, place, both) == 0
+    (place / "seeds/R__more.sql").write_text(
+        "INSERT INTO users VALUES ('more') ON CONFLICT DO NOTHING;"
+    )
+    assert shell(database, place, both) == 0
+    assert database.execute("SELECT name FROM users ORDER BY 1") == [("demo",), ("more",)]
+    assert migrate("verify").status == 0
     for env in ({}, {"MIGRATIONS_DIR": str(place / "seeds"), "MIGRATOR_TABLE": "seeds"}):
         assert migrate("check", env=env).status == 0
         assert migrate("--current", env=env).out.startswith("Current schema version: 2\n")

@@ -257,7 +257,6 @@ def test_what_was_left_out(tmp_path: Path) -> None:
         {
             "V1__people.sql": PEOPLE,
             "U1__people.sql": "DROP TABLE people;\n",
-            "R__the views.sql": "SELECT 1;\n",
             "other/seed.sql": "SELECT 2;\n",
             "seed.sql": "SELECT 2;\n",
             "readme.md": "Read me\n",
@@ -266,8 +265,68 @@ def test_what_was_left_out(tmp_path: Path) -> None:
     )
     assert conversion.dropped == {"undo files": 1}
     notes = {note.file.removeprefix(f"{tmp_path}/old/"): note for note in conversion.notes}
-    assert set(notes) == {"R__the views.sql", "other", "seed.sql"}
-    assert "NNN_the_views.sql" in notes["R__the views.sql"].hint
+    assert set(notes) == {"other", "seed.sql"}
+
+
+class TestRepeatables:
+    """Those of Flyway keep their words, and become repeatables here."""
+
+    def test_are_taken_over(self, tmp_path: Path) -> None:
+        view = "CREATE OR REPLACE VIEW one AS SELECT 1 AS one;\n"
+        conversion = converted(
+            tmp_path,
+            {
+                "V1__people.sql": PEOPLE,
+                "views/R__The views.sql": f"BEGIN;\n{view}COMMIT;\n",
+                "R__filled.sql": "SELECT '${flyway:timestamp}';\n",
+                "R__code.java": "class R__code {}\n",
+            },
+        )
+        assert texts(tmp_path) == {
+            "001000000000_people.sql": PEOPLE,
+            "R__The_views.sql": view,
+            "R__filled.sql": "SELECT '${flyway:timestamp}';\n",
+        }
+        assert [(file.file, file.version) for file in conversion.files] == [
+            ("001000000000_people.sql", 1_000_000_000),
+            ("R__The_views.sql", None),
+            ("R__filled.sql", None),
+        ]
+        notes = {note.file.removeprefix(f"{tmp_path}/new/"): note for note in conversion.notes}
+        assert set(notes) == {"R__code.sql", "R__filled.sql"}
+        assert notes["R__code.sql"].message == "is not there: R__code.java is Java, not SQL"
+        assert "${flyway:timestamp}" in notes["R__filled.sql"].message
+        assert conversion.refused == (notes["R__filled.sql"],)
+
+    def test_alone_in_a_folder(self, tmp_path: Path) -> None:
+        assert converted(tmp_path, {"R__one.sql": "SELECT 1;\n"}).tool == "flyway"
+        assert set(texts(tmp_path)) == {"R__one.sql"}
+
+    def test_beside_files_of_no_tool(self, tmp_path: Path) -> None:
+        converted(tmp_path, {"1_people.sql": PEOPLE, "R__one.sql": "SELECT 1;\n"}, "plain")
+        assert set(texts(tmp_path)) == {"001_people.sql", "R__one.sql"}
+
+    def test_that_need_to_be_outside_a_transaction(self, tmp_path: Path) -> None:
+        conversion = converted(tmp_path, {"R__index.sql": INDEX})
+        [problem] = conversion.refused
+        assert problem.file == f"{tmp_path}/new/R__index.sql"
+        assert "A repeatable is one transaction" in problem.hint
+
+    def test_in_another_order(self, tmp_path: Path) -> None:
+        """Flyway compares the words with blanks between them, and a blank is before a digit."""
+        conversion = converted(
+            tmp_path, {"R__user_best.sql": "SELECT 1;\n", "R__user1.sql": "SELECT 1;\n"}
+        )
+        [note] = conversion.notes
+        assert note.file == f"{tmp_path}/old/R__user1.sql"
+        assert note.message.startswith("runs behind R__user_best.sql there, and before it here")
+
+    @pytest.mark.parametrize("other", ["R__the_views.sql", "more/R__The views.sql"])
+    def test_with_one_name(self, tmp_path: Path, other: str) -> None:
+        old = write(tmp_path / "old", {"R__the views.sql": "SELECT 1;\n", other: "SELECT 2;\n"})
+        with pytest.raises(UsageError, match="would both be R__"):
+            convert(str(old), str(tmp_path / "new"), None, Stop())
+        assert not (tmp_path / "new").exists()
 
 
 def test_programs(tmp_path: Path) -> None:

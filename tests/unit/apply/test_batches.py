@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,44 @@ class TestBatches:
         found: list[Batch] = batches(migration("\n".join(statements)), one_by_one=one_by_one)
         assert [index for batch in found for index in batch.indices] == [*range(len(statements))]
         assert all(batch.quick or len(batch.indices) == 1 for batch in found)
+
+    @settings(deadline=None)
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    "INSERT INTO t VALUES (1);",
+                    "insert into t values (1);",
+                    "INSERT INTO t SELECT 1;",
+                    "CREATE TABLE a (x int);",
+                    "CREATE INDEX i ON a (x);",
+                    "UPDATE a SET x = 1;",
+                    "COPY a FROM STDIN;\n1\n\\.",
+                    f"INSERT INTO t VALUES ('{'x' * 400_000}');",
+                    "INSERT INTO t VALUES (1);\n" * (MOST_STATEMENTS - 2),
+                ]
+            ),
+            max_size=12,
+        )
+    )
+    def test_hold_what_takes_no_time_as_if_each_statement_was_looked_at(
+        self, statements: list[str]
+    ) -> None:
+        file = migration("\n".join(statements))
+        created: set[str] = set()
+        expected = [
+            one.copy_data is None and is_quick(file.script.text(one), created)
+            for one in file.statements
+        ]
+        found = batches(file, one_by_one=False)
+        assert [batch.quick for batch in found for _ in batch.indices] == expected
+        for batch in found:
+            first, last = (file.statements[batch.indices[at]] for at in (0, -1))
+            assert len(batch.indices) <= MOST_STATEMENTS
+            assert last.end - first.start <= MOST_CHARACTERS
+        for batch, following in pairwise(found):
+            if batch.quick and following.quick:  # the next statement did not fit
+                first = file.statements[batch.indices[0]]
+                after = file.statements[following.indices[0]]
+                is_full = len(batch.indices) == MOST_STATEMENTS
+                assert is_full or after.end - first.start > MOST_CHARACTERS

@@ -151,6 +151,9 @@ def test_a_file_is_split_into_what_it_was_composed_of(
         statement.copy_data and source[slice(*statement.copy_data)]
         for statement in script.statements
     ] == [part.rows for part in expected]
+    assert [script.text(statement) for statement in script.others] == [
+        part.text for part in expected if not part.text.startswith("INSERT INTO ")
+    ]
 
 
 @given(sources)

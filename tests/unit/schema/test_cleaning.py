@@ -15,6 +15,7 @@ AROUND = Surroundings(
     method="heap",
 )
 US = '"the owner"'
+ALL_BUT_DELETE = "SELECT,INSERT,REFERENCES,TRIGGER,TRUNCATE,MAINTAIN,UPDATE"
 DEFAULTS = "ALTER DEFAULT PRIVILEGES"
 METHOD = "default_table_access_method"
 HEAD = "SET LOCAL search_path TO '';\nSET LOCAL check_function_bodies TO off;\n"
@@ -67,6 +68,38 @@ HEAD = "SET LOCAL search_path TO '';\nSET LOCAL check_function_bodies TO off;\n"
         ("SELECT pg_catalog.setval('public.a_seq', 1, false);", ""),
         ("SELECT pg_catalog.setval('public.\"b''s\"', 7, false);", ""),
         ("-- A comment; with a semicolon\n", ""),
+        (
+            f'GRANT {ALL_BUT_DELETE} ON TABLE public."a TO b" TO {US};',
+            (
+                'GRANT ALL ON TABLE public."a TO b" TO CURRENT_USER;\n'
+                'REVOKE DELETE ON TABLE public."a TO b" FROM CURRENT_USER;\n'
+            ),
+        ),
+        (
+            (
+                f"ALTER DEFAULT PRIVILEGES FOR ROLE {US} IN SCHEMA s GRANT {ALL_BUT_DELETE}"
+                " ON TABLES TO b WITH GRANT OPTION;"
+            ),
+            (
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT ALL ON TABLES TO b WITH GRANT OPTION;\n"
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA s REVOKE DELETE ON TABLES FROM b;\n"
+            ),
+        ),
+        (
+            (
+                "GRANT DELETE ON TABLE a TO b WITH GRANT OPTION;"
+                f"GRANT {ALL_BUT_DELETE} ON TABLE a TO b;"
+            ),
+            (
+                "GRANT DELETE ON TABLE a TO b WITH GRANT OPTION;\n"
+                f"GRANT {ALL_BUT_DELETE} ON TABLE a TO b;\n"
+            ),
+        ),
+        ("GRANT SELECT,MAINTAIN ON TABLE a TO b;", "GRANT SELECT,MAINTAIN ON TABLE a TO b;\n"),
+        (
+            f"CREATE USER MAPPING FOR {US} SERVER s OPTIONS (\n    a 'x'\n);",
+            "\nCREATE USER MAPPING FOR CURRENT_USER SERVER s OPTIONS (\n    a 'x'\n);\n",
+        ),
     ],
 )
 def test_a_statement(dumped: str, kept: str) -> None:
@@ -85,6 +118,23 @@ def test_rows_are_inserted_with_the_usual_path() -> None:
         "COPY public.a (b) FROM stdin;\n\\N\n;\n--\n\\.\n\n"
         "SELECT pg_catalog.setval('public.a_seq', 5, true);\nSET LOCAL search_path TO '';\n"
         "CREATE INDEX i ON public.a USING btree (b);\n"
+    )
+
+
+def test_the_rights_on_schemas_are_given_before_what_is_in_them() -> None:
+    """A role that is to own a table needs them."""
+    dump = (
+        "CREATE SCHEMA s;\nALTER SCHEMA s OWNER TO x;\nCREATE TABLE s.a ();\n"
+        "ALTER TABLE s.a OWNER TO x;\nREVOKE USAGE ON SCHEMA public FROM PUBLIC;\n"
+        "GRANT ALL ON SCHEMA public TO x;\nSET SESSION AUTHORIZATION x;\n"
+        "GRANT USAGE ON SCHEMA s TO y;\nRESET SESSION AUTHORIZATION;\n"
+        "GRANT ALL ON TABLE s.a TO y;\n"
+    )
+    assert clean(dump, AROUND) == (
+        f"{HEAD}CREATE SCHEMA s;\nALTER SCHEMA s OWNER TO x;\n"
+        "REVOKE USAGE ON SCHEMA public FROM PUBLIC;\nGRANT ALL ON SCHEMA public TO x;\n"
+        "CREATE TABLE s.a ();\nALTER TABLE s.a OWNER TO x;\nSET LOCAL ROLE x;\n"
+        "GRANT USAGE ON SCHEMA s TO y;\nRESET ROLE;\nGRANT ALL ON TABLE s.a TO y;\n"
     )
 
 
