@@ -126,12 +126,14 @@ class _Ran(NamedTuple):
     """A range that was committed.
 
     Attributes:
+        filled: how far the backfill is.
         seconds: for how long its rows were locked, until its commit.
         statement_s: for how long the statement ran.
         waited: whether another session had to wait for them.
         impact: what it locked.
     """
 
+    filled: Filled
     seconds: float
     statement_s: float
     waited: bool
@@ -168,7 +170,7 @@ class _Run:
         filled = filled_of(known.text)
         if filled is None:
             filled = self._start(of_table)
-        elif filled.column != of_table.column:
+        elif filled.key != str(of_table):
             raise ProblemsFound([_other_key(self._migration, filled, of_table)])
         else:
             self._known_ms = filled.ms
@@ -200,7 +202,7 @@ class _Run:
         if end is None:
             return None
         return Filled(
-            of_table.column, end, of=count, size=FIRST_SIZE, left_at=left_since(self._recorded)
+            str(of_table), end, of=count, size=FIRST_SIZE, left_at=left_since(self._recorded)
         )
 
     def _next_range(self, of_table: Key, filled: Filled) -> Range | None:
@@ -252,19 +254,15 @@ class _Run:
         """Run a range; return how far the backfill is then, or None when a new plan is needed."""
         session, state = self._session, self._state
         limit, _ = self._migration.limits(session.settings)
-        later: list[Filled] = []
-
-        def attempt(_: int) -> _Ran | None:
-            later.clear()
-            return self._range(of_table, part, filled, later)
-
         try:
-            ran = retry.until_it_succeeds(session, attempt, lock_timeout=limit)
+            ran = retry.until_it_succeeds(
+                session, lambda _: self._range(of_table, part, filled), lock_timeout=limit
+            )
         except StatementFailed as failed:
             self._fail(failed, part)
         if ran is None:
             return None
-        after = later[0]
+        after = ran.filled
         self._recorded = after.json
         self._impact = impact.merged([self._impact, ran.impact])
         state.filled = after
@@ -275,16 +273,13 @@ class _Run:
         self._wait_for_standbys()
         return after._replace(size=_next_size(part, after.size, ran, self._directive.batch_time))
 
-    def _range(
-        self, of_table: Key, part: Range, filled: Filled, later: list[Filled]
-    ) -> _Ran | None:
+    def _range(self, of_table: Key, part: Range, filled: Filled) -> _Ran | None:
         """Run one range in its transaction; None when another migrator has come in between.
 
         Args:
             of_table: the key.
             part: the range.
             filled: how far the backfill is.
-            later: receives how far it is after the range.
         """
         session, migration = self._session, self._migration
         if not self._claim():
@@ -300,7 +295,6 @@ class _Run:
                 changed=filled.changed + changed,
                 ms=self._known_ms + round((time.monotonic() - self._began) * 1000),
             )
-            later.append(after)
             record = filled_sql(session.settings.table, migration, after)
             end = frame.closing_sql(
                 session, f"{_WAITED_SQL}; {record}", watched=self._state.had_tables
@@ -310,7 +304,7 @@ class _Run:
             )
         seconds = time.monotonic() - started
         waited = bool(session.notices.take(_WAITED))
-        return _Ran(seconds, statement_s, waited, times.impact(impact.read(session)))
+        return _Ran(after, seconds, statement_s, waited, times.impact(impact.read(session)))
 
     def _claim(self) -> bool:
         """Begin the transaction of a range; False when the history or the progress has changed."""
@@ -516,8 +510,8 @@ def _counted(count: RowCount, changed: int) -> RowCount:
 def _other_key(migration: Migration, filled: Filled, of_table: Key) -> Problem:
     return Problem(
         migration.file,
-        f"has another key than when it was begun: {of_table.column} instead of {filled.column}",
-        f"Write {filled.column} into the directive again.",
+        f"has another key than when it was begun: {of_table} instead of {filled.key}",
+        f"Write {filled.key} into the directive again.",
     )
 
 

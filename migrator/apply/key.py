@@ -12,7 +12,7 @@ from migrator.files import rules
 from migrator.files.backfill import assigns_key, variables
 from migrator.files.scanner import Fault
 from migrator.process.errors import ProblemsFound
-from migrator.process.names import Table, identifier, literal, server_time
+from migrator.process.names import Table, identifier, literal, server_time, shortest
 from migrator.server import sqlstate
 from migrator.server.session import ServerError
 from migrator.server.session_settings import SAFE_PATH
@@ -102,6 +102,9 @@ class Key(NamedTuple):
     def sql(self, value: str | None) -> str:
         """Return a value of the key as SQL, as psql puts it in place of a variable."""
         return value if value is not None and self.is_integer else literal(value)
+
+    def __str__(self) -> str:
+        return f"{self.table.shortest}.{shortest(self.column)}"
 
     @property
     def _names(self) -> tuple[str, str]:

@@ -29,7 +29,7 @@ class Filled(NamedTuple):
     """How far a backfill is.
 
     Attributes:
-        column: the key.
+        key: the key, with its table.
         end: the last value of the key that is to be done, as text.
         last: the last value that is done; None before the first range.
         rows: how many rows of the table the ranges had that are done.
@@ -40,7 +40,7 @@ class Filled(NamedTuple):
         left_at: when it was left for later first, UTC; None when it was not.
     """
 
-    column: str
+    key: str
     end: str
     last: str | None = None
     rows: int = 0

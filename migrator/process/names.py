@@ -69,7 +69,7 @@ class Table(NamedTuple):
     @property
     def shortest(self) -> str:
         """The name as SQL, without the quotes that SQL can do without."""
-        return f"{_shown(self.schema, _UNQUOTED)}.{_shown(self.name, _UNQUOTED)}"
+        return f"{shortest(self.schema)}.{shortest(self.name)}"
 
     @property
     def quoted(self) -> str:
@@ -81,6 +81,11 @@ def identifier(name: str) -> str:
     """Quote a name as SQL."""
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
+
+
+def shortest(name: str) -> str:
+    """Return a name as SQL, without quotes if it can do without them."""
+    return _shown(name, _UNQUOTED)
 
 
 def _shown(name: str, plain: re.Pattern[str]) -> str:

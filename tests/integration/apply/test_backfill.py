@@ -237,8 +237,14 @@ def test_a_failure_says_what_stays_done_and_its_advice_works(
     assert "stay done; the next run goes on with the rows after them" in failed["state"]
     assert "is accepted with `migrator repair`; the rows that are done stay" in failed["hint"]
     assert f"{done['rows']:,} of about 2,000 rows done" in migrate("status").out
-    # The one way: correct the rows.
-    # The other: correct the statement, and accept the file.
+    # The rows could be corrected. Here the statement is, and the file is accepted.
+    folder.write("002_layout.sql", f"-- migrator: backfill = typing_sessions.many\n{statement}")
+    assert "many has no unique index" in refused(migrate())["message"]
+    folder.write("002_layout.sql", f"-- migrator: backfill = other\n{statement}")
+    database.execute("SET ROLE app_owner; CREATE TABLE other (id int PRIMARY KEY)")
+    problem = refused(migrate())
+    assert "public.other.id instead of public.typing_sessions.id" in problem["message"]
+    assert problem["hint"] == "Write public.typing_sessions.id into the directive again."
     folder.write(
         "002_layout.sql", f"{KEY}{SMALL}{statement.replace('/ cents', '/ greatest(cents, 1)')}"
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from migrator.apply.backfill import _next_size, _Ran
 from migrator.apply.key import Range
 from migrator.apply.statements import Rendered
+from migrator.history.filled import Filled
 from migrator.watch.impact import Impact
 
 
 def ran(seconds: float, statement_s: float, *, waited: bool = False) -> _Ran:
-    return _Ran(seconds, statement_s, waited, Impact())
+    return _Ran(Filled("t.id", "9"), seconds, statement_s, waited, Impact())
 
 
 def test_ranges_grow_and_shrink_towards_the_time() -> None:
