@@ -334,7 +334,7 @@ class _Run:
             0,
             times,
             self._rows,
-            rendered=_rendered(self._migration, ends),
+            rendered=rendered(self._migration, ends),
         )
         if not self._session.reads_utf8:
             self._session.execute("RESET client_encoding")
@@ -461,8 +461,13 @@ class _Older(MigratorError):
         self.others = others
 
 
-def _rendered(migration: Migration, ends: dict[str, str]) -> statements.Rendered:
-    """Return the statement with the ends of a range in the places of its variables."""
+def rendered(migration: Migration, ends: dict[str, str]) -> statements.Rendered:
+    """Return the statement with the ends of a range in the places of its variables.
+
+    Args:
+        migration: the file of a backfill.
+        ends: the values of `first` and `last`, as SQL.
+    """
     source, statement = migration.script.source, migration.statements[0]
     pieces: list[str] = []
     places: list[tuple[int, int, int, int]] = []

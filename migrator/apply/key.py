@@ -15,6 +15,7 @@ from migrator.process.errors import ProblemsFound
 from migrator.process.names import Table, identifier, literal, server_time, shortest
 from migrator.server import sqlstate
 from migrator.server.session import ServerError
+from migrator.server.session_settings import SAFE_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ _OTHERS = (
     *("numeric", "uuid", "text", "character varying", "character", "date"),
     *("timestamp without time zone", "timestamp with time zone"),
 )
+_SAVEPOINT = "migrator_count"
 _COUNT_MS = 1000  # for counting the rows of a table
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 # What a role or a database has set for its sessions must not end these queries. And the text of a
@@ -113,7 +115,7 @@ class Key(NamedTuple):
         """Return the highest key, None for an empty table; and about how many rows there are.
 
         Args:
-            session: outside a transaction.
+            session: outside a transaction, or in one on the safe path.
         """
         name, rows = self._names
         found = session.query(
@@ -127,7 +129,7 @@ class Key(NamedTuple):
         """Return the next rows to be done; None when there are none.
 
         Args:
-            session: outside a transaction.
+            session: outside a transaction, or in one on the safe path.
             last: the last key that is done; None at the beginning.
             end: the last key that is to be done.
             size: how many rows the range is to have.
@@ -162,15 +164,19 @@ def _count(session: Session, rows: str) -> int:
     that takes long to count is an old one.
 
     Args:
-        session: outside a transaction.
+        session: outside a transaction, or in one on the safe path.
         rows: the FROM of the query.
     """
     limit = f"{_settings(session)} SET LOCAL statement_timeout TO {_COUNT_MS};"
+    savepoint = _SAVEPOINT if session.in_transaction else ""
+    begin = f"SAVEPOINT {savepoint};" if savepoint else ""
     try:
-        [(count,)] = session.query(f"{limit} SELECT count(*) {rows}")
+        [(count,)] = session.query(f"{begin} {limit} SELECT count(*) {rows}")
     except ServerError as error:
         if error.sqlstate != sqlstate.QUERY_CANCELED:
             raise
+        if savepoint:
+            session.execute(f"ROLLBACK TO {savepoint}")
         [(plan,)] = session.query(f"EXPLAIN (FORMAT JSON) SELECT {rows}")
         return int(plan[0]["Plan"]["Plan Rows"])
     return int(count)
@@ -180,7 +186,8 @@ def find(session: Session, migration: Migration) -> Key:
     """Look up the key of a backfill.
 
     Args:
-        session: outside a transaction.
+        session: outside a transaction; or in one, on the path of the file, and on the safe path
+            afterwards.
         migration: the file.
 
     Raises:
@@ -199,6 +206,8 @@ def find(session: Session, migration: Migration) -> Key:
             "only the table for its primary key."
         )
         _refuse(migration, f"there is no table {directive.table}", hint)
+    if session.in_transaction:
+        session.execute(SAFE_PATH)
     [(schema, name, kind, has_children)] = session.query(_TABLE, {"table": oid})
     if kind not in "rp" or has_children:
         what = _KINDS.get(kind, "no table") if kind not in "rp" else "a table that others inherit"

@@ -18,7 +18,7 @@ STATUSES = (
     ("0", "up to date, or everything pending was applied"),
     ("1", "a migration failed; the message says what was rolled back and what stays applied"),
     ("2", "usage or settings"),
-    ("3", "check: migrations are pending"),
+    ("3", "check, backfill: migrations are pending"),
     ("4", "the database refused the connection, or could not be reached within MIGRATOR_WAIT"),
     ("5", "the files are not valid, or files and history disagree, or the schema differs"),
     ("6", "a table lock or another migrator's lock was not free in time (MIGRATOR_LOCK_WAIT)"),

@@ -11,9 +11,11 @@ from migrator.process.settings import require_database
 from migrator.process.terminal import visible
 from migrator.rehearsal.rehearse import rehearse
 from migrator.report.table import count, filled
+from migrator.watch.heartbeat import about
 
 if TYPE_CHECKING:
     from migrator.commands.context import Context
+    from migrator.rehearsal.ranges import Estimate
     from migrator.rehearsal.step import Rehearsal
 
 
@@ -27,8 +29,9 @@ PAGE = Page(
     such as a restored backup, and never on the live database. If other sessions are connected,
     the log says so before anything is locked, with the commands for a copy. A rehearsal tries
     only once: it fails if a table lock is not free within MIGRATOR_LOCK_TIMEOUT. Files with the
-    directive no-transaction are left out, and the answer names them. Repeatables follow, as in
-    the real run. docs/locks.md explains the answer.
+    directive no-transaction are left out, and the answer names them. Of a backfill, one range is
+    measured, and the answer says how long all of them would take; the others are run only if later
+    files may need them. Repeatables follow, as in the real run. docs/locks.md explains the answer.
     {ANSWER}
     """,
     "everything pending would run, except the files that the answer leaves out",
@@ -106,8 +109,19 @@ def text(rehearsal: Rehearsal) -> str:
             for found in step.row_security:
                 lines.append(f"    row security: {visible(found.consequence)}")
                 lines.append(f"    instead: {visible(found.instead)}")
+        if migration.backfill:
+            lines.append(f"  {visible(_estimated(migration.backfill))}")
     lines += [""] * bool(rehearsal.notes) + [filled(visible(note)) for note in rehearsal.notes]
     return "\n".join(lines)
+
+
+def _estimated(backfill: Estimate) -> str:
+    """Say what one range of a backfill says of all of them."""
+    if backfill.all_s is None:
+        return "the table has no rows here, so the statement was run for none"
+    rows = f"{count(backfill.rows, 'row')}, from {backfill.first} to {backfill.last}"
+    time = about(backfill.all_s)
+    return f"that was one range of {rows}; all {count(backfill.of, 'row')} take about {time}"
 
 
 COMMAND = Command(

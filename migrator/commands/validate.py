@@ -177,6 +177,19 @@ def _entry(file: Migration) -> dict[str, Any]:
         "checksum": file.checksum,
         "statements": len(file.statements),
         "transaction": file.directives.transaction,
+        "backfill": _backfill(file),
+    }
+
+
+def _backfill(file: Migration) -> dict[str, Any] | None:
+    """Return what the directives of a backfill say; None for any other file."""
+    backfill = file.directives.backfill
+    return backfill and {
+        "table": backfill.table,
+        "key": backfill.column or None,
+        "batch_time_s": backfill.batch_time,
+        "pause_s": backfill.pause,
+        "max_lag_s": backfill.max_lag,
     }
 
 
@@ -192,6 +205,10 @@ def text(answer: dict[str, Any]) -> str:
     last = [*answer["repeatables"], *answer["migrations"]][-1]["file"]
     valid = "nothing is wrong that can be seen without a server"
     said = f"{files}: {valid}; the last is {visible(last)}"
+    for file in answer["migrations"]:
+        if backfill := file["backfill"]:
+            key = f"by {visible(backfill['key'])}" if backfill["key"] else "by its primary key"
+            said += f"\n{file['file']} is a backfill of {visible(backfill['table'])}, {key}"
     if against := answer["against"]:
         commit = f" (commit {against['commit'][:10]})" if against["commit"] else ""
         other = f"{visible(against['ref'])}{commit}"

@@ -148,8 +148,9 @@ _BY_MESSAGE = {
         "takes the lock and how to avoid it; or raise MIGRATOR_LOCK_HOLD_MAX."
     ),
     "57014 .*statement timeout": (
-        "It ran longer than statement_timeout allows. Work in smaller batches, or give this file "
-        "more time: `-- migrator: statement-timeout=30min`."
+        "It ran longer than statement_timeout allows. Change many rows with a backfill "
+        "(docs/backfills.md), or give this file more time: "
+        "`-- migrator: statement-timeout=30min`."
     ),
     "57014 .*user request": (
         "Another session cancelled it (pg_cancel_backend). Find out why, then run the migrator "

@@ -28,6 +28,7 @@ from migrator.process.log import redact
 from migrator.process.settings import given_as
 from migrator.process.terminal import one_line
 from migrator.rehearsal import live, verdict
+from migrator.rehearsal.ranges import MEASURED, REST, Ranges
 from migrator.rehearsal.step import Rehearsal, Rehearsed, Relation, Seen, Step
 from migrator.rehearsal.verdict import Held
 from migrator.server import blockers, lock_modes, sqlstate
@@ -42,9 +43,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from migrator.apply.row_security import RowSecurity
+    from migrator.apply.statements import Rendered
     from migrator.files.folder import Folder
     from migrator.files.migration import Migration
     from migrator.history.plan import Plan
+    from migrator.history.progress import HalfDone
     from migrator.history.table import Fingerprint, History
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
@@ -131,8 +134,14 @@ def rehearse(settings: Settings, folder: Folder, stop: Stop) -> Rehearsal:
         transaction = _Transaction(session, history.fingerprint)
         failure = None
         try:
-            for migration in plan.pending:
-                transaction.rehearse(migration)
+            for index, migration in enumerate(plan.pending):
+                later = any(not each.directives.backfill for each in plan.pending[index:])
+                if migration.directives.backfill:
+                    transaction.rehearse_backfill(
+                        migration, plan.half_done.get(migration.version), whole=later
+                    )
+                else:
+                    transaction.rehearse(migration)
             if folder.repeatables:
                 _rehearse_repeatables(session, folder, transaction)
         except StatementFailed as failed:
@@ -216,6 +225,43 @@ class _Transaction:
         self._seen = self._probe()
         self._held_before = self._seen
 
+    def rehearse_backfill(
+        self, migration: Migration, half_done: HalfDone | None, *, whole: bool
+    ) -> None:
+        """Run and measure one range of a backfill.
+
+        Args:
+            migration: the file.
+            half_done: what earlier runs have done of it; None for nothing.
+            whole: whether the other ranges are run, too, because later files may need all rows.
+
+        Raises:
+            ProblemsFound: the table has no such key, or the statement does not fit it.
+            StatementFailed: the statement failed.
+        """
+        directive = migration.directives.backfill
+        if directive is None:
+            raise AssertionError(f"{migration.file} is no backfill")  # a fault of ours
+        self._begin(migration)
+        try:
+            ranges = Ranges(self._session, migration, half_done)
+        except ProblemsFound:
+            self._session.rollback()
+            raise
+        part = ranges.next(MEASURED)
+        statement = ranges.statement(part)
+        began = time.monotonic()
+        self._run(migration, rendered=statement)
+        estimate = ranges.estimate(part, time.monotonic() - began, directive)
+        self.rehearsed[-1] = replace(self.rehearsed[-1], backfill=estimate)
+        if whole:
+            rows = FileRows(migration, self._told, self._note_hidden)
+            while part := ranges.next(REST):
+                rest = ranges.statement(part)
+                statements.send_alone(self._session, migration, 0, rows=rows, rendered=rest)
+        self._record(migration, 0)
+        self._seen = self._held_before = self._probe()
+
     def rehearse(self, migration: Migration, position: int = 0) -> None:
         """Run and measure one file.
 
@@ -233,11 +279,33 @@ class _Transaction:
             return
         if migration.directives.isolation:
             self._isolated.append(file)
-        session = self._session
-        # The transaction is on the safe path now. What is asked between the statements of a file
-        # needs no path.
-        limits = statements.limits_sql(session, migration, local=True)
-        session.execute(f"{limits}; {session.set_to.next_file}")
+        self._begin(migration)
+        self._run(migration, position)
+        self._seen = self._held_before = self._probe()
+
+    def _begin(self, migration: Migration) -> None:
+        """Set what a file finds in its transaction.
+
+        The transaction is on the safe path before. What is asked between the statements of a file
+        needs no path.
+        """
+        limits = statements.limits_sql(self._session, migration, local=True)
+        self._session.execute(f"{limits}; {self._session.set_to.next_file}")
+
+    def _run(
+        self, migration: Migration, position: int = 0, *, rendered: Rendered | None = None
+    ) -> None:
+        """Run and measure the statements of a file.
+
+        Args:
+            migration: the file.
+            position: as in `rehearse`.
+            rendered: the statement with the ends of a range, for a backfill, which is not recorded
+                yet; None for any other file.
+
+        Raises:
+            StatementFailed: a statement failed.
+        """
         began = time.monotonic()
         steps: list[Step] = []
         starts: list[float] = []
@@ -245,8 +313,9 @@ class _Transaction:
         try:
             for index in range(len(migration.statements)):
                 starts.append(time.monotonic())
-                steps.append(self._step(migration, index, rows))
-            self._record(migration, position)
+                steps.append(self._step(migration, index, rows, rendered))
+            if rendered is None:
+                self._record(migration, position)
         finally:
             ended = time.monotonic()
             held: dict[str, Held] = {}
@@ -256,14 +325,13 @@ class _Transaction:
             )
             self.rehearsed.append(
                 Rehearsed(
-                    version,
-                    file,
+                    migration.version,
+                    migration.file,
                     _ms(ended - began),
                     judged,
                     recorded_only=migration.recorded_only,
                 )
             )
-        self._seen = self._held_before = self._probe()
 
     def notes(self) -> list[str]:
         """Return, in words, what the rehearsal could not measure, and what it has left behind."""
@@ -285,6 +353,16 @@ class _Transaction:
             notes.append(
                 f"{', '.join(long)} held locks for longer than MIGRATOR_LOCK_HOLD_MAX "
                 f"({limit:g} s): the real run cancels a migration before that."
+            )
+        in_part = [
+            migration.file
+            for migration in self.rehearsed
+            if migration.backfill and migration.backfill.rows < migration.backfill.of
+        ]
+        if in_part:
+            notes.append(
+                f"Measured by one range: {', '.join(in_part)}. The real run commits each range, "
+                "waits for standbys that lag, and makes ranges as large as batch-time allows."
             )
         if skipped:
             notes.append(
@@ -312,12 +390,14 @@ class _Transaction:
     def _note_hidden(self, _migration: Migration, _index: int, found: RowSecurity) -> None:
         self._hidden.append(found)
 
-    def _step(self, migration: Migration, index: int, rows: FileRows) -> Step:
+    def _step(
+        self, migration: Migration, index: int, rows: FileRows, rendered: Rendered | None
+    ) -> Step:
         """Run and measure one statement; its locks get their times when the file has ended."""
         session, statement = self._session, migration.statements[index]
         started = time.monotonic()
         self._hidden.clear()
-        count = statements.send_alone(session, migration, index, rows=rows)
+        count = statements.send_alone(session, migration, index, rows=rows, rendered=rendered)
         duration = time.monotonic() - started
         before, self._seen = self._seen, self._probe()
         return Step(

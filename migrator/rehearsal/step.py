@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from migrator.apply.outcome import MigrationFailed
     from migrator.apply.row_security import RowSecurity
+    from migrator.rehearsal.ranges import Estimate
     from migrator.watch.impact import Lock, Rewrite
 
 
@@ -102,6 +103,7 @@ class Rehearsed:
         steps: the results for its statements.
         skipped: why the file was not run; empty for a file that was run.
         recorded_only: whether it is a checkpoint that the real run only records.
+        backfill: of a backfill, of which one range was measured, what that says of all of them.
     """
 
     version: int
@@ -110,6 +112,7 @@ class Rehearsed:
     steps: tuple[Step, ...]
     skipped: str = ""
     recorded_only: bool = False
+    backfill: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,17 @@ _INSTEAD = (
     (
         _ADD_COLUMN + r".*\bSTORED\b",
         _REWRITTEN,
-        "add an ordinary column and a trigger that fills it, then fill the old rows in batches",
+        (
+            "add an ordinary column and a trigger that fills it, then fill the old rows with a "
+            "backfill"
+        ),
     ),
     (
         _ADD_COLUMN + r".*\b(?:\w*SERIAL\d?|IDENTITY)\b",
         _REWRITTEN,
         (
             "add the column as an integer, create a sequence, SET DEFAULT nextval of it, fill the "
-            "old rows in batches, then SET NOT NULL"
+            "old rows with a backfill, then SET NOT NULL"
         ),
     ),
     (
@@ -45,18 +48,21 @@ _INSTEAD = (
         _REWRITTEN,
         (
             "add the column without NOT NULL and without the default, then SET DEFAULT, fill the "
-            "old rows in batches, then SET NOT NULL"
+            "old rows with a backfill, then SET NOT NULL"
         ),
     ),
     (
         _ADD_COLUMN + r".*\bDEFAULT\b",
         _REWRITTEN,
-        "add the column without the default, then SET DEFAULT, then fill the old rows in batches",
+        (
+            "add the column without the default, then SET DEFAULT, then fill the old rows with a "
+            "backfill"
+        ),
     ),
     (
         r"ALTER\s+TABLE\b.*\bTYPE\b",
         _REWRITTEN,
-        "add another column, fill it in batches, and switch to it",
+        "add another column, fill it with a backfill, and switch to it",
     ),
     (
         r"ALTER\s+TABLE\b.*\bSET\s+NOT\s+NULL\b",

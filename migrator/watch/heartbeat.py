@@ -18,7 +18,7 @@ _MINUTE, _HOUR = 60, 3600  # seconds
 _LONGEST_SQL = 120  # characters of a statement in a line of the log
 _SHORTEST_SQL = 40  # the same in a line that a terminal shows
 _READ = 5000  # characters of a statement that are searched for passwords
-_SECTION = "Many rows in smaller steps"  # of docs/writing-migrations.md
+_SECTION = "Many rows: a backfill"  # of docs/writing-migrations.md
 
 
 class Report(NamedTuple):
@@ -136,7 +136,7 @@ def advice(subject: Subject) -> str:
     article = "an" if subject.verb == "UPDATE" else "a"
     return (
         f"PostgreSQL does not report the progress of {article} {subject.verb}. Stopping it undoes "
-        "all its work. Let it end; the next time, divide the rows into steps that commit: "
+        "all its work. Let it end; the next time, make it a backfill, which commits in steps: "
         f'docs/writing-migrations.md, section "{_SECTION}".'
     )
 

@@ -40,6 +40,8 @@ _TEST_FILE = """
 services:
   migrator:
     volumes: ["./migrations:/migrations:ro"]
+  backfill:
+    volumes: ["./migrations:/migrations:ro"]
   postgres:
     healthcheck: {interval: 0.5s}
   backend:

@@ -198,10 +198,13 @@ class LocalServer(Server):
             return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
         return ""
 
-    def create(self, settings: Mapping[str, str]) -> None:
+    def create(self) -> None:
         """Make the database cluster."""
         if self._ask("initdb", self.user) != "0":
             raise ServerError(f"initdb failed:\n{self.log()}")
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Write settings, which take precedence over those that were written before."""
         with (self.folder / "data" / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.writelines(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
 
@@ -306,6 +309,18 @@ def installed(
 
 
 @contextmanager
+def standby(primary: Server) -> Iterator[Server]:
+    """Run a standby that streams from a server: a copy of it, which can be read.
+
+    Args:
+        primary: a server of `embedded` or `installed`.
+    """
+    movable = primary.bin == embedded_bin()
+    with _local(primary.bin, {}, fsync=False, movable=movable, primary=primary) as server:
+        yield server
+
+
+@contextmanager
 def container(
     image: str = IMAGE, *, settings: Mapping[str, str] | None = None, fsync: bool = False
 ) -> Iterator[Server]:
@@ -356,7 +371,12 @@ def container(
 
 @contextmanager
 def _local(
-    bindir: Path, settings: Mapping[str, str], *, fsync: bool, movable: bool
+    bindir: Path,
+    settings: Mapping[str, str],
+    *,
+    fsync: bool,
+    movable: bool,
+    primary: Server | None = None,
 ) -> Iterator[Server]:
     account = _account()
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=_base(account)))
@@ -367,8 +387,13 @@ def _local(
             if not movable:
                 raise ServerError(f"{account or 'this account'} cannot run {bindir / 'initdb'}")
             programs = _copy(bindir.parent, folder) / "bin"
-        password = secrets.token_urlsafe(16)
+        password = primary.password if primary else secrets.token_urlsafe(16)
         port = free_port()
+        if primary:
+            program = str(primary.bin / "pg_basebackup")
+            target = ["--pgdata", f"{folder}/data", "--dbname", primary.url()]
+            options = ["--write-recovery-conf", "--checkpoint=fast"]
+            subprocess.run([program, *options, *target], check=True, capture_output=True)
         (folder / "password").write_text(f"{password}\n")
         (folder / "password").chmod(0o600)
         if account is not None:
@@ -379,7 +404,9 @@ def _local(
         raise
     with opened as keeper:
         server = LocalServer("127.0.0.1", port, password, bindir, folder=folder, keeper=keeper)
-        server.create(
+        if not primary:
+            server.create()
+        server.configure(
             {
                 **SETTINGS,
                 "fsync": _switch(fsync),

@@ -47,7 +47,7 @@ CASES = {
     "ADD COLUMN with a volatile default": Case(
         "ALTER TABLE users ADD COLUMN a float DEFAULT random()",
         [(AE, ALL + REWRITTEN)],
-        "fill the old rows in batches",
+        "fill the old rows with a backfill",
     ),
     "a longer varchar": Case("ALTER TABLE users ALTER name TYPE varchar(20)", [(AE, ALL)]),
     "a wider integer": Case(
@@ -230,14 +230,17 @@ def test_a_do_block_on_a_table_that_an_earlier_file_has_locked(
     assert (second["locks"], second["under_earlier_locks"]) == ([], [])
 
 
-FILL = "UPDATE users SET c = {} WHERE c IS NULL"
+FILL = (
+    "-- migrator: backfill = users.id\n"
+    "UPDATE users SET c = {} WHERE c IS NULL AND id BETWEEN :first AND :last"
+)
 # A statement that rewrites the table, the advice, and what the advice comes to.
 ADVICE = [
     (
         "ALTER TABLE users ADD c text NOT NULL DEFAULT md5(random()::text)",
         (
             "add the column without NOT NULL and without the default, then SET DEFAULT, fill the "
-            "old rows in batches, then SET NOT NULL"
+            "old rows with a backfill, then SET NOT NULL"
         ),
         [
             "ALTER TABLE users ADD c text",
@@ -248,7 +251,10 @@ ADVICE = [
     ),
     (
         "ALTER TABLE users ADD c float DEFAULT random()",
-        "add the column without the default, then SET DEFAULT, then fill the old rows in batches",
+        (
+            "add the column without the default, then SET DEFAULT, then fill the old rows with a "
+            "backfill"
+        ),
         [
             "ALTER TABLE users ADD c float",
             "ALTER TABLE users ALTER c SET DEFAULT random()",
@@ -259,7 +265,7 @@ ADVICE = [
         "ALTER TABLE users ADD c bigint GENERATED ALWAYS AS IDENTITY",
         (
             "add the column as an integer, create a sequence, SET DEFAULT nextval of it, fill the "
-            "old rows in batches, then SET NOT NULL"
+            "old rows with a backfill, then SET NOT NULL"
         ),
         [
             "ALTER TABLE users ADD c bigint",
@@ -271,7 +277,10 @@ ADVICE = [
     ),
     (
         "ALTER TABLE users ADD c int GENERATED ALWAYS AS (age * 2) STORED",
-        "add an ordinary column and a trigger that fills it, then fill the old rows in batches",
+        (
+            "add an ordinary column and a trigger that fills it, then fill the old rows with a "
+            "backfill"
+        ),
         [
             "ALTER TABLE users ADD c int",
             (

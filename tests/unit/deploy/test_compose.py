@@ -29,6 +29,8 @@ LEFT_OUT_OF = {
     COMPOSE: LEFT_OUT,
     SWARM: LEFT_OUT
     | {
+        "MIGRATOR_BACKFILL": "no service of the stack runs what was left",
+        "MIGRATOR_BACKFILL_WARN": "no service of the stack runs what was left",
         "MIGRATOR_METRICS_FILE": "the stack mounts no folder that a collector reads",
         "MIGRATOR_SCRATCH_URL": "no service of the stack runs verify",
         "MIGRATOR_SCRATCH_URL_FILE": "no service of the stack runs verify",

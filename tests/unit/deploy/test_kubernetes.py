@@ -44,7 +44,7 @@ def containers(name: str) -> list[dict[str, Any]]:
 
 
 def test_they_are_all_here() -> None:
-    assert WORKLOADS == ["deployment.yaml", "indexed-job.yaml", "job.yaml"]
+    assert WORKLOADS == ["backfill.yaml", "deployment.yaml", "indexed-job.yaml", "job.yaml"]
     assert OBJECTS.keys() >= PATCHES.keys()
     text = (FOLDER / "README.md").read_text("utf-8")
     assert [name for name in OBJECTS if f"`{name}`" not in text] == []

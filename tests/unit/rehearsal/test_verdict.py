@@ -105,7 +105,7 @@ class TestInstead:
             ("CREATE INDEX ON users (a)", step("SHARE"), "CREATE INDEX CONCURRENTLY"),
             ("REINDEX TABLE users", step("SHARE"), "REINDEX CONCURRENTLY"),
             ("REFRESH MATERIALIZED VIEW users", step(), "VIEW CONCURRENTLY"),
-            ("ALTER TABLE users ADD a int DEFAULT f()", step(rewritten=True), "in batches"),
+            ("ALTER TABLE users ADD a int DEFAULT f()", step(rewritten=True), "with a backfill"),
             (
                 "ALTER TABLE users ADD a int DEFAULT f()",
                 step(rewritten=True),
