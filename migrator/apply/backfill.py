@@ -49,6 +49,16 @@ _MOST_GROWTH = 2.0  # from one range to the next, either way
 _LARGEST = 1_000_000  # rows
 _GRACE = 2.0  # seconds after a signal in which the running range may end
 _LAG_LOOK = 0.5  # seconds between two looks at standbys that are behind
+_TIMED_OUT = "statement timeout"  # in the message of the server
+_MORE_TIME = (
+    f"The first range, of at most {FIRST_SIZE} rows, took longer than statement_timeout allows. Give "
+    "each range more time: `-- migrator: statement-timeout = 10min`. Then run the migrator again."
+)
+_LESS = (
+    "A range took longer than statement_timeout allows. Write a shorter batch-time into the file "
+    "(`-- migrator: batch-time = 20ms`), so that the ranges are smaller; or give each range more "
+    "time: `-- migrator: statement-timeout = 10min`. Then run the migrator again."
+)
 # The kind of the report that somebody waits for a lock of the range.
 _WAITED = "waited"
 # Asked before the commit, which lets them go on.
@@ -407,8 +417,13 @@ class _Run:
         if part:
             now = f"the range from {part.first} to {part.last} was rolled back; {now}"
         rows_done = bool(filled and filled.rows)
+        timed_out = _TIMED_OUT in failed.diagnosis.message
+        of_time = _LESS if rows_done else _MORE_TIME
         situation = Situation(
-            self._session.settings.table, *self._state.situation(now), rows_done=rows_done
+            self._session.settings.table,
+            *self._state.situation(now),
+            advice={sqlstate.QUERY_CANCELED: of_time} if timed_out else {},
+            rows_done=rows_done,
         )
         raise MigrationFailed(describe(failed, situation), self._state.applied) from None
 

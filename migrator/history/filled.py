@@ -6,6 +6,8 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from migrator.process.errors import Problem, ProblemsFound
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -95,17 +97,47 @@ class Filled(NamedTuple):
 
 
 def filled_of(text: str | None) -> Filled | None:
-    """Return how far a backfill is from what the progress table says; None before its beginning."""
-    known = json.loads(text) if text else {}
-    if not isinstance(known, dict) or "end" not in known:
+    """Return how far a backfill is from what the progress table says; None before its beginning.
+
+    Raises:
+        ProblemsFound: the text is not one that the migrator writes. To begin anew would change rows
+            twice.
+    """
+    known = _read(text)
+    if known.keys() <= {"left_at"}:
         return None
-    return Filled(**{name: known[name] for name in Filled._fields if name in known})
+    values = {name: known[name] for name in Filled._fields if name in known}
+    if not {"key", "end"} <= values.keys():
+        raise _unreadable(text)
+    return Filled(**values)
 
 
 def left_since(text: str | None) -> str | None:
-    """Return when a backfill was left for later first, as UTC; None when it was not."""
-    known = json.loads(text) if text else {}
-    return known.get("left_at") if isinstance(known, dict) else None
+    """Return when a backfill was left for later first, as UTC; None when it was not.
+
+    Raises:
+        ProblemsFound: as for `filled_of`.
+    """
+    return _read(text).get("left_at")
+
+
+def _read(text: str | None) -> dict[str, Any]:
+    try:
+        known = json.loads(text) if text else {}
+    except ValueError:
+        raise _unreadable(text) from None
+    if not isinstance(known, dict):
+        raise _unreadable(text)
+    return known
+
+
+def _unreadable(text: str | None) -> ProblemsFound:
+    problem = Problem(
+        "the table of the progress",
+        f"says of a backfill what no migrator of this version writes: {text}",
+        "Run the migrator that has begun the backfill; or, if this was written by hand, undo that.",
+    )
+    return ProblemsFound([problem])
 
 
 def hours_since(time: str) -> float:

@@ -116,6 +116,7 @@ class Activity:
         copy_rows: the characters where the rows of a COPY begin and end; None for other statements.
         pid: the server's process that runs the statement.
         started: when the statement began, by the monotonic clock.
+        in_ranges: whether this is one range of a backfill.
         blockers: the sessions that the observer last saw in the way of the statement.
     """
 
@@ -129,6 +130,7 @@ class Activity:
     copy_rows: tuple[int, int] | None
     pid: int
     started: float
+    in_ranges: bool = False
     blockers: tuple[Blocker, ...] = ()
 
     @property

@@ -134,6 +134,7 @@ def _activity(
         copy_rows=statement.copy_data if statement else None,
         pid=session.server_pid,
         started=time.monotonic(),
+        in_ranges=migration.directives.backfill is not None,
     )
 
 
@@ -191,7 +192,7 @@ class _Watch:
         self.said_at = activity.started
         self.was_blocked = bool(activity.blockers)
         self.had_queue = False
-        self.hint = heartbeat.advice(self._subject)
+        self.hint = "" if activity.in_ranges else heartbeat.advice(self._subject)
         self.meter = Meter(self._subject, activity.pid)
         self.pace = Pace()
 

@@ -257,6 +257,42 @@ def test_a_failure_says_what_stays_done_and_its_advice_works(
 
 
 @pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("text", ["nonsense", "[]", '{"end": "9"}'])
+def test_a_progress_that_nobody_can_read_is_refused(
+    migrate: Migrate, folder: Folder, database: Database, text: str
+) -> None:
+    database.execute("UPDATE typing_sessions SET cents = 0 WHERE id = 4000")
+    folder.write(
+        "002_layout.sql", f"{KEY}{SMALL}{BY_ID.replace('cents * 100', 'cents * 100 / cents')}"
+    )
+    assert migrate().status == 1
+    before = counts(database)
+    database.execute(f"UPDATE schema_migrations_progress SET backfill = '{text}'")
+    for command in ("apply", "status", "plan"):
+        assert "what no migrator of this version writes" in refused(migrate(command))["message"]
+    assert counts(database) == before
+
+
+@pytest.mark.usefixtures("table")
+def test_a_statement_timeout_is_that_of_a_range_and_its_advice_works(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    slow = BY_ID.replace("'qwerty'", "'qwerty' || pg_sleep(0.001)::text")
+    limit = "-- migrator: statement-timeout = 600ms\n"
+    folder.write("002_layout.sql", f"{KEY}-- migrator: batch-time = 10s\n{limit}{slow}")
+    run = migrate()
+    assert run.status == 1
+    failed = run.event("migration failed")
+    assert failed["message"].endswith("canceling statement due to statement timeout")
+    assert "Write a shorter batch-time into the file" in failed["hint"]
+    assert filled(database)["rows"] >= 100
+    folder.write("002_layout.sql", f"{KEY}-- migrator: batch-time = 20ms\n{limit}{slow}")
+    run = migrate()
+    assert run.status == 0, run.err
+    assert counts(database) == DONE
+
+
+@pytest.mark.usefixtures("table")
 def test_after_a_failure_rows_can_be_corrected(
     migrate: Migrate, folder: Folder, database: Database
 ) -> None:
@@ -376,10 +412,11 @@ def test_what_waits_for_a_range_makes_the_next_ones_shorter(
         other.connection.autocommit = True
         sizes: list[int] = []
         while process.poll() is None:
-            other.run("UPDATE typing_sessions SET many = 2 WHERE id IN (500, 4000, 8000, 10500)")
+            other.run("SELECT FROM typing_sessions WHERE id IN (-893, 1907, 7507) FOR UPDATE")
             found = database.execute("SELECT backfill FROM schema_migrations_progress")
             sizes += [json.loads(text)["size"] for (text,) in found]
-        assert any(later < before for before, later in pairwise(sizes)), sizes
+        run = process.wait()
+        assert any(later < before for before, later in pairwise(sizes)), run.err[-3000:]
         assert process.wait().status == 0
     assert counts(database) == DONE
 
