@@ -51,8 +51,9 @@ _GRACE = 2.0  # seconds after a signal in which the running range may end
 _LAG_LOOK = 0.5  # seconds between two looks at standbys that are behind
 _TIMED_OUT = "statement timeout"  # in the message of the server
 _MORE_TIME = (
-    f"The first range, of at most {FIRST_SIZE} rows, took longer than statement_timeout allows. Give "
-    "each range more time: `-- migrator: statement-timeout = 10min`. Then run the migrator again."
+    f"The first range, of at most {FIRST_SIZE} rows, took longer than statement_timeout allows. "
+    "Give each range more time: `-- migrator: statement-timeout = 10min`. Then run the migrator "
+    "again."
 )
 _LESS = (
     "A range took longer than statement_timeout allows. Write a shorter batch-time into the file "
