@@ -70,10 +70,18 @@ def repairs(session: Session, plan: Plan) -> tuple[Repair, ...]:
             if (half_done := plan.half_done.get(migration.version))
             and (half_done.edited or half_done.moved_from)
         ),
+        *(_forget_begun(table, version) for version in plan.abandoned),
         *(
             _forget(table, record)
             for record in (plan.repeatables.removed if plan.repeatables else ())
         ),
+    )
+
+
+def _forget_begun(table: Table, version: int) -> Repair:
+    return Repair(
+        f"version {version}: forget that it was begun; the changes that it has made stay",
+        f"DELETE FROM {progress_table(table).quoted} WHERE version = {version}",
     )
 
 

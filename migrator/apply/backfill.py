@@ -9,7 +9,7 @@ can take turns.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 from migrator.apply import durability, frame, key, statements
 from migrator.apply.outcome import Done, MigrationFailed
@@ -25,14 +25,17 @@ from migrator.history.progress import finish_sql, read_progress
 from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
 from migrator.process.errors import MigratorError, Problem, ProblemsFound
 from migrator.process.log import get_logger, is_live, show_live
+from migrator.process.terminal import one_line
 from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers, retry, sqlstate
 from migrator.server.notices import PRIVATE
-from migrator.server.session import Diagnosis
+from migrator.server.session import Diagnosis, ServerError
 from migrator.watch import heartbeat, impact
 from migrator.watch.standbys import Standbys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from migrator.apply.key import Key, Range
     from migrator.apply.state import RunState
     from migrator.files.backfill import Backfill
@@ -44,10 +47,13 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
+T = TypeVar("T")
+
 FIRST_SIZE = 100  # rows of the first range, before it is known how long they take
 _MOST_GROWTH = 2.0  # from one range to the next, either way
 _LARGEST = 1_000_000  # rows
 _GRACE = 2.0  # seconds after a signal in which the running range may end
+_LONGEST_KEY = 60  # characters of a key in a message
 _LAG_LOOK = 0.5  # seconds between two looks at standbys that are behind
 _TIMED_OUT = "statement timeout"  # in the message of the server
 _MORE_TIME = (
@@ -181,7 +187,7 @@ class _Run:
         filled = filled_of(known.text)
         if filled is None:
             filled = self._start(of_table)
-        elif filled.key != str(of_table):
+        elif filled.key != str(of_table) and filled.place != of_table.place:
             raise ProblemsFound([_other_key(self._migration, filled, of_table)])
         else:
             self._known_ms = filled.ms
@@ -209,20 +215,38 @@ class _Run:
         """Return the beginning of a backfill, with its end; None for an empty table."""
         session = self._session
         self._wait_for_older()
-        end, count = retry.until_it_succeeds(session, lambda _: of_table.end(session))
+        end, count = self._asked(lambda: of_table.end(session))
         if end is None:
             return None
         return Filled(
-            str(of_table), end, of=count, size=FIRST_SIZE, left_at=left_since(self._recorded)
+            str(of_table),
+            of_table.place,
+            end,
+            of=count,
+            size=FIRST_SIZE,
+            left_at=left_since(self._recorded),
         )
 
     def _next_range(self, of_table: Key, filled: Filled) -> Range | None:
         """Return the next rows to be done; None when there are none."""
         session = self._session
-        return retry.until_it_succeeds(
-            session,
-            lambda _: of_table.next_range(session, filled.last, filled.end, filled.size),
+        return self._asked(
+            lambda: of_table.next_range(session, filled.last, filled.end, filled.size)
         )
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Ask for something of the table; an error is reported as that of the file."""
+
+        def attempt(_: int) -> T:
+            try:
+                return ask()
+            except ServerError as error:
+                raise StatementFailed(error.diagnosis, self._migration, 0) from None
+
+        try:
+            return retry.until_it_succeeds(self._session, attempt)
+        except StatementFailed as failed:
+            self._fail(failed, None)
 
     def _wait_for_older(self) -> None:
         """Wait for every transaction that is open now: it may yet commit rows below the end.
@@ -416,7 +440,8 @@ class _Run:
         else:
             now = f"{filled} of {file} stay done; the next run goes on with the rows after them"
         if part:
-            now = f"the range from {part.first} to {part.last} was rolled back; {now}"
+            first, last = (one_line(end, _LONGEST_KEY) for end in (part.first, part.last))
+            now = f"the range from {first} to {last} was rolled back; {now}"
         rows_done = bool(filled and filled.rows)
         timed_out = _TIMED_OUT in failed.diagnosis.message
         of_time = _LESS if rows_done else _MORE_TIME

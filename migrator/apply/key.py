@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from migrator.files import rules
-from migrator.files.backfill import assigns_key, variables
+from migrator.files.backfill import assigns_key, changed_relations, variables
 from migrator.files.scanner import Fault
 from migrator.process.errors import ProblemsFound
 from migrator.process.names import Table, identifier, literal, server_time, shortest
@@ -58,7 +58,7 @@ WITH RECURSIVE types AS (
   GROUP BY 1
 )
 SELECT a.attname::text, format_type(t.type, NULL), a.attnotnull, k.attnum IS NOT NULL,
-  coalesce(k.is_primary, false)
+  coalesce(k.is_primary, false), a.attnum
 FROM pg_catalog.pg_attribute a
 JOIN types t ON t.attnum = a.attnum
 JOIN pg_catalog.pg_type y ON y.oid = t.type AND y.typtype <> 'd'
@@ -92,16 +92,26 @@ class Key(NamedTuple):
     Attributes:
         table: the table.
         column: the column.
-        is_integer: whether it is an integer, which SQL writes without quotes.
+        place: the table and the column as the catalog numbers them; a new name does not change it.
+        integer: the type of an integer, which SQL writes without quotes; empty for any other key.
     """
 
     table: Table
     column: str
-    is_integer: bool
+    place: str
+    integer: str
 
     def sql(self, value: str | None) -> str:
-        """Return a value of the key as SQL, as psql puts it in place of a variable."""
-        return value if value is not None and self.is_integer else literal(value)
+        """Return a value of the key as SQL, as psql puts it in place of a variable.
+
+        A negative number has parentheses: `-:first` would become a comment, and in
+        `:first::smallint` the cast would come before the minus. NULL has a type where a number has.
+        """
+        if not self.integer:
+            return literal(value)
+        if value is None:
+            return f"NULL::{self.integer}"
+        return f"({value})" if value.startswith("-") else value
 
     def __str__(self) -> str:
         return f"{self.table.shortest}.{shortest(self.column)}"
@@ -202,8 +212,8 @@ def find(session: Session, migration: Migration) -> Key:
     )
     if oid is None:
         hint = (
-            "The directive names a table and its key: table.column, or schema.table.column, or "
-            "only the table for its primary key."
+            "The directive names a table and its key: table.column or schema.table.column; or only "
+            "the table, without a schema, for its primary key."
         )
         _refuse(migration, f"there is no table {directive.table}", hint)
     if session.in_transaction:
@@ -211,36 +221,43 @@ def find(session: Session, migration: Migration) -> Key:
     [(schema, name, kind, has_children)] = session.query(_TABLE, {"table": oid})
     if kind not in "rp" or has_children:
         what = _KINDS.get(kind, "no table") if kind not in "rp" else "a table that others inherit"
-        hint = "Name the table that has the rows; of several tables, in a file for each."
+        hint = (
+            "Name the table that has the rows; of several tables, in a file for each. The own rows "
+            "of a table that others inherit are changed in a migration that is no backfill."
+        )
         _refuse(migration, f"{directive.table} is {what}, whose rows cannot be divided", hint)
     columns = session.query(_COLUMNS, {"table": oid})
-    column, is_integer = _column(migration, directive, columns)
-    key = Key(Table(schema, name), column, is_integer)
-    _check_statement(migration, key)
+    column, number, integer = _column(migration, directive, columns)
+    key = Key(Table(schema, name), column, f"{oid}/{number}", integer)
+    _check_statement(session, migration, key)
     return key
 
 
 def _column(
-    migration: Migration, directive: Backfill, columns: Sequence[tuple[str, str, bool, bool, bool]]
-) -> tuple[str, bool]:
-    """Return the column of the key, and whether it is an integer."""
+    migration: Migration,
+    directive: Backfill,
+    columns: Sequence[tuple[str, str, bool, bool, bool, int]],
+) -> tuple[str, int, str]:
+    """Return the column of the key, its number, and its type if that is an integer."""
     fit = [
         name
-        for name, kind, not_null, unique, _ in columns
+        for name, kind, not_null, unique, *_ in columns
         if not_null and unique and kind in (*_INTEGERS, *_OTHERS)
     ]
     can = f"Columns of it that can be the key: {', '.join(fit)}." if fit else _NO_KEY
     column = directive.column
     if not column:
-        found = [name for name, *_, is_primary in columns if is_primary]
+        found = [name for name, *_, is_primary, _ in columns if is_primary]
         if not found:
             message = f"{directive.table} has no primary key of one column"
-            _refuse(migration, message, f"Name another column in the directive. {can}")
+            _refuse(
+                migration, message, f"Name another column in the directive. {can}" if fit else can
+            )
         column = found[0]
-    by_name = {name: rest for name, *rest in columns}
+    by_name = {row[0]: row[1:] for row in columns}
     if column not in by_name:
         _refuse(migration, f"{directive.table} has no column {column}", can)
-    kind, not_null, unique, _ = by_name[column]
+    kind, not_null, unique, _, number = by_name[column]
     lacks = (
         "is not NOT NULL" if not not_null else "" if unique else "has no unique index of its own"
     )
@@ -248,8 +265,9 @@ def _column(
         _refuse(migration, f"{directive.table}.{column} {lacks}", can)
     if kind not in (*_INTEGERS, *_OTHERS):
         message = f"{directive.table}.{column} is of the type {kind}"
-        _refuse(migration, message, f"A key is an integer, a uuid, a text or a time. {can}")
-    return column, kind in _INTEGERS
+        of_types = "A key is an integer, numeric, uuid, text, a date or a timestamp."
+        _refuse(migration, message, f"{of_types} {can}")
+    return column, number, kind if kind in _INTEGERS else ""
 
 
 _NO_KEY = (
@@ -259,18 +277,33 @@ _NO_KEY = (
 )
 
 
-def _check_statement(migration: Migration, key: Key) -> None:
+def _check_statement(session: Session, migration: Migration, key: Key) -> None:
     """Refuse a statement whose variables do not fit the key's type, or that changes the key."""
     script, statement = migration.script, migration.statements[0]
     for variable in variables(script.source, statement):
-        if variable.quoted == key.is_integer:
+        if variable.quoted == bool(key.integer):
             bare, quoted = f":{variable.name}", f":'{variable.name}'"
             is_now, should_be = (quoted, bare) if variable.quoted else (bare, quoted)
-            kind = "an integer" if key.is_integer else "no integer"
+            kind = "an integer" if key.integer else "no integer"
             message = f"{is_now} stands for the key {key.column}, which is {kind}"
             _refuse(migration, message, f"Write {should_be}.", variable.start)
-    for fault in assigns_key(script, statement, key.table.quoted, key.column):
+    through_views = [
+        relation
+        for relation in changed_relations(script.source, statement)
+        if _is_view(session, relation)
+    ]
+    for fault in assigns_key(script, statement, [key.table.quoted, *through_views], key.column):
         _refuse(migration, fault.message, fault.hint, fault.offset)
+
+
+def _is_view(session: Session, relation: str) -> bool:
+    """Return whether a statement that changes a relation changes the rows of others."""
+    [(kind,)] = session.query_names(
+        "SELECT (SELECT c.relkind::pg_catalog.text FROM pg_catalog.pg_class c"
+        " WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%s))",
+        (relation,),
+    )
+    return bool(kind == "v")
 
 
 def _refuse(migration: Migration, message: str, hint: str, offset: int | None = None) -> NoReturn:

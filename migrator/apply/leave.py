@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from migrator.apply import durability
 from migrator.history import lock
 from migrator.history.backfills import left_sql
-from migrator.history.filled import filled_of
+from migrator.history.filled import filled_of, left_since
 from migrator.history.progress import ensure_table
 from migrator.process.log import get_logger
 from migrator.server import retry
@@ -30,9 +30,13 @@ def note(session: Session, history: History, plan: Plan, state: RunState) -> Non
         plan: the plan of the run.
         state: the state of the run, with the backfills.
     """
-    new = [migration for migration in state.left if migration.version not in plan.progress]
+    new = [
+        migration
+        for migration in state.left
+        if not (begun := plan.progress.get(migration.version)) or not left_since(begun.backfill)
+    ]
     if new and (history.rows or state.applied):
-        sql = "; ".join(left_sql(session.settings.table, migration) for migration in new)
+        sql = left_sql(session.settings.table, new)
 
         def attempt(_: int) -> None:
             lock.begin_own(session)

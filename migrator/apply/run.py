@@ -275,9 +275,11 @@ def _of_run(plan: Plan, files: _Files, state: RunState) -> Plan:
     if files.backfills is Backfills.LATER:
         state.left = left
         return plan._replace(pending=others)
-    if others:
+    if left and not others:
+        return plan
+    if left or any(migration.directives.backfill for migration in others):
         raise EarlierPending([migration.file for migration in others])
-    return plan
+    return plan._replace(pending=())  # they are not for this command
 
 
 def _repeat(session: Session, files: _Files, history: History, plan: Plan, state: RunState) -> bool:

@@ -259,7 +259,7 @@ def left_by_files(session: Session, plan: Plan) -> dict[int, str]:
     found = {
         migration.version: _left_by_file(session, migration, plan.progress[migration.version])
         for migration in plan.pending
-        if migration.version in plan.progress and not plan.progress[migration.version].backfill
+        if migration.version in plan.progress and not plan.progress[migration.version].of_backfill
     }
     return {version: str(left_there) for version, left_there in found.items() if left_there}
 

@@ -81,7 +81,7 @@ def _entry(
         "file": migration.file,
         "description": migration.description,
         "statements": len(migration.statements),
-        "statements_done": half_done.statements if half_done else None,
+        "statements_done": half_done.statements if half_done and not half_done.backfill else None,
         "transaction": migration.directives.transaction,
         "left": left,
         "backfill": filled.state_of(migration, half_done, later=later),

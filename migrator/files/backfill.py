@@ -32,7 +32,8 @@ _DML = ("UPDATE", "DELETE", "INSERT", "MERGE")
 _VARIABLES = ("first", "last")
 _SHORTEST_BATCH = 0.01  # seconds; less is spent on beginning and ending a range
 _AFTER_SET = ("FROM", "WHERE", "WHEN", "RETURNING")
-_NAME = re.compile(r'[^\W\d][\w$]*|"(?:[^"]|"")+"')
+_NAME = re.compile(r'(?:[uU]&)?"(?:[^"]|"")+"|[^\W\d][\w$]*')
+_ESCAPED = re.compile(r"\\(?:([0-9A-Fa-f]{4})|\+([0-9A-Fa-f]{6}))")
 _LOWER = str.maketrans(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 )  # as the server folds a name
@@ -147,6 +148,9 @@ def _read_key(offset: int, value: str) -> Backfill | None:
 
 def _folded(name: str) -> str:
     """Return a name of SQL as the server knows it."""
+    if name[:3].upper() == 'U&"':
+        inside = name[3:-1].replace('""', '"')
+        return _ESCAPED.sub(lambda match: chr(int(match[1] or match[2], 16)), inside)
     if name.startswith('"'):
         return name[1:-1].replace('""', '"')
     return name.translate(_LOWER)
@@ -195,7 +199,7 @@ def faults(script: Script, statements: Sequence[Statement], backfill: Backfill) 
         words[0] == "WITH" and scanner.mentions(source, statement.start, statement.end, _DML)
     )
     if not changes or statement.copy_data:
-        return [Fault(statement.start, f"a backfill cannot be a {words[0]} statement", FORM)]
+        return [Fault(statement.start, f"a backfill cannot be this statement: {words[0]}", FORM)]
     found = variables(source, statement)
     for name in _VARIABLES:
         if name not in {variable.name for variable in found}:
@@ -206,21 +210,24 @@ def faults(script: Script, statements: Sequence[Statement], backfill: Backfill) 
         message = "some variables are in quotes, and others are not"
         hint = "Write :first and :last for an integer, and :'first' and :'last' for any other key."
         return [Fault(odd.start, message, hint)]
-    return assigns_key(script, statement, backfill.table, backfill.column)
+    return assigns_key(script, statement, [backfill.table], backfill.column)
 
 
-def assigns_key(script: Script, statement: Statement, table: str, column: str) -> list[Fault]:
+def assigns_key(
+    script: Script, statement: Statement, tables: Sequence[str], column: str
+) -> list[Fault]:
     """Return the fault of a statement that changes the key of its own ranges.
 
     Args:
         script: the text of the file.
         statement: the statement.
-        table: the table of the key, as SQL writes it.
+        tables: the table of the key, and views that change its rows, as SQL writes them.
         column: the key, as the server knows it; empty when it is not known.
     """
     source = script.source
-    changed = relations(source, statement.start, statement.end).changed
-    if _last_name(changed) != _last_name(table):
+    names = {_last_name(table) for table in tables}
+    changed = {_last_name(relation) for relation in changed_relations(source, statement)}
+    if names.isdisjoint(changed):
         return []
     for name, offset in _assigned(source, statement):
         if column and _folded(name) == column:
@@ -233,6 +240,18 @@ def assigns_key(script: Script, statement: Statement, table: str, column: str) -
                 )
             ]
     return []
+
+
+def changed_relations(source: str, statement: Statement) -> list[str]:
+    """Return the relations that a statement changes, also in a WITH, as they are written."""
+    found = [relations(source, statement.start, statement.end).changed]
+    before = ""
+    for start, end in scanner.token_spans(source, statement.start, statement.end):
+        word = source[start:end].upper()
+        if word in ("UPDATE", "INSERT", "MERGE") and before == "(":
+            found.append(relations(source, start, statement.end).changed)
+        before = word
+    return [relation for relation in found if relation]
 
 
 def _last_name(relation: str) -> str:

@@ -8,6 +8,8 @@ from migrator.history.progress import progress_table, texts_checksum
 from migrator.process.names import literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from migrator.files.migration import Migration
     from migrator.history.filled import Filled
     from migrator.process.names import Table
@@ -42,21 +44,29 @@ def filled_sql(table: Table, migration: Migration, filled: Filled) -> str:
     )
 
 
-def left_sql(table: Table, migration: Migration) -> str:
-    """Return the SQL that records that a backfill was left for later, unless that is known.
+def left_sql(table: Table, migrations: Sequence[Migration]) -> str:
+    """Return the SQL that records since when backfills are left for later.
+
+    What is recorded of others that were left, and not begun, is removed: their files have another
+    number now, or are gone.
 
     Args:
         table: the history table.
-        migration: the file.
+        migrations: the backfills of which that is not recorded yet.
     """
     now = "pg_catalog.statement_timestamp() AT TIME ZONE 'UTC'"
-    note = (
-        "pg_catalog.json_build_object('left_at',"
-        f" pg_catalog.to_char({now}, 'YYYY-MM-DD HH24:MI:SS'))::text"
+    progress = progress_table(table).quoted
+    versions = ", ".join(str(migration.version) for migration in migrations)
+    at = f"pg_catalog.to_char({now}, 'YYYY-MM-DD HH24:MI:SS')"
+    rows = ", ".join(
+        f"({migration.version}, '{migration.checksum}', 0,"
+        f" json_build_object('left_at', {at})::text, {now})"
+        for migration in migrations
     )
     return (
-        f"INSERT INTO {progress_table(table).quoted}"
-        " (version, checksum, statements, backfill, updated_at)"
-        f" VALUES ({migration.version}, '{migration.checksum}', 0, {note}, {now})"
-        " ON CONFLICT (version) DO NOTHING"
+        f"DELETE FROM {progress} WHERE running IS NULL AND statements = 0"
+        f" AND backfill IS NOT NULL AND version NOT IN ({versions});"
+        f" INSERT INTO {progress} AS p (version, checksum, statements, backfill, updated_at)"
+        f" VALUES {rows} ON CONFLICT (version) DO UPDATE SET"
+        " backfill = (coalesce(p.backfill, '{}')::jsonb || excluded.backfill::jsonb)::text"
     )

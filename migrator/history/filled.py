@@ -32,6 +32,7 @@ class Filled(NamedTuple):
 
     Attributes:
         key: the key, with its table.
+        place: the same as the numbers of the catalog, which a new name does not change.
         end: the last value of the key that is to be done, as text.
         last: the last value that is done; None before the first range.
         rows: how many rows of the table the ranges had that are done.
@@ -43,6 +44,7 @@ class Filled(NamedTuple):
     """
 
     key: str
+    place: str
     end: str
     last: str | None = None
     rows: int = 0
@@ -107,7 +109,7 @@ def filled_of(text: str | None) -> Filled | None:
     if known.keys() <= {"left_at"}:
         return None
     values = {name: known[name] for name in Filled._fields if name in known}
-    if not {"key", "end"} <= values.keys():
+    if not {"key", "place", "end"} <= values.keys():
         raise _unreadable(text)
     return Filled(**values)
 

@@ -51,6 +51,8 @@ class Plan(NamedTuple):
         collapsed: rows without a file, for which a checkpoint stands.
         reached: `current`, but an applied checkpoint counts with the version that it stands for.
         checkpoints: what the checkpoints among the files mean; None when there is none.
+        abandoned: the versions that earlier runs began and did not finish, and that have no file
+            any more, although there are newer ones.
     """
 
     applied: tuple[tuple[Migration, Row], ...]
@@ -72,6 +74,7 @@ class Plan(NamedTuple):
     collapsed: tuple[Row, ...] = ()
     reached: int = 0
     checkpoints: Checkpoints | None = None
+    abandoned: tuple[int, ...] = ()
 
     @property
     def pending_repeatables(self) -> tuple[Migration, ...]:
@@ -163,6 +166,11 @@ def make_plan(
         reworded=tuple(reworded),
         lagging=_lagging(migrations, pending, current),
         reached=current,
+        abandoned=tuple(
+            version
+            for version, begun in sorted(progress.items())
+            if begun.begun and version not in recorded_as.values() and version < newest_file
+        ),
     )
     if not stood_for:
         return plan
@@ -255,7 +263,7 @@ def _half_done(
             progress[then].statements,
             edited=progress[then].is_edited(migration),
             moved_from=None if then == migration.version else then,
-            backfill=progress[then].backfill,
+            backfill=progress[then].backfill if progress[then].of_backfill else None,
         )
     return half_done
 
@@ -299,6 +307,7 @@ def plan_problems(plan: Plan, settings: Settings) -> tuple[Problem, ...]:
         for problem in rules.obstacles(migration)
     ]
     problems += _renumbered_half_way(plan)
+    problems += _abandoned(plan)
     problems += [
         edited_half_way(migration, plan.progress[migration.version])
         for migration in plan.pending
@@ -408,6 +417,19 @@ def _renumbered_half_way(plan: Plan) -> list[Problem]:
         )
         for migration in plan.pending
         if (half_done := plan.half_done.get(migration.version)) and half_done.moved_from
+    ]
+
+
+def _abandoned(plan: Plan) -> list[Problem]:
+    return [
+        Problem(
+            f"version {version}",
+            "was begun and is not finished, but its file is gone, or has another number and "
+            "another text now",
+            "Restore the file as it was, with its number; or, if nothing more is to be done of it, "
+            "forget with `migrator repair` what is done.",
+        )
+        for version in plan.abandoned
     ]
 
 

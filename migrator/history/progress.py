@@ -45,8 +45,8 @@ def edited_half_way(migration: Migration, progress: Progress) -> Problem:
         progress: how far earlier runs came with the file as it was.
     """
     done = progress.statements
-    if progress.backfill:
-        return _backfill_edited(migration)
+    if progress.of_backfill:
+        return _backfill_edited(migration, progress)
     if not done:
         return Problem(
             migration.file,
@@ -75,9 +75,17 @@ def edited_half_way(migration: Migration, progress: Progress) -> Problem:
     )
 
 
-def _backfill_edited(migration: Migration) -> Problem:
+def _backfill_edited(migration: Migration, progress: Progress) -> Problem:
     """Return the problem of a backfill that was edited after some of its ranges were done."""
     was_edited = "was edited after some of its rows were done"
+    same_statement = progress.kept == texts_checksum(migration, 1)
+    if migration.directives.backfill is None and not same_statement:
+        return Problem(
+            migration.file,
+            f"is another file than the backfill {migration.version}, of which some rows are done",
+            "Put that backfill back as it was, with its number, and give this file the next free "
+            "number.",
+        )
     if migration.directives.backfill is None:  # it would change these rows again
         return Problem(
             migration.file,
@@ -156,6 +164,11 @@ class Progress(NamedTuple):
     kept: str | None = None
     before: str | None = None
     backfill: str | None = None
+
+    @property
+    def of_backfill(self) -> bool:
+        """Whether ranges of a backfill are done, and not statements of a no-transaction file."""
+        return self.running is not None and self.backfill is not None
 
     @property
     def begun(self) -> bool:
@@ -356,7 +369,7 @@ def progress_sql(table: Table, migration: Migration, reached: Reached) -> str:
         f" VALUES ({migration.version}, '{migration.checksum}', {statements},"
         f" {'NULL' if running is None else running}, '{unchanged}', {literal(before)},"
         f" (SELECT description FROM own), {now}, {now}) ON CONFLICT (version) DO UPDATE SET"
-        " checksum = excluded.checksum, statements = excluded.statements,"
+        " checksum = excluded.checksum, statements = excluded.statements, backfill = NULL,"
         " running = excluded.running, kept = excluded.kept, before = excluded.before,"
         " description = coalesce(excluded.description, p.description),"
         " updated_at = excluded.updated_at, written_at = excluded.written_at"

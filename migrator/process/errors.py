@@ -60,7 +60,7 @@ class SchemaDiffers(MigratorError):
 
 
 class EarlierPending(MigratorError):
-    """Backfills cannot be run yet, because files before them are pending.
+    """Backfills cannot be run alone, because other files before or after them are pending.
 
     Args:
         pending: the names of these files.
@@ -71,8 +71,9 @@ class EarlierPending(MigratorError):
 
     def __init__(self, pending: Sequence[str]) -> None:
         super().__init__(
-            f"the migrations before the backfill are pending: {', '.join(pending)}",
-            "Run `migrator apply` first.",
+            f"these files are pending, and other ones than backfills are among them: "
+            f"{', '.join(pending)}",
+            "Run `migrator apply`: it applies them, and the backfills among them.",
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.chaos.scene import ROLE
+from tests.support.migrator import NO_TRANSACTION
 from tests.support.pgbouncer import pgbouncer
 from tests.support.sessions import Session, blocked, eventually
 from tests.support.terminal import at_terminal
@@ -131,7 +132,7 @@ def test_psql_runs_the_file(folder: Folder, database: Database) -> None:
         ("typing_sessions.name", BY_ID, "has no column name", "id, uid, word, at, day, amount"),
         ("typing_sessions.loose", BY_ID, "typing_sessions.loose is not NOT NULL", "id, uid"),
         ("typing_sessions.many", BY_ID, "many has no unique index of its own", "id, uid"),
-        ("typing_sessions.spot", BY_ID, "spot is of the type double precision", "a time"),
+        ("typing_sessions.spot", BY_ID, "spot is of the type double precision", "a timestamp"),
         (
             "typing_sessions.id",
             BY_ID.replace(":first", ":'first'").replace(":last", ":'last'"),
@@ -195,8 +196,8 @@ def test_a_key_that_does_not_divide_the_rows_is_refused(
         (KEY + "-- migrator: isolation = serializable\n" + BY_ID, "backfill and isolation in one"),
         (KEY + BY_ID + BY_ID, "a backfill is one statement, and the file has 2 statements"),
         (KEY, "a backfill is one statement, and the file has no statement"),
-        (KEY + "SELECT 1;", "a backfill cannot be a SELECT statement"),
-        (KEY + "CREATE TABLE t (id int);", "a backfill cannot be a CREATE statement"),
+        (KEY + "SELECT 1;", "a backfill cannot be this statement: SELECT"),
+        (KEY + "CREATE TABLE t (id int);", "a backfill cannot be this statement: CREATE"),
         (KEY + LAYOUT + " WHERE id >= :first;", "the statement of the backfill has no :last"),
         (KEY + LAYOUT + " WHERE x = ':first' AND x = $$:last$$;", "has no :first"),
         (KEY + LAYOUT + " WHERE id BETWEEN :first AND :'last';", "some variables are in quotes"),
@@ -476,7 +477,7 @@ def test_a_later_file_makes_apply_finish_what_was_left(
     folder.write("003_not_null.sql", "ALTER TABLE typing_sessions ALTER layout SET NOT NULL;")
     refused = migrate("backfill", env=later)
     assert refused.status == 3
-    assert "the migrations before the backfill are pending" in refused.err
+    assert "other ones than backfills are among them" in refused.err
     assert migrate("check", env=later).status == 3
     run = migrate(env=later)
     assert run.status == 0, run.err
@@ -657,3 +658,169 @@ def test_the_metrics_file_says_how_far_it_is(
     assert process.wait().status == 0
     assert "migrator_run_exit_status 0\n" in metrics.read_text()
     assert "migrator_left_backfills 0\n" in metrics.read_text()
+
+
+@pytest.mark.usefixtures("table")
+def test_negative_keys_are_numbers_wherever_they_stand(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write(
+        "002_layout.sql",
+        f"{KEY}{LAYOUT}, many = (id -:first)::bigint % 1000 WHERE id BETWEEN :first AND :last;",
+    )
+    assert migrate().status == 0
+    assert counts(database) == DONE
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE t SET b = ARRAY[:first, :last] WHERE id BETWEEN :first AND :last",
+        "INSERT INTO t SELECT g FROM generate_series(:first, :last) g ON CONFLICT DO NOTHING",
+        "UPDATE t SET b = NULL FROM (SELECT :first AS f, :last AS l) r WHERE id BETWEEN f AND l",
+    ],
+)
+def test_a_statement_that_fits_a_table_with_rows_fits_one_without(
+    migrate: Migrate, folder: Folder, statement: str
+) -> None:
+    folder.write("001_t.sql", "CREATE TABLE t (id bigint PRIMARY KEY, b bigint[]);")
+    folder.write("002_b.sql", f"-- migrator: backfill = t\n{statement};")
+    folder.write("003_t.sql", "INSERT INTO t SELECT generate_series(1, 300);")
+    folder.write("004_b.sql", f"-- migrator: backfill = t\n{statement};")
+    run = migrate()
+    assert run.status == 0, run.err
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "WITH x AS (UPDATE typing_sessions SET id = 1 WHERE id BETWEEN :first AND :last"
+        + " RETURNING id) SELECT count(*) FROM x",
+        "UPDATE looked_at SET id = id + 1 WHERE id BETWEEN :first AND :last",
+        'UPDATE typing_sessions SET U&"\\0069d" = id + 1 WHERE id BETWEEN :first AND :last',
+    ],
+)
+def test_a_key_is_not_changed_in_a_roundabout_way(
+    migrate: Migrate, folder: Folder, database: Database, statement: str
+) -> None:
+    database.execute("SET ROLE app_owner; CREATE VIEW looked_at AS SELECT * FROM typing_sessions")
+    folder.write("002_layout.sql", f"{KEY}{statement};")
+    assert "the statement changes id" in refused(migrate())["message"]
+
+
+def half_done(migrate: Migrate, folder: Folder, database: Database) -> dict[str, Any]:
+    """Run a backfill, 002_layout.sql, so that it is half done; return what is recorded of it."""
+    folder.write("002_layout.sql", f"{KEY}-- migrator: pause = 1s\n{BY_ID}")
+    process = migrate.start(env={"MIGRATOR_HEARTBEAT": "1ms"})
+    process.expect('"backfilling"')
+    process.send_signal(15)
+    assert process.wait().status == 143
+    return filled(database)
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("other", ["003_layout.sql", ""])
+def test_a_half_done_backfill_whose_file_is_gone_is_told(
+    migrate: Migrate, folder: Folder, database: Database, other: str
+) -> None:
+    done = half_done(migrate, folder, database)
+    folder.remove("002_layout.sql")
+    # Renumbered and edited, or only gone.
+    folder.write(other or "004_more.sql", f"{KEY}{BY_ID.replace('qwerty', 'azerty')}")
+    for command in ("apply", "check", "status"):
+        problem = refused(migrate(command))
+        assert problem["file"] == "version 2"
+        assert "was begun and is not finished, but its file is gone" in problem["message"]
+    assert counts(database)[1] == ("qwerty", 100, done["rows"])
+    repaired = migrate("repair", "--yes")
+    assert "version 2: forget that it was begun; the changes that it has made stay" in repaired.out
+    assert migrate().status == 0
+
+
+@pytest.mark.usefixtures("table")
+def test_another_file_with_the_number_of_a_half_done_backfill_is_told(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    done = half_done(migrate, folder, database)
+    folder.remove("002_layout.sql")
+    folder.write("002_more.sql", "CREATE TABLE more (id int);")
+    problem = refused(migrate())
+    assert problem["message"].startswith("is another file than the backfill 2")
+    folder.write("002_layout.sql", f"{KEY}{BY_ID}")
+    folder.remove("002_more.sql")
+    folder.write("003_more.sql", "CREATE TABLE more (id int);")
+    run = migrate()
+    assert run.status == 0, run.err
+    assert run.event("resuming")["rows"] == done["rows"]
+    assert counts(database) == DONE
+
+
+@pytest.mark.usefixtures("table")
+def test_a_file_that_gets_the_number_of_a_left_backfill_is_an_ordinary_one(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    later = {"MIGRATOR_BACKFILL": "later"}
+    folder.write("002_layout.sql", f"{KEY}{BY_ID}")
+    assert migrate(env=later).status == 0
+    folder.remove("002_layout.sql")
+    folder.write("003_layout.sql", f"{KEY}{BY_ID}")
+    text = f"{NO_TRANSACTION}CREATE TABLE more (id int); CREATE INDEX CONCURRENTLY i ON more (x);"
+    folder.write("002_more.sql", text)
+    assert migrate(env=later).status == 1
+    folder.write("002_more.sql", text.replace("(x)", "(id)"))
+    run = migrate(env=later)
+    assert run.status == 0, run.err
+    assert database.execute("SELECT version::int FROM schema_migrations_progress") == [(3,)]
+    assert migrate("backfill").status == 0
+
+
+@pytest.mark.usefixtures("table")
+def test_a_new_name_of_the_key_is_no_other_key(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    half_done(migrate, folder, database)
+    database.execute("ALTER TABLE typing_sessions RENAME id TO number")
+    text = f"{KEY}{BY_ID}".replace("typing_sessions.id", "typing_sessions.number")
+    folder.write("002_layout.sql", text.replace("WHERE id", "WHERE number"))
+    assert "was edited after some of its rows were done" in refused(migrate())["message"]
+    assert migrate("repair", "--yes").status == 0
+    assert migrate().status == 0
+    assert counts(database) == DONE
+
+
+@pytest.mark.usefixtures("table")
+def test_an_error_between_two_ranges_is_that_of_the_file(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write("002_layout.sql", f"{KEY}-- migrator: pause = 1s\n{BY_ID}")
+    process = migrate.start(env={"MIGRATOR_HEARTBEAT": "1ms"})
+    process.expect('"backfilling"')
+    database.execute("ALTER TABLE typing_sessions RENAME id TO number")
+    run = process.wait()
+    assert run.status == 1
+    failed = run.event("migration failed")
+    assert failed["file"] == "002_layout.sql"
+    assert "100 of about 2,000 rows (5 %) of 002_layout.sql stay done" in failed["state"]
+
+
+@pytest.mark.usefixtures("table")
+def test_what_is_half_done_can_be_left_too(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    later = {"MIGRATOR_BACKFILL": "later"}
+    done = half_done(migrate, folder, database)
+    assert done["left_at"] is None
+    assert migrate(env=later).event("left for later")["rows"] == done["rows"]
+    assert filled(database)["left_at"]
+    assert migrate("backfill").status == 0
+    assert counts(database) == DONE
+
+
+@pytest.mark.usefixtures("table")
+def test_the_command_has_nothing_to_do_with_other_files(migrate: Migrate, folder: Folder) -> None:
+    folder.write("002_more.sql", "CREATE TABLE more (id int);")
+    run = migrate("backfill")
+    assert run.status == 0
+    assert run.event("up to date")["applied"] == 0
+    assert migrate("check").status == 3

@@ -10,7 +10,7 @@ from migrator.watch.impact import Impact
 
 
 def ran(seconds: float, statement_s: float, *, waited: bool = False) -> _Ran:
-    return _Ran(Filled("t.id", "9"), seconds, statement_s, waited, Impact())
+    return _Ran(Filled("t.id", "1/1", "9"), seconds, statement_s, waited, Impact())
 
 
 def test_ranges_grow_and_shrink_towards_the_time() -> None:
