@@ -695,8 +695,7 @@ def test_a_statement_that_fits_a_table_with_rows_fits_one_without(
 @pytest.mark.parametrize(
     "statement",
     [
-        "WITH x AS (UPDATE typing_sessions SET id = 1 WHERE id BETWEEN :first AND :last"
-        + " RETURNING id) SELECT count(*) FROM x",
+        "WITH x AS (UPDATE typing_sessions SET id = 1 WHERE id BETWEEN :first AND :last) SELECT 1",
         "UPDATE looked_at SET id = id + 1 WHERE id BETWEEN :first AND :last",
         'UPDATE typing_sessions SET U&"\\0069d" = id + 1 WHERE id BETWEEN :first AND :last',
     ],
