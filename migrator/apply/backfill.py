@@ -322,12 +322,13 @@ class _Run:
         started = time.monotonic()
         times = impact.LockTimes()
         with session.stop.finishing(_GRACE):
-            changed = self._send(of_table, part, times)
+            rows = self._send(of_table, part, times)
+            known = None if filled.changed is None or rows is None else filled.changed + rows
             statement_s = time.monotonic() - started
             after = filled._replace(
                 last=part.last,
                 rows=filled.rows + part.rows,
-                changed=filled.changed + changed,
+                changed=known,
                 ms=self._known_ms + round((time.monotonic() - self._began) * 1000),
             )
             record = filled_sql(session.settings.table, migration, after)
@@ -357,8 +358,11 @@ class _Run:
         session.rollback()
         return False
 
-    def _send(self, of_table: Key, part: Range | None, times: impact.LockTimes) -> int:
-        """Run the statement for a range, or for none; return how many rows it has changed."""
+    def _send(self, of_table: Key, part: Range | None, times: impact.LockTimes) -> int | None:
+        """Run the statement for a range, or for none; return how many rows it has changed.
+
+        None is for a statement that the server does not count.
+        """
         ends = {
             "first": of_table.sql(part.first if part else None),
             "last": of_table.sql(part.last if part else None),
@@ -373,7 +377,7 @@ class _Run:
         )
         if not self._session.reads_utf8:
             self._session.execute("RESET client_encoding")
-        return self._rows.counts[0].rows if 0 in self._rows.counts else 0
+        return self._rows.counts[0].rows if 0 in self._rows.counts else None
 
     def _run_on_nothing(self, of_table: Key) -> bool:
         """Run the statement once for a table without rows, so that its errors come to light.
@@ -423,7 +427,8 @@ class _Run:
             return None
         counts = [*self._rows.counts.values()]
         changed = filled.changed if filled else 0
-        return [Done(duration, self._impact, tuple(_counted(count, changed) for count in counts))]
+        rows = () if changed is None else tuple(_counted(count, changed) for count in counts)
+        return [Done(duration, self._impact, rows)]
 
     def _fail(self, failed: StatementFailed, part: Range | None) -> NoReturn:
         """Raise the error of a run that has failed.

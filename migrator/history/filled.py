@@ -37,7 +37,8 @@ class Filled(NamedTuple):
         last: the last value that is done; None before the first range.
         rows: how many rows of the table the ranges had that are done.
         of: how many rows there were to do when the backfill began, counted or estimated.
-        changed: how many rows the statement has changed, by the server's count.
+        changed: how many rows the statement has changed, by the server's count; None when the
+            server does not count them, as for a change in a WITH before a SELECT.
         ms: for how many milliseconds it has been running, in all runs.
         size: how many rows the next range is to have.
         left_at: when it was left for later first, UTC; None when it was not.
@@ -49,7 +50,7 @@ class Filled(NamedTuple):
     last: str | None = None
     rows: int = 0
     of: int = 0
-    changed: int = 0
+    changed: int | None = 0
     ms: int = 0
     size: int = 0
     left_at: str | None = None

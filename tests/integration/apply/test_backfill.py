@@ -817,6 +817,22 @@ def test_what_is_half_done_can_be_left_too(
 
 
 @pytest.mark.usefixtures("table")
+def test_what_the_server_does_not_count_is_not_told_as_nothing(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    folder.write(
+        "002_layout.sql",
+        f"{KEY}WITH changed AS ({BY_ID.removesuffix(';')} RETURNING 1) SELECT 1 FROM changed",
+    )
+    run = migrate(env={"MIGRATOR_HEARTBEAT": "1ms"})
+    assert run.status == 0, run.err
+    assert run.event("applied")["rows"] == []
+    told = {event["rows_changed"] for event in run.events if event["event"] == "backfilling"}
+    assert told == {None}
+    assert counts(database) == DONE
+
+
+@pytest.mark.usefixtures("table")
 def test_the_command_has_nothing_to_do_with_other_files(migrate: Migrate, folder: Folder) -> None:
     folder.write("002_more.sql", "CREATE TABLE more (id int);")
     run = migrate("backfill")
