@@ -994,7 +994,7 @@ class TestJson:
         folder.write("bad.sql", "SELECT 1;")
         data = self.answer(migrate, "status")
         assert data["pending"] == 2
-        more = {"state", "statements", "statements_done", "left", "checkpoint"}
+        more = {"state", "statements", "statements_done", "left", "backfill", "checkpoint"}
         keys = ROW | more | {"recorded_version", "recorded_file"}
         assert all(entry.keys() == keys for entry in data["migrations"])
         assert [entry["state"] for entry in data["migrations"]] == ["edited", "pending", "pending"]
@@ -1006,6 +1006,7 @@ class TestJson:
             "version": versions(one_applied)[-1],
             "up_to_date": False,
             "pending": ["002_pets.sql", "010_index.sql"],
+            "left": [],
         }
 
     def test_plan(self, migrate: Migrate, one_applied: Database) -> None:
@@ -1020,6 +1021,7 @@ class TestJson:
                 "statements_done": None,
                 "transaction": True,
                 "left": None,
+                "backfill": None,
                 "checkpoint": None,
                 "stands_for": [],
             },
@@ -1031,6 +1033,7 @@ class TestJson:
                 "statements_done": None,
                 "transaction": False,
                 "left": None,
+                "backfill": None,
                 "checkpoint": None,
                 "stands_for": [],
             },
@@ -1040,7 +1043,7 @@ class TestJson:
         folder.write("003_bad.sql", "SELECT 'x")
         data = self.answer(migrate, "validate")
         keys = {"version", "file", "description", "checksum", "statements", "transaction"}
-        keys |= {"checkpoint"}
+        keys |= {"backfill", "checkpoint"}
         assert all(entry.keys() == keys for entry in data["migrations"])
         [problem] = data["problems"]
         assert problem.keys() == PROBLEM

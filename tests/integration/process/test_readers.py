@@ -23,6 +23,7 @@ ARGUMENTS = {
 FOR_PROGRAMS = [
     (),
     ("apply",),
+    ("backfill",),
     ("--single-transaction",),
     ("check", "--wait"),
     ("--check", "--wait", "5s"),
@@ -32,7 +33,11 @@ FOR_PROGRAMS = [
     ("apply", "--oops"),
 ]
 FOR_PEOPLE = [
-    *(ARGUMENTS.get(name, (name,)) for name in commands.names() if name != commands.DEFAULT),
+    *(
+        ARGUMENTS.get(name, (name,))
+        for name in commands.names()
+        if name not in (commands.DEFAULT, "backfill")
+    ),
     ("--current",),
     ("--check",),
     ("--dry-run",),
