@@ -422,8 +422,8 @@ class LogSettings(NamedTuple):
     format: str = _setting(
         "MIGRATOR_LOG_FORMAT",
         _choice("auto", "json", "console"),
-        "The format of the log: json, console or auto. auto means console, but json for apply and "
-        "check --wait if stderr is no terminal and CI is not set.",
+        "The format of the log: json, console or auto. auto means console, but json for apply, "
+        "backfill and check --wait if stderr is no terminal and CI is not set.",
         default="auto",
     )
     level: str = _setting(
