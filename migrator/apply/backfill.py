@@ -301,6 +301,7 @@ class _Run:
         self._recorded = after.json
         self._impact = impact.merged([self._impact, ran.impact])
         state.filled = after
+        state.ranges += 1
         state.losses, state.writable_by = 0, None
         state.unflushed.add(self._migration.version)
         self._tell(after)

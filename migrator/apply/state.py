@@ -73,6 +73,7 @@ class RunState:
             not known.
         filled: how far the running backfill is; None when that is not known, or before its first
             range.
+        ranges: how many ranges of backfills this run has committed.
         left: the backfills that were left for later, in this order.
         tell: is called from time to time with a running backfill, and with how far it is.
     """
@@ -95,6 +96,7 @@ class RunState:
         self.told: set[tuple[str, str]] = set()
         self.steps: int | None = None
         self.filled: Filled | None = None
+        self.ranges = 0
         self.left: Sequence[Migration] = ()
         self.tell: Callable[[Migration, Filled], None] = _tell_nobody
 
@@ -212,7 +214,7 @@ class RunState:
     @property
     def _without_half_done(self) -> str:
         """The words for the state, without "applied nothing" next to statements that are done."""
-        half_done = self.steps or (self.filled and self.filled.rows)
+        half_done = self.steps or self.ranges or (self.filled and self.filled.rows)
         if half_done and self.known and not self.applied:
             return f"the database is at version {self.current}"
         return str(self)
