@@ -36,7 +36,7 @@ def note(session: Session, history: History, plan: Plan, state: RunState) -> Non
         if not (begun := plan.progress.get(migration.version)) or not left_since(begun.backfill)
     ]
     if new and (history.rows or state.applied):
-        sql = left_sql(session.settings.table, new)
+        sql = left_sql(session.settings.table, state.left, new)
 
         def attempt(_: int) -> None:
             lock.begin_own(session)

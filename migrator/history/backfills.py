@@ -44,7 +44,7 @@ def filled_sql(table: Table, migration: Migration, filled: Filled) -> str:
     )
 
 
-def left_sql(table: Table, migrations: Sequence[Migration]) -> str:
+def left_sql(table: Table, left: Sequence[Migration], new: Sequence[Migration]) -> str:
     """Return the SQL that records since when backfills are left for later.
 
     What is recorded of others that were left, and not begun, is removed: their files have another
@@ -52,16 +52,17 @@ def left_sql(table: Table, migrations: Sequence[Migration]) -> str:
 
     Args:
         table: the history table.
-        migrations: the backfills of which that is not recorded yet.
+        left: the backfills that are left.
+        new: those of them of which that is not recorded yet.
     """
     now = "pg_catalog.statement_timestamp() AT TIME ZONE 'UTC'"
     progress = progress_table(table).quoted
-    versions = ", ".join(str(migration.version) for migration in migrations)
+    versions = ", ".join(str(migration.version) for migration in left)
     at = f"pg_catalog.to_char({now}, 'YYYY-MM-DD HH24:MI:SS')"
     rows = ", ".join(
         f"({migration.version}, '{migration.checksum}', 0,"
         f" json_build_object('left_at', {at})::text, {now})"
-        for migration in migrations
+        for migration in new
     )
     return (
         f"DELETE FROM {progress} WHERE running IS NULL AND statements = 0"

@@ -468,6 +468,22 @@ def test_it_is_left_for_later_and_done_by_a_command(
 
 
 @pytest.mark.usefixtures("table")
+def test_since_when_a_backfill_is_left_stays_known_when_another_one_comes(
+    migrate: Migrate, folder: Folder, database: Database
+) -> None:
+    later = {"MIGRATOR_BACKFILL": "later"}
+    folder.write("002_layout.sql", f"{KEY}{BY_ID}")
+    assert migrate(env=later).status == 0
+    since = '{"left_at": "2026-01-31 09:30:00"}'
+    database.execute(f"UPDATE schema_migrations_progress SET backfill = '{since}'")
+    folder.write("003_layout.sql", f"{KEY}{BY_ID}")
+    assert migrate(env=later).status == 0
+    assert filled(database) == json.loads(since)
+    [(count,)] = database.execute("SELECT count(*)::int FROM schema_migrations_progress")
+    assert count == 2
+
+
+@pytest.mark.usefixtures("table")
 def test_a_later_file_makes_apply_finish_what_was_left(
     migrate: Migrate, folder: Folder, database: Database
 ) -> None:
