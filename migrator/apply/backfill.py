@@ -23,10 +23,9 @@ from migrator.history.backfills import filled_sql, recorded_sql
 from migrator.history.filled import Filled, filled_of, left_since
 from migrator.history.progress import finish_sql, read_progress
 from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
-from migrator.process.errors import MigratorError, Problem, ProblemsFound
+from migrator.process.errors import Problem, ProblemsFound
 from migrator.process.log import get_logger, is_live, show_live
 from migrator.process.terminal import one_line
-from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers, retry, sqlstate
 from migrator.server.notices import PRIVATE
 from migrator.server.session import Diagnosis, ServerError
@@ -34,7 +33,7 @@ from migrator.watch import heartbeat, impact
 from migrator.watch.standbys import Standbys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from migrator.apply.key import Key, Range
     from migrator.apply.state import RunState
@@ -105,38 +104,7 @@ def resume(
     directive = migration.directives.backfill
     if directive is None:
         raise AssertionError(f"{migration.file} is no backfill")  # a fault of ours
-    state.filled = None
-    known = _begin(session, migration, fingerprint)
-    if known is None:
-        return None
-    return _Run(session, migration, directive, fingerprint, state).make(known)
-
-
-def _begin(session: Session, migration: Migration, fingerprint: Fingerprint) -> _Known | None:
-    """Make the table of the progress, and read it; None when the history has changed."""
-
-    def attempt(_: int) -> _Known | None:
-        lock.begin_own(session)
-        columns = session.query(f"SELECT {fingerprint_sql(session.settings.table)}")[0]
-        if read_fingerprint(columns) != fingerprint:
-            session.rollback()
-            return None
-        try:
-            read_progress(session, migration)  # refuses a file that was edited
-        except ProblemsFound:
-            session.rollback()
-            raise
-        [(text,)] = session.query(f"SELECT {recorded_sql(session.settings.table, migration)}")
-        session.execute(durability.COMMIT_WITHOUT_WAITING)
-        return _Known(text)
-
-    return retry.until_it_succeeds(session, attempt)
-
-
-class _Known(NamedTuple):
-    """What the progress table says of the file; None for nothing."""
-
-    text: str | None
+    return _Run(session, migration, directive, fingerprint, state).make()
 
 
 class _Ran(NamedTuple):
@@ -180,11 +148,12 @@ class _Run:
         self._recorded: str | None = None  # what the progress table has
         self._known_ms = 0  # how long earlier runs took
 
-    def make(self, known: _Known) -> list[Done] | None:
+    def make(self) -> list[Done] | None:
         """Run the ranges that are left, and record the file; None when a new plan is needed."""
-        self._recorded = known.text
+        if not retry.until_it_succeeds(self._session, self._begin):
+            return None
         of_table = key.find(self._session, self._migration)
-        filled = filled_of(known.text)
+        filled = filled_of(self._recorded)
         if filled is None:
             filled = self._start(of_table)
         elif filled.key != str(of_table) and filled.place != of_table.place:
@@ -210,6 +179,23 @@ class _Run:
             if after is None:
                 return None
             filled = after
+
+    def _begin(self, _: int) -> bool:
+        """Make the table of the progress, and read it; False when the history has changed."""
+        session, table = self._session, self._session.settings.table
+        lock.begin_own(session)
+        columns = session.query(f"SELECT {fingerprint_sql(table)}")[0]
+        if read_fingerprint(columns) != self._fingerprint:
+            session.rollback()
+            return False
+        try:
+            read_progress(session, self._migration)  # refuses a file that was edited
+        except ProblemsFound:
+            session.rollback()
+            raise
+        [(self._recorded,)] = session.query(f"SELECT {recorded_sql(table, self._migration)}")
+        session.execute(durability.COMMIT_WITHOUT_WAITING)
+        return True
 
     def _start(self, of_table: Key) -> Filled | None:
         """Return the beginning of a backfill, with its end; None for an empty table."""
@@ -256,34 +242,19 @@ class _Run:
         """
         session, migration = self._session, self._migration
         known = blockers.open_transactions(session)
-        deadline = time.monotonic() + session.settings.lock_wait
 
-        def attempt(_: int) -> None:
-            if known and (still := blockers.open_transactions(session, known)):
-                raise _Older(tuple(still.values()))
+        def find() -> Collection[Blocker]:
+            return blockers.open_transactions(session, known).values() if known else ()
 
-        def again(error: MigratorError, tries: int) -> Again | None:
-            if not isinstance(error, _Older):
-                return None
-            return Again(
-                pause=short_pause(tries),
-                reason=[blocker.pid for blocker in error.others],
-                event="waiting for older transactions",
-                facts=lambda: {
-                    "file": migration.file,
-                    "blocked_by": [str(blocker) for blocker in error.others],
-                },
-            )
-
-        try:
-            until_done(attempt, again, session.stop, deadline)
-        except _Older as older:
+        facts = {"file": migration.file}
+        event = "waiting for older transactions"
+        if others := blockers.wait_until_gone(session, find, event, facts):
             message = (
                 f"an older transaction was open for all of {session.settings.lock_wait:g} s, and "
                 "it may still add rows that the backfill would miss"
             )
             diagnosis = Diagnosis(sqlstate.LOCK_NOT_AVAILABLE, message)
-            self._fail(StatementFailed(diagnosis, migration, 0, blockers=older.others), None)
+            self._fail(StatementFailed(diagnosis, migration, 0, blockers=others), None)
 
     def _next(self, of_table: Key, part: Range, filled: Filled) -> Filled | None:
         """Run a range; return how far the backfill is then, or None when a new plan is needed."""
@@ -498,14 +469,6 @@ class _Run:
                     standbys=lag.standbys,
                 )
             self._session.stop.sleep(_LAG_LOOK)
-
-
-class _Older(MigratorError):
-    """Transactions are open that are older than the backfill."""
-
-    def __init__(self, others: tuple[Blocker, ...]) -> None:
-        super().__init__("an older transaction is open")
-        self.others = others
 
 
 def rendered(migration: Migration, ends: dict[str, str]) -> statements.Rendered:

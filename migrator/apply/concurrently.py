@@ -12,10 +12,8 @@ from migrator.failure.place import StatementFailed
 from migrator.files.statement import not_in_transaction, target
 from migrator.history import lock
 from migrator.history.progress import Reached, progress_sql
-from migrator.process.errors import MigratorError
 from migrator.process.log import get_logger
 from migrator.process.names import server_time
-from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import blockers, sqlstate
 from migrator.server.session import Diagnosis, ServerError
 from migrator.watch import impact, observer
@@ -131,45 +129,20 @@ def _wait_for_others(session: Session, migration: Migration, index: int, command
     Raises:
         StatementFailed: the other session did not end within `lock_wait`.
     """
-    settings = session.settings
-    deadline = time.monotonic() + settings.lock_wait
-    line = migration.place(migration.statements[index].start)[0]
 
-    def attempt(_: int) -> None:
+    def find() -> tuple[Blocker, ...]:
         before = _look(session, migration, index, command)
-        if others := blockers.changing(session, before.relations if before else []):
-            raise _Busy(others)
+        return blockers.changing(session, before.relations if before else [])
 
-    def again(error: MigratorError, tries: int) -> Again | None:
-        if not isinstance(error, _Busy):
-            return None
-        return Again(
-            pause=short_pause(tries),
-            reason=[blocker.pid for blocker in error.others],
-            event="waiting for another change of the table",
-            facts=lambda: {
-                "file": migration.file,
-                "line": line,
-                "blocked_by": [str(blocker) for blocker in error.others],
-            },
-        )
-
-    try:
-        until_done(attempt, again, session.stop, deadline)
-    except _Busy as busy:
+    line = migration.place(migration.statements[index].start)[0]
+    facts = {"file": migration.file, "line": line}
+    event = "waiting for another change of the table"
+    if others := blockers.wait_until_gone(session, find, event, facts):
         diagnosis = Diagnosis(
             sqlstate.LOCK_NOT_AVAILABLE,
-            f"another session was changing the table for all of {settings.lock_wait:g} s",
+            f"another session was changing the table for all of {session.settings.lock_wait:g} s",
         )
-        raise StatementFailed(diagnosis, migration, index, blockers=busy.others) from None
-
-
-class _Busy(MigratorError):
-    """Other sessions build or drop an index of the table, or change its schema."""
-
-    def __init__(self, others: tuple[Blocker, ...]) -> None:
-        super().__init__("another session is changing the table")
-        self.others = others
+        raise StatementFailed(diagnosis, migration, index, blockers=others)
 
 
 def _drop_leftovers(

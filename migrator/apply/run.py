@@ -268,10 +268,9 @@ def _of_run(plan: Plan, files: _Files, state: RunState) -> Plan:
     state.left = ()
     if files.backfills is Backfills.IN_PLACE or not plan.pending:
         return plan
-    from migrator.history.filled import at_end  # noqa: PLC0415 - few runs ask for it
+    from migrator.history.filled import divided  # noqa: PLC0415 - few runs ask for it
 
-    left = at_end(plan.pending)
-    others = plan.pending[: len(plan.pending) - len(left)]
+    others, left = divided(plan.pending)
     if files.backfills is Backfills.LATER:
         state.left = left
         return plan._replace(pending=others)

@@ -90,7 +90,6 @@ def resume(
         MigrationFailed: a statement failed; the statements before it stay done.
     """
     table = session.settings.table
-    state.steps = None
     lock.acquire(session)
     try:
         columns = session.query(f"SELECT {fingerprint_sql(table)}")[0]

@@ -105,8 +105,7 @@ def _wait(context: Context) -> tuple[Plan, Sequence[Migration]]:
             plan = context.plan(session, folder, of_run=True)
             context.require_agreement(session, plan)
         if context.settings.backfill_later:
-            left = filled.at_end(plan.pending)
-            now = plan.pending[: len(plan.pending) - len(left)]
+            now, left = filled.divided(plan.pending)
             plan = plan._replace(pending=now)
         else:
             left = ()

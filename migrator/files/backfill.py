@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 KEY = "backfill"
 BATCH_TIME, PAUSE, MAX_LAG = "batch-time", "pause", "max-lag"
-DIRECTIVES = (KEY, BATCH_TIME, PAUSE, MAX_LAG)
 EXAMPLE = "`-- migrator: backfill = typing_sessions.id`"
 FORM = (
     "Write one UPDATE, DELETE, INSERT or MERGE, with WHERE … id BETWEEN :first AND :last; or, for "
@@ -34,9 +33,6 @@ _SHORTEST_BATCH = 0.01  # seconds; less is spent on beginning and ending a range
 _AFTER_SET = ("FROM", "WHERE", "WHEN", "RETURNING")
 _NAME = re.compile(r'(?:[uU]&)?"(?:[^"]|"")+"|[^\W\d][\w$]*')
 _ESCAPED = re.compile(r"\\(?:([0-9A-Fa-f]{4})|\+([0-9A-Fa-f]{6}))")
-_LOWER = str.maketrans(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
-)  # as the server folds a name
 
 
 class Backfill(NamedTuple):
@@ -81,7 +77,7 @@ def read_header(
     """Read the directives of a backfill.
 
     Args:
-        directives: those with the names of `DIRECTIVES`: offset, name and value of each.
+        directives: those of a backfill: offset, name and value of each.
 
     Returns:
         The backfill, and what is wrong with the directives; None when something is.
@@ -151,9 +147,7 @@ def _folded(name: str) -> str:
     if name[:3].upper() == 'U&"':
         inside = name[3:-1].replace('""', '"')
         return _ESCAPED.sub(lambda match: chr(int(match[1] or match[2], 16)), inside)
-    if name.startswith('"'):
-        return name[1:-1].replace('""', '"')
-    return name.translate(_LOWER)
+    return scanner.folded(name)
 
 
 def variables(source: str, statement: Statement) -> list[Variable]:

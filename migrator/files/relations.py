@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
 from migrator.files import scanner
 
-_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _IDENTIFIER = re.compile(rf'(?:{scanner.WORD})\Z|"')
 _MOST_TOKENS = 10_000  # of a statement that are read; more have long lists of values
 _FEW_TOKENS = 16  # enough for the name of what a statement changes
@@ -91,7 +89,7 @@ def relations(source: str, start: int, end: int) -> Relations:
     plain = _PLAIN.match(source, start, end)
     looks = scanner.mentions(source, plain.end() if plain else start, end, _LOOKING)
     if plain and not looks:  # many statements are like this, and reading every token takes longer
-        name = Name(None, _folded(plain[2]))
+        name = Name(None, scanner.folded(plain[2]))
         return Relations(plain[2], frozenset() if plain[1][0] in "Ii" else frozenset({name}))
     tokens = scanner.tokens_between(source, start, end)
     reader = _Reader(list(islice(tokens, _MOST_TOKENS if looks else _FEW_TOKENS)))
@@ -144,16 +142,16 @@ class _Reader:
                 self._expressions.add(expression)
                 self._next_expression = ""
                 if self._words[at + 1] == ",":
-                    self._next_expression = _folded(self._tokens[at + 2])
+                    self._next_expression = scanner.folded(self._tokens[at + 2])
         elif word == ";":
             self._lists, self._functions, self._bodies = [False], [False], [""]
             self._expressions.clear()
         elif word in _AFTER_LIST:
             self._lists[-1] = False
         elif word == "WITH":
-            self._next_expression = _folded(self._tokens[at + 1])
+            self._next_expression = scanner.folded(self._tokens[at + 1])
         elif word == "RECURSIVE":  # the expression can name itself
-            self._next_expression = _folded(self._tokens[at + 1])
+            self._next_expression = scanner.folded(self._tokens[at + 1])
             self._expressions.add(self._next_expression)
 
     def _is_before_read(self, word: str, before: str) -> bool:
@@ -175,7 +173,7 @@ class _Reader:
         parts, after = self._parts(at)
         # What a parenthesis follows is a function.
         if parts and self._words[after] != "(":
-            names = [_folded(part) for part in parts]
+            names = [scanner.folded(part) for part in parts]
             schema = names[-2] if len(names) > 1 else None
             if schema or names[-1] not in self._expressions:
                 self.names.append(Name(schema, names[-1]))
@@ -203,9 +201,3 @@ def _is_before_changed(word: str, before: str) -> bool:
     if word == "UPDATE":
         return before not in _BEFORE_READ[word]
     return word == "INTO" or (word == "FROM" and before == "DELETE")
-
-
-def _folded(identifier: str) -> str:
-    if identifier.startswith('"'):
-        return identifier[1:-1].replace('""', '"')
-    return identifier.translate(_LOWER)

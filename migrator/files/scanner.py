@@ -137,6 +137,7 @@ _RESTRICT = r"\\(?:un)?restrict[ \t]++[A-Za-z0-9]++[ \t\r]*+(?=\n|\Z)"
 _COMMAND = r"\\([;:]|[^\s\\]*+)"
 _COPY_COMMAND = r"(?i)\\copy\s[^\n]*\sfrom\s+stdin\b"
 UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _OPERATOR = frozenset("+-*/<>=~!@#%^&|`?:.")  # what the server may read as one token
 _LOOK = 100_000  # how many characters `mentions` searches at a time
 INSERT = "INSERT INTO "  # how nearly all statements of a large file begin
@@ -271,6 +272,13 @@ def comments(source: str, pos: int, end: int) -> Iterator[tuple[int, str]]:
             pos = _line_end(source, after, end)
         else:
             pos = after + 1
+
+
+def folded(identifier: str) -> str:
+    """Return an identifier, quoted or not, as the server knows it, but of any length."""
+    if identifier.startswith('"'):
+        return identifier[1:-1].replace('""', '"')
+    return identifier.translate(_LOWER)
 
 
 def place(source: str, offset: int) -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.files import scanner
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
 # The first words of most statements. One match finds them faster than reading token by token.
 _PLAIN_WORDS = re.compile(rf"(?>(?:{scanner.WORD}){scanner.SPACE}*+){{1,4}}+")
-_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _UPPER_SPACED = scanner.UPPER | str.maketrans(scanner.SPACES, " " * len(scanner.SPACES))
 
 _CONTROLS: dict[tuple[str, ...], str | None] = {
@@ -205,8 +203,7 @@ def _keeps(savepoints: list[str], name: str, savepoint: str) -> bool:
     """
     if name not in ("SAVEPOINT", "RELEASE", "ROLLBACK TO"):
         return False
-    quoted = savepoint.startswith('"')
-    savepoint = savepoint[1:-1].replace('""', '"') if quoted else savepoint.translate(_LOWER)
+    savepoint = scanner.folded(savepoint)
     if name == "SAVEPOINT":
         savepoints.append(savepoint)
     elif savepoint not in savepoints:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.process.errors import Problem, ProblemsFound
@@ -13,18 +12,6 @@ if TYPE_CHECKING:
 
     from migrator.files.migration import Migration
     from migrator.history.progress import HalfDone
-
-
-NOTHING: Mapping[str, object] = MappingProxyType(
-    {
-        "rows": 0,
-        "of": None,
-        "percent": None,
-        "rows_changed": 0,
-        "rows_per_s": None,
-        "left_s": None,
-    }
-)
 
 
 class Filled(NamedTuple):
@@ -62,8 +49,8 @@ class Filled(NamedTuple):
 
     @property
     def total(self) -> int | None:
-        """How many rows there are to do; None when there are more than was estimated."""
-        return self.of if self.rows <= self.of else None
+        """How many rows there are to do; None before that is known, and when there are more."""
+        return self.of if max(self.rows, 1) <= self.of else None
 
     @property
     def percent(self) -> float | None:
@@ -97,6 +84,9 @@ class Filled(NamedTuple):
         if self.total is None:
             return f"{self.rows:,} rows, more than the {self.of:,} that were expected,"
         return f"{self.rows:,} of about {self.total:,} rows ({self.percent:g} %)"
+
+
+_NOT_BEGUN = Filled(key="", place="", end="")
 
 
 def filled_of(text: str | None) -> Filled | None:
@@ -164,7 +154,7 @@ def state_of(
     if migration.directives.backfill is None:
         return None
     filled = filled_of(half_done.backfill) if half_done else None
-    return {"later": later, **(filled.data if filled else NOTHING)}
+    return {"later": later, **(filled or _NOT_BEGUN).data}
 
 
 def in_words(state: Mapping[str, Any]) -> str:
@@ -178,7 +168,14 @@ def in_words(state: Mapping[str, Any]) -> str:
 
 def at_end(pending: Sequence[Migration]) -> tuple[Migration, ...]:
     """Return the backfills after which no other file comes: those that can be left for later."""
-    count = 0
-    while count < len(pending) and pending[-1 - count].directives.backfill:
-        count += 1
-    return tuple(pending[len(pending) - count :])
+    return divided(pending)[1]
+
+
+def divided(
+    pending: Sequence[Migration],
+) -> tuple[tuple[Migration, ...], tuple[Migration, ...]]:
+    """Return the pending files before those that can be left for later, and these."""
+    first = len(pending)
+    while first and pending[first - 1].directives.backfill:
+        first -= 1
+    return tuple(pending[:first]), tuple(pending[first:])

@@ -19,6 +19,7 @@ from migrator.failure.describe import Situation, describe
 from migrator.failure.place import StatementFailed
 from migrator.files import scanner
 from migrator.history import lock, rebuild, repeatables
+from migrator.history.filled import at_end
 from migrator.history.plan import plan_of, plan_problems
 from migrator.history.progress import own_tables
 from migrator.history.repeatables import MOST_RUNS, ensure_table
@@ -134,12 +135,11 @@ def rehearse(settings: Settings, folder: Folder, stop: Stop) -> Rehearsal:
         transaction = _Transaction(session, history.fingerprint)
         failure = None
         try:
-            for index, migration in enumerate(plan.pending):
-                later = any(not each.directives.backfill for each in plan.pending[index:])
+            last = at_end(plan.pending)
+            for migration in plan.pending:
                 if migration.directives.backfill:
-                    transaction.rehearse_backfill(
-                        migration, plan.half_done.get(migration.version), whole=later
-                    )
+                    half_done = plan.half_done.get(migration.version)
+                    transaction.rehearse_backfill(migration, half_done, whole=migration not in last)
                 else:
                     transaction.rehearse(migration)
             if folder.repeatables:

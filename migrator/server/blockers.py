@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
+from migrator.process.errors import MigratorError
 from migrator.process.log import redact
+from migrator.process.waiting import Again, short_pause, until_done
 from migrator.server import lock_modes
 from migrator.server.activity import Blocker
 from migrator.server.session import relation_name, sendable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Any
 
     from migrator.server.session import Session
@@ -180,6 +183,56 @@ def open_transactions(session: Session, known: Collection[str] | None = None) ->
     arguments = {"known": None if known is None else list(known)}
     rows = session.query(_OLDER, arguments, as_login=True)
     return {number: _blockers([row])[0] for *row, number in rows}
+
+
+def wait_until_gone(
+    session: Session,
+    find: Callable[[], Collection[Blocker]],
+    event: str,
+    facts: Mapping[str, object],
+) -> tuple[Blocker, ...]:
+    """Wait until no session is in the way any more, at most for `lock_wait`.
+
+    Args:
+        session: is asked whether a signal has arrived.
+        find: returns the sessions that are in the way.
+        event: the event of the log that tells of the wait.
+        facts: the other keys of it; the sessions are added.
+
+    Returns:
+        The sessions that were still in the way at the end; empty when none was.
+
+    Raises:
+        Interrupted: a signal has arrived.
+    """
+
+    def attempt(_: int) -> None:
+        if others := find():
+            raise _InTheWay(tuple(others))
+
+    def again(error: MigratorError, tries: int) -> Again | None:
+        if not isinstance(error, _InTheWay):
+            return None
+        return Again(
+            pause=short_pause(tries),
+            reason=[blocker.pid for blocker in error.others],
+            event=event,
+            facts=lambda: {**facts, "blocked_by": [str(blocker) for blocker in error.others]},
+        )
+
+    try:
+        until_done(attempt, again, session.stop, time.monotonic() + session.settings.lock_wait)
+    except _InTheWay as still:
+        return still.others
+    return ()
+
+
+class _InTheWay(MigratorError):
+    """Other sessions are in the way."""
+
+    def __init__(self, others: tuple[Blocker, ...]) -> None:
+        super().__init__("other sessions are in the way")
+        self.others = others
 
 
 def holder_of(session: Session, name: str, key: int) -> Blocker | None:

@@ -12,7 +12,6 @@ from migrator.files import scanner
 _MOST_PARTS = 3  # of a name: the database, the schema, the table
 _PARTS_END = 10  # tokens in which a name ends
 _LONGEST_START = 2000  # tokens in which the verb and the table of a statement are
-_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
 _NAME = re.compile(rf'(?:{scanner.WORD})\Z|"')
 _AFTER_WITH = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE")
@@ -106,8 +105,5 @@ def _name(tokens: list[str]) -> tuple[str, str]:
         parts, rest = [*parts, *(rest[1:2] or [""])], rest[2:]
     if not parts or len(parts) > _MOST_PARTS or not all(map(_NAME.match, parts)):
         return "", ""
-    names = [
-        part[1:-1].replace('""', '"') if part.startswith('"') else part.translate(_LOWER)
-        for part in parts
-    ]
+    names = [scanner.folded(part) for part in parts]
     return ("", *names)[-2], names[-1]
