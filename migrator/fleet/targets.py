@@ -374,7 +374,9 @@ def _checked(targets: list[Target], mistakes: list[str], where: str) -> list[Tar
         shown = mistakes[:_MOST_MISTAKES]
         more = len(mistakes) - len(shown)
         also = [f"and {more} more"] if more else []
-        raise UsageError("\n".join(visible(f"{where}: {one}") for one in (*shown, *also)), _EXAMPLES)
+        raise UsageError(
+            "\n".join(visible(f"{where}: {one}") for one in (*shown, *also)), _EXAMPLES
+        )
     if not targets:
         raise UsageError(f"{where}: there are no targets", _EXAMPLES)
     return targets

@@ -67,9 +67,7 @@ def test_each_target_has_each_file_once_whatever_strikes(
     path = tmp_path / "targets"
     away = "host=127.0.0.1 port=1"
     path.write_text(
-        "".join(
-            f"t{n} schema=t{n} {away if f't{n}' == AWAY else ''}\n" for n in range(TARGETS)
-        )
+        "".join(f"t{n} schema=t{n} {away if f't{n}' == AWAY else ''}\n" for n in range(TARGETS))
     )
     strikes = [chance.choice(STRIKES) for _ in range(4)]
     struck = 0

@@ -10,8 +10,9 @@ from migrator.process.errors import DatabaseUnavailable, Interrupted, LockUnavai
 
 
 def one(name: str, status: int | None = 0, **more: object) -> Result:
-    state = State.NOT_BEGUN if status is None else state_of(status, None)
-    return Result(name, state, status, **more)._replace()  # type: ignore[arg-type]
+    away = DatabaseUnavailable("away") if status == 4 else None
+    state = State.NOT_BEGUN if status is None else state_of(status, away)
+    return Result(name, state, status, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -90,4 +91,7 @@ def test_the_same_failure_is_told_once() -> None:
 
 
 def test_a_name_within_a_word_is_no_name() -> None:
-    assert results.without_names("users of a at a", ["a", "user"]) == "users of … at …"
+    words = "a file of user and users, in \"a\" or schema a, 'a.t'"
+    assert results.without_names(words, ["a", "user"]) == (
+        "a file of … and users, in \"…\" or schema …, '….t'"
+    )
