@@ -58,7 +58,7 @@ def run(context: Context, command: Command) -> int:
     if not settings.target and command.on_targets is None:
         raise UsageError(
             f"migrator {command.name} is for one database, and {_source(settings)} has many",
-            f"Choose one with --target NAME; {given_as('MIGRATOR_TARGET')} is the variable.",
+            "Choose one with --target NAME, or with the variable MIGRATOR_ONE_TARGET.",
         )
     found = _find(context)
     if settings.target:
@@ -91,7 +91,7 @@ def _find(context: Context) -> list[Target]:
         require_database(settings, context.environ)
         return lists.ask_targets(settings, settings.targets_query, context.stop)
     raise UsageError(
-        f"{given_as('MIGRATOR_TARGET')}={settings.target!r}, and nothing says what the targets are",
+        f"{given_as('MIGRATOR_ONE_TARGET')}={settings.target!r}, and nothing says what the targets are",
         "Name the list with --targets FILE, or ask for it with --targets-query SQL.",
     )
 

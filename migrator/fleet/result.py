@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.process import errors
-from migrator.process.errors import DatabaseUnavailable, Interrupted
+from migrator.process.errors import DatabaseUnavailable, Interrupted, NotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,8 @@ def state_of(status: int, error: MigratorError | None) -> State:
         return State.INTERRUPTED
     if status == errors.PENDING:
         return State.PENDING
-    return State.NOT_REACHED if isinstance(error, DatabaseUnavailable) else State.FAILED
+    reached = isinstance(error, NotAllowed) or not isinstance(error, DatabaseUnavailable)
+    return State.FAILED if reached else State.NOT_REACHED
 
 
 def status_of(results: Sequence[Result]) -> int:

@@ -6,7 +6,13 @@ import pytest
 
 from migrator.fleet import result as results
 from migrator.fleet.result import Result, State, state_of
-from migrator.process.errors import DatabaseUnavailable, Interrupted, LockUnavailable, UsageError
+from migrator.process.errors import (
+    DatabaseUnavailable,
+    Interrupted,
+    LockUnavailable,
+    NotAllowed,
+    UsageError,
+)
 
 
 def one(name: str, status: int | None = 0, **more: object) -> Result:
@@ -45,6 +51,7 @@ def test_a_signal_is_the_exit_status_of_all() -> None:
         (3, None, State.PENDING),
         (5, None, State.FAILED),
         (4, DatabaseUnavailable("away"), State.NOT_REACHED),
+        (4, NotAllowed("a right is missing"), State.FAILED),
         (6, LockUnavailable("locked"), State.FAILED),
         (2, UsageError("wrong"), State.FAILED),
         (143, Interrupted(15), State.INTERRUPTED),
