@@ -248,13 +248,14 @@ class _Many:
         )
 
     def _show_json(self, results: Sequence[Result], status: int, total: int) -> None:
-        data = {
-            **results_of.data(results, total),
-            "status": status,
-            "results": [_data(result) for result in results],
-        }
-        text = json.dumps(redacted(data), ensure_ascii=False, indent=2)
-        self._context.say(json_text(text) + "\n", as_it_is=True)
+        whole = _json({**results_of.data(results, total), "status": status, "results": []})
+        before, after = whole.rsplit("[]", 1)
+        # One target at a time, because the text of ten thousand takes more memory than they do.
+        for number, result in enumerate(results):
+            text = _json(_data(result)).replace("\n", "\n    ")
+            self._context.say(f"{',' if number else f'{before}['}\n    {text}", as_it_is=True)
+        end = "\n  ]" if results else f"{before}[]"
+        self._context.say(f"{end}{after}\n", as_it_is=True)
 
     def _tell_github(self, results: Sequence[Result], told: str) -> None:
         environ = self._context.environ
@@ -329,6 +330,10 @@ class _OneOfMany(Context):
             self.applied = len(result.applied)
         elif not isinstance(result, Exception):
             self.version, self.applied = result.current, len(result.applied)
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json_text(json.dumps(redacted(data), ensure_ascii=False, indent=2))
 
 
 def _words(error: MigratorError | None) -> str:
