@@ -90,8 +90,9 @@ def _find(context: Context) -> list[Target]:
     if settings.targets_query:
         require_database(settings, context.environ)
         return lists.ask_targets(settings, settings.targets_query, context.stop)
+    one = f"{given_as('MIGRATOR_ONE_TARGET')}={settings.target!r}"
     raise UsageError(
-        f"{given_as('MIGRATOR_ONE_TARGET')}={settings.target!r}, and nothing says what the targets are",
+        f"{one}, and nothing says what the targets are",
         "Name the list with --targets FILE, or ask for it with --targets-query SQL.",
     )
 

@@ -213,8 +213,9 @@ def named(targets: Sequence[Target], name: str) -> Target:
     from migrator.process.spelling import meant  # noqa: PLC0415 - only a mistake needs it
 
     close = meant(name, [target.name for target in targets])
+    one = f"{given_as('MIGRATOR_ONE_TARGET')}={name!r}"
     raise UsageError(
-        f"{given_as('MIGRATOR_ONE_TARGET')}={name!r}: none of the {len(targets)} targets has this name",
+        f"{one}: none of the {len(targets)} targets has this name",
         f"Did you mean {close!r}?" if close else "Look at the list of the targets.",
     )
 
