@@ -204,6 +204,64 @@ def test_secrets_are_in_no_definition_and_no_log(stack: Stack) -> None:
     assert migrator["HostConfig"]["CapDrop"] == ["ALL"]
 
 
+def test_each_task_of_a_fleet_takes_a_part_of_its_own(stack: Stack) -> None:
+    names = [f"tenant_{number}" for number in range(12)]
+    (stack.folder / "tenants.txt").write_text("".join(f"{n} schema={n}\n" for n in names))
+    secret, service = f"{stack.name}_targets_1", f"{stack.name}_fleet"
+    docker("secret", "create", secret, str(stack.folder / "tenants.txt"))
+
+    def deploy() -> Answer:
+        return run(
+            *("docker", "stack", "deploy", "--detach=true", "--resolve-image", "never"),
+            *("--compose-file", str(stack.folder / "deploy/swarm/fleet.yml"), stack.name),
+            environ={
+                "PATH": os.environ["PATH"],
+                "HOME": os.environ.get("HOME", "/"),
+                "STACK": stack.name,
+                "TARGETS_SECRET": secret,
+                "MIGRATOR_IMAGE": f"{stack.name}/migrator:1",
+            },
+        )
+
+    def replicas() -> str:
+        filters = ("--filter", f"name={service}", "--format", "{{.Replicas}}")
+        return docker("service", "ls", *filters).strip()
+
+    try:
+        for tasks in (4, 8):  # the second deployment runs all of them again
+            answer = deploy()
+            assert answer.status == 0, answer.err
+            wait_for(
+                lambda tasks=tasks: len(ended(stack.containers("fleet"))) == tasks,  # type: ignore[misc]
+                "all tasks have ended",
+                SECONDS,
+            )
+            wait_for(lambda: replicas() == "0/4 (4/4 completed)", f"it is told so: {replicas()}")
+        containers = stack.containers("fleet")
+        assert [one["State"]["ExitCode"] for one in containers] == [0] * 8
+        parts = [
+            value
+            for one in containers[:4]
+            for name, _, value in (variable.partition("=") for variable in one["Config"]["Env"])
+            if name == "MIGRATOR_SHARD"
+        ]
+        assert sorted(parts) == ["0/4", "1/4", "2/4", "3/4"]
+        log = docker("service", "logs", "--raw", service)
+        events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        applied = [event["target"] for event in events if event["event"] == "applied"]
+        assert sorted(applied) == sorted(names)
+        query = "SELECT count(*) FROM pg_tables WHERE tablename = 'schema_migrations'"
+        assert stack.sql(query).out == f"{len(names) + 1}\n"
+    finally:
+        run("docker", "service", "rm", service)
+        wait_for(lambda: run("docker", "secret", "rm", secret).status == 0, "the secret is free")
+
+
+def ended(containers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the containers that have run to their end."""
+    return [one for one in containers if one["State"]["Status"] == "exited"]
+
+
 def test_upgrades(stack: Stack) -> None:
     first = stack.backend()
     stack.migration("002_more.sql", "-- More\nALTER TABLE users ADD COLUMN locale text;\n")
