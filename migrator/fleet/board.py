@@ -65,9 +65,11 @@ class Board:
 
         def tell(text: str) -> None:
             with self._lock:
-                self._running[name] = (since, text)
+                if name in self._running:  # an observer may have a last word after the end
+                    self._running[name] = (since, text)
 
-        tell("")
+        with self._lock:
+            self._running[name] = (since, "")
         try:
             with live_row(tell):
                 yield
