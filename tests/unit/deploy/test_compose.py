@@ -116,5 +116,5 @@ class TestFleet:
             assert service["environment"][key] == other["environment"][key]
         for key in ("read_only", "cap_drop", "networks"):
             assert service[key] == other[key]
-        for key in ("endpoint_mode", "restart_policy", "resources"):
+        for key in ("endpoint_mode", "resources"):
             assert service["deploy"][key] == other["deploy"][key]
