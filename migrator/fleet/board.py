@@ -93,7 +93,10 @@ class Board:
             running = sorted(self._running.items(), key=lambda one: one[1][0])
             counts = dict(self._counts)
         ended = sum(counts.values())
-        parts = [f"{counts.get(State.DONE, 0):,} of {self._total:,} done", f"{len(running)} running"]
+        parts = [
+            f"{counts.get(State.DONE, 0):,} of {self._total:,} done",
+            f"{len(running)} running",
+        ]
         parts += [
             f"{counts[state]:,} {state}"
             for state in State
@@ -116,4 +119,3 @@ class Board:
             return
         while not self._over.wait(_EVERY):
             show_table(self.table(time.monotonic(), rows_of_terminal()))
-

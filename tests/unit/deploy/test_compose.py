@@ -29,7 +29,7 @@ LEFT_OUT = {
         (
             "MIGRATOR_TARGETS",
             "MIGRATOR_TARGETS_QUERY",
-            "MIGRATOR_TARGET",
+            "MIGRATOR_ONE_TARGET",
             "MIGRATOR_JOBS",
             "MIGRATOR_CANARY",
             "MIGRATOR_MAX_FAILURES",

@@ -31,7 +31,7 @@ LEFT_OUT = {
     "MIGRATOR_SCHEMA": "the manifests are of databases with one schema",
     "MIGRATOR_SET": "the manifests have no values for files",
     "MIGRATOR_TARGETS_QUERY": "the manifests have a list; a comment says how to ask for it",
-    "MIGRATOR_TARGET": "canary.yaml names it in the arguments",
+    "MIGRATOR_ONE_TARGET": "canary.yaml names it in the arguments",
     "POSTGRES_PASSWORD": "a password in the manifest; POSTGRES_PASSWORD_FILE names a mounted file",
     "MIGRATOR_METRICS_FILE": "the manifests mount no folder that a collector reads",
     "MIGRATOR_SCRATCH_URL": "no manifest runs verify",
