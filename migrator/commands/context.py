@@ -64,7 +64,6 @@ class Context:
         self.answered = False
         self.began = time.monotonic()
         self.version: int | None = None
-        self._folders: dict[bool, Folder] = {}
 
     def folder(self, *, pending: bool = False) -> Folder:
         """Return the files, also if some of them cannot be applied as they are.
@@ -72,9 +71,7 @@ class Context:
         Args:
             pending: whether each of them is yet to be applied somewhere.
         """
-        if pending not in self._folders:
-            self._folders[pending] = load_folder(self.settings.directory, pending=pending)
-        return self._folders[pending]
+        return load_folder(self.settings.directory, pending=pending)
 
     def files(self, *, pending: bool = False) -> Folder:
         """Load the files.

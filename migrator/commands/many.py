@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from migrator.apply.state import Outcome
     from migrator.commands.command import Command
+    from migrator.files.folder import Folder
     from migrator.fleet.targets import Target
     from migrator.process.settings import Settings
     from migrator.process.signals import Stop
@@ -104,6 +105,7 @@ class _Many:
         self._context = context
         self._command = command
         self._targets = targets
+        self._folder: Folder | None = None
         self._servers_away: set[tuple[str, str]] = set()  # hosts and ports
 
     def run(self) -> int:
@@ -118,8 +120,7 @@ class _Many:
         waves, total = self._waves()
         if self._command.name in _MEASURED:
             context.require_metrics()
-        if "MIGRATIONS_DIR" in (self._command.meaningful or ()):
-            self._read_files()
+        self._folder = self._read_files()
         unheard, context.stop.unheard = context.stop.unheard, _UNHEARD
         board = Board(len(waves.tasks))
         try:
@@ -150,13 +151,18 @@ class _Many:
         limit = settings.max_failures if changes else 0
         return Waves(tasks, len(canaries), settings.jobs, limit), len(targets)
 
-    def _read_files(self) -> None:
-        """Read the files once for all targets; refuse those that no target could apply."""
-        pending = self._command.name in ("adopt", "baseline")
-        if self._command.name == "status":
-            self._context.folder()
-        else:
-            self._context.files(pending=pending)
+    def _read_files(self) -> Folder | None:
+        """Return the files, read once for all targets; None for a command that needs none.
+
+        Raises:
+            ProblemsFound: no target could apply them, and the command does not list them.
+        """
+        name = self._command.name
+        if "MIGRATIONS_DIR" not in (self._command.meaningful or ()):
+            return None
+        if name == "status":
+            return self._context.folder()
+        return self._context.files(pending=name in ("adopt", "baseline"))
 
     def _on_target(self, task: Task, stop: Stop) -> Result:
         """Run the command on one target; called in a thread."""
@@ -167,7 +173,7 @@ class _Many:
         settings = task.settings
         if (host, port) in self._servers_away:  # to wait again for each of its databases is no use
             settings = settings._replace(wait=0.0)
-        one = _OneOfMany(self._context, settings, stop)
+        one = _OneOfMany(self._context, settings, stop, self._folder)
         error: MigratorError | None = None
         try:
             status = self._command.run(one)
@@ -298,7 +304,9 @@ class _OneOfMany(Context):
         applied: how many files a run has applied; None for a command that applies none.
     """
 
-    def __init__(self, whole: Context, settings: Settings, stop: Stop) -> None:
+    def __init__(
+        self, whole: Context, settings: Settings, stop: Stop, folder: Folder | None
+    ) -> None:
         # The metrics of all targets are written at the end.
         settings = settings._replace(metrics_file=None)
         super().__init__(whole.options, settings, whole.environ, stop, whole.command_line)
@@ -306,7 +314,10 @@ class _OneOfMany(Context):
         self.text = ""
         self.data: Any = None
         self.applied: int | None = None
-        self._folders = whole._folders  # noqa: SLF001 - of the same class
+        self._folder = folder
+
+    def folder(self, *, pending: bool = False) -> Folder:
+        return self._folder or super().folder(pending=pending)
 
     @property
     def width(self) -> int | None:
