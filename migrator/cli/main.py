@@ -129,7 +129,7 @@ def _run(context: Context) -> int:
         if context.options.json and not command.has_json:
             raise UsageError(
                 f"migrator {command.name} has the option --json only with many targets",
-                "Leave it out: the log, which goes to stderr, can be JSON lines.",
+                f"migrator {command.name} --help explains the arguments.",
             )
         return command.run(context)
     except ProblemsFound as error:

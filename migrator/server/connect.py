@@ -120,6 +120,7 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         stop.cancel = outer
         if not (usable and kept and _kept_open(kept, session)):
             session.close()
+        session.notices.end()
 
 
 @contextmanager
