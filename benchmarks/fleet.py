@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2
@@ -22,7 +21,8 @@ from tests.support.database import OWNER, OWNER_PASSWORD, Database, create_owner
 from tests.support.postgres import installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from tests.support.postgres import Server
 
@@ -31,6 +31,7 @@ LOOPED = 25  # targets that a loop goes through
 SESSIONS = 8  # of psql: as many as migrator has by default
 APPLIED = 20  # migrations that each target has
 ROUNDS = 3
+COPIES_AT_ONCE = 4  # of a database
 LOOPS = {OURS: f"a loop over {OURS}", Dbmate.name: f"a loop over {Dbmate.name}"}
 PSQL = f"psql, {SESSIONS} sessions"
 HISTORY = "schema_migrations"
@@ -49,7 +50,8 @@ BEGIN
         tenant := '{prefix}_' || lpad(n::text, 5, '0');
         EXECUTE 'CREATE SCHEMA ' || tenant;
         FOREACH name IN ARRAY '{{{tables}}}'::text[] LOOP
-            EXECUTE format('CREATE TABLE %1$s.%2$s (LIKE {model}.%2$s INCLUDING ALL)', tenant, name);
+            EXECUTE format(
+                'CREATE TABLE %1$s.%2$s (LIKE {model}.%2$s INCLUDING ALL)', tenant, name);
             EXECUTE format('INSERT INTO %1$s.%2$s SELECT * FROM {model}.%2$s', tenant, name);
         END LOOP;
         IF n % 100 = 0 THEN
@@ -64,19 +66,22 @@ class Place(NamedTuple):
     """One target.
 
     Attributes:
-        name: of the target, and of its database or schema.
+        name: its name.
         url: of its database.
+        database: the name of that; empty where all targets have the same one.
         schema: its schema; empty when the database is the target.
     """
 
     name: str
     url: str
+    database: str = ""
     schema: str = ""
 
     @property
     def line(self) -> str:
         """What a list of targets has of it."""
-        return f"{self.name} {'schema' if self.schema else 'database'}={self.name}"
+        given = {"database": self.database, "schema": self.schema}
+        return " ".join([self.name, *(f"{key}={value}" for key, value in given.items() if value)])
 
 
 def files(count: int) -> list[File]:
@@ -132,7 +137,9 @@ def databases(lab: Lab) -> None:
                 found = pool.map(lambda one: _wrong_database(server, one.name), places[name])
                 return next(filter(None, found), "")
 
-        _nothing_to_do(lab, "fleet_databases", places, server.url(user=OWNER, password=OWNER_PASSWORD), wrong)
+        _nothing_to_do(
+            lab, "fleet_databases", places, server.url(user=OWNER, password=OWNER_PASSWORD), wrong
+        )
 
 
 def apply(lab: Lab) -> None:
@@ -163,7 +170,7 @@ def apply(lab: Lab) -> None:
                 failure, seconds = _psql(database, places, folder, count)
             return failure or wrong_schemas(database, places, count) or seconds
 
-        _in_turn(lab, "fleet_apply", {name: run for name in made})
+        _in_turn(lab, "fleet_apply", dict.fromkeys(made, run))
 
 
 def memory(lab: Lab) -> None:
@@ -171,30 +178,36 @@ def memory(lab: Lab) -> None:
     if OURS not in lab.tools:
         return
     ours = lab.tools[OURS]
-    with empty_database(lab.server) as database:
-        places = _make_schemas(lab, ours, database, MOST_TARGETS, [HISTORY])
-        _settle(database)
-        folder = lab.folder(ours, "fleet", files(APPLIED), database.url)
-
-        def peak(measure: str, name: str, targets: Sequence[Place], verb: str, status: int) -> None:
-            command = _all_at_once(ours, folder, database.url, targets, verb)
-            outcome = process.run(command, str(folder), 3 * LIMIT, memory=True)
-            if outcome.status != status:
-                reason = outcome.failure or f"exit status 0 instead of {status}"
-                lab.results.note(measure, name, reason)
-            elif wrong := wrong_schemas(database, places, APPLIED):
-                lab.results.note(measure, name, wrong)
-            else:
-                lab.results.add(measure, name, outcome.memory)
-
-        for name, count in ((OURS, MOST_TARGETS), (THOUSAND, TARGETS)):
-            peak("fleet_memory", name, places[:count], "apply", 0)
-        absent = [
-            place._replace(name=f"absent_{n}", schema=f"absent_{n}")
-            for n, place in enumerate(places)
+    folder = lab.folder(ours, "fleet", files(APPLIED), "")
+    with empty_database(lab.server) as model, ExitStack() as stack:
+        made = _make_schemas(lab, ours, model, TARGETS, [HISTORY])
+        _settle(model)
+        names = [f"{model.name}_{number}" for number in range(MOST_TARGETS // TARGETS)]
+        copies = [stack.enter_context(_copy_of(model, name)) for name in names]
+        places = [
+            Place(f"{copy.name}_{one.schema}", copy.url, copy.name, one.schema)
+            for copy in copies
+            for one in made
         ]
-        for name, count in ((OURS, MOST_TARGETS), (THOUSAND, TARGETS)):
-            peak("fleet_memory_check", name, absent[:count], "check", PENDING)
+
+        def peak(measure: str, verb: str, targets: Sequence[Place], status: int) -> None:
+            for name, count in ((OURS, MOST_TARGETS), (THOUSAND, TARGETS)):
+                command = _all_at_once(ours, folder, model.url, targets[:count], verb)
+                outcome = process.run(command, str(folder), 3 * LIMIT, memory=True)
+                if outcome.status == status:
+                    lab.results.add(measure, name, outcome.memory)
+                else:
+                    reason = outcome.failure or f"exit status 0 instead of {status}"
+                    lab.results.note(measure, name, reason)
+
+        peak("fleet_memory", "apply", places, 0)
+        absent = [
+            Place(f"absent_{n}", model.url, schema=f"absent_{n}") for n in range(MOST_TARGETS)
+        ]
+        peak("fleet_memory_check", "check", absent, PENDING)
+        for copy in copies:
+            if wrong := wrong_schemas(copy, made, APPLIED):
+                raise RuntimeError(f"{copy.name}: {wrong}")
 
 
 def _those_that_loop(lab: Lab) -> list[tuple[Tool, int]]:
@@ -244,9 +257,7 @@ def _nothing_to_do(
             lab.results.note(measure, row, reason)
 
 
-def _in_turn(
-    lab: Lab, measure: str, actions: dict[str, Callable[[str, int], float | str]]
-) -> None:
+def _in_turn(lab: Lab, measure: str, actions: dict[str, Callable[[str, int], float | str]]) -> None:
     """Run each action once a round, until it says why it has no number.
 
     Args:
@@ -330,12 +341,12 @@ def _make_schemas(
         RuntimeError: the tool has failed.
     """
     model = f"{MODEL}_{tool.name}"
-    _set_up(lab, tool, Place(model, database.url, model))
+    _set_up(lab, tool, Place(model, database.url, schema=model))
     sql = _COPY.format(count=count, prefix=tool.name, model=model, tables=",".join(tables))
     with closing(psycopg2.connect(database.url)) as connection:
         connection.autocommit = True
         connection.cursor().execute(sql)
-    return [Place(name, database.url, name) for name in _names(tool, count)]
+    return [Place(name, database.url, schema=name) for name in _names(tool, count)]
 
 
 def _make_databases(lab: Lab, tool: Tool, server: Server, count: int) -> list[Place]:
@@ -346,17 +357,22 @@ def _make_databases(lab: Lab, tool: Tool, server: Server, count: int) -> list[Pl
     """
     with empty_database(server) as model:
         _set_up(lab, tool, Place(model.name, model.url))
-        # Nothing of the model is in memory only, so its files are quicker to copy than its blocks.
-        strategy = " STRATEGY file_copy" if server.version >= 15 else ""
+        with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+            copies = pool.map(lambda name: _copy(model, name), _names(tool, count))
+            return [Place(copy.name, copy.url, copy.name) for copy in copies]
 
-        def make(name: str) -> Place:
-            server.execute(
-                f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {model.name}{strategy}"
-            )
-            return Place(name, replace(model, name=name).url)
 
-        with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(make, _names(tool, count)))
+def _copy(model: Database, name: str) -> Database:
+    # Several at once are quicker when files are copied, and slower when blocks are.
+    strategy = " STRATEGY file_copy" if model.server.version >= 15 else ""
+    model.server.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {model.name}{strategy}")
+    return replace(model, name=name)
+
+
+@contextmanager
+def _copy_of(model: Database, name: str) -> Iterator[Database]:
+    yield _copy(model, name)
+    model.server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _set_up(lab: Lab, tool: Tool, place: Place) -> None:

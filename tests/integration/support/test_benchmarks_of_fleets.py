@@ -35,7 +35,7 @@ class Theirs(Dbmate):
 def lab(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Return a place where 12 targets are many."""
     monkeypatch.setattr(fleet, "TARGETS", 12)
-    monkeypatch.setattr(fleet, "MOST_TARGETS", 20)
+    monkeypatch.setattr(fleet, "MOST_TARGETS", 24)
     monkeypatch.setattr(fleet, "LOOPED", 2)
     monkeypatch.setattr(Psql, "program", str(server.bin / "psql"))
     tools: dict[str, Tool] = {kind.name: kind(tmp_path) for kind in (Ours, Theirs)}
@@ -68,7 +68,7 @@ def test_memory_is_that_of_many_and_of_fewer(lab: Lab) -> None:
 
 def test_a_schema_that_is_wrong_is_found(server: Server) -> None:
     with empty_database(server) as database:
-        places = [fleet.Place(name, database.url, name) for name in ("a", "b")]
+        places = [fleet.Place(name, database.url, schema=name) for name in ("a", "b")]
         for name in "ab":
             database.execute(
                 f"CREATE SCHEMA {name}; CREATE TABLE {name}.schema_migrations (version bigint);"
