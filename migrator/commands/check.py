@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, TARGETS, Command, OnTargets, Page
+from migrator.commands.command import (
+    ANSWER,
+    FILES,
+    HISTORY,
+    READS,
+    RULES,
+    TARGETS,
+    Command,
+    OnTargets,
+    Page,
+)
 from migrator.history import filled
 from migrator.process.errors import OK, PENDING, MigratorError
 from migrator.process.log import get_logger

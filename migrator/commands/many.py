@@ -14,7 +14,7 @@ from migrator.fleet import targets as lists
 from migrator.fleet.board import Board
 from migrator.fleet.result import Result, State, state_of
 from migrator.fleet.waves import Task, Waves
-from migrator.process.errors import UNREACHABLE, MigratorError, UsageError
+from migrator.process.errors import MigratorError, ProblemsFound, UsageError
 from migrator.process.log import get_logger, is_for_people, redact_answer, redacted, say
 from migrator.process.settings import given_as, require_database
 from migrator.process.terminal import json_text, lines, visible
@@ -58,7 +58,7 @@ def run(context: Context, command: Command) -> int:
     if not settings.target and command.on_targets is None:
         raise UsageError(
             f"migrator {command.name} is for one database, and {_source(settings)} has many",
-            f"Choose one with --target NAME; {given_as('MIGRATOR_TARGET')} is the variable.",
+            "Choose one with --target NAME, or with the variable MIGRATOR_ONE_TARGET.",
         )
     found = _find(context)
     if settings.target:
@@ -91,7 +91,7 @@ def _find(context: Context) -> list[Target]:
         require_database(settings, context.environ)
         return lists.ask_targets(settings, settings.targets_query, context.stop)
     raise UsageError(
-        f"{given_as('MIGRATOR_TARGET')}={settings.target!r}, and nothing says what targets there are",
+        f"{given_as('MIGRATOR_ONE_TARGET')}={settings.target!r}, and nothing says what the targets are",
         "Name the list with --targets FILE, or ask for it with --targets-query SQL.",
     )
 
@@ -111,7 +111,8 @@ class _Many:
         if self._command.name == "adopt" and not context.options.yes:
             raise UsageError(
                 "nobody can agree to the changes of many targets one by one",
-                "See what `migrator adopt --target NAME` would do with one of them, then add --yes.",
+                "See with `migrator adopt --target NAME` what would be done with one, then add "
+                "--yes.",
             )
         waves, total = self._waves()
         if self._command.name in _MEASURED:
@@ -169,14 +170,15 @@ class _Many:
         error: MigratorError | None = None
         try:
             status = self._command.run(one)
+            state = state_of(status, None)
         except MigratorError as raised:
             error = failures.worded(raised)
-            status = error.status
-        state = state_of(status, error)
-        if state is State.NOT_REACHED:
-            self._servers_away.add((host, port))
-        else:
+            status, state = error.status, state_of(error.status, raised)
+        seconds = time.monotonic() - began
+        if state is not State.NOT_REACHED:
             self._servers_away.discard((host, port))
+        elif seconds >= settings.wait:
+            self._servers_away.add((host, port))
         if error and state is not State.INTERRUPTED:
             self._log_failure(error)
         names = (task.name, database, settings.schema, host)
@@ -184,13 +186,13 @@ class _Many:
             task.name,
             state,
             status,
-            time.monotonic() - began,
+            seconds,
             one.version,
             one.applied,
             one.text,
             one.data if self._context.options.json else None,
             error,
-            results_of.without_names(_words(error), names) if error else "",
+            results_of.without_names(_what(error), names) if error else "",
         )
 
     def _log_failure(self, error: MigratorError) -> None:
@@ -246,13 +248,14 @@ class _Many:
         )
 
     def _show_json(self, results: Sequence[Result], status: int, total: int) -> None:
-        data = {
-            **results_of.data(results, total),
-            "status": status,
-            "results": [_data(result) for result in results],
-        }
-        text = json.dumps(redacted(data), ensure_ascii=False, indent=2)
-        self._context.say(json_text(text) + "\n", as_it_is=True)
+        whole = _json({**results_of.data(results, total), "status": status, "results": []})
+        before, after = whole.rsplit("[]", 1)
+        # One target at a time, because the text of ten thousand takes more memory than they do.
+        for number, result in enumerate(results):
+            text = _json(_data(result)).replace("\n", "\n    ")
+            self._context.say(f"{',' if number else f'{before}['}\n    {text}", as_it_is=True)
+        end = "\n  ]" if results else f"{before}[]"
+        self._context.say(f"{end}{after}\n", as_it_is=True)
 
     def _tell_github(self, results: Sequence[Result], told: str) -> None:
         environ = self._context.environ
@@ -329,8 +332,22 @@ class _OneOfMany(Context):
             self.version, self.applied = result.current, len(result.applied)
 
 
+def _json(data: dict[str, Any]) -> str:
+    return json_text(json.dumps(redacted(data), ensure_ascii=False, indent=2))
+
+
 def _words(error: MigratorError | None) -> str:
     return failures.error(error) if error else ""
+
+
+def _what(error: MigratorError) -> str:
+    """Return what went wrong, without advice and without the state of the database."""
+    if isinstance(error, MigrationFailed):
+        failure = error.failure
+        return f"{failure.place}: {failure.sqlstate} {failure.message}"
+    if isinstance(error, ProblemsFound):
+        return "\n".join(f"{problem.place}: {problem.message}" for problem in error.problems)
+    return error.message
 
 
 def _answer(group: results_of.Group) -> str:

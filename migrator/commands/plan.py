@@ -5,7 +5,17 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, TARGETS, Command, OnTargets, Page
+from migrator.commands.command import (
+    ANSWER,
+    FILES,
+    HISTORY,
+    READS,
+    RULES,
+    TARGETS,
+    Command,
+    OnTargets,
+    Page,
+)
 from migrator.history import filled
 from migrator.process.errors import OK
 from migrator.report.table import count, left_behind, table

@@ -5,7 +5,17 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, TARGETS, Command, OnTargets, Page
+from migrator.commands.command import (
+    ANSWER,
+    FILES,
+    HISTORY,
+    READS,
+    RULES,
+    TARGETS,
+    Command,
+    OnTargets,
+    Page,
+)
 from migrator.history.filled import at_end as left_at_end
 from migrator.history.filled import in_words as backfill_in_words
 from migrator.history.filled import state_of

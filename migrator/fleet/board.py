@@ -65,9 +65,11 @@ class Board:
 
         def tell(text: str) -> None:
             with self._lock:
-                self._running[name] = (since, text)
+                if name in self._running:  # an observer may have a last word after the end
+                    self._running[name] = (since, text)
 
-        tell("")
+        with self._lock:
+            self._running[name] = (since, "")
         try:
             with live_row(tell):
                 yield
@@ -91,7 +93,10 @@ class Board:
             running = sorted(self._running.items(), key=lambda one: one[1][0])
             counts = dict(self._counts)
         ended = sum(counts.values())
-        parts = [f"{counts.get(State.DONE, 0):,} of {self._total:,} done", f"{len(running)} running"]
+        parts = [
+            f"{counts.get(State.DONE, 0):,} of {self._total:,} done",
+            f"{len(running)} running",
+        ]
         parts += [
             f"{counts[state]:,} {state}"
             for state in State
@@ -114,4 +119,3 @@ class Board:
             return
         while not self._over.wait(_EVERY):
             show_table(self.table(time.monotonic(), rows_of_terminal()))
-

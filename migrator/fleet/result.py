@@ -8,10 +8,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from migrator.process import errors
-from migrator.process.errors import Interrupted, MigratorError
+from migrator.process.errors import DatabaseUnavailable, Interrupted, NotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from migrator.process.errors import MigratorError
 
 # Which status a command has that ran on many targets: the first of these that one of them has.
 _ORDER = (
@@ -23,6 +25,7 @@ _ORDER = (
     errors.PENDING,
 )
 _MOST_NAMES = 5  # of targets in one line
+_NO_WORD = 4  # characters of a name that is recognised without quotes
 
 
 class State(StrEnum):
@@ -84,7 +87,8 @@ def state_of(status: int, error: MigratorError | None) -> State:
         return State.INTERRUPTED
     if status == errors.PENDING:
         return State.PENDING
-    return State.NOT_REACHED if status == errors.UNREACHABLE else State.FAILED
+    reached = isinstance(error, NotAllowed) or not isinstance(error, DatabaseUnavailable)
+    return State.FAILED if reached else State.NOT_REACHED
 
 
 def status_of(results: Sequence[Result]) -> int:
@@ -104,7 +108,10 @@ def without_names(text: str, names: Sequence[str]) -> str:
         names: what the words may call the target: its name, its database, its schema, its host.
     """
     for name in sorted(filter(None, names), key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "…", text)
+        quoted = re.escape(name)
+        # A short name may be a word of ours.
+        bare = rf"(?<!\w){quoted}(?!\w)" if len(name) >= _NO_WORD else rf"(?<=schema ){quoted}\b"
+        text = re.sub(rf"""(?<=["']){quoted}(?=["'.])|{bare}""", "…", text)
     return re.sub(r"\d+(?:\.\d+)?", "0", text)
 
 

@@ -11,7 +11,7 @@ from migrator.process.errors import UsageError
 from migrator.process.log import hide
 from migrator.process.settings import given_as, in_schema, read_schema
 from migrator.process.terminal import visible
-from migrator.process.url import normalise_url, secret_of
+from migrator.process.url import EXAMPLE_URL, normalise_url, secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ _PARAMETERS = {"host": "host", "port": "port", "database": "dbname"}
 _COLUMNS = ("name", "database", "schema")
 _EXAMPLES = (
     "Write a name and what differs from DATABASE_URL: acme database=acme, or globex schema=globex, "
-    "or initech postgresql://user@host/initech."
+    f"or initech {EXAMPLE_URL}."
 )
 
 
@@ -214,7 +214,7 @@ def named(targets: Sequence[Target], name: str) -> Target:
 
     close = meant(name, [target.name for target in targets])
     raise UsageError(
-        f"{given_as('MIGRATOR_TARGET')}={name!r}: none of the {len(targets)} targets has this name",
+        f"{given_as('MIGRATOR_ONE_TARGET')}={name!r}: none of the {len(targets)} targets has this name",
         f"Did you mean {close!r}?" if close else "Look at the list of the targets.",
     )
 
@@ -374,7 +374,9 @@ def _checked(targets: list[Target], mistakes: list[str], where: str) -> list[Tar
         shown = mistakes[:_MOST_MISTAKES]
         more = len(mistakes) - len(shown)
         also = [f"and {more} more"] if more else []
-        raise UsageError("\n".join(visible(f"{where}: {one}") for one in (*shown, *also)), _EXAMPLES)
+        raise UsageError(
+            "\n".join(visible(f"{where}: {one}") for one in (*shown, *also)), _EXAMPLES
+        )
     if not targets:
         raise UsageError(f"{where}: there are no targets", _EXAMPLES)
     return targets

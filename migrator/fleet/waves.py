@@ -65,9 +65,7 @@ class Waves:
         Raises:
             BaseException: what the call has raised; it is a mistake of ours.
         """
-        results = {
-            task.place: Result(task.name, State.NOT_BEGUN) for task in self.tasks
-        }
+        results = {task.place: Result(task.name, State.NOT_BEGUN) for task in self.tasks}
         canaries, others = self.tasks[: self._canaries], self.tasks[self._canaries :]
         _Wave(canaries, call, stop, board, results).go(self._jobs, 1)
         if all(results[task.place].state is State.DONE for task in canaries):

@@ -234,7 +234,8 @@ _TIME: Kind[float] = Kind("TIME", _parsed(duration))
 _NUMBER: Kind[int] = Kind("N", _parsed(_count))
 _JOBS: Kind[int] = Kind("N", _parsed(_jobs))
 _SHARD: Kind[str] = Kind("I/N", _parsed(_shard))
-_TEXT: Kind[str] = Kind("NAME", lambda _, text: text)
+_NAME: Kind[str] = Kind("NAME", lambda _, text: text)
+_CANARY: Kind[str] = Kind("N|NAME,...", lambda _, text: text)
 _SQL: Kind[str] = Kind("SQL", lambda _, text: text)
 _TABLE: Kind[Table] = Kind("TABLE", _parsed(_table))
 _SCHEMA: Kind[str] = Kind("SCHEMA", _parsed(read_schema))
@@ -470,8 +471,8 @@ class Settings(NamedTuple):
         flag="--targets-query",
     )
     target: str = _setting(
-        "MIGRATOR_TARGET",
-        _TEXT,
+        "MIGRATOR_ONE_TARGET",
+        _NAME,
         "The name of one target: the command runs on it alone, and any command can.",
         flag="--target",
     )
@@ -485,7 +486,7 @@ class Settings(NamedTuple):
     )
     canary: str = _setting(
         "MIGRATOR_CANARY",
-        _TEXT,
+        _CANARY,
         "The targets that apply, backfill, baseline and adopt change before all others: the first "
         "N of the list, or names with commas between them. When one of them fails, no other target "
         "is begun.",

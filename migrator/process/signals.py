@@ -75,7 +75,7 @@ class Stop:
             cancelled and how long its own work may take to end.
         """
         branch = Stop()
-        branch._arrival = self._arrival  # noqa: SLF001 - of the same class
+        branch._arrival = self._arrival
         with self._branching:
             self._branches = (*self._branches, branch)
         try:

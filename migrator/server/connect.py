@@ -92,7 +92,6 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         Interrupted: a signal has arrived.
         UsageError: libpq does not understand the URL.
     """
-
     kept = _kept.get()
 
     def attempt(left: float) -> Any:  # noqa: ANN401
@@ -103,7 +102,7 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
             patience=usual_patience(settings),
         )
 
-    connection = kept and _taken(kept, settings, write=write)
+    connection = _taken(kept, settings, write=write) if kept else None
     if connection is None:
         connection = within_wait(attempt, settings, stop)
 

@@ -49,7 +49,7 @@ FILES = {
 SETTINGS = {
     "MIGRATOR_CANARY": "0",
     "MIGRATOR_MAX_FAILURES": "0",
-    "MIGRATOR_WAIT": "20s",
+    "MIGRATOR_WAIT": "8s",
     "MIGRATOR_JOBS": "6",
 }
 
@@ -67,9 +67,7 @@ def test_each_target_has_each_file_once_whatever_strikes(
     path = tmp_path / "targets"
     away = "host=127.0.0.1 port=1"
     path.write_text(
-        "".join(
-            f"t{n} schema=t{n} {away if f't{n}' == AWAY else ''}\n" for n in range(TARGETS)
-        )
+        "".join(f"t{n} schema=t{n} {away if f't{n}' == AWAY else ''}\n" for n in range(TARGETS))
     )
     strikes = [chance.choice(STRIKES) for _ in range(4)]
     struck = 0
@@ -79,7 +77,8 @@ def test_each_target_has_each_file_once_whatever_strikes(
         Migrate(database, folder, tmp_path / "scratch") as migrate,
     ):
         database.execute(
-            f"CREATE SCHEMA {BROKEN}; CREATE TABLE {BROKEN}.schema_migrations (x int);"
+            f"CREATE SCHEMA {BROKEN} AUTHORIZATION {database.user};"
+            f"CREATE TABLE {BROKEN}.schema_migrations (x int);"
         )
         env = {**SETTINGS, "MIGRATOR_TARGETS": str(path)}
         fleets = [migrate.start("--json", env=env) for _ in range(2)]

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from tests.support.postgres import Server
 
 
+# Makes something of another kind in the place of the history of the schema b.
+BROKEN = (
+    "CREATE SCHEMA b; GRANT ALL ON SCHEMA b TO PUBLIC; CREATE TABLE b.schema_migrations (x int)"
+)
+
+
 @pytest.fixture
 def files(folder: Folder) -> Folder:
     """Two files that would fail if they ran twice in one target."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.fleet.conftest import answer, histories, states
-from tests.support.migrator import Migrate
-from tests.support.sessions import Session
+from tests.integration.fleet.conftest import BROKEN, answer, histories, states
 from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
@@ -20,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.database import Database
-    from tests.support.migrator import Folder
+    from tests.support.migrator import Folder, Migrate
 
 BOTH = [1, 2]
 ALL = dict.fromkeys("abcde", BOTH)
@@ -36,7 +32,9 @@ class TestSchemas:
         assert first.status == 0, first.err
         assert histories(database) == ALL
         assert "public" not in histories(database)
-        applied = [(one["target"], one["version"]) for one in first.events if one["event"] == "applied"]
+        applied = [
+            (one["target"], one["version"]) for one in first.events if one["event"] == "applied"
+        ]
         assert sorted(applied) == [(name, version) for name in "abcde" for version in BOTH]
         assert first.out == ""
         done = first.event("targets done")
@@ -72,7 +70,7 @@ class TestSchemas:
     def test_a_person_reads_a_summary(self, migrate: Migrate, schemas: str) -> None:
         run = migrate("apply", "--targets", schemas, env={"MIGRATOR_LOG_FORMAT": "console"})
         assert run.err.splitlines()[-1] == "5 targets: 5 done; 5 at version 2"
-        assert run.err.count("applied") == 10
+        assert run.err.count("] applied ") == 10
 
     def test_json_has_every_target(self, migrate: Migrate, schemas: str) -> None:
         data = answer(migrate("apply", "--targets", schemas, "--json"))
@@ -162,13 +160,13 @@ class TestDatabases:
         wrong = "wrong-Xk29-secret"
         server = database.server
         path = listed(
-            f"a postgresql://{wrong}x@{server.host}:{server.port}/{database.name}?password={wrong}",
-            f"b postgresql://{database.user}:{wrong}@{server.host}:{server.port}/{database.name}",
+            f"a postgresql://nobody@{server.host}:{server.port}/{database.name}?password={wrong}",
+            f"b postgresql://{database.user}:{wrong}@{server.host}:{server.port}/postgres",
         )
         for options in ((), ("--json",)):
             run = migrate("--targets", path, *ON_ALL, *options)
             assert run.status == 4
-            assert wrong not in (run.out + run.err).replace(f"{wrong}x", "")
+            assert wrong not in run.out + run.err
 
     @pytest.mark.usefixtures("files")
     def test_a_database_that_is_not_there_does_not_hold_the_others(
@@ -184,7 +182,8 @@ class TestDatabases:
         run = migrate("--targets", path, *ON_ALL, env={"MIGRATOR_LOG_FORMAT": "console"})
         assert run.status == 4
         assert "not reached: b, c (2 targets)\nerror: " in run.err
-        assert run.err.count("does not exist") == 3  # a line for each at once, and one at the end
+        # A line for each at once, and one at the end.
+        assert run.err.count("error: the database does not exist") == 3
         assert "4 targets: 2 done, 2 not reached; 2 at version 2" in run.err
         assert histories(second) == {"public": BOTH}
 
@@ -209,7 +208,8 @@ class TestQuery:
     def _tenants(self, database: Database) -> None:
         database.execute(
             "CREATE TABLE tenants (slug text, place text, active bool DEFAULT true);"
-            "INSERT INTO tenants VALUES ('big one', 'x.y'), ('two', 'Two'), ('old', 'o', false);"
+            "INSERT INTO tenants VALUES ('big one', 'x.y'), ('two', 'Two'); INSERT INTO tenants"
+            " VALUES ('old', 'o', false);"
             f"ALTER TABLE tenants OWNER TO {database.user}"
         )
 
@@ -293,7 +293,10 @@ class TestFailures:
             "--targets", schemas, "--jobs", "1", env={"MIGRATOR_LOG_FORMAT": "console"}
         )
         assert "failed: c\n002_one.sql:1:1: error: duplicate key" in console.err
-        assert "5 targets: 2 done, 1 failed, 2 not begun; 2 at version 2, 1 at version 1" in console.err
+        assert (
+            "5 targets: 2 done, 1 failed, 2 not begun; 2 at version 2, 1 at version 1"
+            in console.err
+        )
         assert "The same command goes on with what is left" in console.err
         assert "pending: 1" in migrate("status", "--targets", schemas).out
         database.execute("DELETE FROM c.pets")
@@ -319,7 +322,7 @@ class TestFailures:
             *("--confirm", database.name),
         )
         assert run.status == 1
-        assert list(states(run).items())[0] == ("c", "failed")
+        assert next(iter(states(run).items())) == ("c", "failed")
         assert set(states(run).values()) == {"failed", "not begun"}
         assert histories(database) == {"c": [1]}
 
@@ -335,7 +338,7 @@ class TestFailures:
     def test_a_broken_history_is_the_failure_of_one_target(
         self, migrate: Migrate, database: Database, schemas: str
     ) -> None:
-        database.execute("CREATE SCHEMA b; CREATE TABLE b.schema_migrations (x int)")
+        database.execute(BROKEN)
         run = migrate("--targets", schemas, *ON_ALL, "--json")
         assert run.status == 5
         assert states(run) == dict.fromkeys("abcde", "done") | {"b": "failed"}
@@ -346,9 +349,7 @@ class TestSignals:
         self, migrate: Migrate, files: Folder, database: Database, schemas: str
     ) -> None:
         files.write("003_slow.sql", "SELECT pg_sleep(60);\n")
-        process = migrate.start(
-            "--targets", schemas, "--jobs", "2", "--canary", "0", "--json"
-        )
+        process = migrate.start("--targets", schemas, "--jobs", "2", "--canary", "0", "--json")
         running(database, 2)
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -361,7 +362,7 @@ class TestSignals:
         assert histories(database) == {"a": BOTH, "b": BOTH}
         files.write("003_slow.sql", "SELECT 1;\n")
         assert migrate("--targets", schemas).status == 0
-        assert histories(database) == dict.fromkeys("abcde", [1, 2, 3])
+        assert histories(database) == {name: [1, 2, 3] for name in "abcde"}
 
     @pytest.mark.usefixtures("files")
     def test_two_fleets_at_once_apply_everything_once(
@@ -409,7 +410,8 @@ class TestShards:
             assert run.status == 0, run.err
             assert answer(run)["listed"] == 20
             taken.append(list(states(run)))
-        assert sorted(sum(taken, [])) == sorted(f"t{n}" for n in range(20))
+        everything = sorted(name for names in taken for name in names)
+        assert everything == sorted(f"t{n}" for n in range(20))
         assert taken[0][0] == "t0"
         assert len(histories(database)) == 20
 
@@ -425,7 +427,8 @@ class TestNothingLeaks:
     ) -> None:
         folder.write(
             "001_leak.sql",
-            "CREATE TABLE seen AS SELECT current_setting('app.x', true) AS x,"
+            # PostgreSQL keeps the name of a setting of no module, without a value.
+            "CREATE TABLE seen AS SELECT nullif(current_setting('app.x', true), '') AS x,"
             " current_setting('work_mem') AS mem, to_regclass('pg_temp.mine')::text AS temp,"
             " (SELECT count(*) FROM pg_prepared_statements) AS prepared,"
             " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
@@ -464,5 +467,5 @@ class TestNothingLeaks:
             time.sleep(0.01)
         run = process.wait()
         assert run.status == 0, run.err
-        assert histories(database) == dict.fromkeys("abcde", [1, 2, 3])
+        assert histories(database) == {name: [1, 2, 3] for name in "abcde"}
         del ended

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.fleet.conftest import answer, histories, states
+from tests.integration.fleet.conftest import BROKEN, answer, histories, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ class TestReading:
         run = migrate("status", "--targets", behind, env={"MIGRATOR_LOG_FORMAT": "console"})
         assert run.status == 5
         assert run.out.count("edited: 002_one.sql") == 2
-        assert run.err.count("was edited") == 1
+        assert run.err.count("was edited") == 6  # a line for each, and all of it once
         assert "failed: a, b, c, d, e (5 targets)" in run.err
 
     def test_current_and_plan(self, migrate: Migrate, behind: str) -> None:
@@ -88,15 +88,13 @@ class TestReading:
         assert "a, b, e (3 targets):\n  Would apply" in run.out
 
     @pytest.mark.usefixtures("owner_may_create_databases")
-    def test_verify_compares_each(
-        self, migrate: Migrate, database: Database, behind: str
-    ) -> None:
+    def test_verify_compares_each(self, migrate: Migrate, database: Database, behind: str) -> None:
         database.execute("ALTER TABLE d.pets ADD COLUMN stray int")
         run = migrate("verify", "--targets", behind, "--json")
         assert run.status == 5
         assert states(run) == dict.fromkeys("abce", "done") | {"d": "failed"}
         [difference] = answer(run)["results"][3]["answer"]["differences"]
-        assert difference["name"] == "pets.stray"
+        assert difference["name"] == "d.pets.stray"
 
     def test_reading_goes_on_after_a_failure_and_has_no_canary(
         self, migrate: Migrate, database: Database, behind: str
@@ -124,10 +122,9 @@ class TestRecording:
         run = migrate("baseline", "1", "--targets", schemas)
         assert run.status == 0, run.err
         assert run.out == (
-            "a, b, c, d, e (5 targets):\n"
-            "  Recorded 1 migration as applied without running it.\n"
+            "a, b, c, d, e (5 targets):\n  Recorded 1 migration as applied without running it.\n"
         )
-        assert histories(database) == dict.fromkeys("abcde", [1])
+        assert histories(database) == {name: [1] for name in "abcde"}
         again = migrate("baseline", "1", "--targets", schemas, "--max-failures", "0")
         assert again.status == 2
 
@@ -182,11 +179,14 @@ class TestOthers:
     ) -> None:
         files.write("002_one.sql", "INSERT INTO pets VALUES (2);\n")
         one = ("--targets", behind, "--target", "b")
-        assert "edited" in migrate("repair", *one, "--yes").out + migrate("status", *one).out
+        assert "Repaired" in migrate("repair", *one, "--yes").out
         assert migrate("check", *one).status == 3
         assert migrate("check", "--targets", behind, "--target", "a").status == 5
+        assert migrate("rehearse", *one).status == 0
         assert migrate("reset", *one, "--confirm", database.name).status == 0
-        assert histories(database)["b"] == []or histories(database)["b"] == [1, 2, 3]
+        assert histories(database) == {
+            "a": BOTH, "b": [1, 2, 3], "c": [1, 2, 3], "d": [1, 2, 3], "e": BOTH
+        }  # fmt: skip
 
 
 class TestSettings:
@@ -194,7 +194,7 @@ class TestSettings:
         ("arguments", "words"),
         [
             (["--targets", "{list}", "--targets-query", "SELECT 1"], "in two ways"),
-            (["--target", "a"], "nothing says what targets there are"),
+            (["--target", "a"], "nothing says what the targets are"),
             (["--targets", "{list}", "--target", "x"], "none of the 5 targets has this name"),
             (["--targets", "/nowhere"], "No such file"),
             (["--targets", "{list}", "--jobs", "0"], "--jobs='0': expected a number from 1 to"),
@@ -217,7 +217,7 @@ class TestSettings:
     def test_the_gravest_status_counts(
         self, migrate: Migrate, database: Database, listed: Callable[..., str]
     ) -> None:
-        database.execute("CREATE SCHEMA b; CREATE TABLE b.schema_migrations (x int)")
+        database.execute(BROKEN)
         path = listed("a schema=a", "b schema=b", "c database=nowhere_1")
         every = ("--canary", "0", "--max-failures", "0", "--json")
         run = migrate("--targets", path, *every)

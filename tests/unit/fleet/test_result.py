@@ -6,12 +6,19 @@ import pytest
 
 from migrator.fleet import result as results
 from migrator.fleet.result import Result, State, state_of
-from migrator.process.errors import DatabaseUnavailable, Interrupted, LockUnavailable, UsageError
+from migrator.process.errors import (
+    DatabaseUnavailable,
+    Interrupted,
+    LockUnavailable,
+    NotAllowed,
+    UsageError,
+)
 
 
 def one(name: str, status: int | None = 0, **more: object) -> Result:
-    state = State.NOT_BEGUN if status is None else state_of(status, None)
-    return Result(name, state, status, **more)._replace()  # type: ignore[arg-type]
+    away = DatabaseUnavailable("away") if status == 4 else None
+    state = State.NOT_BEGUN if status is None else state_of(status, away)
+    return Result(name, state, status, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,7 @@ def test_a_signal_is_the_exit_status_of_all() -> None:
         (3, None, State.PENDING),
         (5, None, State.FAILED),
         (4, DatabaseUnavailable("away"), State.NOT_REACHED),
+        (4, NotAllowed("a right is missing"), State.FAILED),
         (6, LockUnavailable("locked"), State.FAILED),
         (2, UsageError("wrong"), State.FAILED),
         (143, Interrupted(15), State.INTERRUPTED),
@@ -90,4 +98,7 @@ def test_the_same_failure_is_told_once() -> None:
 
 
 def test_a_name_within_a_word_is_no_name() -> None:
-    assert results.without_names("users of a at a", ["a", "user"]) == "users of … at …"
+    words = "a file of user and users, in \"a\" or schema a, 'a.t'"
+    assert results.without_names(words, ["a", "user"]) == (
+        "a file of … and users, in \"…\" or schema …, '….t'"
+    )
