@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 FILES = {
     "a no-transaction file": (
-        "-- migrator: no-transaction\nINSERT INTO audit VALUES (0);\nSELECT 1 / broken FROM audit;\n"
+        "-- migrator: no-transaction\n"
+        "INSERT INTO audit VALUES (0);\nSELECT 1 / broken FROM audit;\n"
     ),
     "a backfill": (
         "-- migrator: backfill = numbers.id\n"
@@ -51,17 +52,13 @@ def half_done(
 
 def state(database: Database) -> object:
     """Return everything that the file changes."""
-    return database.execute(
-        "SELECT (SELECT count(*) FROM audit), (SELECT sum(tries) FROM numbers)"
-    )
+    return database.execute("SELECT (SELECT count(*) FROM audit), (SELECT sum(tries) FROM numbers)")
 
 
 @pytest.mark.parametrize("table", ["schema_migrations", "schema_migrations_progress"])
 @pytest.mark.parametrize("command", ["apply", "status", "check"])
 @pytest.mark.usefixtures("half_done")
-def test_it_is_seen_as_done(
-    migrate: Migrate, database: Database, table: str, command: str
-) -> None:
+def test_it_is_seen_as_done(migrate: Migrate, database: Database, table: str, command: str) -> None:
     before = state(database)
     other = Session(database.admin_url, "another migrator")
     try:
