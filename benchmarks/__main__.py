@@ -1,6 +1,6 @@
 """Measure migrator beside its peers, and write docs/performance.md from the results.
 
-python -m benchmarks                        everything: about 25 minutes on an idle machine
+python -m benchmarks                        everything: about 30 minutes on an idle machine
 python -m benchmarks --quick --workload noop --tool dbmate
                                             a look while developing: printed, nothing is written
 python -m benchmarks --render               the page and the charts again, from the results
@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import page, tools
+from benchmarks import fleet, page, tools, workloads
 from benchmarks.results import Results
-from benchmarks.workloads import WORKLOADS, Lab
+from benchmarks.workloads import Lab
 from tests.support.database import create_owner
 from tests.support.postgres import ServerError, embedded_bin, forget_other_servers, installed
 
@@ -35,6 +35,7 @@ RAW = DOCS / "performance" / "results.json"
 TEMPLATE = Path(__file__).parent / "performance.md"
 CACHE = tools.ROOT / ".venv" / "benchmarks"
 ROUNDS = 5
+WORKLOADS = {**workloads.WORKLOADS, **fleet.WORKLOADS}
 # What a client meets is a server as it is by default, but for the tests' settings.
 SETTINGS = {"deadlock_timeout": "1s", "max_wal_size": "4GB", "checkpoint_timeout": "1h"}
 

@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from benchmarks.fleet import (
+    APPLIED,
+    LOOPED,
+    MOST_TARGETS,
+    PSQL,
+    SESSIONS,
+    TARGETS,
+)
 from benchmarks.workloads import (
     CLIENTS,
     COPY_BYTES,
@@ -58,6 +66,11 @@ class Measure:
     text: str
     compared: bool = True
 
+
+_LOOP = (
+    f"The loops start a process for one target after another; they are measured over {LOOPED} "
+    f"targets and multiplied to {TARGETS:,}."
+)
 
 MEASURES = (
     Measure(
@@ -171,7 +184,8 @@ MEASURES = (
         "memory, fresh 200",
         "Peak memory for 200 migrations",
         MEGABYTES,
-        "Resident memory of the tool and of all that it starts, looked at every 5 ms.",
+        "Resident memory of the tool and of all that it starts, looked at every 5 ms, and "
+        "after ten seconds every 100 ms.",
     ),
     Measure(
         "memory1000",
@@ -201,6 +215,56 @@ MEASURES = (
         MILLISECONDS,
         "`docker run` of the image, with 200 migrations applied, beside a container of the same "
         "image that runs `python -c pass`.",
+        compared=False,
+    ),
+    Measure(
+        "fleet_schemas",
+        "",
+        f"{TARGETS:,} schemas, nothing to do",
+        SECONDS,
+        f"One database has {TARGETS:,} schemas, each with a history of {APPLIED} migrations. One "
+        f"`migrator apply --targets FILE` goes through them, {SESSIONS} at once, as it does by "
+        f"default. {_LOOP} migrator is told the schema by `MIGRATOR_SCHEMA`, dbmate by "
+        "`search_path` in the URL.",
+        compared=False,
+    ),
+    Measure(
+        "fleet_databases",
+        "",
+        f"{TARGETS:,} databases on one server, nothing to do",
+        SECONDS,
+        f"The same with {TARGETS:,} databases, each of which has to be logged in to. {_LOOP}",
+        compared=False,
+    ),
+    Measure(
+        "fleet_apply",
+        "",
+        f"One file of three statements on {TARGETS:,} schemas",
+        SECONDS,
+        "The file adds a column, creates a table with a primary key, and creates an index. "
+        f"*{PSQL}* is {SESSIONS} processes at once, each with a script for "
+        f"{TARGETS // SESSIONS} schemas: `BEGIN`, `SET LOCAL search_path`, the file, an `INSERT` "
+        "into the history of the schema, and `COMMIT`. Both have a database with the same "
+        "schemas, and each round has one more file.",
+        compared=False,
+    ),
+    Measure(
+        "fleet_memory",
+        "",
+        f"Peak memory for {MOST_TARGETS:,} schemas, nothing to do",
+        MEGABYTES,
+        f"`migrator apply --targets FILE` on {MOST_TARGETS:,} schemas that have everything, "
+        f"{TARGETS:,} in each of {MOST_TARGETS // TARGETS} databases, and on the first "
+        f"{TARGETS:,} of them.",
+        compared=False,
+    ),
+    Measure(
+        "fleet_memory_check",
+        "",
+        f"Peak memory for {MOST_TARGETS:,} schemas with all files pending",
+        MEGABYTES,
+        f"`migrator check --targets FILE` on {MOST_TARGETS:,} schemas that are not there, so that "
+        f"{APPLIED} files are told of each, and on the first {TARGETS:,} of them.",
         compared=False,
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks import chart, tools
+from benchmarks import chart, fleet, tools
 from benchmarks.measures import MEASURES, MEGABYTES, MILLISECONDS, Measure
 from benchmarks.targets import outcome, targets
 from benchmarks.workloads import NOTHING, OURS, THOUSAND
@@ -16,6 +16,8 @@ KINDS = {tool.name: tool.kind for tool in tools.TOOLS} | {
     tools.BarePython.name: "floor",
     NOTHING: "floor",
     THOUSAND: "floor",
+    fleet.PSQL: "floor",
+    **dict.fromkeys(fleet.LOOPS.values(), "peer"),
 }
 NONE = "-"
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from benchmarks.tools import Command
 
 SAMPLE_EVERY = 0.005  # seconds
+SAMPLE_LATER = 0.1  # the same after the first seconds, since looking takes the tool's time, too
+SAMPLE_OFTEN = 10.0  # seconds
 
 
 class Outcome(NamedTuple):
@@ -111,7 +113,8 @@ class Run:
                     with suppress(psutil.NoSuchProcess):
                         total += process.memory_info().rss
                 self._peak = max(self._peak, total)
-                time.sleep(SAMPLE_EVERY)
+                early = time.perf_counter() - self.started < SAMPLE_OFTEN
+                time.sleep(SAMPLE_EVERY if early else SAMPLE_LATER)
 
 
 def run(command: Command, home: str, limit: float, *, memory: bool = False) -> Outcome:

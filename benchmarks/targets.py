@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import tools
-from benchmarks.measures import MEGABYTES, MILLISECONDS, Unit
+from benchmarks.fleet import MOST_TARGETS, TARGETS
+from benchmarks.fleet import PSQL as PSQL_AT_ONCE
+from benchmarks.measures import MEGABYTES, MILLISECONDS, SECONDS, Unit
 from benchmarks.results import slope, spread
 from benchmarks.workloads import (
     CLIENTS,
@@ -30,6 +32,7 @@ PEERS = {tool.name: tool.language for tool in tools.TOOLS if tool.kind == "peer"
 INTERPRETED = [name for name, language in PEERS.items() if language not in ("Go", "Rust")]
 LONGEST_STALL = 3.3  # seconds: the default lock timeout, and a tenth of it
 MOST_MEMORY = 40e6  # bytes
+MOST_MEMORY_OF_MANY = 80e6  # bytes
 
 
 class Target(NamedTuple):
@@ -78,6 +81,7 @@ def targets(results: Results) -> Iterator[Target]:
     yield _below(results, "queue", LONGEST_STALL, text)
     yield _linear(results, "growth_seconds", 1e6, "µs", "nothing to do: time linear in files")
     yield _linear(results, "growth_memory", 1e-3, "kB", "nothing to do: memory linear in files")
+    yield from _many_targets(results)
 
 
 def outcome(results: Results, tool: str) -> str:
@@ -121,6 +125,21 @@ def _below(
     if found is None:
         return Target(text)
     return Target(text, unit.show(found.median), found.median <= limit)
+
+
+def _many_targets(results: Results) -> Iterator[Target]:
+    for what, limit in (("schemas", 4.0), ("databases", 20.0)):
+        text = f"{TARGETS:,} {what}, nothing to do: at most {limit:g} s"
+        yield _below(results, f"fleet_{what}", limit, text, SECONDS)
+    text = f"one file on {TARGETS:,} schemas: at most 1.30 times {PSQL_AT_ONCE}"
+    yield _at_most(results, "fleet_apply", 1.3, [PSQL_AT_ONCE], text)
+    most = MEGABYTES.show(MOST_MEMORY_OF_MANY)
+    for key, what in (
+        ("fleet_memory", "nothing to do"),
+        ("fleet_memory_check", "all files pending"),
+    ):
+        text = f"{MOST_TARGETS:,} schemas, {what}: at most {most} of memory"
+        yield _below(results, key, MOST_MEMORY_OF_MANY, text, MEGABYTES)
 
 
 def _container(results: Results) -> Target:

@@ -22,7 +22,13 @@ from migrator.history import lock
 from migrator.history.backfills import filled_sql, recorded_sql
 from migrator.history.filled import Filled, filled_of, left_since
 from migrator.history.progress import finish_sql, read_progress
-from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
+from migrator.history.table import (
+    applied_by,
+    fingerprint_sql,
+    is_recorded,
+    read_fingerprint,
+    record_sql,
+)
 from migrator.process.errors import Problem, ProblemsFound
 from migrator.process.log import get_logger, is_live, show_live
 from migrator.process.terminal import one_line
@@ -189,10 +195,13 @@ class _Run:
             session.rollback()
             return False
         try:
-            read_progress(session, self._migration)  # refuses a file that was edited
+            progress = read_progress(session, self._migration)  # refuses a file that was edited
         except ProblemsFound:
             session.rollback()
             raise
+        if not progress.begun and is_recorded(session, self._migration):
+            session.rollback()
+            return False  # another migrator has finished it
         [(self._recorded,)] = session.query(f"SELECT {recorded_sql(table, self._migration)}")
         session.execute(durability.COMMIT_WITHOUT_WAITING)
         return True

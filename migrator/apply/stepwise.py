@@ -27,7 +27,13 @@ from migrator.files.statement import (
 )
 from migrator.history import lock
 from migrator.history.progress import Reached, finish_sql, numbered, read_progress, take_back_sql
-from migrator.history.table import applied_by, fingerprint_sql, read_fingerprint, record_sql
+from migrator.history.table import (
+    applied_by,
+    fingerprint_sql,
+    is_recorded,
+    read_fingerprint,
+    record_sql,
+)
 from migrator.process.errors import Interrupted, Problem, ProblemsFound
 from migrator.process.log import get_logger
 from migrator.server import retry
@@ -99,7 +105,7 @@ def resume(
         session.query(f"{session.set_to.for_session}{limits}")
         session.is_set = True
         progress = retry.until_it_succeeds(session, lambda _: read_progress(session, migration))
-        if _take_back(session, migration):
+        if _take_back(session, migration, progress):
             return None
         started = time.monotonic()
         state.steps = progress.statements
@@ -200,16 +206,18 @@ def _clean_up(session: Session) -> None:
     session.is_set = False
 
 
-def _take_back(session: Session, migration: Migration) -> bool:
-    """Remove the row of a file that is not finished; return whether there was one.
+def _take_back(session: Session, migration: Migration, progress: Progress) -> bool:
+    """Remove the row of a file that is not finished; return whether the file has a row.
 
     The file has recorded itself in a statement that committed inside, and the run was killed before
     the progress was recorded; or an older image ran it; or somebody has written the row by hand.
+    Without progress, the row is that of a file which another migrator has finished.
     """
     table = session.settings.table
-    where = f"FROM {table.quoted} WHERE version = {migration.version}"
-    if not session.query(f"SELECT EXISTS (SELECT {where})")[0][0]:
+    if not is_recorded(session, migration):
         return False
+    if not progress.begun:
+        return True
     log.warning("the record of an unfinished file was removed", file=migration.file)
     session.query(session.guard + take_back_sql(table, migration))
     return True

@@ -92,7 +92,7 @@ def _read(reader: _Program, given: Sequence[str]) -> dict[str, Any]:
     if name not in reader.commands:  # what names a command was the value of an option
         raise _AllNeeded
     chosen = reader.commands[name]
-    if options.get("json") and not chosen.command.has_json:
+    if options.get("json") and not _may_have_json(chosen.command):
         reader.error(f"migrator {name} has no option --json")
     not_given = chosen.not_given()
     for dest, flag in reader.of_default.items():
@@ -257,7 +257,7 @@ class _OneCommand(_Parser):
         self.command = command
         self.set_defaults(command=command.name)
         _add_settings(self, command)
-        if command.has_json:
+        if _may_have_json(command):
             _add_json(self)
         command.add_options(self)
 
@@ -287,6 +287,11 @@ class _Version(argparse.Action):
             f"history table: {', '.join(COLUMNS)}\n"  # its format has no number of its own
         )
         parser.exit()
+
+
+def _may_have_json(command: Command) -> bool:
+    """Return whether a command has an answer in JSON, if only for many targets."""
+    return command.has_json or command.on_targets is not None
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from migrator import commands
 from migrator.commands.context import Context
 from migrator.process import errors
-from migrator.process.errors import Interrupted, MigratorError, ProblemsFound
+from migrator.process.errors import Interrupted, MigratorError, ProblemsFound, UsageError
 from migrator.process.log import (
     configure_log,
     finish,
@@ -93,7 +93,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         context = Context(options, settings, merged, stop, _command_line)
         status = _run(context)
     except MigratorError as error:
-        worded = _worded(error)
+        from migrator.report.failures import worded as worded_error  # noqa: PLC0415 - as _explain
+
+        worded = worded_error(error)
         _explain(worded, logging)
         if environ.get("GITHUB_ACTIONS") == "true":
             from migrator.report import github  # noqa: PLC0415 - only GitHub reads it
@@ -118,8 +120,18 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _run(context: Context) -> int:
     """Run the command; print also why there is no answer, for a program that reads JSON."""
+    command, settings = commands.load(context.options.command), context.settings
     try:
-        return commands.load(context.options.command).run(context)
+        if settings.targets or settings.targets_query or settings.target:
+            from migrator.commands import many  # noqa: PLC0415 - most runs have one target
+
+            return many.run(context, command)
+        if context.options.json and not command.has_json:
+            raise UsageError(
+                f"migrator {command.name} has the option --json only with many targets",
+                f"migrator {command.name} --help explains the arguments.",
+            )
+        return command.run(context)
     except ProblemsFound as error:
         context.show_refusal(error)
         raise
@@ -201,16 +213,6 @@ def _unexpected(error: Exception) -> MigratorError:
     )
 
 
-def _worded(error: MigratorError) -> MigratorError:
-    """Give an error of the server that is about no file its advice."""
-    if error.status != errors.UNREACHABLE:
-        return error
-    # Only a connection ends in such an error, and then the driver has been imported.
-    from migrator.failure.describe import describe_refusal  # noqa: PLC0415
-
-    return describe_refusal(error)
-
-
 def _leave(interrupted: Interrupted, logging: LogSettings) -> None:
     """Say the last words of a process whose main thread does not end by itself."""
     _explain(interrupted, logging)
@@ -226,10 +228,4 @@ def _explain(error: MigratorError, logging: LogSettings) -> None:
     if is_console(logging):
         say(text + "\n")
         return
-    get_logger().error(
-        error.event,
-        message=error.message,
-        hint=error.hint or None,
-        status=error.status,
-        **error.fields(),
-    )
+    get_logger().error(error.event, **failures.log_fields(error))

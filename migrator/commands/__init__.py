@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT = "apply"  # what the program does when no command is given
-_SHARED = ("command", "comparing", "context")  # the files that are no commands
+_SHARED = ("command", "comparing", "context", "many")  # the files that are no commands
 
 
 def names() -> list[str]:

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from migrator.adoption import adopt, tools
 from migrator.adoption.baseline import up_to
-from migrator.commands.command import FILES, HISTORY, SCRATCH, Command, Page
+from migrator.commands.command import (
+    FILES,
+    HISTORY,
+    SCRATCH,
+    TARGETS,
+    WAVES,
+    Command,
+    OnTargets,
+    Page,
+)
 from migrator.commands.comparing import add_allow_differences, add_ignore, require_schema
 from migrator.history.table import applied_by, read_history
 from migrator.process.errors import OK, UsageError
@@ -156,6 +165,7 @@ COMMAND = Command(
     summary="take over from another migration tool, after asking",
     page=PAGE,
     run=execute,
+    on_targets=OnTargets.CHANGES,
     add_options=add_options,
-    meaningful=(*FILES, *HISTORY, *SCRATCH),
+    meaningful=(*FILES, *HISTORY, *SCRATCH, *TARGETS, *WAVES),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migrator.commands.command import APPLYING, Command, Page
+from migrator.commands.command import APPLYING, TARGETS, WAVES, Command, OnTargets, Page
 from migrator.process.errors import OK
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ COMMAND = Command(
     summary="apply everything pending, as without a command",
     page=PAGE,
     run=execute,
+    on_targets=OnTargets.CHANGES,
     add_options=add_options,
-    meaningful=APPLYING,
+    meaningful=(*APPLYING, *TARGETS, *WAVES),
     unattended=lambda _: True,
 )

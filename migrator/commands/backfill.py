@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migrator.commands.command import APPLYING, Command, Page
+from migrator.commands.command import APPLYING, TARGETS, WAVES, Command, OnTargets, Page
 from migrator.process.errors import OK
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ COMMAND = Command(
     summary="run the backfills that apply has left for later",
     page=PAGE,
     run=execute,
-    meaningful=APPLYING,
+    on_targets=OnTargets.CHANGES,
+    meaningful=(*APPLYING, *TARGETS, *WAVES),
     unattended=lambda _: True,
 )

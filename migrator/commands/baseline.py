@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migrator.adoption.baseline import baseline, require_empty, up_to
-from migrator.commands.command import FILES, HISTORY, SCRATCH, Command, Page
+from migrator.commands.command import (
+    FILES,
+    HISTORY,
+    SCRATCH,
+    TARGETS,
+    WAVES,
+    Command,
+    OnTargets,
+    Page,
+)
 from migrator.commands.comparing import (
     add_allow_differences,
     add_ignore,
@@ -81,6 +90,7 @@ COMMAND = Command(
     summary="record versions up to N as applied without running them",
     page=PAGE,
     run=execute,
+    on_targets=OnTargets.CHANGES,
     add_options=add_options,
-    meaningful=(*FILES, *HISTORY, *SCRATCH),
+    meaningful=(*FILES, *HISTORY, *SCRATCH, *TARGETS, *WAVES),
 )

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
+from migrator.commands.command import (
+    ANSWER,
+    FILES,
+    HISTORY,
+    READS,
+    RULES,
+    TARGETS,
+    Command,
+    OnTargets,
+    Page,
+)
 from migrator.history import filled
 from migrator.process.errors import OK, PENDING, MigratorError
-from migrator.process.log import get_logger, redact_answer
+from migrator.process.log import get_logger
 from migrator.process.terminal import visible
 from migrator.process.waiting import Again, until_done
-from migrator.report import kubernetes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +76,7 @@ def execute(context: Context) -> int:
     _warn(context, plan, left)
     context.show(answer, text(answer))
     if status == PENDING:
-        kubernetes.leave_reason(redact_answer(text(answer)))
+        context.leave_reason(text(answer))
     return status
 
 
@@ -98,7 +106,7 @@ def _wait(context: Context) -> tuple[Plan, Sequence[Migration]]:
     """
     folder = context.files()
     patience = context.settings.wait if context.options.wait is not None else 0
-    deadline = time.monotonic() + patience
+    deadline = context.began + patience
 
     def attempt(_: int) -> tuple[Plan, Sequence[Migration]]:
         with context.connect(write=False) as session:
@@ -175,6 +183,7 @@ COMMAND = Command(
     summary="exit 3 when something is pending",
     page=PAGE,
     run=execute,
+    on_targets=OnTargets.READS,
     has_json=True,
     changed_settings={
         "--wait": {
@@ -184,6 +193,6 @@ COMMAND = Command(
         }
     },
     flag="--check",
-    meaningful=(*FILES, *HISTORY, *RULES, "MIGRATOR_BACKFILL_WARN"),
+    meaningful=(*FILES, *HISTORY, *RULES, "MIGRATOR_BACKFILL_WARN", *TARGETS),
     unattended=lambda options: options.wait is not None,
 )

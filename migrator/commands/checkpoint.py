@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, FILES, HISTORY, SCRATCH, Command, Page
+from migrator.commands.command import ANSWER, FILES, HISTORY, ONE_TARGET, SCRATCH, Command, Page
 from migrator.commands.comparing import add_ignore
 from migrator.files.checkpoint import header
 from migrator.files.other_places import acts_elsewhere
@@ -192,5 +192,5 @@ COMMAND = Command(
     run=execute,
     add_options=add_options,
     has_json=True,
-    meaningful=(*FILES, *HISTORY, *SCRATCH),
+    meaningful=(*FILES, *HISTORY, *SCRATCH, *ONE_TARGET),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ RULES = ("MIGRATOR_AHEAD", "MIGRATOR_OUT_OF_ORDER", "MIGRATOR_BACKFILL")
 LOCKS = ("MIGRATOR_LOCK_WAIT", "MIGRATOR_LOCK_TIMEOUT")  # to change the history or the schema
 RUNNING = (*LOCKS, "MIGRATOR_STATEMENT_TIMEOUT", "MIGRATOR_HEARTBEAT", "MIGRATOR_POOLER")
 SCRATCH = (*RUNNING, "MIGRATOR_SCRATCH_URL", "MIGRATOR_SCRATCH_URL_FILE")  # to build a schema
+ONE_TARGET = ("MIGRATOR_TARGETS", "MIGRATOR_TARGETS_QUERY", "MIGRATOR_ONE_TARGET")
+TARGETS = (*ONE_TARGET, "MIGRATOR_JOBS", "MIGRATOR_SHARD")
+WAVES = ("MIGRATOR_CANARY", "MIGRATOR_MAX_FAILURES")  # of commands that change the targets
 APPLYING = (
     *(*FILES, *HISTORY, *RULES, *RUNNING),
     *("MIGRATOR_LOCK_HOLD_WARN", "MIGRATOR_LOCK_HOLD_MAX", "MIGRATOR_METRICS_FILE"),
@@ -63,6 +67,13 @@ class Page:
         self.examples = examples
 
 
+class OnTargets(Enum):
+    """What a command does with many targets."""
+
+    READS = auto()  # so it goes on after a failure, and there is no canary
+    CHANGES = auto()
+
+
 def _no_options(parser: ArgumentParser) -> None:
     """Add nothing: the command has no options of its own."""
 
@@ -90,6 +101,7 @@ class Command:
         changed_settings: how it takes the flag of a setting that means something else to it, as
             arguments of `add_argument`.
         flag: an option of the program that stands for the command; empty: there is none.
+        on_targets: what it does with many targets; None: it refuses more than one.
         unattended: says, by the options, whether a deployment runs the command and a program reads
             its log. Then the log is JSON lines by default, where stderr is no terminal.
     """
@@ -108,6 +120,7 @@ class Command:
         meaningful: tuple[str, ...] | None = None,
         changed_settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
         flag: str = "",
+        on_targets: OnTargets | None = None,
         unattended: Callable[[SimpleNamespace], bool] = _never,
     ) -> None:
         self.name = name
@@ -121,4 +134,5 @@ class Command:
         self.meaningful = meaningful
         self.changed_settings = changed_settings
         self.flag = flag
+        self.on_targets = on_targets
         self.unattended = unattended

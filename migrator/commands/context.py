@@ -44,6 +44,8 @@ class Context:
         stop: tells whether a signal has arrived.
         command_line: makes the parser of the whole command line.
         answered: whether the command has printed its answer.
+        began: when the command began, by the monotonic clock.
+        version: the version that the database is at; None as long as that is not known.
     """
 
     def __init__(
@@ -60,6 +62,16 @@ class Context:
         self.stop = stop
         self.command_line = command_line
         self.answered = False
+        self.began = time.monotonic()
+        self.version: int | None = None
+
+    def folder(self, *, pending: bool = False) -> Folder:
+        """Return the files, also if some of them cannot be applied as they are.
+
+        Args:
+            pending: whether each of them is yet to be applied somewhere.
+        """
+        return load_folder(self.settings.directory, pending=pending)
 
     def files(self, *, pending: bool = False) -> Folder:
         """Load the files.
@@ -70,7 +82,7 @@ class Context:
         Raises:
             ProblemsFound: some of them cannot be applied as they are.
         """
-        folder = load_folder(self.settings.directory, pending=pending)
+        folder = self.folder(pending=pending)
         if folder.problems:
             raise ProblemsFound(folder.problems)
         return folder
@@ -151,7 +163,7 @@ class Context:
             except NotOurs as refused:
                 from migrator.adoption import first_run  # noqa: PLC0415 - few databases have it
 
-                migrations = load_folder(self.settings.directory).migrations
+                migrations = self.folder().migrations
                 raise first_run.named(session, migrations, refused) from None
 
     def plan(
@@ -174,6 +186,7 @@ class Context:
         migrations, repeatables = folder.migrations, folder.repeatables
         history = read_history(session, repeatables if repeatables or removed else None)
         plan = plan_of(migrations, history, repeatables)
+        self.version = plan.current
         if of_run and history.is_blank:
             from migrator.adoption import first_run  # noqa: PLC0415 - once in a database's life
 
@@ -245,13 +258,22 @@ class Context:
                 tell=self._measure_backfill if self.settings.metrics_file else None,
             )
         except Exception as error:
-            self._measure(error, started)
+            self.note_run(error, started)
             raise
-        self._measure(outcome, started)
-        if self.environ.get("GITHUB_ACTIONS") == "true":
+        self.note_run(outcome, started)
+
+    def note_run(self, result: Outcome | Exception, started: float) -> None:
+        """Write how a run went to where that was asked for.
+
+        Args:
+            result: what it returned, or the error that ended it.
+            started: when it began, by the monotonic clock.
+        """
+        self._measure(result, started)
+        if not isinstance(result, Exception) and self.environ.get("GITHUB_ACTIONS") == "true":
             from migrator.report import github  # noqa: PLC0415 - only GitHub reads it
 
-            github.summarise(self.environ, outcome)
+            github.summarise(self.environ, result)
 
     def require_metrics(self) -> None:
         """See that the metrics of a run can be written, where that was asked for.
@@ -291,19 +313,31 @@ class Context:
 
         return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
-    def show(self, data: object, text: str) -> None:
+    def show(self, data: object, text: str, brief: str = "") -> None:
         """Print the answer to a command.
 
         Args:
             data: the answer for programs, printed when JSON was asked for.
             text: the same answer for people.
+            brief: what of it a person wants to know of one target among many; empty: all of it.
         """
+        del brief  # there is one target
         self.answered = True
         if self.options.json:
             text = json.dumps(redacted(data), ensure_ascii=False, indent=2)
             self.say(json_text(text) + "\n", as_it_is=True)
         else:
             self.say(text + "\n")
+
+    def leave_reason(self, text: str) -> None:
+        """Leave why the command ends with another status than 0 to where Kubernetes looks for it.
+
+        Args:
+            text: what a person is told.
+        """
+        from migrator.report import kubernetes  # noqa: PLC0415 - most commands end well
+
+        kubernetes.leave_reason(redact_answer(text))
 
     def show_refusal(self, error: ProblemsFound) -> None:
         """Print the problems that keep a command from answering, for a program that reads JSON."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, HISTORY, READS, Command, Page
+from migrator.commands.command import ANSWER, HISTORY, READS, TARGETS, Command, OnTargets, Page
 from migrator.history import lock
 from migrator.history.table import read_history
 from migrator.process.errors import OK
@@ -39,7 +39,8 @@ def execute(context: Context) -> int:
         # First: a file that ends in between is in the history, or told to run, or both.
         running = lock.holder(session)
         rows = read_history(session).applied
-    context.show(data(rows, running), text(rows, running))
+    context.version = rows[-1].version if rows else 0
+    context.show(data(rows, running), text(rows, running), brief(context.version, running))
     return OK
 
 
@@ -70,17 +71,35 @@ def text(rows: Sequence[Row], running: Blocker | None = None) -> str:
         rows: the history, ordered by version.
         running: the session of the migrator that is at work; it has a line of its own at the end.
     """
-    lines = [f"Current schema version: {rows[-1].version if rows else 0}", "Recent migrations:"]
+    lines = [_version(rows[-1].version if rows else 0), "Recent migrations:"]
     lines += [
         f"  {row.version}: {visible(row.description or '')} (applied: {row.applied_at})"
         for row in reversed(rows[-_RECENT:])
     ]
     if running:
-        seconds = running.transaction_s
-        since = "" if seconds is None else f", in a transaction for {seconds} s"
-        what = visible(_file(running) or "a migrator is at work")
-        lines.append(f"Running now: {what} (pid {running.pid}{since})")
+        lines.append(_running_now(running))
     return "\n".join(lines)
+
+
+def brief(version: int, running: Blocker | None = None) -> str:
+    """Return what `current` prints of one target among many: the version, and what is running.
+
+    Args:
+        version: the highest version in the history.
+        running: the session of the migrator that is at work.
+    """
+    return f"{_version(version)}\n{_running_now(running) if running else ''}".rstrip()
+
+
+def _version(version: int) -> str:
+    return f"Current schema version: {version}"
+
+
+def _running_now(running: Blocker) -> str:
+    seconds = running.transaction_s
+    since = "" if seconds is None else f", in a transaction for {seconds} s"
+    what = visible(_file(running) or "a migrator is at work")
+    return f"Running now: {what} (pid {running.pid}{since})"
 
 
 def _file(running: Blocker) -> str | None:
@@ -95,7 +114,8 @@ COMMAND = Command(
     summary="print the version and the latest migrations",
     page=PAGE,
     run=execute,
+    on_targets=OnTargets.READS,
     has_json=True,
     flag="--current",
-    meaningful=HISTORY,
+    meaningful=(*HISTORY, *TARGETS),
 )

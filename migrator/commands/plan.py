@@ -5,7 +5,17 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
+from migrator.commands.command import (
+    ANSWER,
+    FILES,
+    HISTORY,
+    READS,
+    RULES,
+    TARGETS,
+    Command,
+    OnTargets,
+    Page,
+)
 from migrator.history import filled
 from migrator.process.errors import OK
 from migrator.report.table import count, left_behind, table
@@ -157,7 +167,8 @@ COMMAND = Command(
     summary="list what would be applied, in order, without applying it",
     page=PAGE,
     run=execute,
+    on_targets=OnTargets.READS,
     has_json=True,
-    meaningful=(*FILES, *HISTORY, *RULES),
+    meaningful=(*FILES, *HISTORY, *RULES, *TARGETS),
     flag="--dry-run",
 )

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, FILES, HISTORY, LOCKS, RULES, Command, Page
+from migrator.commands.command import (
+    ANSWER,
+    FILES,
+    HISTORY,
+    LOCKS,
+    ONE_TARGET,
+    RULES,
+    Command,
+    Page,
+)
 from migrator.process.errors import OK
 from migrator.process.settings import require_database
 from migrator.process.terminal import visible
@@ -139,5 +148,6 @@ COMMAND = Command(
         "MIGRATOR_STATEMENT_TIMEOUT",
         "MIGRATOR_HEARTBEAT",
         "MIGRATOR_LOCK_HOLD_MAX",
+        *ONE_TARGET,
     ),
 )

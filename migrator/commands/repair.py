@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migrator.adoption import repair
-from migrator.commands.command import FILES, HISTORY, LOCKS, Command, Page
+from migrator.commands.command import FILES, HISTORY, LOCKS, ONE_TARGET, Command, Page
 from migrator.process.errors import OK
 from migrator.process.terminal import visible
 
@@ -71,5 +71,5 @@ COMMAND = Command(
     page=PAGE,
     run=execute,
     add_options=add_options,
-    meaningful=(*FILES, *HISTORY, *LOCKS),
+    meaningful=(*FILES, *HISTORY, *LOCKS, *ONE_TARGET),
 )

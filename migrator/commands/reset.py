@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migrator.commands.command import APPLYING, Command, Page
+from migrator.commands.command import APPLYING, ONE_TARGET, Command, Page
 from migrator.process.errors import OK
 from migrator.schema.reset import reset_database
 
@@ -65,5 +65,5 @@ COMMAND = Command(
     page=PAGE,
     run=execute,
     add_options=add_options,
-    meaningful=APPLYING,
+    meaningful=(*APPLYING, *ONE_TARGET),
 )

@@ -5,8 +5,17 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from migrator.commands.command import ANSWER, FILES, HISTORY, READS, RULES, Command, Page
-from migrator.files.folder import load_folder
+from migrator.commands.command import (
+    ANSWER,
+    FILES,
+    HISTORY,
+    READS,
+    RULES,
+    TARGETS,
+    Command,
+    OnTargets,
+    Page,
+)
 from migrator.history.filled import at_end as left_at_end
 from migrator.history.filled import in_words as backfill_in_words
 from migrator.history.filled import state_of
@@ -25,7 +34,8 @@ if TYPE_CHECKING:
     from migrator.history.table import Row
     from migrator.process.errors import Problem
 
-
+# The states of a file or a row with which nothing has to be done.
+_SETTLED = ("applied", "gone", "collapsed", "covered")
 PAGE = Page(
     f"""
     List every file and every row of the history with its state. For a half-done no-transaction
@@ -66,7 +76,7 @@ def execute(context: Context) -> int:
         ProblemsFound: the files are not valid, or they disagree with the history; the list is
             printed nevertheless.
     """
-    folder = load_folder(context.settings.directory)
+    folder = context.folder()
     problems = folder.problems
     with context.connect(write=False) as session:
         plan = context.plan(session, folder, of_run=True, removed=True)
@@ -75,7 +85,7 @@ def execute(context: Context) -> int:
         way_out = context.way_out(session, plan) if disagreements and not problems else ""
     problems += disagreements
     answer = data(plan, problems, left, later=context.settings.backfill_later)
-    context.show(answer, text(answer, context.width))
+    context.show(answer, text(answer, context.width), brief(answer))
     if problems:
         raise ProblemsFound(problems, hint=way_out)
     return OK
@@ -166,11 +176,36 @@ def text(answer: dict[str, Any], width: int | None = None) -> str:
         for entry in answer["repeatables"]
     ]
     head = ["VERSION", "STATE", "APPLIED AT (UTC)", "TOOK", "FILE", "DESCRIPTION"]
+    left = left_behind(answer["migrations"]) + "".join(map(_note, answer["repeatables"]))
+    return f"{table([head, *lines], width)}\n{left}\n{_total(answer)}"
+
+
+def brief(answer: dict[str, Any]) -> str:
+    """Return what `status` prints of one target among many: what is not applied, and the version.
+
+    Args:
+        answer: what `data` returned.
+    """
+    files = [
+        f"  {_state(entry)}: {visible(str(entry['file'] or entry['version']))}\n"
+        for entry in answer["migrations"]
+        if entry["state"] not in _SETTLED
+    ]
+    repeatables = [
+        f"  {_state_of_repeatable(entry)}: {visible(entry['file'])}\n"
+        for entry in answer["repeatables"]
+        if entry["state"] not in _SETTLED
+    ]
+    left = left_behind(answer["migrations"])
+    return f"{_total(answer)}\n{''.join((*files, *repeatables))}{left}".rstrip()
+
+
+def _total(answer: dict[str, Any]) -> str:
+    """Return the line with the version, and with how many files are not applied."""
     total = f"Current schema version: {answer['version']}, pending: {answer['pending']}"
     if answer["left"]:
         total += f", left for `migrator backfill`: {answer['left']}"
-    left = left_behind(answer["migrations"]) + "".join(map(_note, answer["repeatables"]))
-    return f"{table([head, *lines], width)}\n{left}\n{total}"
+    return total
 
 
 def _entry(
@@ -293,6 +328,7 @@ COMMAND = Command(
     summary="list every file and every row of the history, with its state",
     page=PAGE,
     run=execute,
+    on_targets=OnTargets.READS,
     has_json=True,
-    meaningful=(*FILES, *HISTORY, *RULES),
+    meaningful=(*FILES, *HISTORY, *RULES, *TARGETS),
 )

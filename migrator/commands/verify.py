@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migrator.adoption.baseline import up_to
-from migrator.commands.command import ANSWER, FILES, HISTORY, SCRATCH, Command, Page
+from migrator.commands.command import (
+    ANSWER,
+    FILES,
+    HISTORY,
+    SCRATCH,
+    TARGETS,
+    Command,
+    OnTargets,
+    Page,
+)
 from migrator.commands.comparing import add_ignore, compare, with_repeatables
 from migrator.process.errors import DISAGREEMENT, OK, UsageError
 from migrator.report import comparison
@@ -132,7 +141,8 @@ COMMAND = Command(
     summary="compare the schema with what the applied files describe",
     page=PAGE,
     run=execute,
+    on_targets=OnTargets.READS,
     add_options=add_options,
     has_json=True,
-    meaningful=(*FILES, *HISTORY, *SCRATCH),
+    meaningful=(*FILES, *HISTORY, *SCRATCH, *TARGETS),
 )

@@ -156,8 +156,23 @@ def look(session: Session, always: str, added: Mapping[str, str], also: str = ""
         report["columns"] or {},
         report["categories"] or {},
         rows,
-        report["begun"] or [],
+        _unfinished(report["begun"] or [], report["still"] or [], rows),
     )
+
+
+def _unfinished(begun: list[Any], still: list[int], rows: list[Any]) -> list[Any]:
+    """Return the progress without that of files which another migrator has just finished.
+
+    The progress and the history are two queries, and a file may be recorded between them. It would
+    look like one that is recorded and not finished.
+
+    Args:
+        begun: the progress, read before the history.
+        still: the versions that had progress after the history was read.
+        rows: of the history.
+    """
+    recorded = {row[0] for row in rows}
+    return [one for one in begun if one[0] in still or one[0] not in recorded]
 
 
 def not_ours(table: Table, sight: Sight) -> Problem | None:
@@ -341,6 +356,7 @@ DECLARE
   tables json;
   guests json;
   begun json;
+  still json;
   applied refcursor := {literal(table.name)};
 BEGIN
   SELECT array_agg(attname), array_agg(kind), array_agg(typcategory),
@@ -379,13 +395,16 @@ BEGIN
   IF readable_progress THEN
     begun := ({rows_sql(table)});
   END IF;
-  RAISE INFO '{PRIVATE}history %', json_build_object(
-    'ordinary', false, 'tables', tables, 'guests', guests, 'columns', json_object(names, types),
-    'categories', json_object(names, categories), 'begun', begun);
   IF known AND readable THEN
     OPEN applied FOR EXECUTE {literal(f"SELECT {always}")} || {columns}
       || {literal(f" FROM {table.quoted} ORDER BY version")};
   ELSE
     OPEN applied FOR SELECT 0 WHERE false;
   END IF;
+  IF begun IS NOT NULL THEN
+    still := (SELECT json_agg(version) FROM {progress_table(table).quoted});
+  END IF;
+  RAISE INFO '{PRIVATE}history %', json_build_object(
+    'ordinary', false, 'tables', tables, 'guests', guests, 'columns', json_object(names, types),
+    'categories', json_object(names, categories), 'begun', begun, 'still', still);
 END $look$"""

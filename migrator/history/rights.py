@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from migrator.history.progress import own_tables
-from migrator.process.errors import DatabaseUnavailable, UsageError
+from migrator.process.errors import NotAllowed, UsageError
 from migrator.process.names import identifier, literal
 from migrator.server import sqlstate
 from migrator.server.session import ServerError, sendable
@@ -50,7 +50,7 @@ def worded(session: Session, error: ServerError, *, write: bool) -> MigratorErro
         hint = cure(session) if write else _to_read(session, to_read, on_schema=on_schema)
     if write and not hint and error.sqlstate == sqlstate.INSUFFICIENT_PRIVILEGE:
         hint = _to_create(session)
-    return DatabaseUnavailable(error.message, hint) if hint else error
+    return NotAllowed(error.message, hint) if hint else error
 
 
 def _role(session: Session, error: ServerError) -> MigratorError | None:
@@ -73,12 +73,12 @@ def _role(session: Session, error: ServerError) -> MigratorError | None:
     login, exists, is_member, _ = found
     grant = f"GRANT {role} TO {login}" + (" WITH SET TRUE;" if is_member else ";")
     if exists:
-        return DatabaseUnavailable(
+        return NotAllowed(
             f"the login {login} may not act as the role {role} of MIGRATOR_ROLE: "
             f"{error.diagnosis.message}",
             f"A superuser allows it: {grant}",
         )
-    return DatabaseUnavailable(
+    return NotAllowed(
         f"the role {role} of MIGRATOR_ROLE does not exist",
         f"Correct the name, or let a superuser create the role: CREATE ROLE {role}; {grant} GRANT "
         f"USAGE, CREATE ON SCHEMA {schema} TO {role};",

@@ -412,6 +412,18 @@ VALUES ({migration.version}, {time}, {literal(migration.description)},
   session_user || {literal(applied_by)}, {literal(migration.file)}, {checksums})"""
 
 
+def is_recorded(session: Session, migration: Migration) -> bool:
+    """Return whether the history has a row of the version.
+
+    Args:
+        session: in a transaction on the safe path, or outside one.
+        migration: the file.
+    """
+    table = session.settings.table.quoted
+    row = f"SELECT FROM {table} WHERE version = {migration.version}"
+    return bool(session.query(f"SELECT EXISTS ({row})")[0][0])
+
+
 def fingerprint_sql(table: Table) -> str:
     """Return the rest of a SELECT that reads the fingerprint of the history."""
     return f"count(*), coalesce(sum(version), 0) FROM {table.quoted}"

@@ -52,6 +52,10 @@ class DatabaseUnavailable(MigratorError):
     event = "database unavailable"
 
 
+class NotAllowed(DatabaseUnavailable):
+    """The database was reached, and our role may not do there what it takes."""
+
+
 class SchemaDiffers(MigratorError):
     """The schema of the database differs from the files, so nothing was recorded."""
 

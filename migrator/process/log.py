@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from migrator.process import lazy
@@ -23,6 +25,8 @@ from migrator.process.terminal import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from migrator.process.settings import LogSettings
 
 # structlog imports asyncio for methods that are never called here, and asyncio imports ssl and
@@ -54,8 +58,12 @@ _DEEDS = frozenset(
 # The keys whose text is the server's, and has not been redacted where it came from.
 _OF_OTHERS = {"server notice": ("message",)}
 
+# Events that say of one target among many what the table at the terminal shows, too.
+_SHOWN = frozenset({"applied", "connected", "up to date"})
+
 _redactor = Redactor()
 _terminal = Terminal()
+_row: ContextVar[Callable[[str], None] | None] = ContextVar("row", default=None)
 
 
 class _Logger:
@@ -92,7 +100,7 @@ def _standard_logger() -> Any:  # noqa: ANN401 - as structlog.get_logger
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.contextvars.merge_contextvars,
-            _quiet_in_scratch(debug=logger.isEnabledFor(logging.DEBUG)),
+            _quiet(debug=logger.isEnabledFor(logging.DEBUG)),
             _in_words,
             _without_passwords,
             _in_one_line,
@@ -164,6 +172,11 @@ def is_console(settings: LogSettings) -> bool:
     return settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
 
 
+def is_for_people() -> bool:
+    """Return whether the log of this process is written for a person."""
+    return _terminal.for_people
+
+
 def is_live() -> bool:
     """Return whether a person sees the log at once, and a line can replace the one before."""
     return _terminal.live
@@ -175,15 +188,45 @@ def show_live(text: str) -> None:
     Args:
         text: the line, which is cut to the terminal's width; an empty text removes the line.
     """
-    if text:
-        text, width = visible(redact_answer(text)), columns() - 1
-        if cells(text) > width:
-            # A line that is wider than the terminal takes two rows, and only one can be erased.
-            text = text[:width]
-            while cells(text) > width - 1:
-                text = text[:-1]
-            text += "…"
-    _terminal.show(text)
+    if (row := _row.get()) is not None:
+        row(text)
+    else:
+        _terminal.show(_cut(text))
+
+
+@contextmanager
+def live_row(row: Callable[[str], None]) -> Iterator[None]:
+    """In the block, hand what `show_live` would show to a table of several lines.
+
+    Args:
+        row: is called with the line.
+    """
+    token = _row.set(row)
+    try:
+        yield
+    finally:
+        _row.reset(token)
+
+
+def show_table(table: list[str]) -> None:
+    """Show lines at the end of the terminal, until the next ones replace them.
+
+    Args:
+        table: the lines, each of which is cut to the terminal's width; none removes them.
+    """
+    _terminal.show("\n".join(map(_cut, table)))
+
+
+def _cut(text: str) -> str:
+    """Return a line that is harmless and no wider than the terminal."""
+    text, width = visible(redact_answer(text)), columns() - 1
+    if cells(text) <= width:
+        return text
+    # A line that is wider than the terminal takes two rows, and only one can be erased.
+    text = text[:width]
+    while cells(text) > width - 1:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def configure_log(settings: LogSettings) -> None:
@@ -191,11 +234,12 @@ def configure_log(settings: LogSettings) -> None:
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        _quiet_in_scratch(debug=settings.level == "debug"),
+        _quiet(debug=settings.level == "debug"),
     ]
     _terminal.live = (
         is_console(settings) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     )
+    _terminal.for_people = is_console(settings)
     if is_console(settings):
         processors += [
             _in_words,
@@ -229,8 +273,11 @@ def _about_dropped(count: int) -> str:
     return line.getvalue()
 
 
-def _quiet_in_scratch(*, debug: bool) -> structlog.typing.Processor:
-    """Return a processor that gives events about a scratch database the level debug.
+def _quiet(*, debug: bool) -> structlog.typing.Processor:
+    """Return a processor that gives events the level debug that would tell too much.
+
+    These are the deeds in a scratch database, and of one target among many that it was connected
+    to; at a terminal, also what the table of the targets shows.
 
     Args:
         debug: whether lines of the level debug are shown.
@@ -239,7 +286,9 @@ def _quiet_in_scratch(*, debug: bool) -> structlog.typing.Processor:
     def process(
         _logger: object, _method: str, event: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
-        if "scratch" in event and event["event"] in _DEEDS:
+        name = event["event"]
+        of_many = "target" in event and name in (_SHOWN if _terminal.live else {"connected"})
+        if of_many or ("scratch" in event and name in _DEEDS):
             if not debug:
                 raise structlog.DropEvent
             event["level"] = "debug"

@@ -27,6 +27,7 @@ T = TypeVar("T")
 _FOREIGN = r"MIGRATOR_(?:IMAGE|(?:\w+_)?(?:SERVICE_HOST|PORT)(?:_\w+)?)"
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
 _SHORTEST = 0.001  # the server rounds a shorter time to 0, and for the server 0 means no limit
+_MOST_JOBS = 1000
 _LONGEST = 576 * 3600.0  # the server's timeouts are milliseconds in 32 bits
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|)", re.ASCII)
 # What the server takes for the name of a parameter that no module declares (PostgreSQL
@@ -115,7 +116,15 @@ def _table(text: str) -> Table:
     return Table(schema[0] if schema else "public", name)
 
 
-def _schema(text: str) -> str:
+def read_schema(text: str) -> str:
+    """Read the name of a schema that files may build in; empty where nothing is set.
+
+    Args:
+        text: a name as `read_names` reads it.
+
+    Raises:
+        ValueError: the text is something else, or the schema is one of the server's own.
+    """
     name = _one_name(text, "schema")
     if name.startswith("pg_") or name == "information_schema":
         raise ValueError("the schemas pg_... and information_schema are the server's own")
@@ -195,9 +204,41 @@ def _switch(off: str, on: str) -> Kind[bool]:
     return Kind(words.metavar, lambda name, text: words.read(name, text) == on)
 
 
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", text, re.ASCII):
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
+def _jobs(text: str) -> int:
+    number = _count(text)
+    if not 1 <= number <= _MOST_JOBS:
+        raise ValueError(f"expected a number from 1 to {_MOST_JOBS}")
+    return number
+
+
+def _shard(text: str) -> str:
+    """Read `3/10`, or `10` where something else says which one it is."""
+    if not text:
+        return ""
+    match = re.fullmatch(r"(?:(\d{1,6})/)?(\d{1,6})", text, re.ASCII)
+    if not match or not int(match[2]):
+        raise ValueError("expected I/N, such as 0/10, or N, such as 10")
+    index, count = int(match[1] or 0), int(match[2])
+    if index >= count:
+        raise ValueError(f"shards are counted from 0, so the last one of {count} is {count - 1}")
+    return text
+
+
 _TIME: Kind[float] = Kind("TIME", _parsed(duration))
+_NUMBER: Kind[int] = Kind("N", _parsed(_count))
+_JOBS: Kind[int] = Kind("N", _parsed(_jobs))
+_SHARD: Kind[str] = Kind("I/N", _parsed(_shard))
+_NAME: Kind[str] = Kind("NAME", lambda _, text: text)
+_CANARY: Kind[str] = Kind("N|NAME,...", lambda _, text: text)
+_SQL: Kind[str] = Kind("SQL", lambda _, text: text)
 _TABLE: Kind[Table] = Kind("TABLE", _parsed(_table))
-_SCHEMA: Kind[str] = Kind("SCHEMA", _parsed(_schema))
+_SCHEMA: Kind[str] = Kind("SCHEMA", _parsed(read_schema))
 _ROLE: Kind[str] = Kind("ROLE", _parsed(_role))
 _VALUES: Kind[tuple[tuple[str, str], ...]] = Kind("NAME=VALUE ...", _parsed(_values))
 # Paths are texts, because most runs need no more, and pathlib takes 4 ms to import.
@@ -414,6 +455,59 @@ class Settings(NamedTuple):
         "database next to the target and drops it at the end. There is no flag for the address, "
         "for the same reason as with DATABASE_URL.",
     )
+    targets: str | None = _setting(
+        "MIGRATOR_TARGETS",
+        _FILE,
+        "A file with many targets, one a line: a name, and in what the target differs from "
+        "DATABASE_URL: host=, port=, database=, schema=, or a URL of its own. - means stdin. The "
+        "file may have passwords in it. docs/fleet.md says more.",
+        flag="--targets",
+    )
+    targets_query: str = _setting(
+        "MIGRATOR_TARGETS_QUERY",
+        _SQL,
+        "A query that DATABASE_URL answers with many targets: the columns name, and database or "
+        "schema or both. docs/fleet.md says more.",
+        flag="--targets-query",
+    )
+    target: str = _setting(
+        "MIGRATOR_ONE_TARGET",
+        _NAME,
+        "The name of one target: the command runs on it alone, and any command can.",
+        flag="--target",
+    )
+    jobs: int = _setting(
+        "MIGRATOR_JOBS",
+        _JOBS,
+        "On how many targets a command runs at once. Each of them has one connection, and a second "
+        "one while a statement runs for long.",
+        default="8",
+        flag="--jobs",
+    )
+    canary: str = _setting(
+        "MIGRATOR_CANARY",
+        _CANARY,
+        "The targets that apply, backfill, baseline and adopt change before all others: the first "
+        "N of the list, or names with commas between them. When one of them fails, no other target "
+        "is begun.",
+        default="1",
+        flag="--canary",
+    )
+    max_failures: int = _setting(
+        "MIGRATOR_MAX_FAILURES",
+        _NUMBER,
+        "After how many failed targets apply, backfill, baseline and adopt begin no further one. "
+        "What runs is finished. 0 means that they go on.",
+        default="1",
+        flag="--max-failures",
+    )
+    shard: str = _setting(
+        "MIGRATOR_SHARD",
+        _SHARD,
+        "The part of the targets that this process takes: I/N is part I of N parts, counted from "
+        "0. N alone takes I from JOB_COMPLETION_INDEX, which Kubernetes sets in an Indexed Job.",
+        flag="--shard",
+    )
 
 
 class LogSettings(NamedTuple):
@@ -527,23 +621,28 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             can contain a password.
     """
     settings = Settings._make(_read(setting, environ) for setting in _OF_THE_RUN)
-    return _in_schema(settings, environ) if settings.schema else settings
+    return in_schema(settings, settings.schema, environ) if settings.schema else settings
 
 
-def _in_schema(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """Return the settings with the history in the schema of the run.
+def in_schema(settings: Settings, schema: str, environ: Mapping[str, str]) -> Settings:
+    """Return the settings for a run in a schema, which has the history.
+
+    Args:
+        settings: those of a run in any schema.
+        schema: the name of the schema.
+        environ: what the settings were read from.
 
     Raises:
         UsageError: MIGRATOR_TABLE names another schema.
     """
-    schema, text = settings.schema, environ.get("MIGRATOR_TABLE")
-    if text and len(read_names(text)) > 1 and settings.table.schema != schema:
+    text = environ.get("MIGRATOR_TABLE")
+    if text and len(names := read_names(text)) > 1 and names[0] != schema:
         raise UsageError(
-            f"MIGRATOR_TABLE={text!r} is in another schema than MIGRATOR_SCHEMA={schema!r}",
+            f"MIGRATOR_TABLE={text!r} is in another schema than the schema {schema!r} of the run",
             "The history of a schema is in that schema: write MIGRATOR_TABLE without a schema, or "
             "leave one of the two out.",
         )
-    return settings._replace(table=settings.table._replace(schema=schema))
+    return settings._replace(schema=schema, table=settings.table._replace(schema=schema))
 
 
 def require_database(settings: Settings, environ: Mapping[str, str]) -> None:

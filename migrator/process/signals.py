@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from migrator.process.errors import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -28,6 +28,15 @@ _LONGEST_END = 3.0  # seconds from the end of the work to that of the process, f
 _UNHEARD = (
     "the server did not answer: it rolls back the running work, unless it has just committed it"
 )
+
+
+class _Arrival:
+    """The signal that all branches of a `Stop` wait for."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.at = 0.0  # by the monotonic clock
+        self.signum = 0
 
 
 class Stop:
@@ -47,15 +56,33 @@ class Stop:
         self.grace = 2.0
         self.unheard = _UNHEARD
         self.finished = threading.Event()
-        self._arrived = threading.Event()
-        self._arrived_at = 0.0
+        self._arrival = _Arrival()
         self._finish_s = 0.0
-        self._signum = 0
+        self._branches: tuple[Stop, ...] = ()
+        self._branching = threading.Lock()
 
     @property
     def arrived(self) -> bool:
         """Whether a signal has arrived."""
-        return self._arrived.is_set()
+        return self._arrival.event.is_set()
+
+    @contextmanager
+    def branch(self) -> Iterator[Stop]:
+        """In the block, let a thread have a connection of its own.
+
+        Yields:
+            What the thread asks whether the signal has arrived, and tells how its own statement is
+            cancelled and how long its own work may take to end.
+        """
+        branch = Stop()
+        branch._arrival = self._arrival
+        with self._branching:
+            self._branches = (*self._branches, branch)
+        try:
+            yield branch
+        finally:
+            with self._branching:
+                self._branches = tuple(one for one in self._branches if one is not branch)
 
     def check(self) -> None:
         """Do nothing, unless a signal has arrived.
@@ -64,7 +91,7 @@ class Stop:
             Interrupted: SIGINT or SIGTERM has arrived.
         """
         if self.arrived and not self._may_finish:
-            raise Interrupted(self._signum)
+            raise Interrupted(self._arrival.signum)
 
     def sleep(self, seconds: float) -> None:
         """Pause until the time is over or a signal arrives.
@@ -72,13 +99,13 @@ class Stop:
         Raises:
             Interrupted: SIGINT or SIGTERM has arrived.
         """
-        self._arrived.wait(seconds)
+        self._arrival.event.wait(seconds)
         self.check()
 
     @property
     def _may_finish(self) -> bool:
         """Whether what runs may still come to its end after the signal."""
-        return time.monotonic() < self._arrived_at + self._finish_s
+        return time.monotonic() < self._arrival.at + self._finish_s
 
     @contextmanager
     def finishing(self, seconds: float) -> Iterator[None]:
@@ -124,37 +151,51 @@ class Stop:
         threading.Thread(target=self._wait, args=(leave,), daemon=True).start()
 
     def _wait(self, leave: Callable[[int], None]) -> None:
-        self._signum = signal.sigwait(_SIGNALS)
-        self._arrived_at = time.monotonic()
-        self._arrived.set()
+        signum = self._arrival.signum = signal.sigwait(_SIGNALS)
+        self._arrival.at = time.monotonic()
+        self._arrival.event.set()
         threading.Thread(target=self._keep_cancelling, daemon=True).start()
-        if self.finished.wait(self.grace + self._finish_s):
+        if self.finished.wait(max(stop.grace + stop._finish_s for stop in self._all)):  # noqa: SLF001
             # The main thread ends the process, unless nobody reads what it still writes.
             time.sleep(_LONGEST_END)
         else:
             # In a thread, because whatever it waits for must not keep the process alive.
-            words = threading.Thread(target=leave, args=(self._signum,), daemon=True)
+            words = threading.Thread(target=leave, args=(signum,), daemon=True)
             words.start()
             words.join(_LONGEST_END)
-        os._exit(128 + self._signum)
+        os._exit(128 + signum)
+
+    @property
+    def _all(self) -> tuple[Stop, ...]:
+        return (self, *self._branches)
 
     def _keep_cancelling(self) -> None:
         while not self.finished.is_set():
-            if (cancel := self.cancel) is not None and not self._may_finish:
-                in_child(cancel)
+            in_children(
+                [
+                    stop.cancel
+                    for stop in self._all
+                    if stop.cancel is not None and not stop._may_finish  # noqa: SLF001
+                ]
+            )
             self.finished.wait(_CANCEL_EVERY)
 
 
-def in_child(action: Callable[[], None]) -> None:
-    """Call a function in a child process, and wait for the end of the child.
+def in_children(actions: Sequence[Callable[[], None]]) -> None:
+    """Call functions at once, each in a child process, and wait for the end of the children.
 
     The driver keeps the interpreter's lock while it waits for the server to accept a cancel. If the
     server does not answer, a process that sends the cancel itself cannot even end itself.
     """
-    child = os.fork()
-    if child:
+    children = [_child(action) for action in actions]
+    for child in children:
         os.waitpid(child, 0)
-        return
+
+
+def _child(action: Callable[[], None]) -> int:
+    """Call a function in a child process; return the number of the child."""
+    if child := os.fork():
+        return child
     try:
         signal.setitimer(signal.ITIMER_REAL, _CANCEL_LIMIT)  # then SIGALRM ends the child
         action()

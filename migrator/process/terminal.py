@@ -1,4 +1,4 @@
-"""Writes to the terminal of stderr: its width, its colours, and text that is safe to show.
+"""Writes to the terminal of stderr: its size, its colours, and text that is safe to show.
 
 What comes from a server, a file, a file name or another program may have anything in it: escapes
 that move the cursor, line breaks that begin a line of ours, and commands for the program that reads
@@ -111,35 +111,53 @@ def shown(character: str) -> str:
     return character
 
 
-_COLUMNS = 80  # the width of a terminal that does not report its width
+_COLUMNS, _ROWS = 80, 24  # of a terminal that does not report its size
 _ERASE = "\r\x1b[K"  # go to the first column, and erase the line (ECMA-48, "erase in line")
+_ERASE_BELOW = "\r\x1b[J"  # the same, and all lines below ("erase in page")
+_UP = "\x1b[{}A"  # go up by some lines ("cursor up")
 
 
 class Terminal:
-    """Writes to stderr, and shows at its end one line that the next text replaces."""
+    """Writes to stderr, and shows at its end some lines that the next text replaces.
+
+    Attributes:
+        live: whether the terminal can show lines that the next text replaces.
+        for_people: whether the log is written for a person.
+        writer: writes to stderr.
+    """
 
     def __init__(self) -> None:
-        self.live = False  # whether the terminal can show a line that the next text replaces
+        self.live = False
+        self.for_people = False
         self.writer = Writer()
-        self._shown = False
+        self._erase = ""  # what removes the lines that are shown
         self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
-        """Write a text that stays, in place of the line that `show` wrote."""
+        """Write a text that stays, in place of what `show` wrote."""
         text = without_commands(text)
         with self._lock:
-            self.writer.put(f"{_ERASE if self._shown else ''}{text}")
-            self._shown = False
+            self.writer.put(f"{self._erase}{text}")
+            self._erase = ""
 
     def flush(self) -> None:
         """Do nothing: what is written does not wait in a buffer, and nobody waits for it."""
 
     def show(self, text: str) -> None:
-        """Show a line until the next one or the next text; an empty text removes it."""
+        """Show some lines until the next ones or the next text; an empty text removes them.
+
+        Args:
+            text: one line, or several, of which none is wider than the terminal.
+        """
+        rows = text.count("\n")
         with self._lock:
-            if text or self._shown:
-                self.writer.put(f"{_ERASE}{text}", passing=True)
-                self._shown = bool(text)
+            if text or self._erase:
+                # The cursor waits in the first of the lines. So what erases them is right also
+                # when the writer has left one of two tables out.
+                erase = _ERASE_BELOW if rows or self._erase == _ERASE_BELOW else _ERASE
+                back = f"\r{_UP.format(rows)}" if rows else ""
+                self.writer.put(f"{erase}{text}{back}", passing=True)
+                self._erase = erase if text else ""
 
 
 def columns() -> int:
@@ -148,6 +166,14 @@ def columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
     except OSError:
         return _COLUMNS
+
+
+def rows() -> int:
+    """Return the height of the terminal of stderr, in lines."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).lines or _ROWS
+    except OSError:
+        return _ROWS
 
 
 def has_colours() -> bool:

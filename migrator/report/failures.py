@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from migrator.apply.outcome import MigrationFailed
-from migrator.process.errors import MigratorError, Problem, ProblemsFound
+from migrator.process.errors import UNREACHABLE, MigratorError, Problem, ProblemsFound
 from migrator.process.terminal import lines as harmless_lines
 from migrator.process.terminal import visible
 from migrator.report.table import filled
@@ -19,6 +19,30 @@ if TYPE_CHECKING:
 
 # Stands between the lines of the file and those of the SQL that a function or block of it ran.
 IN_QUERY = "in the code that it ran:"
+
+
+def worded(raised: MigratorError) -> MigratorError:
+    """Return an error with advice, where the server has refused something that is about no file.
+
+    Args:
+        raised: any error.
+    """
+    if raised.status != UNREACHABLE:
+        return raised
+    # Only a connection ends in such an error, and then the driver has been imported.
+    from migrator.failure.describe import describe_refusal  # noqa: PLC0415
+
+    return describe_refusal(raised)
+
+
+def log_fields(raised: MigratorError) -> dict[str, object]:
+    """Return the keys of the log line that tells why a command fails."""
+    return {
+        "message": raised.message,
+        "hint": raised.hint or None,
+        "status": raised.status,
+        **raised.fields(),
+    }
 
 
 def error(raised: MigratorError) -> str:

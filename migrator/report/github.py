@@ -37,11 +37,33 @@ def summarise(environ: Mapping[str, str], result: Outcome | MigratorError) -> No
         environ: names the file that GitHub Actions shows.
         result: what the run did, or the error that ended it.
     """
+    _append(environ, summary(result))
+
+
+def summarise_targets(environ: Mapping[str, str], told: str) -> None:
+    """Add what came of a run on many targets to the summary of the job, if there is one.
+
+    Args:
+        environ: names the file that GitHub Actions shows.
+        told: what a person is told at the end of the run.
+    """
+    _append(environ, f"### migrator: targets\n\n{_fenced(told)}")
+
+
+def _append(environ: Mapping[str, str], markdown: str) -> None:
     if path := environ.get("GITHUB_STEP_SUMMARY"):
         try:
-            outside.write(path, redact_answer(summary(result)).encode(), append=True, create=True)
+            outside.write(path, redact_answer(markdown).encode(), append=True, create=True)
         except OSError as error:
             log.warning("summary not written", file=path, reason=error.strerror)
+
+
+def _fenced(told: str) -> str:
+    """Return a text as a block of Markdown that nothing in it ends."""
+    text, fence = lines(told), "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}text\n{text}\n{fence}\n"
 
 
 def annotate(environ: Mapping[str, str], error: MigratorError) -> None:
@@ -65,11 +87,8 @@ def summary(result: Outcome | MigratorError) -> str:
         result: what it did, or the error that ended it.
     """
     if isinstance(result, MigratorError):
-        text, fence = lines(failures.error(result)), "```"
-        while fence in text:
-            fence += "`"
         head = f"### migrator: {result.event}, exit status {result.status}"
-        return f"{head}\n\n{fence}text\n{text}\n{fence}\n"
+        return f"{head}\n\n{_fenced(failures.error(result))}"
     if not result.applied:
         return f"### migrator: up to date at version {result.current}\n"
     recorded = sum(done.recorded_only for done in result.applied)

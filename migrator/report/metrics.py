@@ -6,6 +6,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from migrator.apply.outcome import MigrationFailed
@@ -37,6 +38,8 @@ class Run(NamedTuple):
         pending: how many migrations are not applied; None: not known.
         left: how many backfills were left for later; None: not known.
         filled: the name of a running backfill, and how far it is; None: none runs.
+        states: how many targets are in each state, for a run on many.
+        versions: how many targets are at each version, for a run on many.
     """
 
     status: int | None
@@ -47,6 +50,8 @@ class Run(NamedTuple):
     pending: int | None = None
     left: int | None = None
     filled: tuple[str, Filled] | None = None
+    states: Mapping[str, int] = MappingProxyType({})
+    versions: Mapping[int, int] = MappingProxyType({})
 
 
 def running(file: str, filled: Filled) -> Run:
@@ -120,6 +125,16 @@ def text(run: Run) -> str:
             "applied_migrations",
             "Migrations and repeatables that the latest run applied.",
             {"": count},
+        ),
+        (
+            "targets",
+            "Targets of the latest run, by what became of them.",
+            {_labels(state=state): count for state, count in run.states.items()},
+        ),
+        (
+            "targets_at_version",
+            "Targets of the latest run, by the version of their database.",
+            {_labels(version=version): count for version, count in run.versions.items()},
         ),
         ("migration_duration_seconds", "How long a migration of the latest run took.", durations),
         ("migration_lock_held_seconds", "How long it held a lock on an existing relation.", locks),

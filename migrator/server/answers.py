@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from migrator.process.errors import DatabaseUnavailable
 from migrator.process.log import get_logger, redact
 from migrator.process.settings import given_as
-from migrator.process.signals import in_child
+from migrator.process.signals import in_children
 from migrator.process.terminal import one_line
 from migrator.server.driver import extensions, psycopg2
 
@@ -69,9 +69,7 @@ class Answers:
         """
         self._waiting = _Waiting(message, seconds)
         if self._thread is None:
-            # The thread gets a copy of the context, which has the keys of every line of the log.
-            context = contextvars.copy_context()
-            self._thread = threading.Thread(target=context.run, args=(self._watch,), daemon=True)
+            self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         try:
             yield
@@ -93,7 +91,8 @@ class Answers:
                     return
             elif self._told and waited >= waiting.tell_at:
                 waiting.tell_at += _TELL_EVERY
-                log.info(
+                waiting.context.run(
+                    log.info,
                     "waiting for an answer",
                     waiting_for=waiting.name,
                     waited_s=round(waited, 1),
@@ -113,7 +112,7 @@ class Answers:
         if self._waiting is not waiting:
             self.ended = None
             return False
-        in_child(self._cancel)
+        in_children([self._cancel])
         import socket  # noqa: PLC0415 - takes a millisecond, and servers usually answer
 
         # A copy of the descriptor, because the driver may close its own meanwhile.
@@ -169,6 +168,7 @@ class _Waiting:
         self.since = time.monotonic()
         self.seconds = seconds
         self.tell_at = _TELL_EVERY
+        self.context = contextvars.copy_context()  # has the keys of every line of the log
         self._message = message
 
     @property

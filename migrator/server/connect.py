@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import time
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +28,7 @@ from migrator.server.session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from migrator.process.settings import Settings
 
@@ -45,6 +47,23 @@ _KEEPALIVE = {
 _NO_SECRET = "a secret cannot be read"  # noqa: S105 - not a password
 _PATIENCE_OF_OBSERVER = 5.0  # seconds for an answer; the server ends a query of it after two
 _READ_ONLY_DETAIL = "it is a standby, or default_transaction_read_only is on"
+
+
+class _Kept:
+    """The connection that a thread keeps for its next target, if that is in the same database.
+
+    Attributes:
+        address: what the connection was made with, URL and password; None for any connection that
+            is not to be kept.
+        connection: the connection; None when it is in use, or when there is none.
+    """
+
+    def __init__(self) -> None:
+        self.address: tuple[str | None, ...] | None = None
+        self.connection: WatchedConnection | None = None
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
 
 
 def driver_version() -> str:
@@ -73,6 +92,7 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
         Interrupted: a signal has arrived.
         UsageError: libpq does not understand the URL.
     """
+    kept = _kept.get()
 
     def attempt(left: float) -> Any:  # noqa: ANN401
         timeout = str(max(2, min(_CONNECT_TIMEOUT, round(left))))  # libpq's least is 2
@@ -82,7 +102,9 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
             patience=usual_patience(settings),
         )
 
-    connection = within_wait(attempt, settings, stop)
+    connection = _taken(kept, settings, write=write) if kept else None
+    if connection is None:
+        connection = within_wait(attempt, settings, stop)
 
     def cancel() -> None:
         with suppress(psycopg2.Error):
@@ -90,11 +112,87 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
 
     outer, stop.cancel = stop.cancel, cancel
     session = Session(connection, settings, stop)
+    usable = False
     try:
         yield session
+        usable = True
     finally:
         stop.cancel = outer
-        session.close()
+        if not (usable and kept and _kept_open(kept, session)):
+            session.close()
+        session.notices.end()
+
+
+@contextmanager
+def keeping() -> Iterator[Callable[[Settings], None]]:
+    """In the block, let `connect` keep one connection for its next call with the same address.
+
+    Yields:
+        What is told the settings of the target that comes next. Only the connection to a target is
+        kept, and none to the scratch database of it.
+    """
+    kept = _Kept()
+    token = _kept.set(kept)
+
+    def target(settings: Settings) -> None:
+        address = _address(settings)
+        if kept.address != address:
+            _hang_up(kept)
+            kept.address = address
+
+    try:
+        yield target
+    finally:
+        _kept.reset(token)
+        _hang_up(kept)
+
+
+def _address(settings: Settings) -> tuple[str | None, ...]:
+    return settings.url, settings.password
+
+
+def _taken(kept: _Kept, settings: Settings, *, write: bool) -> WatchedConnection | None:
+    """Return the connection that was kept for these settings; None if there is none, or a bad one.
+
+    What the server sends to a connection that waits for nothing is its last words.
+    """
+    connection = kept.connection
+    if connection is None or kept.address != _address(settings):
+        return None
+    kept.connection = None
+    readable = not connection.closed and select.select([connection], [], [], 0)[0]
+    if connection.closed or readable or (write and _is_read_only(connection)):
+        connection.close()
+        connection.answers.close()
+        return None
+    return connection
+
+
+def _kept_open(kept: _Kept, session: Session) -> bool:
+    """Keep the connection of a session that has ended well; return whether it is kept."""
+    if (
+        kept.connection is not None
+        or kept.address != _address(session.settings)
+        or session.closed
+        or session.in_transaction
+        or session.server_pid != session.connection.info.backend_pid  # a pooler keeps them for us
+    ):
+        return False
+    if session.touched:
+        try:
+            session.execute_in_spite_of_signals("DISCARD ALL")
+        except MigratorError:
+            return False
+    kept.connection = session.connection
+    return True
+
+
+def _hang_up(kept: _Kept) -> None:
+    if connection := kept.connection:
+        kept.connection = None
+        with suppress(psycopg2.Error):
+            connection.close()
+        connection.answers.close()
 
 
 def connect_once_more(session: Session) -> Session:
@@ -127,7 +225,41 @@ def url_of(url: str, database: str) -> str:
         url: a URL, or a keyword/value string of libpq.
         database: the name of the other database.
     """
-    return _changed(url, lambda now: str(extensions.make_dsn(now, dbname=database)))
+    return url_to(url, {"dbname": database})
+
+
+def url_to(url: str, parameters: Mapping[str, str]) -> str:
+    """Return the connection string with other parameters.
+
+    Args:
+        url: a URL, or a keyword/value string of libpq; empty where libpq's variables have it.
+        parameters: what changes, by libpq's names.
+    """
+
+    def change(now: str) -> str:
+        before = _parsed(now)
+        if "host" in parameters and (before.pop("hostaddr", "") or "PGHOSTADDR" in os.environ):
+            before["hostaddr"] = ""  # libpq would go to that address, whatever the name is
+        return str(extensions.make_dsn(**{**before, **parameters}))
+
+    return _changed(url, change)
+
+
+def place_of(url: str) -> tuple[str, str, str]:
+    """Return the host, the port and the database of a connection string, as far as it has them.
+
+    Args:
+        url: a URL, or a keyword/value string of libpq; empty where libpq's variables have it.
+
+    Raises:
+        UsageError: libpq does not understand it.
+    """
+    parameters = _parsed(url)
+    host = parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST", "")
+    port = parameters.get("port") or os.environ.get("PGPORT", "5432")
+    # Without a name, libpq takes that of the user.
+    database = parameters.get("dbname") or os.environ.get("PGDATABASE") or parameters.get("user")
+    return host, port, database or ""
 
 
 def url_with(url: str, options: str) -> str:
@@ -276,15 +408,17 @@ def _connect(
         from migrator.server.refusals import refused  # noqa: PLC0415 - few servers refuse us
 
         raise refused(message) from None
-    info = connection.info
-    if write and "on" in (
-        info.parameter_status("in_hot_standby"),
-        info.parameter_status("default_transaction_read_only"),
-    ):
+    if write and _is_read_only(connection):
         connection.close()
         connection.answers.close()
         raise Refused(READ_ONLY, _READ_ONLY_DETAIL, READ_ONLY_HINT, final=False)
     return connection
+
+
+def _is_read_only(connection: WatchedConnection) -> bool:
+    """Return whether the server has said that it is a standby, or takes no changes."""
+    names = ("in_hot_standby", "default_transaction_read_only")
+    return "on" in map(connection.info.parameter_status, names)
 
 
 def _message(error: psycopg2.OperationalError | UnicodeDecodeError) -> str:

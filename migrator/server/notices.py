@@ -3,8 +3,9 @@
 The driver keeps the notices of a message until the message is done. It hands them out earlier when
 it waits in a function of ours, which is called a wait callback (psycopg2 documentation, "Support
 for coroutine libraries"). A callback is set for the whole process. So ours is there only from the
-moment in which a message is sent until the driver calls it, and where an application has set one of
-its own, that one is left alone.
+moment in which a message is sent until the driver calls it, only the main thread sets it, and where
+an application has set one of its own, that one is left alone. Of two threads that set one, the
+driver would call that of the other, and lose the connection of the thread that finds none.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +84,10 @@ class Notices:
         finally:
             del self._listeners[kind]
 
+    def end(self) -> None:
+        """Let go of the session, which would otherwise be kept by what it keeps."""
+        self._running = lambda: None
+
     def forget(self) -> None:
         """Forget all reports."""
         self._reports.clear()
@@ -113,7 +119,8 @@ class Notices:
 
 def come_at_once() -> bool:
     """Whether the notices of a message of at most `FITS` bytes come while it runs."""
-    return extensions.get_wait_callback() is None
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return in_main_thread and extensions.get_wait_callback() is None
 
 
 def execute(

@@ -232,6 +232,8 @@ class Session:
             has a COMMIT.
         set_to: the SQL that sets the role, the path and the values of the run's settings.
         is_set: whether the session itself is set to them, for a file outside a transaction.
+        touched: whether it has sent anything else than queries, so that the connection may not be
+            as it was at the login.
     """
 
     def __init__(
@@ -265,6 +267,7 @@ class Session:
         self.may_have_committed = False
         self.set_to = session_settings(settings)
         self.is_set = False
+        self.touched = False
         self._is_pooled: bool | None = None  # until it is asked
         self.cursor = connection.cursor()
         self.patience = usual_patience(settings) if patience is None else patience
@@ -320,6 +323,29 @@ class Session:
         begin = "" if self.in_transaction or self.is_set else self.set_to.names
         return self._rows(_alone(begin, arguments) + sql, arguments, sql)
 
+    def query_read_only(self, sql: str) -> tuple[list[str], list[Any]]:
+        """Send one query of the operator's own, which can change nothing.
+
+        Args:
+            sql: one SELECT, for which names are looked up as for a file.
+
+        Returns:
+            The names of its columns, and its rows.
+
+        Raises:
+            Interrupted: a signal has arrived; the statement was cancelled.
+            ConnectionLost: the connection broke.
+            Unanswered: the answer did not come in time.
+            ServerError: the server reported an error.
+        """
+        self._rows(f"BEGIN READ ONLY; {self.set_to.names}SELECT", None, "BEGIN READ ONLY")
+        try:
+            rows = self._rows(sql, None, sql)
+            return [column.name for column in self.cursor.description or ()], rows
+        finally:
+            if not self.closed:
+                self.rollback()
+
     @property
     def path(self) -> list[str]:
         """The schemas of the usual path, or of the path that a file has set, in their order."""
@@ -373,6 +399,7 @@ class Session:
             Unanswered: the answer to a message of the migrator itself did not come in time.
             ServerError: the server reported an error.
         """
+        self.touched = True
         with self._guarded(sql):
             commit: Any = b"COMMIT" if isinstance(sql, bytes) else "COMMIT"
             self.may_have_committed = commits or sql.endswith(commit)
@@ -395,6 +422,7 @@ class Session:
             Unanswered: the answer to a message of the migrator itself did not come in time.
             ServerError: the server reported an error.
         """
+        self.touched = True
         with self._guarded(statement):
             self.cursor.copy_expert(statement, rows)
 
@@ -406,6 +434,7 @@ class Session:
             Unanswered: the answer to a message of the migrator itself did not come in time.
             ServerError: the server reported an error.
         """
+        self.touched = True
         with self._translated(sql):
             self.cursor.execute(sql)
 

@@ -1,4 +1,4 @@
-"""The compose file that the README shows, with an image for each name in it and a server."""
+"""The compose files that documents show, with an image for each name in them and a server."""
 
 from __future__ import annotations
 
@@ -61,5 +61,54 @@ def test_the_backend_starts_when_every_file_is_applied(tmp_path: Path) -> None:
         # Not `docker compose wait`, which finds no container that has ended before it looks.
         backend = compose("ps", "--all", "--quiet", "backend").out.strip()
         assert run("docker", "wait", backend).out.strip() == "0"
+    finally:
+        compose("down", "--volumes", "--timeout", "0")
+
+
+FLEET = f"""
+services:
+  postgres:
+    image: postgres:17
+    environment: {{POSTGRES_USER: app, POSTGRES_PASSWORD_FILE: /run/secrets/password}}
+    secrets: [password]
+  migrator:
+    image: {ENGINE_IMAGE}
+    volumes: ["./migrations:/migrations:ro"]
+secrets:
+  password: {{file: ./password}}
+  targets: {{file: ./targets}}
+"""
+
+
+def test_a_fleet_is_migrated_by_one_container(tmp_path: Path) -> None:
+    text = (ROOT / "docs/fleet.md").read_text("utf-8")
+    [shown] = re.findall(r"(?ms)^```yaml\n(services:.*?)^```$", text)
+    (tmp_path / "compose.yml").write_text(shown)
+    (tmp_path / "compose.override.yml").write_text(FLEET)
+    names = [f"tenant_{number}" for number in range(5)]
+    (tmp_path / "targets").write_text("".join(f"{name} schema={name}\n" for name in names))
+    (tmp_path / "password").write_text("fleet-Zd51-secret")
+    migrations = tmp_path / "migrations"
+    migrations.mkdir()
+    migrations.chmod(0o755)
+    (migrations / "001_people.sql").write_text("CREATE TABLE people (id int);\n")
+    project = f"fleet-{uuid.uuid4().hex[:8]}"
+
+    def compose(*arguments: str) -> Answer:
+        return run("docker", "compose", "--project-name", project, *arguments, cwd=tmp_path)
+
+    try:
+        up = compose("up", "--detach", "--pull", "never", "postgres")
+        assert up.status == 0, up.err
+        for applied in (5, 0):
+            done = compose("run", "--rm", "-T", "migrator")
+            assert done.status == 0, done.err
+            events = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+            assert sum(event["event"] == "applied" for event in events) == applied
+            assert events[-1]["states"] == {"done": 5}
+            assert "fleet-Zd51-secret" not in done.out + done.err
+        query = "SELECT schemaname FROM pg_tables WHERE tablename = 'people' ORDER BY 1"
+        found = compose("exec", "-T", "postgres", "psql", "-U", "app", "-Atc", query)
+        assert found.out.split() == names
     finally:
         compose("down", "--volumes", "--timeout", "0")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from migrator.fleet.targets import Target, part_of
 from tests.container.compose import (
     BACKEND_IMAGE,
     ENGINE_IMAGE,
@@ -196,12 +197,80 @@ def test_secrets_are_in_no_definition_and_no_log(stack: Stack) -> None:
     for service in ("postgres", "roles", "migrator", "gate", "backend"):
         definition = docker("service", "inspect", f"{stack.name}_{service}")
         container = json.dumps(stack.containers(service)[-1])
-        log = docker("service", "logs", "--raw", f"{stack.name}_{service}")
+        log = log_of(f"{stack.name}_{service}")
         for name, value in stack.secrets.items():
             assert value not in definition + container + log, (service, name)
     (migrator,) = stack.containers("migrator")
     assert migrator["HostConfig"]["ReadonlyRootfs"]
     assert migrator["HostConfig"]["CapDrop"] == ["ALL"]
+
+
+def test_each_task_of_a_fleet_takes_a_part_of_its_own(stack: Stack) -> None:
+    targets = [Target(f"tenant_{number}") for number in range(12)]
+    names = [target.name for target in targets]
+    # The canary, which is of the first part, and a target of another part cannot be applied.
+    broken = (names[0], part_of(targets[1:], "1/4", {})[0].name)
+    for name in broken:
+        made = f"CREATE SCHEMA {name} CREATE TABLE schema_migrations (x int)"
+        assert stack.sql(f"{made}; ALTER SCHEMA {name} OWNER TO fingerflow_migrator").status == 0
+    (stack.folder / "tenants.txt").write_text("".join(f"{n} schema={n}\n" for n in names))
+    secret, service = f"{stack.name}_targets_1", f"{stack.name}_fleet"
+    docker("secret", "create", secret, str(stack.folder / "tenants.txt"))
+
+    def deploy() -> None:
+        answer = run(
+            *("docker", "stack", "deploy", "--detach=true", "--resolve-image", "never"),
+            *("--compose-file", str(stack.folder / "deploy/swarm/fleet.yml"), stack.name),
+            environ={
+                "PATH": os.environ["PATH"],
+                "HOME": os.environ.get("HOME", "/"),
+                "STACK": stack.name,
+                "TARGETS_SECRET": secret,
+                "MIGRATOR_IMAGE": f"{stack.name}/migrator:1",
+                "RETRY_DELAY": "3s",
+            },
+        )
+        assert answer.status == 0, answer.err
+
+    def parts(status: int) -> list[str]:
+        """Return which parts the tasks took that have ended with a status."""
+        return [
+            variable.removeprefix("MIGRATOR_SHARD=")
+            for one in stack.containers("fleet")
+            if one["State"]["Status"] == "exited" and one["State"]["ExitCode"] == status
+            for variable in one["Config"]["Env"]
+            if variable.startswith("MIGRATOR_SHARD=")
+        ]
+
+    def replicas() -> str:
+        filters = ("--filter", f"name={service}", "--format", "{{.Replicas}}")
+        return docker("service", "ls", *filters).strip()
+
+    try:
+        deploy()
+        wait_for(lambda: {*parts(5)} == {"0/4", "1/4"}, "two parts have failed", SECONDS)
+        wait_for(lambda: sorted(parts(0)) == ["2/4", "3/4"], "two parts are done", SECONDS)
+        for name in broken:
+            assert stack.sql(f"DROP TABLE {name}.schema_migrations").status == 0
+        wait_for(lambda: replicas() == "0/4 (4/4 completed)", "the others are tried again", SECONDS)
+        assert sorted(parts(0)) == ["0/4", "1/4", "2/4", "3/4"]
+        events = [json.loads(li) for li in log_of(service).splitlines() if li.startswith("{")]
+        applied = [event["target"] for event in events if event["event"] == "applied"]
+        assert sorted(applied) == sorted(names)
+        query = "SELECT count(*) FROM pg_tables WHERE tablename = 'schema_migrations'"
+        assert stack.sql(query).out == f"{len(names) + 1}\n"
+        deploy()
+        wait_for(lambda: len(parts(0)) == 8, "each part has run once more", SECONDS)
+    finally:
+        run("docker", "service", "rm", service)
+        wait_for(lambda: run("docker", "secret", "rm", secret).status == 0, "the secret is free")
+
+
+def log_of(service: str) -> str:
+    """Return what the tasks of a service have written, to either of their outputs."""
+    answer = run("docker", "service", "logs", "--raw", service)
+    assert answer.status == 0, answer.err
+    return answer.out + answer.err
 
 
 def test_upgrades(stack: Stack) -> None:

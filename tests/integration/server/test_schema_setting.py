@@ -299,14 +299,21 @@ def test_seeds_in_a_second_folder_with_a_history_of_their_own(
         assert migrate("--current", env=env).out.startswith("Current schema version: 2\n")
 
 
-def test_the_loop_over_schemas_goes_on_after_one_that_fails(
+def test_many_schemas_in_one_command_which_goes_on_after_one_that_fails(
     folder: Folder, database: Database
 ) -> None:
-    """The loop of docs/operations.md."""
-    loop = commands_of("docs/operations.md", "A schema for each tenant")
+    """The command of docs/operations.md."""
+    command = commands_of("docs/operations.md", "A schema for each tenant")
+    place = folder.path.parent
     folder.write("001_a.sql", "CREATE TABLE a ();")
-    (folder.path.parent / "tenants").write_text("one\npg_two\nthree\n")
-    assert shell(database, folder.path.parent, loop) == 1
-    assert tables(database, "one") == tables(database, "three") == ["a", "schema_migrations"]
-    (folder.path.parent / "tenants").write_text("one\ntwo\n")
-    assert shell(database, folder.path.parent, loop) == 0
+    (place / "tenants.txt").write_text("one schema=one\ntwo schema=two\nthree schema=three\n")
+    database.execute(
+        f"CREATE SCHEMA one AUTHORIZATION {database.user};"
+        f"CREATE TABLE one.a (); ALTER TABLE one.a OWNER TO {database.user}"
+    )
+    assert shell(database, place, command) == 5  # what is in the first one is not ours
+    assert tables(database, "one") == ["a"]
+    assert tables(database, "two") == tables(database, "three") == ["a", "schema_migrations"]
+    database.execute("DROP TABLE one.a")
+    assert shell(database, place, command) == 0
+    assert tables(database, "one") == ["a", "schema_migrations"]

@@ -532,8 +532,8 @@ def test_a_link_to_a_folder(tmp_path: Path) -> None:
 def test_a_signal_leaves_nothing_behind(tmp_path: Path) -> None:
     old = write(tmp_path / "old", {"1_a.sql": PEOPLE})
     stop = Stop()
-    stop._arrived.set()
-    stop._signum = 15
+    stop._arrival.event.set()
+    stop._arrival.signum = 15
     with pytest.raises(Interrupted):
         convert(str(old), str(tmp_path / "new"), None, stop)
     assert list(tmp_path.iterdir()) == [old]

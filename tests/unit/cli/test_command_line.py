@@ -182,7 +182,7 @@ class TestTable:
     def test_every_file_is_a_command_or_shared_by_commands(self) -> None:
         folder = Path(commands.__file__).parent
         files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
-        assert files == {*commands.names(), "command", "comparing", "context"}
+        assert files == {*commands.names(), "command", "comparing", "context", "many"}
 
 
 def test_without_arguments_the_options_are_those_of_the_parser() -> None:

@@ -16,6 +16,7 @@ from migrator.process.settings import VARIABLES
 
 ROOT = Path(__file__).parents[3]
 COMPOSE, SWARM = "deploy/compose/services.yml", "deploy/swarm/migrator.yml"
+FLEET = "deploy/swarm/fleet.yml"
 DECIDED_THERE = {"DATABASE_URL", "POSTGRES_PASSWORD_FILE"}
 LEFT_OUT = {
     "DATABASE_URL_FILE": "the file decides the address",
@@ -24,6 +25,18 @@ LEFT_OUT = {
     "MIGRATOR_TABLE": "roles.sql and the scripts know the history by its default name",
     "MIGRATOR_ROLE": "roles.sql makes one role, which logs in and owns everything",
     "MIGRATOR_SCHEMA": "as MIGRATOR_TABLE: the history is in the schema public",
+    **dict.fromkeys(
+        (
+            "MIGRATOR_TARGETS",
+            "MIGRATOR_TARGETS_QUERY",
+            "MIGRATOR_ONE_TARGET",
+            "MIGRATOR_JOBS",
+            "MIGRATOR_CANARY",
+            "MIGRATOR_MAX_FAILURES",
+            "MIGRATOR_SHARD",
+        ),
+        "the deployment has one database, with the roles that roles.sql makes",
+    ),
 }
 LEFT_OUT_OF = {
     COMPOSE: LEFT_OUT,
@@ -75,3 +88,33 @@ def test_the_document_says_which_are_left_out(file: str) -> None:
     names = [f"`{name}`" for name in LEFT_OUT_OF[file] if name.startswith("MIGRATOR_")]
     listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
     assert f"that begin with `MIGRATOR_`, except {listed} |" in text
+
+
+class TestFleet:
+    """The example for many targets takes few settings from its user, and each is a setting."""
+
+    def test_the_environment_is_the_migrator_s(self) -> None:
+        [environment] = environments(FLEET)
+        assert environment.keys() <= {variable.name for variable in VARIABLES}
+        for name in environment.keys() - {*DECIDED_THERE, "MIGRATOR_TARGETS", "MIGRATOR_SHARD"}:
+            assert environment[name].startswith(f"${{{name}:-"), name
+
+    def test_there_is_a_task_for_each_part(self) -> None:
+        [service] = yaml.safe_load((ROOT / FLEET).read_text("utf-8"))["services"].values()
+        assert service["deploy"]["mode"] == "replicated-job"
+        assert service["environment"]["MIGRATOR_SHARD"].endswith(
+            f"/{service['deploy']['replicas']}"
+        )
+
+    def test_it_is_in_the_stack_and_as_restricted_as_the_migrator_there(self) -> None:
+        fleet, migrator = (
+            yaml.safe_load((ROOT / file).read_text("utf-8")) for file in (FLEET, SWARM)
+        )
+        [service], other = fleet["services"].values(), migrator["services"]["migrator"]
+        assert fleet["networks"] == migrator["networks"]
+        for key in ("DATABASE_URL", "POSTGRES_PASSWORD_FILE"):
+            assert service["environment"][key] == other["environment"][key]
+        for key in ("read_only", "cap_drop", "networks"):
+            assert service[key] == other[key]
+        for key in ("endpoint_mode", "resources"):
+            assert service["deploy"][key] == other["deploy"][key]

@@ -10,23 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from migrator.process import errors
 from migrator.process.settings import VARIABLES
+from tests.support import kubernetes
+from tests.support.kubernetes import FOLDER, patched
 
-FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes"
-PATCHES = {"helm-hook.yaml": "helm.sh/", "argocd-presync.yaml": "argocd.argoproj.io/"}
-OBJECTS: dict[str, dict[str, Any]] = {
-    path.name: yaml.safe_load(path.read_text("utf-8")) for path in FOLDER.glob("*.yaml")
-}
-WORKLOADS = sorted(OBJECTS.keys() - PATCHES)
+HOOKS = {"helm-hook.yaml": "helm.sh/", "argocd-presync.yaml": "argocd.argoproj.io/"}
+PATCHES = ("canary.yaml", "cloud-sql-proxy.yaml")
+# A patch of job.yaml stands for the Job that comes of it.
+OBJECTS = kubernetes.OBJECTS | {patch: patched("job.yaml", patch) for patch in PATCHES}
+WORKLOADS = sorted(OBJECTS.keys() - HOOKS)
 JOBS = [name for name in WORKLOADS if OBJECTS[name]["kind"] == "Job"]
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 LEFT_OUT = {
+    "DATABASE_URL_FILE": "the addresses in the manifests have no passwords",
     "MIGRATOR_ROLE": "the login of the manifests owns what it makes",
     "MIGRATOR_SCHEMA": "the manifests are of databases with one schema",
     "MIGRATOR_SET": "the manifests have no values for files",
+    "MIGRATOR_TARGETS_QUERY": "the manifests have a list; a comment says how to ask for it",
+    "MIGRATOR_ONE_TARGET": "canary.yaml names it in the arguments",
     "POSTGRES_PASSWORD": "a password in the manifest; POSTGRES_PASSWORD_FILE names a mounted file",
     "MIGRATOR_METRICS_FILE": "the manifests mount no folder that a collector reads",
     "MIGRATOR_SCRATCH_URL": "no manifest runs verify",
@@ -44,8 +49,9 @@ def containers(name: str) -> list[dict[str, Any]]:
 
 
 def test_they_are_all_here() -> None:
-    assert WORKLOADS == ["backfill.yaml", "deployment.yaml", "indexed-job.yaml", "job.yaml"]
-    assert OBJECTS.keys() >= PATCHES.keys()
+    jobs = ["backfill.yaml", "deployment.yaml", "indexed-job.yaml", "job.yaml"]
+    assert sorted(WORKLOADS) == sorted([*jobs, *PATCHES])
+    assert OBJECTS.keys() >= HOOKS.keys()
     text = (FOLDER / "README.md").read_text("utf-8")
     assert [name for name in OBJECTS if f"`{name}`" not in text] == []
 
@@ -87,7 +93,7 @@ class TestRestricted:
     def test_a_secret_can_be_read_by_the_group_and_nobody_else(self, name: str) -> None:
         group = pod(name)["securityContext"]["fsGroup"]
         assert group == pod(name)["securityContext"]["runAsGroup"] == 65532
-        assert [volume["secret"]["defaultMode"] for volume in pod(name)["volumes"]] == [0o440]
+        assert {volume["secret"]["defaultMode"] for volume in pod(name)["volumes"]} == {0o440}
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -121,7 +127,7 @@ def test_a_setting_without_a_default_is_set_or_left_out_for_a_reason() -> None:
         entry["name"]
         for name in WORKLOADS
         for container in containers(name)
-        for entry in container["env"]
+        for entry in container.get("env", [])
     }
     assert without_default <= given | LEFT_OUT.keys()
     assert without_default - given >= LEFT_OUT.keys()
@@ -129,15 +135,19 @@ def test_a_setting_without_a_default_is_set_or_left_out_for_a_reason() -> None:
 
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_the_environment_is_the_migrator_s(name: str) -> None:
-    known = {variable.name for variable in VARIABLES} | {"INDEX"}
+    known = {variable.name for variable in VARIABLES}
     for container in containers(name):
-        given = {entry["name"]: entry for entry in container["env"]}
+        given = {entry["name"]: entry for entry in container.get("env", [])}
         assert given.keys() <= known
         # No password in the open, and each file where a secret is mounted.
         url = given.get("DATABASE_URL", {}).get("value", "")
         assert not re.search("://[^@]*:[^@]*@", url)
-        mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
-        files = [entry["value"] for name, entry in given.items() if name.endswith("_FILE")]
+        mounts = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+        files = [
+            entry["value"]
+            for name, entry in given.items()
+            if name.endswith("_FILE") or name == "MIGRATOR_TARGETS"
+        ]
         assert [str(Path(file).parent) for file in files] == mounts
 
 
@@ -147,19 +157,81 @@ def test_the_log_is_for_a_collector_and_says_so(name: str) -> None:
     assert {"name": "MIGRATOR_LOG_FORMAT", "value": "json"} in ours["env"]
 
 
-def test_an_index_finds_its_database() -> None:
-    index, url, *_ = pod("indexed-job.yaml")["containers"][0]["env"]
-    assert index["name"] == "INDEX"
-    assert "job-completion-index" in index["valueFrom"]["fieldRef"]["fieldPath"]
-    # Only what stands above can be referred to.
-    assert url["value"].endswith("/$(INDEX)")
+class TestIndexedJob:
+    JOB = OBJECTS["indexed-job.yaml"]
+    ENVIRONMENT = kubernetes.environment(JOB)
+
+    def test_there_is_a_pod_for_each_part_and_kubernetes_says_which(self) -> None:
+        """JOB_COMPLETION_INDEX is set in the pods of an Indexed Job, and not in the manifest."""
+        spec = self.JOB["spec"]
+        assert spec["completionMode"] == "Indexed"
+        assert self.ENVIRONMENT["MIGRATOR_SHARD"] == str(spec["completions"])
+        assert spec["parallelism"] <= spec["completions"]
+        assert "JOB_COMPLETION_INDEX" not in self.ENVIRONMENT
+
+    def test_no_pod_ends_the_others(self) -> None:
+        assert "maxFailedIndexes" not in self.JOB["spec"]
+        assert "backoffLimit" not in self.JOB["spec"]
+
+    def test_the_canary_reads_the_same_list(self) -> None:
+        canary = OBJECTS["canary.yaml"]
+        assert kubernetes.arguments(canary)[:2] == ["apply", "--target"]
+        same = kubernetes.environment(canary)
+        assert same == {name: self.ENVIRONMENT[name] for name in same}
+        assert pod("canary.yaml")["volumes"] == pod("indexed-job.yaml")["volumes"]
+
+    def test_the_arithmetic_is_that_of_the_manifest(self) -> None:
+        text = (FOLDER / "README.md").read_text("utf-8")
+        parts, at_once = self.JOB["spec"]["completions"], self.JOB["spec"]["parallelism"]
+        jobs, failures = (
+            int(self.ENVIRONMENT[f"MIGRATOR_{name}"]) for name in ("JOBS", "MAX_FAILURES")
+        )
+        assert f"| {at_once} {TIMES} {jobs} = {at_once * jobs} |" in text
+        assert f"second one | {2 * at_once * jobs} |" in text
+        most = parts * (failures + jobs - 1)
+        assert f"| {parts} {TIMES} ({failures} + {jobs} - 1) = {most} |" in text
+        manifest = (FOLDER / "indexed-job.yaml").read_text("utf-8")
+        assert f"up to {2 * at_once * jobs} connections" in manifest
+        assert failures + jobs - 1 == 6
+        assert "at most six targets of each pod" in manifest.replace("\n            # ", " ")
+
+    def test_a_list_of_the_size_that_is_named_fits_into_a_secret(self) -> None:
+        """https://kubernetes.io/docs/concepts/configuration/secret/: at most 1 MiB."""
+        text = (FOLDER / "README.md").read_text("utf-8")
+        [line] = re.findall("lines such as `(.*)`", text)
+        assert 30_000 < (1 << 20) / len(f"{line}\n") < 35_000
 
 
-@pytest.mark.parametrize("name", PATCHES)
+class TestSidecar:
+    """https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/."""
+
+    def test_the_proxy_does_not_keep_the_job_from_completing(self) -> None:
+        [proxy] = pod("cloud-sql-proxy.yaml")["initContainers"]
+        assert proxy["restartPolicy"] == "Always"
+        assert [one["name"] for one in pod("cloud-sql-proxy.yaml")["containers"]] == ["migrator"]
+
+    def test_the_migrator_starts_when_the_proxy_answers_and_connects_to_it(self) -> None:
+        [proxy] = pod("cloud-sql-proxy.yaml")["initContainers"]
+        assert proxy["startupProbe"]["httpGet"] == {"path": "/startup", "port": 9090}
+        assert {"--health-check", "--http-address=0.0.0.0", "--port=5432"} <= set(proxy["args"])
+        url = kubernetes.environment(OBJECTS["cloud-sql-proxy.yaml"])["DATABASE_URL"]
+        assert "@127.0.0.1:5432/" in url
+
+    def test_nothing_else_of_the_job_is_changed(self) -> None:
+        job, patch = OBJECTS["job.yaml"], OBJECTS["cloud-sql-proxy.yaml"]
+        for key in job["spec"].keys() - {"template"}:
+            assert patch["spec"][key] == job["spec"][key]
+        one, other = pod("job.yaml"), pod("cloud-sql-proxy.yaml")
+        assert other.keys() - one.keys() == {"serviceAccountName", "initContainers"}
+        [before], [after] = one["containers"], other["containers"]
+        assert after | {"env": before["env"]} == before
+
+
+@pytest.mark.parametrize("name", HOOKS)
 def test_a_hook_only_adds_annotations_to_the_job(name: str) -> None:
     job, patch = OBJECTS["job.yaml"], OBJECTS[name]
     annotations = patch["metadata"]["annotations"]
-    assert all(key.startswith(PATCHES[name]) for key in annotations)
+    assert all(key.startswith(HOOKS[name]) for key in annotations)
     assert all(isinstance(value, str) for value in annotations.values())
     assert patch == {
         "apiVersion": job["apiVersion"],

@@ -160,6 +160,13 @@ def test_a_flag_says_what_follows_it() -> None:
         "--lock-timeout": "TIME",
         "--statement-timeout": "TIME",
         "--metrics-file": "FILE",
+        "--targets": "FILE",
+        "--targets-query": "SQL",
+        "--target": "NAME",
+        "--jobs": "N",
+        "--canary": "N|NAME,...",
+        "--max-failures": "N",
+        "--shard": "I/N",
     }
 
 

@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import chart, page
+from benchmarks.fleet import PSQL as PSQL_AT_ONCE
+from benchmarks.fleet import WORKLOADS, files
 from benchmarks.measures import MEASURES
 from benchmarks.results import Results, Spread, rotated, slope, spread
 from benchmarks.targets import targets
@@ -123,6 +125,7 @@ class TestTargets:
             ("nothing to do: at most 1.35 times the", "noop", 1.35, "Python script", 1.0, 0.99),
             ("10,000 applied: at most 2.2 times", "many", 2.2, "Python script", 1.0, 0.99),
             ("10,000 fresh: at most 11 times", "fresh10000", 22.0, THOUSAND, 2.0, 1.9),
+            ("1,000 schemas: at most 1.30 times", "fleet_apply", 1.3, PSQL_AT_ONCE, 1.0, 0.99),
         ],
     )
     def test_a_ratio_has_a_limit(
@@ -153,11 +156,29 @@ class TestTargets:
             assert (target.found, target.holds) == (f"{megabytes} MB", expected)
             assert target.text.endswith("at most 40 MB of memory")
 
+    @pytest.mark.parametrize(
+        ("measure", "text", "most", "unit", "factor"),
+        [
+            ("fleet_schemas", "1,000 schemas, nothing to do: at most 4 s", 4.0, "4.00 s", 1.0),
+            ("fleet_databases", "1,000 databases, nothing to do: at most 20 s", 20.0, "20.00 s", 1),
+            ("fleet_memory", "10,000 schemas, nothing to do: at most 80 MB", 80e6, "80 MB", 1e6),
+            ("fleet_memory_check", "10,000 schemas, all files pending: at", 80e6, "80 MB", 1e6),
+        ],
+    )
+    def test_a_run_on_many_targets_has_a_limit(
+        self, measure: str, text: str, most: float, unit: str, factor: float
+    ) -> None:
+        for value, expected in ((most, True), (most + factor, False)):
+            found = results(**{measure: {"migrator": [value]}})
+            [target] = [target for target in targets(found) if target.holds is not None]
+            assert target.text.startswith(text)
+            assert (target.found == unit, target.holds) == (expected, expected)
+
 
 class TestPage:
     def test_results_without_the_latest_measures_are_shown(self) -> None:
         found = Results.load(ROOT / "docs" / "performance" / "results.json")
-        latest = ("quick200", "fresh10000", "waits", "memory1000")
+        latest = ("quick200", "fresh10000", "waits", "memory1000", *WORKLOADS, "fleet_memory_check")
         for key in latest:
             found.values.pop(key, None)
             found.notes.pop(key, None)
@@ -185,6 +206,21 @@ class TestPage:
         assert f"| {THOUSAND} | 3.00 s |  | 0.10 (0.10 … 0.10) | 1 |  |" in text
         assert set(page.charts(found)) == {"waits.svg", "fresh10000.svg"}
 
+    def test_a_loop_over_many_targets_is_beside_the_one_run(self) -> None:
+        found = results(
+            fleet_schemas={
+                "migrator": [4.0],
+                "a loop over migrator": [100.0],
+                "a loop over dbmate": [20.0],
+            },
+            fleet_apply={"migrator": [6.0], PSQL_AT_ONCE: [5.0]},
+        )
+        text = page.page(found, "{summary}\n{details}")
+        assert "| a loop over migrator | 100.00 s |  | 25.00 (25.00 … 25.00) | 1 |  |" in text
+        assert "measured over 25 targets and multiplied to 1,000" in text
+        assert "| psql, 8 sessions | 5.00 s |" in text
+        assert set(page.charts(found)) == {"fleet_schemas.svg", "fleet_apply.svg"}
+
     def test_says_who_failed_and_who_is_missing(self) -> None:
         found = results(noop={"migrator": [0.1], "dbmate": [0.05]})
         found.note("noop", "Alembic", "exit status 1: a | b")
@@ -193,3 +229,10 @@ class TestPage:
         assert "| dbmate | 50 ms |  | 0.50 (0.50 … 0.50) | 1 |  |" in text
         assert "- goose: not measured, no package" in text
         assert set(page.charts(found)) == {"noop.svg"}
+
+
+def test_files_of_a_tenant_are_those_that_all_have_and_then_three_statements_each() -> None:
+    made = files(22)
+    assert [file.version for file in made] == list(range(1, 23))
+    assert [file.sql.count(";") for file in made] == [1] * 20 + [3, 3]
+    assert files(5) == made[:5]

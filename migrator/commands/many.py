@@ -1,0 +1,383 @@
+"""One command on many targets, or on one of them; what is told of all of them at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from migrator.apply.outcome import MigrationFailed
+from migrator.commands.command import OnTargets
+from migrator.commands.context import Context
+from migrator.fleet import result as results_of
+from migrator.fleet import targets as lists
+from migrator.fleet.board import Board
+from migrator.fleet.result import Result, State, state_of
+from migrator.fleet.waves import Task, Waves
+from migrator.process.errors import MigratorError, ProblemsFound, UsageError
+from migrator.process.log import get_logger, is_for_people, redact_answer, redacted, say
+from migrator.process.settings import given_as, require_database
+from migrator.process.terminal import json_text, lines, visible
+from migrator.report import failures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from migrator.apply.state import Outcome
+    from migrator.commands.command import Command
+    from migrator.files.folder import Folder
+    from migrator.fleet.targets import Target
+    from migrator.process.settings import Settings
+    from migrator.process.signals import Stop
+
+log = get_logger()
+
+_UNHEARD = (
+    "not every server answered: it rolls back the running work, unless it has just committed it"
+)
+_MEASURED = ("apply", "backfill")  # commands that write metrics
+_GO_ON = (
+    "The same command goes on with what is left, because each target knows what it has: `migrator "
+    "status` with the same targets shows it."
+)
+
+
+def run(context: Context, command: Command) -> int:
+    """Run a command on the targets of the settings, or on the one that --target names.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        UsageError: the command is for one database, or the targets make no sense.
+        ProblemsFound: the files cannot be applied as they are.
+        DatabaseUnavailable: the database that was to be asked for the targets is not there.
+    """
+    if "DATABASE_URL" not in (command.meaningful or ()):
+        return command.run(context)  # it needs no database
+    settings = context.settings
+    if not settings.target and command.on_targets is None:
+        raise UsageError(
+            f"migrator {command.name} is for one database, and {_source(settings)} has many",
+            "Choose one with --target NAME, or with the variable MIGRATOR_ONE_TARGET.",
+        )
+    found = _find(context)
+    if settings.target:
+        target = lists.named(found, settings.target)
+        context.settings = target.settings(settings, context.environ)
+        return command.run(context)
+    return _Many(context, command, found).run()
+
+
+def _source(settings: Settings) -> str:
+    return given_as("MIGRATOR_TARGETS" if settings.targets else "MIGRATOR_TARGETS_QUERY")
+
+
+def _find(context: Context) -> list[Target]:
+    """Return all targets.
+
+    Raises:
+        UsageError: none or both of the two lists are given, or the targets make no sense.
+        DatabaseUnavailable: the database that was to be asked is not there.
+    """
+    settings = context.settings
+    if settings.targets and settings.targets_query:
+        raise UsageError(
+            "targets are given in two ways: MIGRATOR_TARGETS and MIGRATOR_TARGETS_QUERY",
+            "Give one of the two, as a variable or as a flag.",
+        )
+    if settings.targets:
+        return lists.read_targets(settings.targets, context.stop)
+    if settings.targets_query:
+        require_database(settings, context.environ)
+        return lists.ask_targets(settings, settings.targets_query, context.stop)
+    one = f"{given_as('MIGRATOR_ONE_TARGET')}={settings.target!r}"
+    raise UsageError(
+        f"{one}, and nothing says what the targets are",
+        "Name the list with --targets FILE, or ask for it with --targets-query SQL.",
+    )
+
+
+class _Many:
+    """A command that runs on many targets."""
+
+    def __init__(self, context: Context, command: Command, targets: Sequence[Target]) -> None:
+        self._context = context
+        self._command = command
+        self._targets = targets
+        self._folder: Folder | None = None
+        self._servers_away: set[tuple[str, str]] = set()  # hosts and ports
+
+    def run(self) -> int:
+        """Run the command on each target; tell what has become of them."""
+        context = self._context
+        if self._command.name == "adopt" and not context.options.yes:
+            raise UsageError(
+                "nobody can agree to the changes of many targets one by one",
+                "See with `migrator adopt --target NAME` what would be done with one, then add "
+                "--yes.",
+            )
+        waves, total = self._waves()
+        if self._command.name in _MEASURED:
+            context.require_metrics()
+        self._folder = self._read_files()
+        unheard, context.stop.unheard = context.stop.unheard, _UNHEARD
+        board = Board(len(waves.tasks))
+        try:
+            with board.shown():
+                results = waves.run(self._on_target, context.stop, board)
+        finally:
+            context.stop.unheard = unheard
+        return self._tell(results, total)
+
+    def _waves(self) -> tuple[Waves, int]:
+        """Return the targets that this process takes, in their order, and how many there are."""
+        context, settings, targets = self._context, self._context.settings, self._targets
+        all_settings = lists.require_distinct(targets, settings, context.environ)
+        by_name = {target.name: one for target, one in zip(targets, all_settings, strict=True)}
+        for one in all_settings[:1]:
+            require_database(one, context.environ)
+        changes = self._command.on_targets is OnTargets.CHANGES
+        canaries = lists.canaries_of(targets, settings.canary) if changes else []
+        first = {target.name for target in canaries}
+        others = [target for target in targets if target.name not in first]
+        others = lists.part_of(others, settings.shard, context.environ)
+        if settings.shard and lists.shard_of(settings.shard, context.environ)[0]:
+            canaries = []  # they are of the first part
+        tasks = [
+            Task(place, target.name, by_name[target.name])
+            for place, target in enumerate((*canaries, *others))
+        ]
+        limit = settings.max_failures if changes else 0
+        return Waves(tasks, len(canaries), settings.jobs, limit), len(targets)
+
+    def _read_files(self) -> Folder | None:
+        """Return the files, read once for all targets; None for a command that needs none.
+
+        Raises:
+            ProblemsFound: no target could apply them, and the command does not list them.
+        """
+        name = self._command.name
+        if "MIGRATIONS_DIR" not in (self._command.meaningful or ()):
+            return None
+        if name == "status":
+            return self._context.folder()
+        return self._context.files(pending=name in ("adopt", "baseline"))
+
+    def _on_target(self, task: Task, stop: Stop) -> Result:
+        """Run the command on one target; called in a thread."""
+        from migrator.server.connect import place_of  # noqa: PLC0415 - the driver takes 24 ms
+
+        began = time.monotonic()
+        host, port, database = place_of(task.settings.url)
+        settings = task.settings
+        if (host, port) in self._servers_away:  # to wait again for each of its databases is no use
+            settings = settings._replace(wait=0.0)
+        one = _OneOfMany(self._context, settings, stop, self._folder)
+        error: MigratorError | None = None
+        try:
+            status = self._command.run(one)
+            state = state_of(status, None)
+        except MigratorError as raised:
+            error = failures.worded(raised)
+            status, state = error.status, state_of(error.status, raised)
+        seconds = time.monotonic() - began
+        if state is not State.NOT_REACHED:
+            self._servers_away.discard((host, port))
+        elif seconds >= settings.wait:
+            self._servers_away.add((host, port))
+        if error and state is not State.INTERRUPTED:
+            self._log_failure(error)
+        names = (task.name, database, settings.schema, host)
+        return Result(
+            task.name,
+            state,
+            status,
+            seconds,
+            one.version,
+            one.applied,
+            one.text,
+            one.data if self._context.options.json else None,
+            error,
+            results_of.without_names(_what(error), names) if error else "",
+        )
+
+    def _log_failure(self, error: MigratorError) -> None:
+        """Log at once that a target has failed; a person reads the whole of it at the end."""
+        if is_for_people():
+            log.error(error.event, message=_words(error).splitlines()[0], status=error.status)
+        else:
+            log.error(error.event, **failures.log_fields(error))
+
+    def _tell(self, results: Sequence[Result], total: int) -> int:
+        """Print the answers and the failures, and leave the numbers where they were asked for."""
+        context = self._context
+        status = results_of.status_of(results)
+        if context.options.json:
+            self._show_json(results, status, total)
+        else:
+            context.say("".join(map(_answer, results_of.answers(results))))
+        told = self._told(results, total)
+        if is_for_people():
+            say(lines(redact_answer(told)) + "\n")
+        else:
+            self._log_end(results, status, total)
+        if status:
+            context.leave_reason(told)
+        self._tell_github(results, told)
+        self._measure(results, status)
+        return status
+
+    def _told(self, results: Sequence[Result], total: int) -> str:
+        """Return what a person is told at the end: each failure once, and the summary."""
+        parts = [
+            f"{group.first.state}: {visible(group.title)}\n{_words(group.first.error)}\n"
+            for group in results_of.failures(results)
+            if group.first.error
+        ]
+        summary = results_of.summary(results)
+        if len(results) != total:
+            summary += f" (of {total:,} in the list)"
+        parts.append(summary)
+        if any(result.state is not State.DONE for result in results) and (
+            self._command.on_targets is OnTargets.CHANGES
+        ):
+            parts.append(_GO_ON)
+        return "\n".join(parts)
+
+    def _log_end(self, results: Sequence[Result], status: int, total: int) -> None:
+        write = log.error if any(result.failed for result in results) else log.info
+        write(
+            "targets done",
+            **results_of.data(results, total),
+            status=status,
+            duration_s=round(time.monotonic() - self._context.began, 1),
+        )
+
+    def _show_json(self, results: Sequence[Result], status: int, total: int) -> None:
+        whole = _json({**results_of.data(results, total), "status": status, "results": []})
+        before, after = whole.rsplit("[]", 1)
+        # One target at a time, because the text of ten thousand takes more memory than they do.
+        for number, result in enumerate(results):
+            text = _json(_data(result)).replace("\n", "\n    ")
+            self._context.say(f"{',' if number else f'{before}['}\n    {text}", as_it_is=True)
+        end = "\n  ]" if results else f"{before}[]"
+        self._context.say(f"{end}{after}\n", as_it_is=True)
+
+    def _tell_github(self, results: Sequence[Result], told: str) -> None:
+        environ = self._context.environ
+        if environ.get("GITHUB_ACTIONS") != "true":
+            return
+        from migrator.report import github  # noqa: PLC0415 - only GitHub reads it
+
+        for group in results_of.failures(results):
+            if group.first.error and not self._context.options.json:
+                github.annotate(environ, group.first.error)
+        if self._command.on_targets is OnTargets.CHANGES:
+            github.summarise_targets(environ, told)
+
+    def _measure(self, results: Sequence[Result], status: int) -> None:
+        path = self._context.settings.metrics_file
+        if path is None or self._command.name not in _MEASURED:
+            return
+        from migrator.report import metrics  # noqa: PLC0415 - few runs write metrics
+
+        run = metrics.Run(
+            status,
+            time.time(),
+            time.monotonic() - self._context.began,
+            states=results_of.counts(results),
+            versions=results_of.versions(results),
+        )
+        try:
+            metrics.write(path, run)
+        except OSError as error:
+            log.warning("metrics not written", file=path, reason=error.strerror)
+
+
+class _OneOfMany(Context):
+    """The command on one target: what it says is kept until all are done.
+
+    Attributes:
+        text: the answer for people.
+        data: the answer for programs.
+        applied: how many files a run has applied; None for a command that applies none.
+    """
+
+    def __init__(
+        self, whole: Context, settings: Settings, stop: Stop, folder: Folder | None
+    ) -> None:
+        # The metrics of all targets are written at the end.
+        settings = settings._replace(metrics_file=None)
+        super().__init__(whole.options, settings, whole.environ, stop, whole.command_line)
+        self.began = whole.began
+        self.text = ""
+        self.data: Any = None
+        self.applied: int | None = None
+        self._folder = folder
+
+    def folder(self, *, pending: bool = False) -> Folder:
+        return self._folder or super().folder(pending=pending)
+
+    @property
+    def width(self) -> int | None:
+        return None
+
+    def show(self, data: object, text: str, brief: str = "") -> None:
+        self.answered = True
+        self.data = data
+        self.text = f"{brief or text}\n"
+
+    def say(self, text: str, *, as_it_is: bool = False) -> None:
+        del as_it_is
+        self.text += text
+
+    def leave_reason(self, text: str) -> None:
+        del text  # that of all targets is left at the end
+
+    def note_run(self, result: Outcome | Exception, started: float) -> None:
+        del started
+        if isinstance(result, MigrationFailed):
+            self.version = result.failure.current
+            self.applied = len(result.applied)
+        elif not isinstance(result, Exception):
+            self.version, self.applied = result.current, len(result.applied)
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json_text(json.dumps(redacted(data), ensure_ascii=False, indent=2))
+
+
+def _words(error: MigratorError | None) -> str:
+    return failures.error(error) if error else ""
+
+
+def _what(error: MigratorError) -> str:
+    """Return what went wrong, without advice and without the state of the database."""
+    if isinstance(error, MigrationFailed):
+        failure = error.failure
+        return f"{failure.place}: {failure.sqlstate} {failure.message}"
+    if isinstance(error, ProblemsFound):
+        return "\n".join(f"{problem.place}: {problem.message}" for problem in error.problems)
+    return error.message
+
+
+def _answer(group: results_of.Group) -> str:
+    """Return what is printed of targets with the same answer."""
+    text = lines(group.first.text.rstrip())
+    return f"{visible(group.title)}:\n" + "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def _data(result: Result) -> dict[str, Any]:
+    """Return what `--json` prints of one target."""
+    error = result.error
+    return {
+        "target": result.name,
+        "state": result.state.value,
+        "status": result.status,
+        "version": result.version,
+        "applied": result.applied,
+        "duration_s": round(result.seconds, 3),
+        "answer": result.data,
+        "error": {"event": error.event, **failures.log_fields(error)} if error else None,
+    }

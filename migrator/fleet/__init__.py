@@ -1,0 +1,1 @@
+"""One command on many targets: which they are, in what order, how far they are."""

@@ -1,0 +1,139 @@
+"""Runs a callable on many targets: the canaries first, then the others, some at once."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from migrator.fleet.result import Result, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from migrator.fleet.board import Board
+    from migrator.process.settings import Settings
+    from migrator.process.signals import Stop
+
+    Call = Callable[["Task", Stop], Result]
+
+
+class Task(NamedTuple):
+    """A target that is yet to be begun.
+
+    Attributes:
+        place: its place among all targets, from 0.
+        name: its name.
+        settings: the settings of a run on it.
+    """
+
+    place: int
+    name: str
+    settings: Settings
+
+
+class Waves:
+    """All targets of a command, in the order in which they are begun.
+
+    Args:
+        tasks: the canaries, and then all others.
+        canaries: how many of them are canaries.
+        jobs: on how many of them something runs at once.
+        max_failures: after how many failures no further one is begun; 0: they go on.
+    """
+
+    def __init__(self, tasks: list[Task], canaries: int, jobs: int, max_failures: int) -> None:
+        self.tasks = tasks
+        self._canaries = canaries
+        self._jobs = jobs
+        self._max_failures = max_failures
+
+    def run(self, call: Call, stop: Stop, board: Board) -> list[Result]:
+        """Call something for each target, and wait until nothing runs any more.
+
+        When a canary does not end well, none of the others is begun.
+
+        Args:
+            call: is given a target, and what it asks whether a signal has arrived.
+            stop: no further target is begun after a signal has arrived.
+            board: is told what begins and ends.
+
+        Returns:
+            The results, in the order of the targets.
+
+        Raises:
+            BaseException: what the call has raised; it is a mistake of ours.
+        """
+        results = {task.place: Result(task.name, State.NOT_BEGUN) for task in self.tasks}
+        canaries, others = self.tasks[: self._canaries], self.tasks[self._canaries :]
+        _Wave(canaries, call, stop, board, results).go(self._jobs, 1)
+        if all(results[task.place].state is State.DONE for task in canaries):
+            _Wave(others, call, stop, board, results).go(self._jobs, self._max_failures)
+        return [results[place] for place in sorted(results)]
+
+
+class _Wave:
+    """Targets that some threads go through."""
+
+    def __init__(
+        self, tasks: list[Task], call: Call, stop: Stop, board: Board, results: dict[int, Result]
+    ) -> None:
+        self._tasks = tasks
+        self._left = iter(tasks)
+        self._call = call
+        self._stop = stop
+        self._board = board
+        self._results = results
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._most = 0
+        self._raised: list[BaseException] = []
+
+    def go(self, jobs: int, max_failures: int) -> None:
+        """Go through the targets with some threads."""
+        self._most = max_failures
+        threads = [
+            threading.Thread(target=self._work, daemon=True)
+            for _ in range(min(jobs, len(self._tasks)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._raised:
+            raise self._raised[0]
+
+    def _work(self) -> None:
+        # The driver takes 24 ms, and what is below the commands is to be importable without it.
+        from migrator.server.connect import keeping  # noqa: PLC0415
+
+        try:
+            with keeping() as next_target:
+                for task in self._taken():
+                    next_target(task.settings)
+                    with (
+                        self._stop.branch() as stop,
+                        structlog.contextvars.bound_contextvars(target=task.name),
+                        self._board.row(task.name),
+                    ):
+                        self._note(task, self._call(task, stop))
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
+            self._raised.append(error)
+
+    def _taken(self) -> Iterator[Task]:
+        """Yield one target after another, until no further one is to be begun."""
+        while True:
+            with self._lock:
+                if self._stop.arrived or self._raised or 0 < self._most <= self._failures:
+                    return
+                task = next(self._left, None)
+            if task is None:
+                return
+            yield task
+
+    def _note(self, task: Task, result: Result) -> None:
+        with self._lock:
+            self._results[task.place] = result
+            self._failures += result.failed
+        self._board.count(result)
