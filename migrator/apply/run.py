@@ -13,6 +13,7 @@ from migrator.process.errors import (
     EarlierPending,
     Interrupted,
     MigratorError,
+    NotAllowed,
     NotOurs,
     Problem,
     ProblemsFound,
@@ -51,6 +52,7 @@ def apply_pending(
     confirm: str | None = None,
     backfills: Backfills = Backfills.IN_PLACE,
     tell: Callable[[Migration, Filled], None] | None = None,
+    state: RunState | None = None,
 ) -> Outcome:
     """Apply everything pending.
 
@@ -66,6 +68,8 @@ def apply_pending(
             None to refuse such a database.
         backfills: what is done with the backfills after which no other file comes.
         tell: is called from time to time with a running backfill, and with how far it is.
+        state: how far the run comes, for a caller that looks at it after an error; None for a new
+            one.
 
     Raises:
         UsageError: `confirm` is not the name of the database.
@@ -80,7 +84,7 @@ def apply_pending(
         Interrupted: a signal has arrived; the message says whether the running migration was
             applied.
     """
-    state = RunState(scratch=scratch)
+    state = RunState(scratch=scratch) if state is None else state
     state.tell = tell or state.tell
     try:
         files = _Files(migrations, repeatables, backfills)
@@ -153,7 +157,8 @@ def _over_connections(
     except DatabaseUnavailable as away:
         if not state.known:
             raise
-        raise DatabaseUnavailable(
+        kind = NotAllowed if isinstance(away, NotAllowed) else DatabaseUnavailable
+        raise kind(
             f"{away.message}; {state.unfinished}",
             f"{away.hint} Then run the migrator again.".lstrip(),
         ) from None

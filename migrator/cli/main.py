@@ -121,6 +121,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 def _run(context: Context) -> int:
     """Run the command; print also why there is no answer, for a program that reads JSON."""
     command, settings = commands.load(context.options.command), context.settings
+    for flag in ("targets", "targets_query", "target"):
+        if getattr(context.options, flag, None) == "":
+            # Without it, the command would run on all targets, or on DATABASE_URL itself.
+            name = flag.replace("_", "-")
+            raise UsageError(f"--{name} is empty", f"Give --{name} a value, or leave it out.")
     try:
         if settings.targets or settings.targets_query or settings.target:
             from migrator.commands import many  # noqa: PLC0415 - most runs have one target

@@ -108,6 +108,7 @@ def execute(context: Context) -> int:
             compared=not options.skip_verify,
         )
         if not todo.steps:
+            context.version = version
             context.say(f"Nothing to do: {_recorded_before(context, version)}.\n")
             return OK
         if todo.recorded and not options.skip_verify:
@@ -127,6 +128,7 @@ def execute(context: Context) -> int:
             )
         context.agree("This changes the database.")
         adopt.adopt(session, todo, applied_by())
+        context.version = version
     if todo.recorded:
         context.say(f"Adopted: the database is at version {version}.\n")
     else:

@@ -79,6 +79,7 @@ def execute(context: Context) -> int:
         recorded = baseline(
             session, migrations, options.version, applied_by(), compared=options.verify
         )
+    context.version = options.version
     them = "it" if recorded == 1 else "them"
     context.say(f"Recorded {count(recorded, 'migration')} as applied without running {them}.\n")
     return OK

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import SimpleNamespace
 
-    from migrator.apply.state import Outcome
+    from migrator.apply.state import Outcome, RunState
     from migrator.files.folder import Folder
     from migrator.files.merge import Comparison
     from migrator.files.migration import Migration
@@ -239,11 +239,12 @@ class Context:
                 else.
         """
         from migrator.apply.run import apply_pending  # noqa: PLC0415 - few commands need it
-        from migrator.apply.state import Backfills  # noqa: PLC0415 - as above
+        from migrator.apply.state import Backfills, RunState  # noqa: PLC0415 - as above
 
         in_place_or_later = Backfills.LATER if self.settings.backfill_later else Backfills.IN_PLACE
         self.require_metrics()
         started = time.monotonic()
+        state = RunState()
         try:
             folder = self.files()
             require_database(self.settings, self.environ)
@@ -256,19 +257,22 @@ class Context:
                 confirm=confirm,
                 backfills=Backfills.ONLY if only_backfills else in_place_or_later,
                 tell=self._measure_backfill if self.settings.metrics_file else None,
+                state=state,
             )
         except Exception as error:
-            self.note_run(error, started)
+            self.note_run(error, state, started)
             raise
-        self.note_run(outcome, started)
+        self.note_run(outcome, state, started)
 
-    def note_run(self, result: Outcome | Exception, started: float) -> None:
+    def note_run(self, result: Outcome | Exception, state: RunState, started: float) -> None:
         """Write how a run went to where that was asked for.
 
         Args:
             result: what it returned, or the error that ended it.
+            state: how far it has come.
             started: when it began, by the monotonic clock.
         """
+        del state  # the result has all of it
         self._measure(result, started)
         if not isinstance(result, Exception) and self.environ.get("GITHUB_ACTIONS") == "true":
             from migrator.report import github  # noqa: PLC0415 - only GitHub reads it

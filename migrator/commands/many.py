@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from migrator.apply.outcome import MigrationFailed
+from migrator.commands import names
 from migrator.commands.command import OnTargets
 from migrator.commands.context import Context
 from migrator.fleet import result as results_of
 from migrator.fleet import targets as lists
+from migrator.fleet.advice import for_target
 from migrator.fleet.board import Board
 from migrator.fleet.result import Result, State, state_of
 from migrator.fleet.waves import Task, Waves
-from migrator.process.errors import MigratorError, ProblemsFound, UsageError
+from migrator.process.errors import MigratorError, NotReached, ProblemsFound, UsageError
 from migrator.process.log import get_logger, is_for_people, redact_answer, redacted, say
 from migrator.process.settings import given_as, require_database
 from migrator.process.terminal import json_text, lines, visible
@@ -23,7 +27,7 @@ from migrator.report import failures
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from migrator.apply.state import Outcome
+    from migrator.apply.state import Outcome, RunState
     from migrator.commands.command import Command
     from migrator.files.folder import Folder
     from migrator.fleet.targets import Target
@@ -32,9 +36,7 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-_UNHEARD = (
-    "not every server answered: it rolls back the running work, unless it has just committed it"
-)
+_UNHEARD = "it rolls back the running work, unless it has just committed it"
 _MEASURED = ("apply", "backfill")  # commands that write metrics
 _GO_ON = (
     "The same command goes on with what is left, because each target knows what it has: `migrator "
@@ -106,7 +108,9 @@ class _Many:
         self._command = command
         self._targets = targets
         self._folder: Folder | None = None
-        self._servers_away: set[tuple[str, str]] = set()  # hosts and ports
+        self._board = Board(0)
+        # Reading needs no command names but for the advice of an error.
+        self._commands = tuple(names())
 
     def run(self) -> int:
         """Run the command on each target; tell what has become of them."""
@@ -121,22 +125,23 @@ class _Many:
         if self._command.name in _MEASURED:
             context.require_metrics()
         self._folder = self._read_files()
-        unheard, context.stop.unheard = context.stop.unheard, _UNHEARD
-        board = Board(len(waves.tasks))
-        try:
-            with board.shown():
-                results = waves.run(self._on_target, context.stop, board)
-        finally:
-            context.stop.unheard = unheard
+        self._board = Board(len(waves.tasks))
+        self._note_for_signal()
+        with self._board.shown():
+            results = waves.run(self._on_target, context.stop, self._board)
         return self._tell(results, total)
+
+    def _note_for_signal(self) -> None:
+        """Note what is said when a signal arrives and not every server answers."""
+        reads = self._command.on_targets is OnTargets.READS
+        state = "nothing was changed" if reads else _UNHEARD
+        self._context.stop.unheard = f"not every server answered: {state}; {self._board.counted}"
 
     def _waves(self) -> tuple[Waves, int]:
         """Return the targets that this process takes, in their order, and how many there are."""
         context, settings, targets = self._context, self._context.settings, self._targets
         all_settings = lists.require_distinct(targets, settings, context.environ)
         by_name = {target.name: one for target, one in zip(targets, all_settings, strict=True)}
-        for one in all_settings[:1]:
-            require_database(one, context.environ)
         changes = self._command.on_targets is OnTargets.CHANGES
         canaries = lists.canaries_of(targets, settings.canary) if changes else []
         first = {target.name for target in canaries}
@@ -145,11 +150,14 @@ class _Many:
         if settings.shard and lists.shard_of(settings.shard, context.environ)[0]:
             canaries = []  # they are of the first part
         tasks = [
-            Task(place, target.name, by_name[target.name])
+            Task(place, target.name, *by_name[target.name])
             for place, target in enumerate((*canaries, *others))
         ]
         limit = settings.max_failures if changes else 0
-        return Waves(tasks, len(canaries), settings.jobs, limit), len(targets)
+        # One database for the scratch schemas can be used by one target at a time.
+        builds = "MIGRATOR_SCRATCH_URL" in (self._command.meaningful or ())
+        jobs = 1 if builds and settings.scratch_url else settings.jobs
+        return Waves(tasks, len(canaries), jobs, limit), len(targets)
 
     def _read_files(self) -> Folder | None:
         """Return the files, read once for all targets; None for a command that needs none.
@@ -168,39 +176,45 @@ class _Many:
         """Run the command on one target; called in a thread."""
         from migrator.server.connect import place_of  # noqa: PLC0415 - the driver takes 24 ms
 
+        self._note_for_signal()
         began = time.monotonic()
-        host, port, database = place_of(task.settings.url)
-        settings = task.settings
-        if (host, port) in self._servers_away:  # to wait again for each of its databases is no use
-            settings = settings._replace(wait=0.0)
-        one = _OneOfMany(self._context, settings, stop, self._folder)
-        error: MigratorError | None = None
+        one = _OneOfMany(self._context, task.settings, stop, self._folder)
+        error = raised = None
         try:
             status = self._command.run(one)
-            state = state_of(status, None)
-        except MigratorError as raised:
-            error = failures.worded(raised)
-            status, state = error.status, state_of(error.status, raised)
-        seconds = time.monotonic() - began
-        if state is not State.NOT_REACHED:
-            self._servers_away.discard((host, port))
-        elif seconds >= settings.wait:
-            self._servers_away.add((host, port))
+        except MigratorError as caught:
+            raised, error = caught, failures.worded(caught)
+            for_target(error, self._options(task.name), self._commands)
+            status = error.status
+        state = state_of(status, raised)
         if error and state is not State.INTERRUPTED:
             self._log_failure(error)
-        names = (task.name, database, settings.schema, host)
+        host, _, database = place_of(task.settings.url)
+        names = (task.name, database, task.settings.schema, host)
         return Result(
             task.name,
             state,
             status,
-            seconds,
+            time.monotonic() - began,
             one.version,
             one.applied,
             one.text,
-            one.data if self._context.options.json else None,
+            one.data,
             error,
-            results_of.without_names(_what(error), names) if error else "",
+            _alike(error, names) if error else "",
+            isinstance(raised, NotReached),
         )
+
+    def _options(self, name: str) -> str:
+        """Return the options that choose one target, besides the variables that are set."""
+        settings, given = self._context.settings, []
+        for variable, value in (
+            ("MIGRATOR_TARGETS", settings.targets),
+            ("MIGRATOR_TARGETS_QUERY", settings.targets_query),
+        ):
+            if value and given_as(variable) != variable:
+                given += [given_as(variable), value]
+        return shlex.join([*given, "--target", name])
 
     def _log_failure(self, error: MigratorError) -> None:
         """Log at once that a target has failed; a person reads the whole of it at the end."""
@@ -212,7 +226,7 @@ class _Many:
     def _tell(self, results: Sequence[Result], total: int) -> int:
         """Print the answers and the failures, and leave the numbers where they were asked for."""
         context = self._context
-        status = results_of.status_of(results)
+        status = results_of.status_of(results, context.stop.signum)
         if context.options.json:
             self._show_json(results, status, total)
         else:
@@ -222,8 +236,8 @@ class _Many:
             say(lines(redact_answer(told)) + "\n")
         else:
             self._log_end(results, status, total)
-        if status:
-            context.leave_reason(told)
+        if status:  # Kubernetes shows the beginning
+            context.leave_reason(f"{results_of.summary(results)}\n{told}")
         self._tell_github(results, told)
         self._measure(results, status)
         return status
@@ -312,7 +326,7 @@ class _OneOfMany(Context):
         super().__init__(whole.options, settings, whole.environ, stop, whole.command_line)
         self.began = whole.began
         self.text = ""
-        self.data: Any = None
+        self.data = b""
         self.applied: int | None = None
         self._folder = folder
 
@@ -325,7 +339,8 @@ class _OneOfMany(Context):
 
     def show(self, data: object, text: str, brief: str = "") -> None:
         self.answered = True
-        self.data = data
+        if self.options.json:  # compressed, because the answers of all targets are kept
+            self.data = zlib.compress(json.dumps(redacted(data), ensure_ascii=False).encode(), 1)
         self.text = f"{brief or text}\n"
 
     def say(self, text: str, *, as_it_is: bool = False) -> None:
@@ -335,13 +350,11 @@ class _OneOfMany(Context):
     def leave_reason(self, text: str) -> None:
         del text  # that of all targets is left at the end
 
-    def note_run(self, result: Outcome | Exception, started: float) -> None:
-        del started
-        if isinstance(result, MigrationFailed):
-            self.version = result.failure.current
-            self.applied = len(result.applied)
-        elif not isinstance(result, Exception):
-            self.version, self.applied = result.current, len(result.applied)
+    def note_run(self, result: Outcome | Exception, state: RunState, started: float) -> None:
+        del result, started
+        self.applied = len(state.applied)
+        if state.known:
+            self.version = state.current
 
 
 def _json(data: dict[str, Any]) -> str:
@@ -352,14 +365,21 @@ def _words(error: MigratorError | None) -> str:
     return failures.error(error) if error else ""
 
 
-def _what(error: MigratorError) -> str:
-    """Return what went wrong, without advice and without the state of the database."""
+def _alike(error: MigratorError, names: Sequence[str]) -> str:
+    """Return what went wrong, and where, in words that are the same for all targets.
+
+    Args:
+        error: ended the command on a target.
+        names: what its words may call the target.
+    """
     if isinstance(error, MigrationFailed):
         failure = error.failure
-        return f"{failure.place}: {failure.sqlstate} {failure.message}"
+        place = f"{failure.place} {failure.sqlstate} {failure.statement}"
+        return f"{place}: {results_of.without_names(failure.message, names)}"
     if isinstance(error, ProblemsFound):
-        return "\n".join(f"{problem.place}: {problem.message}" for problem in error.problems)
-    return error.message
+        found = (f"{p.place}: {results_of.without_names(p.message, names)}" for p in error.problems)
+        return "\n".join(found)
+    return f"{error.event}: {results_of.without_names(error.message, names)}"
 
 
 def _answer(group: results_of.Group) -> str:
@@ -378,6 +398,6 @@ def _data(result: Result) -> dict[str, Any]:
         "version": result.version,
         "applied": result.applied,
         "duration_s": round(result.seconds, 3),
-        "answer": result.data,
+        "answer": json.loads(zlib.decompress(result.data)) if result.data else None,
         "error": {"event": error.event, **failures.log_fields(error)} if error else None,
     }

@@ -77,6 +77,16 @@ class Board:
             with self._lock:
                 del self._running[name]
 
+    @property
+    def counted(self) -> str:
+        """How many targets there are in each state, and how many are left, in words."""
+        with self._lock:
+            counts, running = dict(self._counts), len(self._running)
+        ended = sum(counts.values())
+        parts = [f"{counts[state]:,} {state}" for state in State if counts.get(state)]
+        parts += [f"{running:,} running", f"{self._total - ended - running:,} not begun"]
+        return f"of {self._total:,} targets, {', '.join(parts)}"
+
     def count(self, result: Result) -> None:
         """Note what has become of a target."""
         with self._lock:

@@ -51,10 +51,11 @@ class Result(NamedTuple):
         version: the version of its database, as far as the command has learnt it.
         applied: how many files were applied, for a command that applies some.
         text: the answer for people.
-        data: the answer for programs.
+        data: the answer for programs, JSON that is compressed; empty: there is none.
         error: why there is no answer, or why it failed.
         alike: the words of the error without what is only this target's: those of two targets are
             the same when the same went wrong.
+        server_away: whether the server was waited for in vain.
     """
 
     name: str
@@ -64,9 +65,10 @@ class Result(NamedTuple):
     version: int | None = None
     applied: int | None = None
     text: str = ""
-    data: Any = None
+    data: bytes = b""
     error: MigratorError | None = None
     alike: str = ""
+    server_away: bool = False
 
     @property
     def failed(self) -> bool:
@@ -91,12 +93,16 @@ def state_of(status: int, error: MigratorError | None) -> State:
     return State.FAILED if reached else State.NOT_REACHED
 
 
-def status_of(results: Sequence[Result]) -> int:
-    """Return the exit status of a command that ran on many targets."""
+def status_of(results: Sequence[Result], signum: int = 0) -> int:
+    """Return the exit status of a command that ran on many targets.
+
+    Args:
+        results: what has become of each.
+        signum: the signal that has arrived; 0 for none.
+    """
+    if signum and any(one.state in (State.INTERRUPTED, State.NOT_BEGUN) for one in results):
+        return 128 + signum
     statuses = {result.status for result in results}
-    interrupted = [result.status for result in results if result.state is State.INTERRUPTED]
-    if interrupted and interrupted[0]:
-        return interrupted[0]
     return next((status for status in _ORDER if status in statuses), errors.OK)
 
 
@@ -147,9 +153,10 @@ def answers(results: Sequence[Result]) -> list[Group]:
 
 
 def _grouped(results: Sequence[Result], key: str) -> list[Group]:
-    groups: dict[tuple[State, str], list[Result]] = {}
+    groups: dict[object, list[Result]] = {}
     for result in results:
-        groups.setdefault((result.state, getattr(result, key)), []).append(result)
+        alike = (result.state, result.version, getattr(result, key))
+        groups.setdefault(alike, []).append(result)
     return [Group(some[0], tuple(one.name for one in some)) for some in groups.values()]
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from migrator.files import scanner
 from migrator.process.errors import UsageError
 from migrator.process.log import hide
-from migrator.process.settings import given_as, in_schema, read_schema
+from migrator.process.settings import given_as, in_schema, read_schema, require_database
 from migrator.process.terminal import visible
 from migrator.process.url import EXAMPLE_URL, normalise_url, secret_of
 
@@ -59,8 +61,8 @@ class Target(NamedTuple):
         from migrator.server.connect import url_to  # noqa: PLC0415 - the driver takes 24 ms
 
         settings = base
-        if self.url:
-            settings = settings._replace(url=self.url)
+        if self.url:  # the password of DATABASE_URL's server is not for another one
+            settings = settings._replace(url=self.url, password=None)
         if self.parameters:
             settings = settings._replace(url=url_to(settings.url, dict(self.parameters)))
         return in_schema(settings, self.schema, environ) if self.schema else settings
@@ -77,7 +79,8 @@ def read_targets(path: str, stop: Stop) -> list[Target]:
         UsageError: the file cannot be read, or lines of it make no sense; each of them is named.
     """
     targets, mistakes = [], []
-    for number, line in enumerate(_text(path, stop).splitlines(), 1):
+    # Not splitlines(), for which some characters in a name would end the line.
+    for number, line in enumerate(_text(path, stop).split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
@@ -108,13 +111,15 @@ def ask_targets(settings: Settings, query: str, stop: Stop) -> list[Target]:
     from migrator.server.session import ServerError  # noqa: PLC0415 - as connect
 
     where = given_as("MIGRATOR_TARGETS_QUERY")
+    if len(scanner.read(query).statements) != 1:  # a second one could end the transaction
+        raise UsageError(f"{where}: it has to be one statement", "Write one SELECT.")
     with connect(settings, stop, write=False) as session:
         try:
             columns, rows = session.query_read_only(query)
         except ServerError as error:
+            code = f" ({error.sqlstate})" if error.sqlstate else ""
             raise UsageError(
-                f"{where}: the server refused the query: {error.diagnosis.message}"
-                f" ({error.sqlstate})",
+                f"{where}: the server refused the query: {error.diagnosis.message}{code}",
                 error.diagnosis.hint or "Try the query in psql, in the database of DATABASE_URL.",
             ) from None
     _require_columns(columns, where)
@@ -164,7 +169,7 @@ def shard_of(shard: str, environ: Mapping[str, str]) -> tuple[int, int]:
     if not index:
         index = environ.get("JOB_COMPLETION_INDEX", "")
         name = given_as("MIGRATOR_SHARD")
-        if not index.isdecimal():
+        if not (index.isascii() and index.isdecimal()):
             raise UsageError(
                 f"{name}={shard} says how many parts there are, and nothing says which one this is",
                 f"Write {name}=I/{shard} with I from 0 to {int(count) - 1}; in an Indexed Job, "
@@ -184,15 +189,17 @@ def canaries_of(targets: Sequence[Target], canary: str) -> list[Target]:
 
     Args:
         targets: all of them, in their order.
-        canary: how many of the first ones, or names with commas between them.
+        canary: a name, how many of the first ones, or names with commas between them.
 
     Raises:
         UsageError: no target has one of the names.
     """
-    if canary.isdecimal():
-        return list(targets[: int(canary)])
     by_name = {target.name: target for target in targets}
-    names = [name.strip() for name in canary.split(",") if name.strip()]
+    if canary in by_name:
+        return [by_name[canary]]
+    if canary.isascii() and canary.isdecimal():
+        return list(targets[: int(canary)])
+    names = list(dict.fromkeys(name.strip() for name in canary.split(",") if name.strip()))
     if unknown := [name for name in names if name not in by_name]:
         raise UsageError(
             f"{given_as('MIGRATOR_CANARY')}={canary!r}: no target has the name {unknown[0]!r}",
@@ -222,17 +229,20 @@ def named(targets: Sequence[Target], name: str) -> Target:
 
 def require_distinct(
     targets: Sequence[Target], base: Settings, environ: Mapping[str, str]
-) -> list[Settings]:
-    """Return the settings of all targets, which are different databases or schemas.
+) -> list[tuple[Settings, tuple[str, str]]]:
+    """Return the settings of all targets, which are different databases or schemas, and servers.
 
     Args:
         targets: all of them.
         base: the settings of the whole command.
         environ: what they were read from.
 
+    Returns:
+        The settings of each target, and the host and the port of its server.
+
     Raises:
         UsageError: two targets are the same schema of the same database, as far as their addresses
-            tell, or the settings of one contradict each other.
+            tell, or the settings of one are not possible.
     """
     from migrator.server.connect import place_of  # noqa: PLC0415 - the driver takes 24 ms
 
@@ -240,13 +250,17 @@ def require_distinct(
     all_settings = []
     for target in targets:
         settings = target.settings(base, environ)
-        all_settings.append(settings)
-        place = (*place_of(settings.url), settings.schema)
-        first = seen.setdefault(place, target.name)
+        try:
+            require_database(settings, environ)
+            host, port, database = place_of(settings.url)
+        except UsageError as error:
+            what = error.message.removeprefix("DATABASE_URL ")
+            raise UsageError(f"the target {target.name!r}: {what}", error.hint) from None
+        all_settings.append((settings, (host, port)))
+        first = seen.setdefault((host, port, database, settings.table), target.name)
         if first != target.name:
             raise UsageError(
-                f"the targets {first!r} and {target.name!r} are the same database"
-                f"{' and schema' if settings.schema else ''}",
+                f"the targets {first!r} and {target.name!r} are the same database and schema",
                 "Remove one of the two. Two histories in one database need two schemas.",
             )
     return all_settings
@@ -256,12 +270,12 @@ def _text(path: str, stop: Stop) -> str:
     """Return the text of the file with the targets."""
     name = given_as("MIGRATOR_TARGETS")
     try:
-        if path == _STDIN:
-            with stop.idle():
+        with stop.idle():  # it may be a FIFO
+            if path == _STDIN:
                 data = sys.stdin.buffer.read()
-        else:
-            with open(path, "rb") as file:  # noqa: PTH123 - as in settings
-                data = file.read()
+            else:
+                with open(path, "rb") as file:  # noqa: PTH123 - as in settings
+                    data = file.read()
         return data.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"{name}={path}: {error.strerror}") from None
@@ -275,43 +289,69 @@ def _target(line: str) -> Target:
     Raises:
         ValueError: it makes no sense; the error shows nothing that may be a password.
     """
-    name, _, rest = line.strip().partition(" ") if "\t" not in line else _at_blank(line.strip())
-    rest = rest.strip()
+    _hide_passwords(line)
+    if "\0" in line:
+        raise ValueError("a NUL is not possible here")
+    name, rest = _at_blank(line.strip())
+    if "://" in name:
+        raise ValueError("an address stands in the place of the name")
     _require_name(name)
-    url = ""
-    if "://" in rest.split("=", 1)[0]:
-        address, _, rest = _at_blank(rest)
-        try:
-            url = normalise_url(address, f"the address of {name!r}")
-        except UsageError as error:
-            raise ValueError(f"{error.message}; {error.hint}") from None
-        password, beside = secret_of(url)
-        hide(password, is_name=password in beside)
-    try:
-        words = shlex.split(rest)
-    except ValueError:
-        raise ValueError(f"{name!r}: a quote is not closed") from None
-    given: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if key not in (*_PARAMETERS, "schema") or not equals:
-            what = f"{key}=" if equals else "a word without ="
-            known = ", ".join(f"{known}=" for known in (*_PARAMETERS, "schema"))
-            raise ValueError(f"{name!r}: {what} is not possible here: a line has {known} or a URL")
-        if not value:
-            raise ValueError(f"{name!r}: {key}= has no value")
-        if key in given:
-            raise ValueError(f"{name!r}: {key}= is there twice")
-        given[key] = value
+    url, rest = _url(name, rest)
+    given = _parameters(name, rest)
     if not url and not given:
         raise ValueError(f"{name!r} does not say in what it differs from DATABASE_URL")
     schema = given.pop("schema", "")
     return Target(name, url, _named_by_libpq(given), _schema(name, schema))
 
 
-def _at_blank(text: str) -> tuple[str, str, str]:
+def _url(name: str, rest: str) -> tuple[str, str]:
+    """Return the address that comes after the name, which may be empty, and what follows it."""
+    url = ""
+    if "://" in rest.split("=", 1)[0]:
+        address, rest = _at_blank(rest)
+        try:
+            url = normalise_url(address, f"the address of {name!r}")
+        except UsageError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from None
+        password, beside = secret_of(url)
+        hide(password, is_name=password in beside)
+    if "://" in rest:
+        raise ValueError(f"{name!r}: an address is possible right after the name, and only there")
+    return url, rest
+
+
+def _parameters(name: str, text: str) -> dict[str, str]:
+    """Return the parameters of a line, by the names that they have there."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise ValueError(f"{name!r}: a quote is not closed") from None
+    given: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in (*_PARAMETERS, "schema") or not equals:
+            # What is no word may be a part of a password.
+            what = "a word without =" if not equals else f"{key}=" if key.isalpha() else "that"
+            known = ", ".join(f"{known}=" for known in (*_PARAMETERS, "schema"))
+            raise ValueError(f"{name!r}: {what} is not possible here: a line has {known} or a URL")
+        if not value.strip():
+            raise ValueError(f"{name!r}: {key}= has no value")
+        if key in given:
+            raise ValueError(f"{name!r}: {key}= is there twice")
+        given[key] = value
+    return given
+
+
+def _hide_passwords(line: str) -> None:
+    """Hide what may be the password of an address, wherever in a line it stands."""
+    for password in re.findall(r":/*[^\s:/@]*:([^\s@]+)@", line):
+        hide(password)
+
+
+def _at_blank(text: str) -> tuple[str, str]:
+    """Return the first word of a text, and what follows it."""
     first, *rest = text.split(None, 1)
-    return first, " ", rest[0] if rest else ""
+    return first, rest[0] if rest else ""
 
 
 def _target_of(values: Mapping[str, str]) -> Target:
@@ -342,7 +382,7 @@ def _require_name(name: str) -> None:
 def _named_by_libpq(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     port = given.get("port", "1")
     if not (port.isascii() and port.isdecimal() and 0 < int(port) < 1 << 16):
-        raise ValueError(f"the port {port!r} is no number from 1 to 65535")
+        raise ValueError("port= is no number from 1 to 65535")
     return tuple((_PARAMETERS[key], value) for key, value in given.items())
 
 
@@ -350,7 +390,7 @@ def _schema(name: str, text: str) -> str:
     try:
         return read_schema(text)
     except ValueError as error:
-        raise ValueError(f"{name!r}: the schema {text!r}: {error}") from None
+        raise ValueError(f"{name!r}: the name of the schema: {error}") from None
 
 
 def _require_columns(columns: Sequence[str], where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     Call = Callable[["Task", Stop], Result]
 
+_LOOK_AGAIN = 0.2  # seconds: a signal wakes nobody who waits for a server
+
 
 class Task(NamedTuple):
     """A target that is yet to be begun.
@@ -26,11 +29,41 @@ class Task(NamedTuple):
         place: its place among all targets, from 0.
         name: its name.
         settings: the settings of a run on it.
+        server: the host and the port.
     """
 
     place: int
     name: str
     settings: Settings
+    server: tuple[str, str]
+
+
+class _Servers:
+    """What is known of the servers: a server that is away is waited for by one thread, and once.
+
+    Attributes:
+        known: those that a run has reached.
+        away: those that could not be reached although they were waited for.
+        tried: those of which neither is known, and which one thread tries to reach.
+    """
+
+    def __init__(self) -> None:
+        self.known: set[tuple[str, str]] = set()
+        self.away: set[tuple[str, str]] = set()
+        self.tried: set[tuple[str, str]] = set()
+
+    def is_free(self, server: tuple[str, str]) -> bool:
+        """Return whether a thread may begin a target of the server now."""
+        return server in self.known or server in self.away or server not in self.tried
+
+    def note(self, server: tuple[str, str], result: Result) -> None:
+        """Note what a result says of its server."""
+        self.tried.discard(server)
+        if result.server_away:
+            self.away.add(server)
+            self.known.discard(server)
+        else:
+            self.away.discard(server)
 
 
 class Waves:
@@ -67,9 +100,10 @@ class Waves:
         """
         results = {task.place: Result(task.name, State.NOT_BEGUN) for task in self.tasks}
         canaries, others = self.tasks[: self._canaries], self.tasks[self._canaries :]
-        _Wave(canaries, call, stop, board, results).go(self._jobs, 1)
+        servers = _Servers()
+        _Wave(canaries, call, stop, board, servers, results).go(self._jobs, 1)
         if all(results[task.place].state is State.DONE for task in canaries):
-            _Wave(others, call, stop, board, results).go(self._jobs, self._max_failures)
+            _Wave(others, call, stop, board, servers, results).go(self._jobs, self._max_failures)
         return [results[place] for place in sorted(results)]
 
 
@@ -77,15 +111,21 @@ class _Wave:
     """Targets that some threads go through."""
 
     def __init__(
-        self, tasks: list[Task], call: Call, stop: Stop, board: Board, results: dict[int, Result]
+        self,
+        tasks: list[Task],
+        call: Call,
+        stop: Stop,
+        board: Board,
+        servers: _Servers,
+        results: dict[int, Result],
     ) -> None:
-        self._tasks = tasks
-        self._left = iter(tasks)
+        self._left = list(reversed(tasks))
         self._call = call
         self._stop = stop
         self._board = board
+        self._servers = servers
         self._results = results
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._failures = 0
         self._most = 0
         self._raised: list[BaseException] = []
@@ -95,7 +135,7 @@ class _Wave:
         self._most = max_failures
         threads = [
             threading.Thread(target=self._work, daemon=True)
-            for _ in range(min(jobs, len(self._tasks)))
+            for _ in range(min(jobs, len(self._left)))
         ]
         for thread in threads:
             thread.start()
@@ -111,7 +151,7 @@ class _Wave:
         try:
             with keeping() as next_target:
                 for task in self._taken():
-                    next_target(task.settings)
+                    next_target(task.settings, partial(self._reached, task.server))
                     with (
                         self._stop.branch() as stop,
                         structlog.contextvars.bound_contextvars(target=task.name),
@@ -119,21 +159,48 @@ class _Wave:
                     ):
                         self._note(task, self._call(task, stop))
         except BaseException as error:  # noqa: BLE001 - raised in the main thread
-            self._raised.append(error)
+            with self._changed:
+                self._raised.append(error)
+                self._changed.notify_all()
 
     def _taken(self) -> Iterator[Task]:
         """Yield one target after another, until no further one is to be begun."""
-        while True:
-            with self._lock:
-                if self._stop.arrived or self._raised or 0 < self._most <= self._failures:
-                    return
-                task = next(self._left, None)
-            if task is None:
-                return
+        while (task := self._next()) is not None:
             yield task
 
+    def _next(self) -> Task | None:
+        """Return the next target; None when no further one is to be begun.
+
+        The targets of a server that is not known to be there wait until one of them has ended.
+        """
+        servers = self._servers
+        with self._changed:
+            while True:
+                if self._stop.arrived or self._raised or 0 < self._most <= self._failures:
+                    return None
+                if not self._left:
+                    return None
+                for index in range(len(self._left) - 1, -1, -1):
+                    task = self._left[index]
+                    if servers.is_free(task.server):
+                        del self._left[index]
+                        servers.tried.add(task.server)
+                        away = task.server in servers.away
+                        settings = task.settings._replace(wait=0.0) if away else task.settings
+                        return task._replace(settings=settings)
+                self._changed.wait(_LOOK_AGAIN)
+
+    def _reached(self, server: tuple[str, str]) -> None:
+        """Note that a server is there, so that the other threads may begin its targets."""
+        if server not in self._servers.known:
+            with self._changed:
+                self._servers.known.add(server)
+                self._changed.notify_all()
+
     def _note(self, task: Task, result: Result) -> None:
-        with self._lock:
+        with self._changed:
             self._results[task.place] = result
             self._failures += result.failed
+            self._servers.note(task.server, result)
+            self._changed.notify_all()
         self._board.count(result)

@@ -52,6 +52,10 @@ class DatabaseUnavailable(MigratorError):
     event = "database unavailable"
 
 
+class NotReached(DatabaseUnavailable):
+    """The server was waited for as long as the settings say, and could not be reached."""
+
+
 class NotAllowed(DatabaseUnavailable):
     """The database was reached, and our role may not do there what it takes."""
 

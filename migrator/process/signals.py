@@ -66,6 +66,11 @@ class Stop:
         """Whether a signal has arrived."""
         return self._arrival.event.is_set()
 
+    @property
+    def signum(self) -> int:
+        """The number of the signal that has arrived; 0 for none."""
+        return self._arrival.signum
+
     @contextmanager
     def branch(self) -> Iterator[Stop]:
         """In the block, let a thread have a connection of its own.

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from migrator.process.errors import DatabaseUnavailable, MigratorError, UsageError
+from migrator.process.errors import DatabaseUnavailable, MigratorError, NotReached, UsageError
 from migrator.process.log import hide, redact
 from migrator.process.settings import FromFile
 from migrator.process.signals import Stop
@@ -44,6 +44,8 @@ _KEEPALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+_MOST_PORTS = 1 << 16
+_MAKE_WAY = 2.0  # seconds: longer than the longest pause between two attempts
 _NO_SECRET = "a secret cannot be read"  # noqa: S105 - not a password
 _PATIENCE_OF_OBSERVER = 5.0  # seconds for an answer; the server ends a query of it after two
 _READ_ONLY_DETAIL = "it is a standby, or default_transaction_read_only is on"
@@ -56,13 +58,22 @@ class _Kept:
         address: what the connection was made with, URL and password; None for any connection that
             is not to be kept.
         connection: the connection; None when it is in use, or when there is none.
+        reached: is called when a connection to the address was made.
     """
 
     def __init__(self) -> None:
+        self.reached: Callable[[], None] = lambda: None
         self.address: tuple[str | None, ...] | None = None
         self.connection: WatchedConnection | None = None
 
 
+class _Crowded:
+    """When a server has last refused a thread of this process because of too many connections."""
+
+    at = float("-inf")
+
+
+_crowded = _Crowded()
 _kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
 
 
@@ -105,6 +116,8 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
     connection = _taken(kept, settings, write=write) if kept else None
     if connection is None:
         connection = within_wait(attempt, settings, stop)
+    if kept and kept.address == _address(settings):
+        kept.reached()
 
     def cancel() -> None:
         with suppress(psycopg2.Error):
@@ -124,17 +137,18 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
 
 
 @contextmanager
-def keeping() -> Iterator[Callable[[Settings], None]]:
+def keeping() -> Iterator[Callable[[Settings, Callable[[], None]], None]]:
     """In the block, let `connect` keep one connection for its next call with the same address.
 
     Yields:
-        What is told the settings of the target that comes next. Only the connection to a target is
-        kept, and none to the scratch database of it.
+        What is told the settings of the target that comes next, and what to call when it is
+        reached. Only the connection to a target is kept, and none to the scratch database of it.
     """
     kept = _Kept()
     token = _kept.set(kept)
 
-    def target(settings: Settings) -> None:
+    def target(settings: Settings, reached: Callable[[], None]) -> None:
+        kept.reached = reached
         address = _address(settings)
         if kept.address != address:
             _hang_up(kept)
@@ -176,6 +190,7 @@ def _kept_open(kept: _Kept, session: Session) -> bool:
         or session.closed
         or session.in_transaction
         or session.server_pid != session.connection.info.backend_pid  # a pooler keeps them for us
+        or time.monotonic() - _crowded.at < _MAKE_WAY  # another thread waits for its turn
     ):
         return False
     if session.touched:
@@ -255,11 +270,14 @@ def place_of(url: str) -> tuple[str, str, str]:
         UsageError: libpq does not understand it.
     """
     parameters = _parsed(url)
+    ports = str(parameters.get("port") or "").split(",")
+    if any(port and not (port.isdecimal() and 0 < int(port) < _MOST_PORTS) for port in ports):
+        raise UsageError("the port is no number from 1 to 65535", f"Write {EXAMPLE_URL}.")
     host = parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST", "")
     port = parameters.get("port") or os.environ.get("PGPORT", "5432")
     # Without a name, libpq takes that of the user.
     database = parameters.get("dbname") or os.environ.get("PGDATABASE") or parameters.get("user")
-    return host, port, database or ""
+    return host.lower(), port.lstrip("0"), database or ""
 
 
 def url_with(url: str, options: str) -> str:
@@ -315,6 +333,8 @@ def within_wait(attempt: Callable[[float], T], settings: Settings, stop: Stop) -
     def again(error: MigratorError, tries: int) -> Again | None:
         if not isinstance(error, Refused) or error.final:
             return None
+        if error.reason.endswith(("too many clients", "limit of connections")):
+            _crowded.at = time.monotonic()
         return Again(
             pause=_pause(tries, error.pause),
             reason=error.reason,
@@ -329,10 +349,11 @@ def within_wait(attempt: Callable[[float], T], settings: Settings, stop: Stop) -
     try:
         return until_done(lambda _: attempt(deadline - time.monotonic()), again, stop, deadline)
     except Refused as refusal:
-        waited = "" if refusal.final else f", and the wait of {settings.wait:g} s is over"
-        raise DatabaseUnavailable(
-            f"{refusal.reason}{waited}: {refusal.detail}", refusal.hint
-        ) from None
+        if refusal.final:
+            message = f"{refusal.reason}: {refusal.detail}"
+            raise DatabaseUnavailable(message, refusal.hint) from None
+        waited = f", and the wait of {settings.wait:g} s is over" if settings.wait else ""
+        raise NotReached(f"{refusal.reason}{waited}: {refusal.detail}", refusal.hint) from None
 
 
 def _pause(tries: int, longest: float) -> float:

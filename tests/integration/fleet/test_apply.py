@@ -198,6 +198,33 @@ class TestDatabases:
         assert time.monotonic() - began < 9
         assert run.status == 4
         assert states(run) == {**{f"x{n}": "not reached" for n in range(6)}, "here": "done"}
+        assert "wait of 0 s" not in run.err
+        # The other server did not have to wait for the one that is gone.
+        here = answer(run)["results"][-1]
+        ended = run.event("up to date")["timestamp"]
+        lost = [one for one in run.events if one["event"] == "database unavailable"]
+        assert ended < min(one["timestamp"] for one in lost)
+        assert here["version"] == 2
+
+    @pytest.mark.usefixtures("files")
+    def test_a_limit_of_connections_is_shared_by_the_threads(
+        self, migrate: Migrate, files: Folder, database: Database, listed: Callable[..., str]
+    ) -> None:
+        files.write("003_slow.sql", "SELECT pg_sleep(0.1);\n")
+        path = listed(*(f"t{n} schema=t{n}" for n in range(40)))
+        server = database.server
+        server.execute(
+            f"CREATE ROLE few LOGIN PASSWORD 'few-Kd82-secret' CONNECTION LIMIT 2;"
+            f"GRANT CREATE ON DATABASE {database.name} TO few"
+        )
+        try:
+            url = server.url(database.name, user="few", password="few-Kd82-secret")
+            env = {"DATABASE_URL": url, "MIGRATOR_HEARTBEAT": "0", "MIGRATOR_WAIT": "10s"}
+            run = migrate("--targets", path, "--jobs", "6", "--json", env=env)
+            assert run.status == 0, run.err
+        finally:
+            database.execute("DROP OWNED BY few CASCADE")
+            server.execute("DROP ROLE few")
 
 
 @pytest.mark.usefixtures("files")
@@ -239,7 +266,7 @@ class TestQuery:
             ("SELECT 'a' AS name, 'b' AS schema WHERE false", "there are no targets"),
             ("SELECT 'a' AS name, NULL AS schema", "row 1: 'a' has neither a database nor"),
             ("SELECT NULL AS name, 'b' AS schema", "row 1: there is no name"),
-            ("SELECT 'a' AS name, 'pg_x' AS schema", "row 1: 'a': the schema"),
+            ("SELECT 'a' AS name, 'pg_x' AS schema", "row 1: 'a': the name of the schema"),
             ("SELECT 'a' AS name, repeat('x', 64) AS schema", "at most 63 bytes"),
             ("SELECT slug AS name, 's' AS schema FROM tenants", "are the same database and schema"),
             ("SELECT 'a' AS name, 's' || slug AS schema FROM tenants", "'a' is there twice"),
@@ -247,6 +274,9 @@ class TestQuery:
             ("DELETE FROM tenants RETURNING slug AS name, place AS schema", "read-only"),
             ("SET x", "refused the query"),
             ("BEGIN", "the columns none"),
+            ("COMMIT; DELETE FROM tenants", "it has to be one statement"),
+            ("SELECT 1 AS name; SELECT 2 AS name", "it has to be one statement"),
+            ("-- nothing", "it has to be one statement"),
         ],
     )
     def test_what_is_no_list_of_targets_is_refused(
@@ -326,6 +356,68 @@ class TestFailures:
         assert set(states(run).values()) == {"failed", "not begun"}
         assert histories(database) == {"c": [1]}
 
+    def test_different_failures_are_told_apart(
+        self, migrate: Migrate, folder: Folder, database: Database, listed: Callable[..., str]
+    ) -> None:
+        folder.write(
+            "001_f.sql", "CREATE TABLE f ();\nSELECT 1 / fails(1);\nSELECT 1 / fails(2);\n"
+        )
+        folder.write("002_f.sql", "SELECT 1 / fails(3);\n")
+        for number in range(1, 5):
+            database.execute(
+                f"CREATE SCHEMA b{number} AUTHORIZATION {database.user};"
+                f"CREATE FUNCTION b{number}.fails(int) RETURNS int LANGUAGE sql"
+                f" AS 'SELECT CASE $1 WHEN {min(number, 3)} THEN 0 ELSE 1 END'"
+            )
+        path = listed(*(f"b{number} schema=b{number}" for number in range(1, 5)))
+        run = migrate("--targets", path, *ON_ALL, env={"MIGRATOR_LOG_FORMAT": "console"})
+        assert run.status == 1
+        for title, place in (
+            ("b1", "001_f.sql:2:1"),
+            ("b2", "001_f.sql:3:1"),
+            ("b3, b4 (2 targets)", "002_f.sql:1:1"),
+        ):
+            assert f"failed: {title}\n{place}: error: division by zero" in run.err
+
+    @pytest.mark.usefixtures("files")
+    def test_a_right_that_is_missing_is_a_failure_and_the_version_is_known(
+        self, migrate: Migrate, database: Database, schemas: str
+    ) -> None:
+        database.execute(f"CREATE SCHEMA c; GRANT USAGE ON SCHEMA c TO {database.user}")
+        run = migrate("--targets", schemas, *ON_ALL, "--json")
+        assert run.status == 4
+        assert states(run) == dict.fromkeys("abde", "done") | {"c": "failed"}
+
+    @pytest.mark.usefixtures("files")
+    def test_what_is_advised_is_about_the_target_and_nothing_else(
+        self, migrate: Migrate, files: Folder, database: Database, schemas: str, tmp_path: Path
+    ) -> None:
+        assert migrate("--targets", schemas).status == 0
+        database.execute("CREATE TABLE precious (id int)")
+        database.execute("UPDATE b.schema_migrations SET checksum = repeat('0', 64),"
+                         " statements_checksum = repeat('0', 64) WHERE version = 2")  # fmt: skip
+        run = migrate("--targets", schemas, *ON_ALL)
+        [refused] = [one for one in run.events if one["event"] == "refused"]
+        hint = refused["hint"]
+        command = hint[hint.index("`migrator reset") + 1 :].partition("`")[0]
+        assert command == (
+            f"migrator reset --targets {schemas} --target b --confirm {database.name}"
+        )
+        assert f"`migrator repair --targets {schemas} --target b`" in refused["problems"][0]["hint"]
+        assert migrate(*command.split()[1:]).status == 0
+        assert histories(database) == ALL
+        assert database.execute("SELECT count(*) FROM precious") == [(0,)]
+        # Where a variable has the list, the command need not.
+        database.execute("UPDATE b.schema_migrations SET checksum = repeat('0', 64),"
+                         " statements_checksum = repeat('0', 64) WHERE version = 2")  # fmt: skip
+        env = {"MIGRATOR_TARGETS": schemas}
+        run = migrate(*ON_ALL, env=env)
+        [refused] = [one for one in run.events if one["event"] == "refused"]
+        assert "`migrator repair --target b`" in refused["problems"][0]["hint"]
+        assert migrate("repair", "--target", "b", "--yes", env=env).status == 0
+        assert migrate(*ON_ALL, env=env).status == 0
+        del files, tmp_path
+
     def test_files_that_are_not_valid_are_refused_before_anything_is_connected_to(
         self, migrate: Migrate, folder: Folder, listed: Callable[..., str]
     ) -> None:
@@ -363,6 +455,21 @@ class TestSignals:
         files.write("003_slow.sql", "SELECT 1;\n")
         assert migrate("--targets", schemas).status == 0
         assert histories(database) == {name: [1, 2, 3] for name in "abcde"}
+
+    @pytest.mark.usefixtures("files")
+    def test_a_signal_between_two_targets_counts(
+        self, migrate: Migrate, database: Database, listed: Callable[..., str]
+    ) -> None:
+        path = listed(*(f"t{n} schema=t{n}" for n in range(150)))
+        for number in range(6):
+            process = migrate.start("check", "--targets", path, "--jobs", "1", "--json")
+            time.sleep(0.2 + number * 0.03)
+            process.send_signal(signal.SIGTERM)
+            run = process.wait()
+            counted = answer(run)["states"] if run.out else {}
+            if counted.get("not begun") or counted.get("interrupted"):
+                assert run.status == 143
+        del database
 
     @pytest.mark.usefixtures("files")
     def test_two_fleets_at_once_apply_everything_once(

@@ -78,8 +78,10 @@ class TestReading:
         run = migrate("status", "--targets", behind, env={"MIGRATOR_LOG_FORMAT": "console"})
         assert run.status == 5
         assert run.out.count("edited: 002_one.sql") == 2
-        assert run.err.count("was edited") == 6  # a line for each, and all of it once
-        assert "failed: a, b, c, d, e (5 targets)" in run.err
+        # A line for each at once, and all of it once for those at the same version.
+        assert run.err.count("was edited") == 7
+        assert "failed: a, b, e (3 targets)" in run.err
+        assert "failed: c, d (2 targets)" in run.err
 
     def test_current_and_plan(self, migrate: Migrate, behind: str) -> None:
         run = migrate("--current", "--targets", behind)
@@ -95,6 +97,14 @@ class TestReading:
         assert states(run) == dict.fromkeys("abce", "done") | {"d": "failed"}
         [difference] = answer(run)["results"][3]["answer"]["differences"]
         assert difference["name"] == "d.pets.stray"
+
+    @pytest.mark.usefixtures("owner_may_create_databases")
+    def test_verify_uses_one_scratch_database_for_one_after_another(
+        self, migrate: Migrate, databases: list[Database], behind: str
+    ) -> None:
+        env = {"MIGRATOR_SCRATCH_URL": databases[0].url}
+        run = migrate("verify", "--targets", behind, "--json", env=env)
+        assert run.status == 0, run.err
 
     def test_reading_goes_on_after_a_failure_and_has_no_canary(
         self, migrate: Migrate, database: Database, behind: str
@@ -200,6 +210,9 @@ class TestSettings:
             (["--targets", "{list}", "--jobs", "0"], "--jobs='0': expected a number from 1 to"),
             (["--targets", "{list}", "--jobs", "many"], "--jobs='many': expected a whole number"),
             (["--targets", "{list}", "--max-failures", "-1"], "expected a whole number"),
+            (["--targets", ""], "--targets is empty"),
+            (["--targets-query", ""], "--targets-query is empty"),
+            (["--targets", "{list}", "--target", ""], "--target is empty"),
             (["--targets", "{list}", "--canary", "x"], "no target has the name 'x'"),
             (["--targets", "{list}", "--shard", "5/5"], "the last one of 5 is 4"),
             (["--targets", "{list}", "--shard", "5"], "nothing says which one this is"),

@@ -17,6 +17,7 @@ def test_it_shows_what_runs_and_what_is_left() -> None:
         show_live("001_a.sql:3: 4 s  waits for pid 7")
         first, *rows = board.table(time.monotonic() + 9, 24)
         assert first == "1 of 100 done, 2 running, 1 failed, 96 left"
+        assert board.counted == "of 100 targets, 1 done, 1 failed, 2 running, 96 not begun"
         assert rows == ["  globex: 9 s", "  acme: 001_a.sql:3: 4 s  waits for pid 7"]
         show_live("")
         assert board.table(time.monotonic() + 9, 24)[2] == "  acme: 9 s"

@@ -41,7 +41,9 @@ def test_the_exit_status_is_the_gravest(statuses: list[int | None], status: int)
 
 def test_a_signal_is_the_exit_status_of_all() -> None:
     stopped = Result("a", State.INTERRUPTED, 143)
-    assert results.status_of([one("b", 1), stopped]) == 143
+    assert results.status_of([one("b", 1), stopped], 15) == 143
+    assert results.status_of([one("b"), one("c", None)], 2) == 130
+    assert results.status_of([one("b"), one("c")], 15) == 0  # it came when all was done
 
 
 @pytest.mark.parametrize(

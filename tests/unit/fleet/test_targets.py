@@ -9,6 +9,7 @@ import pytest
 from migrator.fleet import targets
 from migrator.fleet.targets import Target
 from migrator.process.errors import UsageError
+from migrator.process.log import redact
 from migrator.process.settings import Settings, load_settings
 from migrator.process.signals import Stop
 
@@ -78,12 +79,16 @@ def test_a_schema_is_written_as_in_migrator_schema(
         ("a tenant_a", "FILE: line 1: 'a': a word without = is not possible here: a line has"),
         ("a schema=", "FILE: line 1: 'a': schema= has no value"),
         ("a schema=x schema=y", "FILE: line 1: 'a': schema= is there twice"),
-        ("a schema=pg_catalog", "FILE: line 1: 'a': the schema 'pg_catalog': the schemas pg_"),
-        ("a schema=x.y", "FILE: line 1: 'a': the schema 'x.y': expected the name of one schema"),
+        ("a schema=pg_catalog", "FILE: line 1: 'a': the name of the schema: the schemas pg_"),
+        ("a schema=x.y", "FILE: line 1: 'a': the name of the schema: expected the name of one"),
         ("a database='x", "FILE: line 1: 'a': a quote is not closed"),
-        ("a host=x port=http", "FILE: line 1: the port 'http' is no number from 1 to 65535"),
+        ("a host=x port=http", "FILE: line 1: port= is no number from 1 to 65535"),
         ("a mysql://x/y", "FILE: line 1: the address of 'a' does not begin with postgresql://"),
         ("a schema=x\na schema=y", "FILE: the name 'a' is there twice"),
+        ("postgresql://h/d", "FILE: line 1: an address stands in the place of the name"),
+        ("a schema=x postgresql://h/d", "FILE: line 1: 'a': an address is possible right after"),
+        ("a database=postgresql://h/d", "FILE: line 1: 'a': an address is possible right after"),
+        ("a database=x\0y", "FILE: line 1: a NUL is not possible here"),
         ("a\nb\nc schema=c", "FILE: line 1: 'a' does not say"),
     ],
 )
@@ -107,8 +112,17 @@ def test_no_mistake_shows_a_password(tmp_path: Path) -> None:
         "a postgresql://u:hunter22/secret@h/d",
         "a host=x password=hunter22secret",
         "a hunter22secret",
+        "postgresql://u:hunter22secret@h/d",
+        "postgresql://u:hunter22secret@h/d?sslmode=require",
+        "a=postgresql://u:hunter22secret@h/d",
+        "a database=x postgresql://u:hunter22secret@h/d?sslmode=require",
+        "a postgresql:/u:hunter22secret@h/d?x=1",
+        "a port=hunter22secret",
+        "a schema=u:hunter22secret@h",
+        "a database=postgresql://u:hunter22secret@h/d",
+        "a 'postgresql://u:hunter22secret@h/d'",
     ):
-        assert "hunter22" not in mistakes(tmp_path, line), line
+        assert "hunter22" not in redact(mistakes(tmp_path, line)), line
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
@@ -160,7 +174,11 @@ def test_a_history_in_another_schema_is_refused() -> None:
         ),
         (
             Target("b", parameters=(("dbname", "m"), ("host", "h"))),
-            Target("a", parameters=(("host", "h"), ("dbname", "m"))),
+            Target("a", parameters=(("host", "H"), ("dbname", "m"), ("port", "05433"))),
+        ),
+        (
+            Target("b", parameters=(("dbname", "m"),), schema="public"),
+            Target("a", parameters=(("dbname", "m"),)),
         ),
     ],
 )
@@ -203,9 +221,25 @@ def test_canaries_are_the_first_ones_or_those_with_names() -> None:
     assert targets.canaries_of(everything, "0") == []
     assert targets.canaries_of(everything, "2") == everything[:2]
     assert targets.canaries_of(everything, "9") == everything
-    assert targets.canaries_of(everything, "c, a") == [everything[2], everything[0]]
+    assert targets.canaries_of(everything, "c, a,c") == [everything[2], everything[0]]
+    odd = [Target("x", schema="x"), Target("5", schema="y"), Target("a,b", schema="z")]
+    assert targets.canaries_of(odd, "5") == [odd[1]]
+    assert targets.canaries_of(odd, "a,b") == [odd[2]]
     with pytest.raises(UsageError, match="no target has the name 'x'"):
         targets.canaries_of(everything, "a,x")
+
+
+def test_a_target_that_libpq_would_not_find_is_refused_by_its_name() -> None:
+    environ = {"DATABASE_URL": ""}
+    base = load_settings(environ)
+    for wrong, words in (
+        (Target("b", schema="x"), "the target 'b': no database is given"),
+        (Target("b", url="postgresql://h:99999/d"), "the target 'b': the port is no number"),
+        (Target("b", url="postgresql://h/d?bogus=1"), "the target 'b': is not valid: libpq has no"),
+    ):
+        first = Target("a", url="postgresql://h/d")
+        with pytest.raises(UsageError, match=words):
+            targets.require_distinct([first, wrong], base, environ)
 
 
 def test_a_name_that_no_target_has() -> None:
