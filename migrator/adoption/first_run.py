@@ -96,7 +96,7 @@ def require_name(session: Session, confirmed: str) -> None:
         raise UsageError(
             f"the files would be applied to database {name!r}, and --confirm says {confirmed!r}; "
             "nothing was changed",
-            f"To apply them to it, run migrator --confirm {shlex.quote(name)}",
+            f"To apply them to it, run `migrator --confirm {shlex.quote(name)}`.",
         )
 
 

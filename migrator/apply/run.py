@@ -15,6 +15,7 @@ from migrator.process.errors import (
     MigratorError,
     NotAllowed,
     NotOurs,
+    NotReached,
     Problem,
     ProblemsFound,
 )
@@ -157,7 +158,7 @@ def _over_connections(
     except DatabaseUnavailable as away:
         if not state.known:
             raise
-        kind = NotAllowed if isinstance(away, NotAllowed) else DatabaseUnavailable
+        kind = type(away) if isinstance(away, NotAllowed | NotReached) else DatabaseUnavailable
         raise kind(
             f"{away.message}; {state.unfinished}",
             f"{away.hint} Then run the migrator again.".lstrip(),

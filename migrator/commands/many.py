@@ -6,10 +6,11 @@ import json
 import shlex
 import time
 import zlib
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from migrator.apply.outcome import MigrationFailed
-from migrator.commands import names
+from migrator.commands import load_all
 from migrator.commands.command import OnTargets
 from migrator.commands.context import Context
 from migrator.fleet import result as results_of
@@ -18,7 +19,14 @@ from migrator.fleet.advice import for_target
 from migrator.fleet.board import Board
 from migrator.fleet.result import Result, State, state_of
 from migrator.fleet.waves import Task, Waves
-from migrator.process.errors import MigratorError, NotReached, ProblemsFound, UsageError
+from migrator.process.errors import (
+    OK,
+    USAGE,
+    MigratorError,
+    NotReached,
+    ProblemsFound,
+    UsageError,
+)
 from migrator.process.log import get_logger, is_for_people, redact_answer, redacted, say
 from migrator.process.settings import given_as, require_database
 from migrator.process.terminal import json_text, lines, visible
@@ -65,10 +73,42 @@ def run(context: Context, command: Command) -> int:
         )
     found = _find(context)
     if settings.target:
-        target = lists.named(found, settings.target)
-        context.settings = target.settings(settings, context.environ)
-        return command.run(context)
+        return _on_one(context, command, lists.named(found, settings.target))
     return _Many(context, command, found).run()
+
+
+def _on_one(context: Context, command: Command, target: Target) -> int:
+    """Run a command on one target; the advice of an error is about this target.
+
+    Returns:
+        The exit status.
+    """
+    listed = context.settings
+    context.settings = target.settings(listed, context.environ)
+    try:
+        return command.run(context)
+    except MigratorError as raised:
+        error = failures.worded(raised)
+        for_target(error, target, _options(listed, target.name), _with_database())
+        raise error from None
+
+
+def _with_database() -> tuple[str, ...]:
+    """Return the names of the commands that work on a database."""
+    found = (one for one in load_all() if "DATABASE_URL" in (one.meaningful or ()))
+    return tuple(one.name for one in found)
+
+
+def _options(settings: Settings, name: str) -> str:
+    """Return the options that choose one target, besides the variables that are set."""
+    given = []
+    for variable, value in (
+        ("MIGRATOR_TARGETS", settings.targets),
+        ("MIGRATOR_TARGETS_QUERY", settings.targets_query),
+    ):
+        if value and given_as(variable) != variable:
+            given += [given_as(variable), value]
+    return shlex.join([*given, "--target", name])
 
 
 def _source(settings: Settings) -> str:
@@ -109,8 +149,7 @@ class _Many:
         self._targets = targets
         self._folder: Folder | None = None
         self._board = Board(0)
-        # Reading needs no command names but for the advice of an error.
-        self._commands = tuple(names())
+        self._by_name = {target.name: target for target in targets}
 
     def run(self) -> int:
         """Run the command on each target; tell what has become of them."""
@@ -130,6 +169,10 @@ class _Many:
         with self._board.shown():
             results = waves.run(self._on_target, context.stop, self._board)
         return self._tell(results, total)
+
+    @cached_property
+    def _commands(self) -> tuple[str, ...]:
+        return _with_database()
 
     def _note_for_signal(self) -> None:
         """Note what is said when a signal arrives and not every server answers."""
@@ -184,7 +227,8 @@ class _Many:
             status = self._command.run(one)
         except MigratorError as caught:
             raised, error = caught, failures.worded(caught)
-            for_target(error, self._options(task.name), self._commands)
+            options = _options(self._context.settings, task.name)
+            for_target(error, self._by_name[task.name], options, self._commands)
             status = error.status
         state = state_of(status, raised)
         if error and state is not State.INTERRUPTED:
@@ -205,21 +249,14 @@ class _Many:
             isinstance(raised, NotReached),
         )
 
-    def _options(self, name: str) -> str:
-        """Return the options that choose one target, besides the variables that are set."""
-        settings, given = self._context.settings, []
-        for variable, value in (
-            ("MIGRATOR_TARGETS", settings.targets),
-            ("MIGRATOR_TARGETS_QUERY", settings.targets_query),
-        ):
-            if value and given_as(variable) != variable:
-                given += [given_as(variable), value]
-        return shlex.join([*given, "--target", name])
-
     def _log_failure(self, error: MigratorError) -> None:
         """Log at once that a target has failed; a person reads the whole of it at the end."""
         if is_for_people():
-            log.error(error.event, message=_words(error).splitlines()[0], status=error.status)
+            log.error(
+                error.event,
+                message=_words(error).splitlines()[0].removeprefix("error: "),
+                status=error.status,
+            )
         else:
             log.error(error.event, **failures.log_fields(error))
 
@@ -227,22 +264,24 @@ class _Many:
         """Print the answers and the failures, and leave the numbers where they were asked for."""
         context = self._context
         status = results_of.status_of(results, context.stop.signum)
-        if context.options.json:
-            self._show_json(results, status, total)
-        else:
-            context.say("".join(map(_answer, results_of.answers(results))))
-        told = self._told(results, total)
-        if is_for_people():
-            say(lines(redact_answer(told)) + "\n")
-        else:
-            self._log_end(results, status, total)
-        if status:  # Kubernetes shows the beginning
-            context.leave_reason(f"{results_of.summary(results)}\n{told}")
-        self._tell_github(results, told)
-        self._measure(results, status)
+        told = self._told(results, total, status)
+        try:
+            if context.options.json:
+                self._show_json(results, status, total)
+            else:
+                context.say("".join(map(_answer, results_of.answers(results))))
+        finally:  # also when nobody reads the answers
+            if is_for_people():
+                say(lines(redact_answer(told)) + "\n")
+            else:
+                self._log_end(results, status, total)
+            if status:  # Kubernetes shows the beginning
+                context.leave_reason(f"{results_of.summary(results)}\n{told}")
+            self._tell_github(results, told)
+            self._measure(results, status)
         return status
 
-    def _told(self, results: Sequence[Result], total: int) -> str:
+    def _told(self, results: Sequence[Result], total: int, status: int) -> str:
         """Return what a person is told at the end: each failure once, and the summary."""
         parts = [
             f"{group.first.state}: {visible(group.title)}\n{_words(group.first.error)}\n"
@@ -253,9 +292,7 @@ class _Many:
         if len(results) != total:
             summary += f" (of {total:,} in the list)"
         parts.append(summary)
-        if any(result.state is not State.DONE for result in results) and (
-            self._command.on_targets is OnTargets.CHANGES
-        ):
+        if status not in (OK, USAGE) and self._command.on_targets is OnTargets.CHANGES:
             parts.append(_GO_ON)
         return "\n".join(parts)
 
@@ -352,9 +389,8 @@ class _OneOfMany(Context):
 
     def note_run(self, result: Outcome | Exception, state: RunState, started: float) -> None:
         del result, started
-        self.applied = len(state.applied)
         if state.known:
-            self.version = state.current
+            self.version, self.applied = state.current, len(state.applied)
 
 
 def _json(data: dict[str, Any]) -> str:

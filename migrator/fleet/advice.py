@@ -1,4 +1,4 @@
-"""Words an error for one target among many: the commands that it advises name the target."""
+"""Words an error for one target among many: what it advises is about the target."""
 
 from __future__ import annotations
 
@@ -10,28 +10,50 @@ from migrator.apply.outcome import MigrationFailed
 from migrator.process.errors import MigratorError, ProblemsFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-# A command of ours in a sentence: in backticks, or with the name of a command behind it.
-_COMMAND = (
-    r"(?<=`)((?:[A-Z_]+=\S+ )*migrator)(?=[ `])(?: (?P<quoted>[a-z]+))?"
-    r"|\bmigrator (?P<bare>{})\b"
+    from migrator.fleet.targets import Target
+
+# A command of ours in backticks, perhaps behind variables, and one in the words around them.
+_IN_BACKTICKS = re.compile(
+    r"^((?:[A-Z_]+=(?:'[^']*'|\"[^\"]*\"|\S)+ )*migrator)(?: ([a-z]+))?(?=\s|$)"
 )
+_IN_WORDS = re.compile(r"\b(migrator) ([a-z]+)\b")
+_ADDRESS = re.compile(r"\b(?:DATABASE_URL|POSTGRES_PASSWORD)\b")
+_OF_ITS_OWN = (
+    "This target has an address of its own in the list, for which DATABASE_URL and "
+    "POSTGRES_PASSWORD do not count."
+)
+_IN_PART = "What the list says of this target replaces that part of DATABASE_URL."
 
 
-def for_target(error: MigratorError, options: str, commands: Sequence[str]) -> None:
+def for_target(error: MigratorError, target: Target, options: str, commands: Sequence[str]) -> None:
     """Change the advice of an error, so that it is right for one target.
 
     Args:
         error: ended the command on the target.
+        target: the target.
         options: choose the target on a command line, such as `--targets list --target acme`.
-        commands: the names of all commands.
+        commands: the names of the commands that take them.
     """
 
-    def worded(text: str) -> str:
-        text = re.sub(_COMMAND.format("|".join(commands)), lambda m: f"{m[0]} {options}", text)
-        return re.sub(r"\bDATABASE_URL\b", "DATABASE_URL, or in the list of the targets,", text)
+    def chosen(found: re.Match[str]) -> str:
+        return f"{found[0]} {options}" if found[2] in (None, *commands) else found[0]
 
+    def worded(text: str) -> str:
+        parts = text.split("`")
+        for number, part in enumerate(parts):
+            pattern = _IN_BACKTICKS if number % 2 else _IN_WORDS
+            parts[number] = pattern.sub(chosen, part)
+        text = "`".join(parts)
+        own = _OF_ITS_OWN if target.url else _IN_PART if target.parameters else ""
+        return f"{text} {own}" if own and _ADDRESS.search(text) else text
+
+    _change(error, worded)
+
+
+def _change(error: MigratorError, worded: Callable[[str], str]) -> None:
+    """Change all advice that an error has."""
     error.hint = worded(error.hint)
     if isinstance(error, MigrationFailed):
         error.failure = replace(error.failure, advice=worded(error.failure.advice))

@@ -249,8 +249,8 @@ def require_distinct(
     seen: dict[object, str] = {}
     all_settings = []
     for target in targets:
-        settings = target.settings(base, environ)
         try:
+            settings = target.settings(base, environ)
             require_database(settings, environ)
             host, port, database = place_of(settings.url)
         except UsageError as error:

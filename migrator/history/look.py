@@ -144,6 +144,10 @@ def look(session: Session, always: str, added: Mapping[str, str], also: str = ""
             rows=rows,
             begun=[],
         )
+    begun, still = report["begun"] or [], report["still"] or []
+    if {row[0] for row in rows} & set(still) - {one[0] for one in begun}:
+        # Another migrator has begun a file meanwhile, and the file has recorded itself.
+        return look(session, always, added, also)
     facts = {is_history: Facts(*rest) for is_history, *rest in report["tables"] or ()}
     return Sight(
         facts.get(True),
@@ -156,7 +160,7 @@ def look(session: Session, always: str, added: Mapping[str, str], also: str = ""
         report["columns"] or {},
         report["categories"] or {},
         rows,
-        _unfinished(report["begun"] or [], report["still"] or [], rows),
+        _unfinished(begun, still, rows),
     )
 
 
@@ -317,8 +321,17 @@ BEGIN
   IF ordinary AND EXISTS (
     SELECT FROM pg_index WHERE indrelid = history AND indisunique AND indisvalid
       AND indnkeyatts = 1 AND indpred IS NULL AND indkey[0] = 1) THEN
-    RAISE INFO '{PRIVATE}history {{"ordinary": true}}';
     OPEN applied FOR EXECUTE {literal(f"SELECT {columns} FROM {table.quoted} ORDER BY version")};
+    -- Another migrator may have begun its first file with progress meanwhile.
+    ordinary := to_regclass({literal(progress_table(table).quoted)}) IS NULL;
+    IF NOT ordinary THEN
+      CLOSE applied;
+    END IF;
+  ELSE
+    ordinary := false;
+  END IF;
+  IF ordinary THEN
+    RAISE INFO '{PRIVATE}history {{"ordinary": true}}';
   ELSE
     EXECUTE {literal(_thorough_sql(table, always, added))};
   END IF;
@@ -401,7 +414,7 @@ BEGIN
   ELSE
     OPEN applied FOR SELECT 0 WHERE false;
   END IF;
-  IF begun IS NOT NULL THEN
+  IF readable_progress THEN
     still := (SELECT json_agg(version) FROM {progress_table(table).quoted});
   END IF;
   RAISE INFO '{PRIVATE}history %', json_build_object(

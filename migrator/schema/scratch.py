@@ -328,7 +328,7 @@ def _given(session: Session) -> Iterator[Scratch]:
     settings = session.settings._replace(url=session.settings.scratch_url)
     if settings.role:
         settings = _with_role_of(settings, session.stop)
-    with connect(settings, session.stop, write=True) as keeper:
+    with _reached(settings, session.stop) as keeper:
         name = keeper.query("SELECT pg_catalog.current_database()")[0][0]
         with structlog.contextvars.bound_contextvars(scratch=name):
             _claim(session, keeper, name)
@@ -347,13 +347,27 @@ def _given(session: Session) -> Iterator[Scratch]:
                     _clear(keeper)
 
 
+@contextmanager
+def _reached(settings: Settings, stop: Stop) -> Iterator[Session]:
+    """Connect to the given scratch database; an error says that it is this one."""
+    with ExitStack() as stack:
+        try:
+            session = stack.enter_context(connect(settings, stop, write=True))
+        except DatabaseUnavailable as error:
+            raise DatabaseUnavailable(
+                f"the database of MIGRATOR_SCRATCH_URL cannot be reached: {error.message}",
+                error.hint,
+            ) from None
+        yield session
+
+
 def _with_role_of(settings: Settings, stop: Stop) -> Settings:
     """Return the settings without a role that may not build in the database; else as they are.
 
     The database may be on another server, where that role is not, and the login owns it there.
     """
     as_login = settings._replace(role="")
-    with connect(as_login, stop, write=True) as session:
+    with _reached(as_login, stop) as session:
         rows = session.query(
             f"""
             SELECT FROM pg_catalog.pg_roles r

@@ -255,13 +255,16 @@ def url_to(url: str, parameters: Mapping[str, str]) -> str:
         before = _parsed(now)
         if "host" in parameters and (before.pop("hostaddr", "") or "PGHOSTADDR" in os.environ):
             before["hostaddr"] = ""  # libpq would go to that address, whatever the name is
+        several = "," in str(before.get("port", ""))
+        if "host" in parameters and "port" not in parameters and several:
+            raise UsageError("DATABASE_URL has several ports for one host", "Add port=.")
         return str(extensions.make_dsn(**{**before, **parameters}))
 
     return _changed(url, change)
 
 
 def place_of(url: str) -> tuple[str, str, str]:
-    """Return the host, the port and the database of a connection string, as far as it has them.
+    """Return the server, the port and the database of a connection string, as far as it has them.
 
     Args:
         url: a URL, or a keyword/value string of libpq; empty where libpq's variables have it.
@@ -273,11 +276,16 @@ def place_of(url: str) -> tuple[str, str, str]:
     ports = str(parameters.get("port") or "").split(",")
     if any(port and not (port.isdecimal() and 0 < int(port) < _MOST_PORTS) for port in ports):
         raise UsageError("the port is no number from 1 to 65535", f"Write {EXAMPLE_URL}.")
-    host = parameters.get("host") or parameters.get("hostaddr") or os.environ.get("PGHOST", "")
+    host = str(parameters.get("host") or os.environ.get("PGHOST", ""))
+    if not host.startswith("/"):  # which is a path
+        host = host.lower()
+    # Each of these decides in its own way where the connection goes.
+    also = (parameters.get("service"), parameters.get("hostaddr"))
+    host = " ".join(filter(None, (host, *also)))
     port = parameters.get("port") or os.environ.get("PGPORT", "5432")
     # Without a name, libpq takes that of the user.
     database = parameters.get("dbname") or os.environ.get("PGDATABASE") or parameters.get("user")
-    return host.lower(), port.lstrip("0"), database or ""
+    return host, port.lstrip("0"), database or ""
 
 
 def url_with(url: str, options: str) -> str:
@@ -331,7 +339,12 @@ def within_wait(attempt: Callable[[float], T], settings: Settings, stop: Stop) -
     deadline = time.monotonic() + settings.wait
 
     def again(error: MigratorError, tries: int) -> Again | None:
-        if not isinstance(error, Refused) or error.final:
+        if not isinstance(error, Refused):
+            return None
+        kept = _kept.get()
+        if kept and kept.address == _address(settings) and _has_answered(error):
+            kept.reached()
+        if error.final:
             return None
         if error.reason.endswith(("too many clients", "limit of connections")):
             _crowded.at = time.monotonic()
@@ -349,11 +362,19 @@ def within_wait(attempt: Callable[[float], T], settings: Settings, stop: Stop) -
     try:
         return until_done(lambda _: attempt(deadline - time.monotonic()), again, stop, deadline)
     except Refused as refusal:
-        if refusal.final:
-            message = f"{refusal.reason}: {refusal.detail}"
-            raise DatabaseUnavailable(message, refusal.hint) from None
-        waited = f", and the wait of {settings.wait:g} s is over" if settings.wait else ""
-        raise NotReached(f"{refusal.reason}{waited}: {refusal.detail}", refusal.hint) from None
+        waited = "" if refusal.final or not settings.wait else _waited(settings.wait)
+        message = f"{refusal.reason}{waited}: {refusal.detail}"
+        away = not refusal.final and not _has_answered(refusal) and refusal.reason != _NO_SECRET
+        raise (NotReached if away else DatabaseUnavailable)(message, refusal.hint) from None
+
+
+def _waited(seconds: float) -> str:
+    return f", and the wait of {seconds:g} s is over"
+
+
+def _has_answered(refusal: Refused) -> bool:
+    """Return whether a server that takes logins has refused this one."""
+    return "FATAL:" in refusal.detail and not refusal.reason.startswith("the server is ")
 
 
 def _pause(tries: int, longest: float) -> float:

@@ -193,7 +193,7 @@ class TestConfirm:
             assert wrong.status == USAGE
             error = wrong.event("usage error")
             assert error["message"].endswith(f"--confirm says {name!r}; nothing was changed")
-            assert error["hint"].endswith(f"run migrator --confirm {database.name}")
+            assert error["hint"].endswith(f"run `migrator --confirm {database.name}`.")
         assert snapshot(database) == before
         [problem] = problems(migrate())
         _, confirm = advised(problem)

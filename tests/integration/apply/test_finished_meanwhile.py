@@ -76,6 +76,40 @@ def test_it_is_seen_as_done(migrate: Migrate, database: Database, table: str, co
         assert "pending: 0" in run.out
 
 
+MAKE = "CREATE TABLE schema_migrations_progress (LIKE template_of_progress INCLUDING ALL);"
+BEGUN = """
+INSERT INTO schema_migrations_progress SELECT * FROM template_of_progress;
+INSERT INTO schema_migrations (version, description, applied_at) VALUES (2, 'itself', now());
+"""
+
+
+@pytest.mark.parametrize("others", ["a table", "no table"])
+@pytest.mark.usefixtures("half_done")
+def test_a_file_that_begins_meanwhile_and_records_itself_is_not_done(
+    migrate: Migrate, database: Database, others: str
+) -> None:
+    database.execute(
+        "CREATE TABLE template_of_progress (LIKE schema_migrations_progress INCLUDING ALL);"
+        "INSERT INTO template_of_progress SELECT * FROM schema_migrations_progress;"
+        "DELETE FROM schema_migrations_progress"
+    )
+    if others == "no table":
+        database.execute("DROP TABLE schema_migrations_progress")
+    other = Session(database.admin_url, "another migrator")
+    try:
+        other.run("LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE")
+        process = migrate.start("check")
+        waits(database)
+        if others == "no table":
+            other.run(f"{MAKE} ALTER TABLE schema_migrations_progress OWNER TO {database.user}")
+        other.run(f"{BEGUN} COMMIT")
+        run = process.wait()
+    finally:
+        other.end()
+    assert run.status == 3, run.out + run.err
+    assert "1 pending" in run.out
+
+
 def waits(database: Database) -> None:
     """Wait until a session waits for a lock on a table."""
     deadline = time.monotonic() + 10

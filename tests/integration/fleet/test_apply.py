@@ -183,7 +183,7 @@ class TestDatabases:
         assert run.status == 4
         assert "not reached: b, c (2 targets)\nerror: " in run.err
         # A line for each at once, and one at the end.
-        assert run.err.count("error: the database does not exist") == 3
+        assert run.err.count("the database does not exist: ") == 3
         assert "4 targets: 2 done, 2 not reached; 2 at version 2" in run.err
         assert histories(second) == {"public": BOTH}
 
@@ -205,6 +205,35 @@ class TestDatabases:
         lost = [one for one in run.events if one["event"] == "database unavailable"]
         assert ended < min(one["timestamp"] for one in lost)
         assert here["version"] == 2
+
+    @pytest.mark.usefixtures("files")
+    def test_a_database_that_takes_nobody_does_not_hold_the_others_of_its_server(
+        self, migrate: Migrate, databases: list[Database], listed: Callable[..., str]
+    ) -> None:
+        first, *others = databases
+        first.server.execute(f"ALTER DATABASE {first.name} CONNECTION LIMIT 0")
+        path = listed(*(f"t{n} database={one.name}" for n, one in enumerate(databases)))
+        run = migrate("--targets", path, *ON_ALL, "--wait", "3s", "--jobs", "2", "--json")
+        assert states(run) == {"t0": "not reached", "t1": "done", "t2": "done"}
+        lost = run.event("database unavailable")["timestamp"]
+        ended = [one["timestamp"] for one in run.events if one["event"] == "up to date"]
+        assert max(ended) < lost
+        del others
+
+    @pytest.mark.usefixtures("files")
+    def test_a_scratch_server_that_is_away_is_told_as_such(
+        self, migrate: Migrate, schemas: str
+    ) -> None:
+        assert migrate("--targets", schemas).status == 0
+        away = "postgresql://nobody@127.0.0.1:1/x"
+        run = migrate(
+            *("verify", "--targets", schemas, "--wait", "1s", "--json"),
+            env={"MIGRATOR_SCRATCH_URL": away},
+        )
+        assert run.status == 4
+        [error] = {one["error"]["message"] for one in answer(run)["results"]}
+        assert error.startswith("the database of MIGRATOR_SCRATCH_URL cannot be reached: the")
+        assert answer(run)["versions"] == {"2": 5}
 
     @pytest.mark.usefixtures("files")
     def test_a_limit_of_connections_is_shared_by_the_threads(
@@ -407,6 +436,16 @@ class TestFailures:
         assert migrate(*command.split()[1:]).status == 0
         assert histories(database) == ALL
         assert database.execute("SELECT count(*) FROM precious") == [(0,)]
+        # One target alone is advised in the same way.
+        database.execute("CREATE SCHEMA strange; CREATE TABLE strange.x (); GRANT ALL ON SCHEMA"
+                         f" strange TO {database.user}")  # fmt: skip
+        (tmp_path / "more").write_text("strange schema=strange\n")
+        more = ("--targets", str(tmp_path / "more"))
+        wrong = migrate(*more, "--target", "strange", "--confirm", "wrong")
+        hint = wrong.event("usage error")["hint"]
+        command = hint[hint.index("`migrator") + 1 :].partition("`")[0].split()
+        assert migrate(*command[1:]).status == 0
+        assert histories(database) == ALL | {"strange": BOTH}
         # Where a variable has the list, the command need not.
         database.execute("UPDATE b.schema_migrations SET checksum = repeat('0', 64),"
                          " statements_checksum = repeat('0', 64) WHERE version = 2")  # fmt: skip
@@ -416,7 +455,7 @@ class TestFailures:
         assert "`migrator repair --target b`" in refused["problems"][0]["hint"]
         assert migrate("repair", "--target", "b", "--yes", env=env).status == 0
         assert migrate(*ON_ALL, env=env).status == 0
-        del files, tmp_path
+        del files
 
     def test_files_that_are_not_valid_are_refused_before_anything_is_connected_to(
         self, migrate: Migrate, folder: Folder, listed: Callable[..., str]
