@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Call = Callable[["Task", Stop], Result]
 
+_NOT_AGAIN = -1.0  # for a server that was waited for before: one attempt, and no word of a wait
 _LOOK_AGAIN = 0.2  # seconds: a signal wakes nobody who waits for a server
 
 
@@ -186,7 +187,7 @@ class _Wave:
                         del self._left[index]
                         servers.tried.add(task.server)
                         away = task.server in servers.away
-                        settings = task.settings._replace(wait=0.0) if away else task.settings
+                        settings = task.settings._replace(wait=_NOT_AGAIN) if away else task.settings
                         return task._replace(settings=settings)
                 self._changed.wait(_LOOK_AGAIN)
 

@@ -94,7 +94,7 @@ def connect(settings: Settings, stop: Stop, *, write: bool) -> Iterator[Session]
     reason changes, and every ten seconds.
 
     Args:
-        settings: where to connect to, and for how long to try.
+        settings: where to connect to, and for how long to try; below 0 for one attempt.
         stop: ends the wait when a signal arrives.
         write: whether a server that is in recovery or read-only is refused.
 
@@ -362,7 +362,7 @@ def within_wait(attempt: Callable[[float], T], settings: Settings, stop: Stop) -
     try:
         return until_done(lambda _: attempt(deadline - time.monotonic()), again, stop, deadline)
     except Refused as refusal:
-        waited = "" if refusal.final or not settings.wait else _waited(settings.wait)
+        waited = "" if refusal.final or settings.wait < 0 else _waited(settings.wait)
         message = f"{refusal.reason}{waited}: {refusal.detail}"
         away = not refusal.final and not _has_answered(refusal) and refusal.reason != _NO_SECRET
         raise (NotReached if away else DatabaseUnavailable)(message, refusal.hint) from None
