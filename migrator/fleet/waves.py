@@ -187,7 +187,9 @@ class _Wave:
                         del self._left[index]
                         servers.tried.add(task.server)
                         away = task.server in servers.away
-                        settings = task.settings._replace(wait=_NOT_AGAIN) if away else task.settings
+                        settings = (
+                            task.settings._replace(wait=_NOT_AGAIN) if away else task.settings
+                        )
                         return task._replace(settings=settings)
                 self._changed.wait(_LOOK_AGAIN)
 
