@@ -126,16 +126,17 @@ def _run(context: Context) -> int:
             # Without it, the command would run on all targets, or on DATABASE_URL itself.
             name = flag.replace("_", "-")
             raise UsageError(f"--{name} is empty", f"Give --{name} a value, or leave it out.")
+    listed = settings.targets or settings.targets_query
     try:
-        if settings.targets or settings.targets_query or settings.target:
-            from migrator.commands import many  # noqa: PLC0415 - most runs have one target
-
-            return many.run(context, command)
-        if context.options.json and not command.has_json:
+        if context.options.json and not command.has_json and (settings.target or not listed):
             raise UsageError(
                 f"migrator {command.name} has the option --json only with many targets",
                 f"migrator {command.name} --help explains the arguments.",
             )
+        if listed or settings.target:
+            from migrator.commands import many  # noqa: PLC0415 - most runs have one target
+
+            return many.run(context, command)
         return command.run(context)
     except ProblemsFound as error:
         context.show_refusal(error)

@@ -217,8 +217,6 @@ class _Many:
 
     def _on_target(self, task: Task, stop: Stop) -> Result:
         """Run the command on one target; called in a thread."""
-        from migrator.server.connect import place_of  # noqa: PLC0415 - the driver takes 24 ms
-
         self._note_for_signal()
         began = time.monotonic()
         one = _OneOfMany(self._context, task.settings, stop, self._folder)
@@ -233,8 +231,6 @@ class _Many:
         state = state_of(status, raised)
         if error and state is not State.INTERRUPTED:
             self._log_failure(error)
-        host, _, database = place_of(task.settings.url)
-        names = (task.name, database, task.settings.schema, host)
         return Result(
             task.name,
             state,
@@ -245,7 +241,7 @@ class _Many:
             one.text,
             one.data,
             error,
-            _alike(error, names) if error else "",
+            _alike(error, task) if error else "",
             isinstance(raised, NotReached),
         )
 
@@ -401,13 +397,17 @@ def _words(error: MigratorError | None) -> str:
     return failures.error(error) if error else ""
 
 
-def _alike(error: MigratorError, names: Sequence[str]) -> str:
+def _alike(error: MigratorError, task: Task) -> str:
     """Return what went wrong, and where, in words that are the same for all targets.
 
     Args:
         error: ended the command on a target.
-        names: what its words may call the target.
+        task: the target, which the words may name.
     """
+    from migrator.server.connect import place_of  # noqa: PLC0415 - the driver takes 24 ms
+
+    host, _, database = place_of(task.settings.url)
+    names = (task.name, database, task.settings.schema, host)
     if isinstance(error, MigrationFailed):
         failure = error.failure
         place = f"{failure.place} {failure.sqlstate} {failure.statement}"

@@ -172,7 +172,8 @@ class _Wave:
     def _next(self) -> Task | None:
         """Return the next target; None when no further one is to be begun.
 
-        The targets of a server that is not known to be there wait until one of them has ended.
+        The targets of a server that is not known to be there wait until one of them has reached
+        it, or has ended.
         """
         servers = self._servers
         with self._changed:

@@ -6,12 +6,11 @@ by a transaction that does what the end of a file does, and holds a table so tha
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sessions import Session
+from tests.support.sessions import Session, eventually
 
 if TYPE_CHECKING:
     from tests.support.database import Database
@@ -112,10 +111,8 @@ def test_a_file_that_begins_meanwhile_and_records_itself_is_not_done(
 
 def waits(database: Database) -> None:
     """Wait until a session waits for a lock on a table."""
-    deadline = time.monotonic() + 10
-    while not database.execute(
+    waiting = (
         "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event = 'relation'"
         f" AND datname = '{database.name}'"
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    )
+    eventually(lambda: database.execute(waiting))

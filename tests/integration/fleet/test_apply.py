@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.fleet.conftest import BROKEN, answer, histories, states
+from tests.support.sessions import eventually
 from tests.support.terminal import at_terminal
 
 if TYPE_CHECKING:
@@ -85,6 +86,14 @@ class TestSchemas:
         assert run.status == 2
         assert "only with many targets" in run.err
 
+    def test_json_is_not_for_one_of_many(
+        self, migrate: Migrate, database: Database, schemas: str
+    ) -> None:
+        run = migrate("apply", "--json", "--targets", schemas, "--target", "a")
+        assert run.status == 2
+        assert "only with many targets" in run.err
+        assert histories(database) == {}
+
     def test_the_metrics_count_the_targets(
         self, migrate: Migrate, schemas: str, tmp_path: Path
     ) -> None:
@@ -102,7 +111,8 @@ class TestSchemas:
             pytest.skip("the server does not count sessions")
         before = sessions(database)
         assert migrate("--targets", schemas, "--jobs", "1").status == 0
-        assert sessions(database) - before <= 2
+        # One of the thread for the canary, and one of the thread for the others.
+        assert 1 <= sessions(database) - before <= 2
 
     def test_a_table_is_shown_at_a_terminal(
         self, migrate: Migrate, files: Folder, schemas: str
@@ -497,18 +507,14 @@ class TestSignals:
 
     @pytest.mark.usefixtures("files")
     def test_a_signal_between_two_targets_counts(
-        self, migrate: Migrate, database: Database, listed: Callable[..., str]
+        self, migrate: Migrate, listed: Callable[..., str]
     ) -> None:
-        path = listed(*(f"t{n} schema=t{n}" for n in range(150)))
+        path = listed(*(f"t{n} schema=t{n}" for n in range(1000)))
         for number in range(6):
             process = migrate.start("check", "--targets", path, "--jobs", "1", "--json")
-            time.sleep(0.2 + number * 0.03)
+            time.sleep(0.3 + number * 0.03)  # at another place of the run each time
             process.send_signal(signal.SIGTERM)
-            run = process.wait()
-            counted = answer(run)["states"] if run.out else {}
-            if counted.get("not begun") or counted.get("interrupted"):
-                assert run.status == 143
-        del database
+            assert process.wait().status == 143
 
     @pytest.mark.usefixtures("files")
     def test_two_fleets_at_once_apply_everything_once(
@@ -529,16 +535,11 @@ class TestSignals:
 
 def running(database: Database, count: int) -> None:
     """Wait until some sessions sleep."""
-    deadline = time.monotonic() + 20
-    while True:
-        [(found,)] = database.server.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-            f" AND datname = '{database.name}'"
-        )
-        if found >= count:
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    sleeping = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        f" AND datname = '{database.name}'"
+    )
+    eventually(lambda: database.server.execute(sleeping)[0][0] >= count)
 
 
 class TestShards:
